@@ -1,0 +1,171 @@
+"""`manifest.json`: what a bundle holds, checked field by field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from ..errors import BundleError
+
+FORMAT = "edge_reloc.map"
+VERSION = (1, 0)
+MANIFEST_NAME = "manifest.json"
+PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One listed file. dtype, shape and unit are None for networks."""
+
+    sha256: str
+    nbytes: int
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The frame that poses refer to.
+
+    metric: whether one unit is one metre. gravity: unit vector (3,) pointing
+    down in the world, or None. georeference: latitude_deg, longitude_deg,
+    altitude_m of the origin with x east, y north, z up; or None.
+    """
+
+    metric: bool
+    gravity: tuple[float, float, float] | None = None
+    georeference: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Capacities that fix the runtime's memory."""
+
+    keypoints: int = 2048
+    candidates: int = 4096
+    matches: int = 2048
+    samples: int = 1000
+
+
+@dataclass(kw_only=True)
+class Manifest:
+    """Content of manifest.json.
+
+    features: FeatureSpec as a dictionary. embedding: {"kind", "dim", ...}.
+    methods: settings by method name; `method` is the default one.
+    cameras: the mapping cameras by name (Camera.to_dict).
+    """
+
+    name: str
+    world: World
+    features: dict[str, Any]
+    embedding: dict[str, Any] = field(default_factory=dict)
+    method: str = "exhaustive"
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    generator: str = ""
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        values = {
+            "format": FORMAT,
+            "version": list(VERSION),
+            "pixel_convention": PIXEL_CONVENTION,
+            **asdict(self),
+        }
+        return json.dumps(values, indent=1, sort_keys=False) + "\n"
+
+
+def _build(kind: type[T], values: Any, where: str) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict):
+        raise BundleError(f"{where}: found {type(values).__name__}, expected an object")
+    if unknown := set(values) - known:
+        raise BundleError(f"{where}: unknown keys {sorted(unknown)}; expected {sorted(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BundleError(f"{where}: {error}") from error
+
+
+def check_file_name(name: str, where: str) -> None:
+    """Refuse absolute paths, parent folders and odd separators."""
+    path = PurePosixPath(name)
+    if (
+        not name
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or ":" in name
+        or str(path) != name
+    ):
+        raise BundleError(f"{where}: file name '{name}' is not a plain relative path")
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Manifest of a JSON text; BundleError says what is wrong with it."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
+    version = values.pop("version", None)
+    if (
+        not isinstance(version, list)
+        or len(version) != 2
+        or not all(isinstance(v, int) for v in version)
+    ):
+        raise BundleError(f"{where}: version is {version!r}, expected [major, minor]")
+    if version[0] > VERSION[0]:
+        raise BundleError(
+            f"{where}: bundle format {version[0]}.{version[1]} is newer than "
+            f"{VERSION[0]}.{VERSION[1]}, the newest this edge_reloc reads; upgrade edge_reloc"
+        )
+    values.pop("pixel_convention", None)
+    if version > list(VERSION):  # a newer minor version may add keys that we may ignore
+        known = {f.name for f in fields(Manifest)}
+        values = {key: value for key, value in values.items() if key in known}
+    manifest = _build(Manifest, values, where)
+    manifest.world = _build(World, manifest.world, f"{where}: world")
+    if manifest.world.gravity is not None:
+        gravity = tuple(float(g) for g in manifest.world.gravity)
+        manifest.world = World(
+            metric=manifest.world.metric,
+            gravity=gravity,  # type: ignore[arg-type]
+            georeference=manifest.world.georeference,
+        )
+    manifest.limits = _build(Limits, manifest.limits, f"{where}: limits")
+    for limit in fields(Limits):
+        value = getattr(manifest.limits, limit.name)
+        if not isinstance(value, int) or not 0 < value <= 1 << 24:
+            raise BundleError(f"{where}: limit '{limit.name}' is {value!r}, expected 1 to 2^24")
+    if not isinstance(manifest.files, dict):
+        raise BundleError(f"{where}: 'files' must be an object")
+    entries = {}
+    for name, entry in manifest.files.items():
+        check_file_name(name, where)
+        entries[name] = _build(FileEntry, entry, f"{where}: files['{name}']")
+    manifest.files = entries
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read manifest.json of a bundle directory."""
+    path = directory / MANIFEST_NAME
+    if not directory.is_dir():
+        raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
+    if not path.is_file():
+        raise BundleError(f"{directory}: not a map bundle ({MANIFEST_NAME} is missing)")
+    try:
+        return parse_manifest(path.read_text(), str(path))
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: not text; the bundle is damaged") from error

@@ -1,0 +1,112 @@
+"""Open a bundle: arrays memory-mapped, sizes checked, no code run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BundleError
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, read_manifest
+
+# Device-local TensorRT engines live inside the folder but are not of the map.
+UNLISTED_FOLDERS = ("engines",)
+
+
+class MapBundle:
+    """A map on disk. `used` collects the files that were opened."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.used: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Whether the bundle lists this file."""
+        return name in self.manifest.files
+
+    def path(self, name: str) -> Path:
+        """Path of a listed file."""
+        if name not in self.manifest.files:
+            raise BundleError(
+                f"{self.directory}: this bundle has no '{name}'; "
+                f"'edge-reloc inspect {self.directory}' lists what it has"
+            )
+        self.used.add(name)
+        return self.directory / name
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Read-only memory map of an array file."""
+        path = self.path(name)
+        entry = self.manifest.files[name]
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise BundleError(f"{path}: not a readable array ({error})") from error
+        if (
+            entry.shape is None
+            or str(array.dtype) != entry.dtype
+            or (tuple(array.shape) != tuple(entry.shape))
+        ):
+            raise BundleError(
+                f"{path}: found {array.dtype} {tuple(array.shape)}, "
+                f"expected {entry.dtype} {entry.shape and tuple(entry.shape)}"
+            )
+        return array  # type: ignore[no-any-return]
+
+    def nbytes(self, names: set[str] | None = None) -> int:
+        """Bytes of the named files, or of the whole bundle."""
+        files = self.manifest.files
+        return sum(files[name].nbytes for name in (files if names is None else names))
+
+    def verify(self) -> None:
+        """Compare every file's sha256 with the manifest; BundleError on the first."""
+        for name, entry in self.manifest.files.items():
+            found = hash_file(self.directory / name)
+            if found != entry.sha256:
+                raise BundleError(
+                    f"{self.directory / name}: sha256 is {found[:12]}…, expected "
+                    f"{entry.sha256[:12]}…; the file is damaged, copy the bundle again"
+                )
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
+    """Open a bundle directory. Raises BundleError; reads sizes, not contents."""
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    for name, entry in manifest.files.items():
+        _check_size(directory, name, entry)
+    for path in sorted(directory.rglob("*")):
+        relative = path.relative_to(directory)
+        if path.is_dir() or relative.parts[0] in UNLISTED_FOLDERS:
+            continue
+        if str(relative.as_posix()) not in manifest.files and relative.name != MANIFEST_NAME:
+            raise BundleError(f"{path}: not listed in {MANIFEST_NAME}; remove it")
+    bundle = MapBundle(directory, manifest)
+    if verify:
+        bundle.verify()
+    return bundle
+
+
+def _check_size(directory: Path, name: str, entry: FileEntry) -> None:
+    path = directory / name
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path}: listed in {MANIFEST_NAME} but missing; copy the bundle again")
+    size = path.stat().st_size
+    if size != entry.nbytes:
+        raise BundleError(
+            f"{path}: found {size} bytes, expected {entry.nbytes}; "
+            f"the file is damaged, copy the bundle again"
+        )

@@ -1,0 +1,132 @@
+"""Write a bundle: into a neighbour folder, flushed, then renamed."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BundleError
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, check_file_name
+from .reader import UNLISTED_FOLDERS, hash_file, open_bundle
+
+
+class BundleWriter:
+    """Context manager; the bundle appears whole when the block ends well."""
+
+    def __init__(self, directory: str | Path, manifest: Manifest) -> None:
+        self.directory = Path(directory)
+        self.manifest = manifest
+        self._work: Path | None = None
+
+    def __enter__(self) -> BundleWriter:
+        parent = self.directory.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        if self.directory.exists() and not (self.directory / MANIFEST_NAME).is_file():
+            raise BundleError(
+                f"{self.directory}: exists and is not a map bundle; it is left as it is, "
+                f"name another folder"
+            )
+        self._work = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}.", dir=parent))
+        return self
+
+    @property
+    def work(self) -> Path:
+        """The folder that is being filled."""
+        if self._work is None:
+            raise BundleError(f"{self.directory}: the writer is not open")
+        return self._work
+
+    def add_array(self, name: str, array: NDArray[Any], unit: str | None = None) -> None:
+        """Write an array as .npy and list it."""
+        stream = io.BytesIO()
+        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        self.add_bytes(name, stream.getvalue())
+        entry = self.manifest.files[name]
+        self.manifest.files[name] = FileEntry(
+            sha256=entry.sha256,
+            nbytes=entry.nbytes,
+            dtype=str(array.dtype),
+            shape=tuple(array.shape),
+            unit=unit,
+        )
+
+    def add_bytes(self, name: str, data: bytes) -> None:
+        """Write a file and list it."""
+        check_file_name(name, str(self.directory))
+        path = self.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.manifest.files[name] = FileEntry(sha256=hash_file(path), nbytes=len(data))
+
+    def add_file(self, name: str, source: Path) -> None:
+        """Copy a file and list it."""
+        self.add_bytes(name, source.read_bytes())
+
+    def remove(self, name: str) -> None:
+        """Drop a listed file, if it is there."""
+        if self.manifest.files.pop(name, None) is not None:
+            (self.work / name).unlink()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        work = self.work
+        try:
+            if kind is None:
+                self._publish(work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+            self._work = None
+
+    def _publish(self, work: Path) -> None:
+        with open(work / MANIFEST_NAME, "w") as stream:
+            stream.write(self.manifest.to_json())
+            stream.flush()
+            os.fsync(stream.fileno())
+        work.chmod(0o755)
+        if not self.directory.exists():
+            work.rename(self.directory)
+            return
+        for folder in UNLISTED_FOLDERS:
+            if (self.directory / folder).is_dir():
+                (self.directory / folder).rename(work / folder)
+        old = work.with_name(work.name + ".old")
+        self.directory.rename(old)
+        work.rename(self.directory)
+        shutil.rmtree(old)
+
+
+class _Extension(BundleWriter):
+    def __enter__(self) -> BundleWriter:
+        super().__enter__()
+        for name in self.manifest.files:
+            target = self.work / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(self.directory / name, target)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.directory / name, target)
+        return self
+
+    def add_bytes(self, name: str, data: bytes) -> None:
+        (self.work / name).unlink(missing_ok=True)  # never write through a hard link
+        super().add_bytes(name, data)
+
+
+def extend_bundle(directory: str | Path) -> BundleWriter:
+    """A writer that starts from an existing bundle and replaces it whole."""
+    return _Extension(directory, open_bundle(directory).manifest)

@@ -1,0 +1,43 @@
+"""Errors a user can act on: one line that says what, where and the cure."""
+
+from __future__ import annotations
+
+
+class EdgeRelocError(Exception):
+    """A known failure; programs print it in one line and exit with 1."""
+
+
+class BundleError(EdgeRelocError):
+    """A map bundle is missing, damaged, newer than we read, or unsuitable."""
+
+
+class ConfigError(EdgeRelocError):
+    """A setting is unknown or out of its range."""
+
+
+class CameraError(EdgeRelocError):
+    """A camera calibration is missing, malformed or does not fit the images."""
+
+
+class SourceError(EdgeRelocError):
+    """Frames cannot be had: no camera, no file, an empty folder."""
+
+
+class MappingError(EdgeRelocError):
+    """Photos cannot be turned into a map."""
+
+
+class EngineError(EdgeRelocError):
+    """A network cannot be loaded or run."""
+
+
+class MissingPackageError(EdgeRelocError):
+    """An optional package is not installed; the text says which and how."""
+
+
+def missing_package(package: str, purpose: str, extra: str) -> MissingPackageError:
+    """The one line about an optional package that is not installed."""
+    return MissingPackageError(
+        f"{purpose} needs the package '{package}', which is not installed: "
+        f"pip install 'edge-reloc[{extra}]'"
+    )

@@ -1,0 +1,89 @@
+"""Which local features a map speaks, and how to open their extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..camera import Camera
+from ..errors import BundleError, ConfigError
+from ..memory import Arena
+from ..stages import Extractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A feature network exported for one input size (pixels)."""
+
+    file: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSpec:
+    """Identity and settings of the local features of a map.
+
+    kind: "sift" or the name of a network. dim: D. keypoints: N. max_side:
+    images with a longer side are made smaller first (sift only; a network has
+    its input size). min_similarity and max_ratio: acceptance of a 2D-3D match
+    (cosine; second best over best distance, 1 switches the test off).
+    turns: the mapping photos were turned by quarter turns to one heading, so
+    the runtime may have to turn frames as well. weights_sha256: of the source
+    weights, None for sift.
+    """
+
+    kind: str
+    dim: int
+    keypoints: int = 2048
+    max_side: int = 1024
+    min_similarity: float = 0.82
+    max_ratio: float = 1.0
+    turns: bool = False
+    networks: tuple[NetworkSpec, ...] = ()
+    weights_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.keypoints <= 16384:
+            raise ConfigError(f"features: keypoints is {self.keypoints}, expected 16 to 16384")
+        if self.kind != "sift" and not self.networks:
+            raise ConfigError(f"features: '{self.kind}' names no network")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FeatureSpec:
+        """Inverse of `to_dict`; BundleError for unknown or missing keys."""
+        try:
+            networks = tuple(NetworkSpec(**n) for n in values.get("networks", ()))
+            return cls(**{**values, "networks": networks})
+        except TypeError as error:
+            raise BundleError(f"features: {error}") from error
+
+
+def open_extractor(
+    spec: FeatureSpec, camera: Camera, locate: Callable[[str], Path], arena: Arena
+) -> Extractor:
+    """The extractor of a spec for frames of one camera.
+
+    locate: file name in `spec.networks` -> path. Of several input sizes the
+    one is taken that shrinks the camera's images least.
+    """
+    if spec.kind == "sift":
+        from .sift import SiftExtractor
+
+        return SiftExtractor(spec)
+    from ..inference.engine import open_engine
+    from .network import NetworkExtractor
+
+    network = max(spec.networks, key=lambda n: _fit(n, camera))
+    return NetworkExtractor(spec, open_engine(locate(network.file), arena))
+
+
+def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:
+    scale = min(network.width / camera.width, network.height / camera.height)
+    return min(scale, 1.0), -network.width * network.height

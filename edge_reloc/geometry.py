@@ -1,0 +1,112 @@
+"""Rigid transforms as 4x4 float64 `a_from_b`: X_a = a_from_b @ X_b."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def compose(rotation: ArrayLike, translation: ArrayLike) -> Array:
+    """4x4 `a_from_b` of a (3,3) rotation and a (3,) translation in metres."""
+    a_from_b = np.eye(4)
+    a_from_b[:3, :3] = rotation
+    a_from_b[:3, 3] = translation
+    return a_from_b
+
+
+def invert(a_from_b: Array) -> Array:
+    """`b_from_a` of a rigid `a_from_b`."""
+    rotation = a_from_b[:3, :3].T
+    return compose(rotation, -rotation @ a_from_b[:3, 3])
+
+
+def transform(a_from_b: Array, xyz_b: Array) -> Array:
+    """Points (N,3) of frame b in frame a."""
+    return xyz_b @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+
+
+def camera_centre(cam_from_world: Array) -> Array:
+    """Position (3,) of the camera in the world, metres."""
+    centre: Array = -cam_from_world[:3, :3].T @ cam_from_world[:3, 3]
+    return centre
+
+
+def hat(v: ArrayLike) -> Array:
+    """Cross-product matrix: hat(v) @ x = v x x."""
+    x, y, z = np.asarray(v, dtype=np.float64)
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
+def so3_exp(rotation_rad: ArrayLike) -> Array:
+    """Rotation matrix (3,3) of a rotation vector (3,) in radians."""
+    w = np.asarray(rotation_rad, dtype=np.float64)
+    angle = float(np.linalg.norm(w))
+    k = hat(w)
+    if angle < 1e-8:
+        return np.eye(3) + k + 0.5 * k @ k
+    return np.eye(3) + np.sin(angle) / angle * k + (1.0 - np.cos(angle)) / angle**2 * (k @ k)
+
+
+def rotation_angle_rad(rotation: Array) -> float:
+    """Angle of a (3,3) rotation, exact near 0 and near pi."""
+    sine = np.linalg.norm(
+        [
+            rotation[2, 1] - rotation[1, 2],
+            rotation[0, 2] - rotation[2, 0],
+            rotation[1, 0] - rotation[0, 1],
+        ]
+    )
+    return float(np.arctan2(sine, np.trace(rotation) - 1.0))
+
+
+def rotation_from_quat(quat_wxyz: ArrayLike) -> Array:
+    """(3,3) rotation of a quaternion (4,) wxyz of any norm above zero."""
+    q = np.asarray(quat_wxyz, dtype=np.float64)
+    w, x, y, z = q / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def quat_from_rotation(rotation: Array) -> Array:
+    """Quaternion (4,) wxyz with w >= 0 of a (3,3) rotation."""
+    m = rotation
+    # The largest of the four squared components is the well-conditioned one.
+    squares = np.array(
+        [
+            1 + m[0, 0] + m[1, 1] + m[2, 2],
+            1 + m[0, 0] - m[1, 1] - m[2, 2],
+            1 - m[0, 0] + m[1, 1] - m[2, 2],
+            1 - m[0, 0] - m[1, 1] + m[2, 2],
+        ]
+    )
+    i = int(np.argmax(squares))
+    s = 0.5 / np.sqrt(squares[i])
+    wx, wy, wz = (m[2, 1] - m[1, 2]) * s, (m[0, 2] - m[2, 0]) * s, (m[1, 0] - m[0, 1]) * s
+    xy, xz, yz = (m[0, 1] + m[1, 0]) * s, (m[0, 2] + m[2, 0]) * s, (m[1, 2] + m[2, 1]) * s
+    big = 0.25 / s
+    q = np.array([[big, wx, wy, wz], [wx, big, xy, xz], [wy, xy, big, yz], [wz, xz, yz, big]][i])
+    return q if q[0] >= 0 else -q
+
+
+class PoseError(NamedTuple):
+    """How far an estimated pose lies from the reference."""
+
+    translation: float  # between the camera centres, in map units (metres if metric)
+    rotation_deg: float
+
+
+def pose_error(cam_from_world: Array, reference: Array) -> PoseError:
+    """Distance of the camera centres and angle between the orientations."""
+    return PoseError(
+        float(np.linalg.norm(camera_centre(cam_from_world) - camera_centre(reference))),
+        float(np.degrees(rotation_angle_rad(cam_from_world[:3, :3] @ reference[:3, :3].T))),
+    )

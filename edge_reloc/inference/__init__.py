@@ -1,0 +1,1 @@
+"""Networks at run time: fixed named buffers and `run`."""

@@ -1,0 +1,39 @@
+"""The engine protocol, and the one place that chooses an implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ..memory import Arena
+
+
+class Engine(Protocol):
+    """A network with static shapes, bound once to fixed buffers."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """Write these before `run`."""
+
+    @property
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        """Valid until the next `run`."""
+
+    def run(self) -> None:
+        """One inference from `inputs` into `outputs`."""
+
+    def close(self) -> None:
+        """Give the network's memory back."""
+
+
+def open_engine(path: Path, arena: Arena, *, threads: int = 0) -> Engine:
+    """Open an ONNX file; buffers come from the arena. Raises EngineError.
+
+    threads: 0 lets the engine take every core.
+    """
+    from .onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(path, arena, threads=threads)

@@ -1,0 +1,78 @@
+"""ONNX Runtime on the CPU: the engine of machines without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError, missing_package
+from ..memory import Arena
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+}
+
+
+class OnnxRuntimeEngine:
+    """An ONNX network whose inputs and outputs live in the arena."""
+
+    def __init__(self, path: Path, arena: Arena, *, threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise missing_package("onnxruntime", f"{path.name}", "cpu") from None
+        if not path.is_file():
+            raise EngineError(f"{path}: no such network file")
+        options = onnxruntime.SessionOptions()
+        options.enable_cpu_mem_arena = False
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning worker threads steal the cores that the next stage needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise EngineError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        self._binding = self._session.io_binding()
+        self.inputs: dict[str, NDArray[Any]] = {}
+        self.outputs: dict[str, NDArray[Any]] = {}
+        role = path.stem
+        for node in self._session.get_inputs():
+            self.inputs[node.name] = self._take(arena, role, node, path)
+            self._bind(self._binding.bind_input, node.name, self.inputs[node.name])
+        for node in self._session.get_outputs():
+            self.outputs[node.name] = self._take(arena, role, node, path)
+            self._bind(self._binding.bind_output, node.name, self.outputs[node.name])
+
+    @staticmethod
+    def _take(arena: Arena, role: str, node: Any, path: Path) -> NDArray[Any]:
+        if not all(isinstance(size, int) and size > 0 for size in node.shape):
+            raise EngineError(
+                f"{path}: '{node.name}' has the dynamic shape {node.shape}; "
+                f"expected fixed sizes (export it again with static shapes)"
+            )
+        if node.type not in _DTYPES:
+            raise EngineError(f"{path}: '{node.name}' is {node.type}; expected {list(_DTYPES)}")
+        return arena.take(f"engine.{role}.{node.name}", tuple(node.shape), _DTYPES[node.type])
+
+    @staticmethod
+    def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
+        bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def run(self) -> None:
+        """One inference from `inputs` into `outputs`."""
+        self._session.run_with_iobinding(self._binding)
+
+    def close(self) -> None:
+        """Drop the session and its weights."""
+        del self._binding, self._session
