@@ -26,7 +26,7 @@ def invert(a_from_b: Array) -> Array:
 
 def transform(a_from_b: Array, xyz_b: Array) -> Array:
     """Points (N,3) of frame b in frame a."""
-    return xyz_b @ a_from_b[:3, :3].T + a_from_b[:3, 3]
+    return np.asarray(xyz_b @ a_from_b[:3, :3].T + a_from_b[:3, 3])
 
 
 def camera_centre(cam_from_world: Array) -> Array:
