@@ -1,0 +1,60 @@
+"""`edge-reloc <program>`: the one command, a table of programs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from . import __version__
+from .program import OK, USAGE, program
+
+
+class Program(NamedTuple):
+    """Where a program lives and what it is for."""
+
+    module: str
+    summary: str
+
+
+PROGRAMS = {
+    "run": Program("edge_reloc.run", "poses from a camera, a video or photos"),
+    "evaluate": Program("edge_reloc.evaluate", "accuracy and speed against reference poses"),
+    "inspect": Program("edge_reloc.inspect", "what is in a map bundle, and is it intact"),
+    "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
+    "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
+    "calibrate": Program("edge_reloc_calib.calibrate", "camera intrinsics from a board"),
+}
+
+
+def usage() -> str:
+    """The help text: one line a program."""
+    lines = ["usage: edge-reloc <program> [options]    (--help after a program: its options)", ""]
+    lines += [f"  {name:<10} {entry.summary}" for name, entry in PROGRAMS.items()]
+    lines += ["", "  --version  print the version"]
+    return "\n".join(lines)
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one program; its exit code, or 2 for an unknown name."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(), file=sys.stdout if arguments else sys.stderr)
+        return OK if arguments else USAGE
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        print(f"edge-reloc {__version__}")
+        return OK
+    if name not in PROGRAMS:
+        print(f"edge-reloc: no program '{name}'\n\n{usage()}", file=sys.stderr)
+        return USAGE
+    # Imported only now: `edge-reloc run` must never load what `train` needs.
+    module = importlib.import_module(PROGRAMS[name].module)
+    sys.argv[0] = f"edge-reloc {name}"  # argparse takes the program's name from here
+    return cast(Callable[[Sequence[str]], int], module.main)(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
