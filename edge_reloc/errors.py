@@ -23,6 +23,10 @@ class SourceError(EdgeRelocError):
     """Frames cannot be had: no camera, no file, an empty folder."""
 
 
+class SinkError(EdgeRelocError):
+    """Poses cannot be passed on: no folder, disk full, a closed connection."""
+
+
 class MappingError(EdgeRelocError):
     """Photos cannot be turned into a map."""
 

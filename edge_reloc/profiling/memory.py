@@ -1,0 +1,46 @@
+"""What the operating system says this process holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC_SELF = Path("/proc/self")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMemory:
+    """Bytes, or None where the system does not tell.
+
+    rss_bytes: resident now, shared pages counted in full. pss_bytes: the
+    same with shared pages divided among their users. peak_bytes: the highest
+    rss_bytes since the process began.
+    """
+
+    rss_bytes: int | None = None
+    pss_bytes: int | None = None
+    peak_bytes: int | None = None
+
+
+def read_memory() -> ProcessMemory:
+    """Memory of this process from Linux's /proc; all None elsewhere."""
+    status = _kilobyte_fields(PROC_SELF / "status")
+    rollup = _kilobyte_fields(PROC_SELF / "smaps_rollup")
+    return ProcessMemory(
+        rss_bytes=status.get("VmRSS"),
+        pss_bytes=rollup.get("Pss"),
+        peak_bytes=status.get("VmHWM"),
+    )
+
+
+def _kilobyte_fields(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    fields = {}
+    for line in lines:
+        words = line.split()
+        if len(words) == 3 and words[2] == "kB":
+            fields[words[0].rstrip(":")] = int(words[1]) * 1024
+    return fields

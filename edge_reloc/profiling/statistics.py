@@ -1,0 +1,148 @@
+"""What a run came to: counts by status, percentiles by stage, memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..types import PoseEstimate, Status
+from .histogram import Histogram
+from .memory import ProcessMemory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Percentiles of a duration over a run, milliseconds."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Spread:
+        """The spread of a histogram that is not empty."""
+        return cls(
+            p50_ms=round(histogram.percentile_ms(50), 3),
+            p95_ms=round(histogram.percentile_ms(95), 3),
+            p99_ms=round(histogram.percentile_ms(99), 3),
+            max_ms=round(histogram.max_ms, 3),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """The end of a run. age: from a frame's capture to its pose, live only.
+
+    dropped: frames that a live source threw away because a newer one was
+    there. skipped: files that could not be read. first_ms: the first frame,
+    which also pays for warming up and is left out of the percentiles.
+    """
+
+    frames: int
+    localized: int
+    statuses: dict[str, int]
+    dropped: int
+    skipped: int
+    first_ms: float | None
+    stages: dict[str, Spread]
+    localize: Spread | None
+    age: Spread | None
+    arena_bytes: int | None = None
+    map_bytes: int | None = None
+    memory: ProcessMemory = field(default_factory=ProcessMemory)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """A table for people."""
+        share = 100.0 * self.localized / self.frames if self.frames else 0.0
+        others = "  ".join(
+            f"{name} {count}" for name, count in self.statuses.items() if name != Status.OK.value
+        )
+        lines = [
+            f"frames     {self.frames}   localised {self.localized} ({share:.1f} %)"
+            + (f"   {others}" if others else ""),
+            f"dropped    {self.dropped}   unreadable {self.skipped}",
+        ]
+        rows = {**self.stages}
+        if self.localize is not None:
+            rows["localize"] = self.localize
+        if self.age is not None:
+            rows["frame age"] = self.age
+        if rows:
+            lines.append(f"{'ms':<10} {'p50':>8} {'p95':>8} {'p99':>8} {'max':>8}")
+        for name, s in rows.items():
+            lines.append(
+                f"{name:<10} {s.p50_ms:8.1f} {s.p95_ms:8.1f} {s.p99_ms:8.1f} {s.max_ms:8.1f}"
+            )
+        if self.first_ms is not None:
+            lines.append(f"first frame {self.first_ms:.1f} ms, not in the table")
+        lines.append(
+            f"memory     buffers {megabytes(self.arena_bytes)}   map {megabytes(self.map_bytes)}"
+            f"   process now {megabytes(self.memory.rss_bytes)}"
+            f"   peak {megabytes(self.memory.peak_bytes)}"
+        )
+        return "\n".join(lines)
+
+
+class RunStatistics:
+    """Adds up a run frame by frame in memory that does not grow."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._statuses = {status: 0 for status in Status}
+        self._first_ms: float | None = None
+        self._stages: dict[str, Histogram] = {}
+        self._localize = Histogram()
+        self._age = Histogram()
+
+    @property
+    def localized(self) -> int:
+        """Frames with status OK."""
+        return self._statuses[Status.OK]
+
+    def add(self, estimate: PoseEstimate, localize_ms: float, age_ms: float | None) -> None:
+        """Count one frame. localize_ms: wall time; age_ms: capture to pose."""
+        self.frames += 1
+        self._statuses[estimate.status] += 1
+        if self._first_ms is None:
+            self._first_ms = localize_ms
+            return
+        self._localize.add(localize_ms)
+        for stage, ms in estimate.stages_ms.items():
+            self._stages.setdefault(stage, Histogram()).add(ms)
+        if age_ms is not None:
+            self._age.add(age_ms)
+
+    def summary(
+        self,
+        *,
+        dropped: int = 0,
+        skipped: int = 0,
+        arena_bytes: int | None = None,
+        map_bytes: int | None = None,
+        memory: ProcessMemory | None = None,
+    ) -> RunSummary:
+        """The run so far."""
+        return RunSummary(
+            frames=self.frames,
+            localized=self.localized,
+            statuses={s.value: n for s, n in self._statuses.items() if n or s is Status.OK},
+            dropped=dropped,
+            skipped=skipped,
+            first_ms=None if self._first_ms is None else round(self._first_ms, 3),
+            stages={stage: Spread.of(histogram) for stage, histogram in self._stages.items()},
+            localize=Spread.of(self._localize) if self._localize.count else None,
+            age=Spread.of(self._age) if self._age.count else None,
+            arena_bytes=arena_bytes,
+            map_bytes=map_bytes,
+            memory=memory or ProcessMemory(),
+        )
+
+
+def megabytes(nbytes: int | None) -> str:
+    """Bytes as MB (10^6) for people; a question mark when unknown."""
+    return "?" if nbytes is None else f"{nbytes / 1e6:.1f} MB"

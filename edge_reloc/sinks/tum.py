@@ -1,0 +1,38 @@
+"""TUM trajectories: `t_s x y z qx qy qz qw`, the camera in the world.
+
+Format: "File Formats" of the TUM RGB-D benchmark (Sturm et al., IROS 2012).
+Only frames with a pose have a line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..geometry import invert, quat_from_rotation
+from ..types import PoseEstimate
+from .lines import LineFile
+
+
+class TumSink:
+    """Writes the localised frames; time in seconds with nine decimals."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
+
+    def write(self, estimate: PoseEstimate) -> None:
+        """Append one frame, if it has a pose."""
+        if estimate.cam_from_world is None:
+            return
+        world_from_cam = invert(estimate.cam_from_world)
+        x, y, z = world_from_cam[:3, 3]
+        qw, qx, qy, qz = quat_from_rotation(world_from_cam[:3, :3])
+        # Nanoseconds do not survive a float of seconds: split them as integers.
+        seconds, nanoseconds = divmod(estimate.t_ns, 1_000_000_000)
+        self._file.write(
+            f"{seconds}.{nanoseconds:09d} {x:.6f} {y:.6f} {z:.6f} "
+            f"{qx:.9f} {qy:.9f} {qz:.9f} {qw:.9f}"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
