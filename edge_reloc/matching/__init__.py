@@ -1,1 +1,1 @@
-"""matching."""
+"""2D-3D matching between keypoints and candidate points."""

@@ -1,1 +1,1 @@
-"""retrieval."""
+"""Which map points a frame may see."""

@@ -1,0 +1,81 @@
+"""What a user can choose when a map is opened; all of it in one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """When a pose is believed.
+
+    min_inliers: matches that agree. min_inlier_ratio: of all matches.
+    min_spread: occupied cells of a 4x4 grid over the image.
+    max_rotation_std_deg: largest standard deviation of the rotation, which
+    catches poses that hang on a few clumped points.
+    """
+
+    min_inliers: int = 15
+    min_inlier_ratio: float = 0.04
+    min_spread: int = 4
+    max_rotation_std_deg: float = 2.0
+    min_keypoints: int = 30
+
+    def __post_init__(self) -> None:
+        if self.min_inliers < 6:
+            raise ConfigError(f"gate: min_inliers is {self.min_inliers}, expected at least 6")
+        if not 0 <= self.min_inlier_ratio < 1:
+            raise ConfigError(f"gate: min_inlier_ratio is {self.min_inlier_ratio}, expected 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to localise. None takes what the bundle says.
+
+    method: a name of `methods.METHODS`. head: of `visible_structure`,
+    "cells" or "generative". candidates: how many map points are matched at
+    most. images: mapping images that `image_retrieval` takes. search: of the
+    generative head, "radius" or "nearest". second_pass: match once more
+    around the first pose. threshold_px: reprojection error of an inlier at an
+    image 640 pixels wide, scaled with the width. threads: of the engine, 0
+    for every core.
+    """
+
+    method: str | None = None
+    head: str | None = None
+    candidates: int | None = None
+    images: int = 10
+    search: str = "radius"
+    second_pass: bool | None = None
+    threshold_px: float = 6.0
+    min_similarity: float | None = None
+    max_ratio: float | None = None
+    seed: int = 0
+    threads: int = 0
+    gate: Gate = field(default_factory=Gate)
+
+    def __post_init__(self) -> None:
+        if self.head not in (None, "cells", "generative"):
+            raise ConfigError(f"head: found '{self.head}', expected 'cells' or 'generative'")
+        if self.search not in ("radius", "nearest"):
+            raise ConfigError(f"search: found '{self.search}', expected 'radius' or 'nearest'")
+        if self.candidates is not None and self.candidates < 16:
+            raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
+        if self.images < 1:
+            raise ConfigError(f"images: found {self.images}, expected at least 1")
+        if self.threshold_px <= 0:
+            raise ConfigError(f"threshold_px: found {self.threshold_px}, expected above 0")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """Settings of a dictionary; unknown keys raise ConfigError."""
+        known = {f.name for f in fields(cls)}
+        if unknown := set(values) - known:
+            raise ConfigError(f"settings: unknown {sorted(unknown)}; expected {sorted(known)}")
+        values = dict(values)
+        if isinstance(values.get("gate"), dict):
+            values["gate"] = Gate(**values["gate"])
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""Image embeddings: one vector a frame that tells where it may have been taken."""

@@ -1,0 +1,66 @@
+"""VLAD: an image embedding from the local descriptors, no second network.
+
+Jégou et al., CVPR 2010, with intra-normalisation (Arandjelović and Zisserman,
+CVPR 2013), signed square root and projection to E numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.reader import MapBundle
+from ..types import Features, Frame
+
+F32 = NDArray[np.float32]
+
+CENTROIDS = "embedding/centroids.npy"
+MEAN = "embedding/mean.npy"
+PROJECTION = "embedding/projection.npy"
+
+
+class Vlad:
+    """Vocabulary of V words and a projection, learnt when the map was made.
+
+    centroids (V,D), mean (V*D,), projection (E, V*D), all float32.
+    """
+
+    def __init__(self, centroids: F32, mean: F32, projection: F32) -> None:
+        self.centroids, self.mean, self.projection = centroids, mean, projection
+        self.dim = len(projection)
+
+    def embed(self, frame: Frame, features: Features) -> None:
+        """Fill features.embedding from the descriptors of the frame."""
+        features.embedding[:] = self.embedding(features.descriptor[: features.n])
+
+    def embedding(self, descriptor: F32) -> F32:
+        """Unit vector (E,) of descriptors (N,D); zeros when there are none."""
+        aggregated = aggregate(descriptor, self.centroids)
+        projected = self.projection @ (aggregated - self.mean)
+        return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12), np.float32)
+
+
+def aggregate(descriptor: F32, centroids: F32) -> F32:
+    """VLAD vector (V*D,) float32 of descriptors (N,D), unit length."""
+    words = len(centroids)
+    if len(descriptor) == 0:
+        return np.zeros(centroids.size, np.float32)
+    # Nearest centroid: |d - c|^2 = const - 2 d.c + |c|^2
+    score = descriptor @ centroids.T
+    score -= 0.5 * (centroids * centroids).sum(axis=1)
+    one_hot = np.zeros((words, len(descriptor)), np.float32)
+    one_hot[score.argmax(axis=1), np.arange(len(descriptor))] = 1.0
+    residual = one_hot @ descriptor - one_hot.sum(axis=1, keepdims=True) * centroids
+    residual /= np.maximum(np.linalg.norm(residual, axis=1, keepdims=True), 1e-12)
+    flat = residual.ravel()
+    flat = np.sign(flat) * np.sqrt(np.abs(flat))
+    return np.asarray(flat / max(float(np.linalg.norm(flat)), 1e-12), np.float32)
+
+
+def open_vlad(bundle: MapBundle) -> Vlad:
+    """The vocabulary of a bundle."""
+    return Vlad(
+        np.asarray(bundle.array(CENTROIDS)),
+        np.asarray(bundle.array(MEAN)),
+        np.asarray(bundle.array(PROJECTION)),
+    )

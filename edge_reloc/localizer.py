@@ -1,0 +1,179 @@
+"""The localiser: one frame in, one answer out, no state that a test must fake."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from .bundle.reader import MapBundle
+from .camera import Camera
+from .config import Settings
+from .features import FeatureSpec, open_extractor
+from .geometry import Array
+from .matching.nearest import NearestMatcher
+from .memory import Arena
+from .methods import Method, build_method
+from .pointmap import open_points
+from .pose.guided import GuidedMatcher
+from .pose.solver import PoseSolver
+from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
+
+GUIDED_RADIUS_PX = 8.0
+GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right place
+
+
+class Localizer:
+    """Opens a bundle for one camera, takes its memory, localises frames."""
+
+    def __init__(self, bundle: MapBundle, camera: Camera, settings: Settings) -> None:
+        manifest = bundle.manifest
+        spec = FeatureSpec.from_dict(manifest.features)
+        self.bundle, self.camera, self.settings = bundle, camera, settings
+        self.spec = spec
+        self.arena = Arena()
+        self.points = open_points(bundle)
+        self.method_name = settings.method or manifest.method
+        self.method: Method = build_method(
+            self.method_name, bundle, self.points, self.arena, settings
+        )
+        self.extractor = open_extractor(spec, camera, bundle.path, self.arena)
+        embedder = self.method.embedder
+        self.features = Features(
+            self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0
+        )
+        self.candidates = Candidates(self.arena, self.method.capacity, spec.keypoints)
+        self.correspondences = Correspondences(self.arena, spec.keypoints)
+        similarity = (
+            spec.min_similarity if settings.min_similarity is None else settings.min_similarity
+        )
+        self.matcher = NearestMatcher(
+            self.points,
+            self.arena,
+            keypoints=spec.keypoints,
+            candidates=self.method.capacity,
+            min_similarity=similarity,
+            max_ratio=spec.max_ratio if settings.max_ratio is None else settings.max_ratio,
+        )
+        self.solver = PoseSolver(
+            threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
+        )
+        tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
+        second_pass = tuned if settings.second_pass is None else settings.second_pass
+        self.guided: GuidedMatcher | None = None
+        if second_pass:
+            self.guided = GuidedMatcher(
+                self.points,
+                radius_px=GUIDED_RADIUS_PX,
+                min_similarity=similarity - GUIDED_SLACK,
+            )
+            self.second = Correspondences(self.arena, spec.keypoints)
+        self.quarter_turns = 0  # the heading that worked last
+        self.arena.seal()
+
+    @classmethod
+    def open(cls, bundle: MapBundle, camera: Camera, settings: Settings | None = None) -> Localizer:
+        """Raises EdgeRelocError when the bundle cannot serve these settings."""
+        return cls(bundle, camera, settings or Settings())
+
+    @property
+    def map_bytes(self) -> int:
+        """Size of the bundle's files that this localiser uses."""
+        return self.bundle.nbytes(self.bundle.used)
+
+    def localize(self, frame: Frame) -> PoseEstimate:
+        """Pose and truth about it. Never raises for what a camera shows.
+
+        Maps of turned photos: a frame that does not say how it is turned is
+        tried at the heading that worked last, then at the other three.
+        """
+        if not self.spec.turns or frame.quarter_turns is not None:
+            return self._localize(frame)
+        first: PoseEstimate | None = None
+        for more in range(4):
+            turns = (self.quarter_turns + more) % 4
+            estimate = self._localize(replace(frame, quarter_turns=turns))
+            if first is not None:
+                estimate = _with_earlier_time(estimate, first)
+            if estimate.status is Status.OK:
+                self.quarter_turns = turns
+                return estimate
+            first = estimate
+            if estimate.status is Status.NO_FEATURES:
+                return estimate
+        return estimate
+
+    def _localize(self, frame: Frame) -> PoseEstimate:
+        clock = _Clock()
+        self.extractor.extract(frame, self.features)
+        clock.lap("extract")
+        keypoints = self.features.n
+        if keypoints < self.settings.gate.min_keypoints:
+            self.candidates.n = self.correspondences.n = 0
+            return PoseEstimate(
+                t_ns=frame.t_ns,
+                status=Status.NO_FEATURES,
+                reason=f"{keypoints} keypoints, {self.settings.gate.min_keypoints} are needed: "
+                f"the image is dark, blurred or blank",
+                keypoints=keypoints,
+                index=frame.index,
+                name=frame.name,
+                stages_ms=clock.laps,
+            )
+        if self.method.embedder is not None:
+            self.method.embedder.embed(frame, self.features)
+        self.method.retriever.retrieve(self.features, self.candidates)
+        clock.lap("retrieve")
+        self.matcher.match(self.features, self.candidates, self.correspondences)
+        clock.lap("match")
+        estimate = self.solver.solve(frame.camera, self.correspondences)
+        clock.lap("solve")
+        if self.guided is not None and estimate.cam_from_world is not None:
+            estimate = self._second_pass(frame.camera, estimate.cam_from_world, estimate)
+            clock.lap("second_pass")
+        return replace(
+            estimate,
+            t_ns=frame.t_ns,
+            index=frame.index,
+            name=frame.name,
+            keypoints=keypoints,
+            candidates=self.candidates.n,
+            stages_ms=clock.laps,
+        )
+
+    def _second_pass(
+        self, camera: Camera, cam_from_world: Array, first: PoseEstimate
+    ) -> PoseEstimate:
+        """The better supported of the two poses."""
+        assert self.guided is not None
+        self.guided.match(camera, cam_from_world, self.features, self.second)
+        again = self.solver.settle(camera, cam_from_world, self.second)
+        if again.status is not Status.OK or again.inliers < first.inliers:
+            return first
+        self.correspondences, self.second = self.second, self.correspondences
+        return again
+
+    def close(self) -> None:
+        """Give engines back."""
+        if self.method.engine is not None:
+            self.method.engine.close()
+
+
+class _Clock:
+    """Wall time between laps, milliseconds."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter_ns()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter_ns()
+        self.laps[stage] = (now - self._last) * 1e-6
+        self._last = now
+
+
+def _with_earlier_time(estimate: PoseEstimate, earlier: PoseEstimate) -> PoseEstimate:
+    """Add the stage times of tries that failed before."""
+    laps = dict(earlier.stages_ms)
+    for stage, ms in estimate.stages_ms.items():
+        laps[stage] = laps.get(stage, 0.0) + ms
+    return replace(estimate, stages_ms=laps)

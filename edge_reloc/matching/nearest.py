@@ -1,0 +1,134 @@
+"""Mutual nearest neighbours in descriptor space, on the CPU, in blocks.
+
+One matrix product serves both directions: a row's best candidate is kept
+while blocks of candidates pass by, and a candidate's best similarity is the
+maximum of its column, which is whole within its block. Memory is one block.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..memory import Arena
+from ..pointmap import PointMap
+from ..types import Candidates, Correspondences, Features
+
+BLOCK = 512  # candidates a product: 2048 keypoints x 512 x 4 bytes = 4 MiB
+
+
+class NearestMatcher:
+    """Mutual nearest neighbours with similarity and ratio thresholds.
+
+    min_similarity: cosine that a match must reach. max_ratio: largest
+    distance to the best over distance to the second best candidate; 1
+    switches the test off.
+    """
+
+    def __init__(
+        self,
+        points: PointMap,
+        arena: Arena,
+        *,
+        keypoints: int,
+        candidates: int,
+        min_similarity: float,
+        max_ratio: float,
+    ) -> None:
+        self._points = points
+        self._min_similarity = min_similarity
+        self._max_ratio = max_ratio
+        dim = points.dim
+        self._half = arena.take("match.half", (BLOCK, dim), np.float16)
+        self._block = arena.take("match.block", (BLOCK, dim), np.float32)
+        self._similarity = arena.take("match.similarity", (keypoints * BLOCK,), np.float32)
+        self._best = arena.take("match.best", (keypoints,), np.float32)
+        self._second = arena.take("match.second", (keypoints,), np.float32)
+        self._column = arena.take("match.column", (keypoints,), np.int32)
+        self._best_of_candidate = arena.take("match.best_of_candidate", (candidates,), np.float32)
+
+    def match(self, features: Features, candidates: Candidates, out: Correspondences) -> None:
+        """Fill the correspondences, best similarity first; set n."""
+        out.n = 0
+        n, c = features.n, candidates.n
+        if n == 0 or c == 0:
+            return
+        groups = candidates.group[:c]
+        if groups.min() == groups.max() and (candidates.query_group[:n] == groups[0]).all():
+            self._search(features.descriptor[:n], candidates.point_id[:c])
+            rows = self._accept(n, c)
+            columns = self._column[rows]
+            scores = self._best[rows]
+        else:
+            rows, columns, scores = self._match_groups(features, candidates)
+        order = np.argsort(-scores, kind="stable")[: out.capacity]
+        rows, columns = rows[order], columns[order]
+        m = out.n = len(rows)
+        point_id = candidates.point_id[columns]
+        out.xy_px[:m] = features.xy_px[rows]
+        out.xyz_world[:m] = self._points.xyz[point_id]
+        out.weight[:m] = scores[order]
+        out.keypoint[:m] = rows
+        out.point_id[:m] = point_id
+
+    def _match_groups(
+        self, features: Features, candidates: Candidates
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        rows, columns, scores = [], [], []
+        groups = candidates.group[: candidates.n]
+        query_groups = candidates.query_group[: features.n]
+        for group in np.unique(groups):
+            keypoints = np.flatnonzero(query_groups == group)
+            members = np.flatnonzero(groups == group)
+            if len(keypoints) == 0:
+                continue
+            self._search(features.descriptor[keypoints], candidates.point_id[members])
+            accepted = self._accept(len(keypoints), len(members))
+            rows.append(keypoints[accepted])
+            columns.append(members[self._column[accepted]])
+            scores.append(self._best[accepted].copy())
+        if not rows:
+            empty = np.zeros(0, np.intp)
+            return empty, empty, np.zeros(0, np.float32)
+        return np.concatenate(rows), np.concatenate(columns), np.concatenate(scores)
+
+    def _search(self, descriptor: NDArray[np.float32], point_id: NDArray[np.int32]) -> None:
+        """Best, second best and column of every row; best of every column."""
+        n, c = len(descriptor), len(point_id)
+        best, second, column = self._best[:n], self._second[:n], self._column[:n]
+        best[:] = second[:] = -2.0
+        column[:] = 0
+        rows = np.arange(n)
+        for start in range(0, c, BLOCK):
+            ids = point_id[start : start + BLOCK]
+            size = len(ids)
+            block = self._block[:size]
+            if ids[-1] - ids[0] == size - 1:  # a run of neighbours: no gather
+                block[:] = self._points.descriptor[ids[0] : ids[0] + size]
+            else:
+                half = self._half[:size]
+                np.take(self._points.descriptor, ids, axis=0, out=half, mode="clip")
+                block[:] = half
+            similarity = self._similarity[: n * size].reshape(n, size)
+            np.matmul(descriptor, block.T, out=similarity)
+            similarity.max(axis=0, out=self._best_of_candidate[start : start + size])
+            argmax = similarity.argmax(axis=1)
+            block_best = similarity[rows, argmax]
+            if self._max_ratio < 1.0:
+                similarity[rows, argmax] = -2.0
+                np.maximum(second, similarity.max(axis=1), out=second)
+                np.maximum(second, np.minimum(best, block_best), out=second)
+            better = block_best > best
+            best[better] = block_best[better]
+            column[better] = argmax[better] + start
+
+    def _accept(self, n: int, c: int) -> NDArray[np.intp]:
+        """Rows whose best is mutual, similar enough and distinct enough."""
+        best = self._best[:n]
+        accepted = best >= np.maximum(
+            self._best_of_candidate[:c][self._column[:n]], self._min_similarity
+        )
+        if self._max_ratio < 1.0:
+            distance2 = np.maximum(1.0 - best, 0.0)
+            accepted &= distance2 <= self._max_ratio**2 * (1.0 - self._second[:n])
+        return np.flatnonzero(accepted)

@@ -1,0 +1,108 @@
+"""The table of methods: which retriever answers for which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .bundle.reader import MapBundle
+from .config import Settings
+from .embedding.vlad import open_vlad
+from .errors import BundleError, ConfigError
+from .inference.engine import Engine, open_engine
+from .memory import Arena
+from .pointmap import PointMap
+from .retrieval.cells import CellsRetriever
+from .retrieval.exhaustive import ExhaustiveRetriever
+from .retrieval.generative import GenerativeRetriever
+from .retrieval.image_retrieval import ImageRetriever
+from .stages import Embedder, Retriever
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a method adds to the common line. capacity: candidates at most."""
+
+    retriever: Retriever
+    capacity: int
+    embedder: Embedder | None = None
+    engine: Engine | None = None
+
+
+Builder = Callable[[MapBundle, PointMap, Arena, Settings], Method]
+
+
+def _exhaustive(bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings) -> Method:
+    return Method(retriever=ExhaustiveRetriever(points.n), capacity=settings.candidates or points.n)
+
+
+def _image_retrieval(
+    bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+) -> Method:
+    return Method(
+        retriever=ImageRetriever(bundle, points.n, settings.images),
+        capacity=min(points.n, settings.candidates or points.n),
+        embedder=_embedder(bundle, arena, settings),
+    )
+
+
+def _visible_structure(
+    bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+) -> Method:
+    values = bundle.manifest.methods.get("visible_structure", {})
+    head = settings.head or values.get("head")
+    if head is None or head not in values.get("heads", {}):
+        raise BundleError(
+            f"{bundle.directory}: has no trained '{head or 'visible_structure'}' head; "
+            f"train one with 'edge-reloc train --map {bundle.directory}'"
+        )
+    tuned = values["heads"][head]
+    capacity = min(points.n, settings.candidates or int(tuned["candidates"]))
+    engine = open_engine(bundle.path(tuned["network"]), arena, threads=settings.threads)
+    retriever: Retriever
+    if head == "cells":
+        retriever = CellsRetriever(points, engine)
+    else:
+        retriever = GenerativeRetriever(
+            points,
+            engine,
+            radius=float(tuned["radius"]),
+            voxel=float(tuned["voxel"]),
+            search=settings.search,
+        )
+    return Method(
+        retriever=retriever,
+        capacity=capacity,
+        embedder=_embedder(bundle, arena, settings),
+        engine=engine,
+    )
+
+
+def _embedder(bundle: MapBundle, arena: Arena, settings: Settings) -> Embedder:
+    kind = bundle.manifest.embedding.get("kind")
+    if kind == "vlad":
+        return open_vlad(bundle)
+    if kind == "dinov2":
+        from .embedding.dinov2 import DinoV2Embedder
+
+        network = bundle.path(bundle.manifest.embedding["network"])
+        return DinoV2Embedder(open_engine(network, arena, threads=settings.threads))
+    raise BundleError(
+        f"{bundle.directory}: image embedding '{kind}' is unknown; upgrade edge_reloc"
+    )
+
+
+METHODS: dict[str, Builder] = {
+    "exhaustive": _exhaustive,
+    "image_retrieval": _image_retrieval,
+    "visible_structure": _visible_structure,
+}
+
+
+def build_method(
+    name: str, bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+) -> Method:
+    """The method of a name; ConfigError lists the known ones."""
+    if name not in METHODS:
+        raise ConfigError(f"method: found '{name}', expected one of {', '.join(METHODS)}")
+    return METHODS[name](bundle, points, arena, settings)

@@ -1,0 +1,45 @@
+"""Points seen by the nearest mapping images: the field's usual way."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.reader import MapBundle
+from ..types import Candidates, Features
+
+EMBEDDING = "views/embedding.npy"
+START = "views/start.npy"
+POINT_ID = "views/point_id.npy"
+
+
+class ImageRetriever:
+    """Nearest mapping images by embedding; their points, nearest first.
+
+    embedding (V,E) float16 or float32; start (V+1,), point_id: CSR of the
+    points that each image observed.
+    """
+
+    def __init__(self, bundle: MapBundle, points: int, images: int) -> None:
+        self._embedding = np.asarray(bundle.array(EMBEDDING), np.float32)
+        self._start = np.asarray(bundle.array(START))
+        self._point_id: NDArray[np.int32] = bundle.array(POINT_ID)
+        self._taken = np.zeros(points, bool)
+        self._images = images
+
+    def retrieve(self, features: Features, out: Candidates) -> None:
+        """Union of the points of the nearest images; capacity cuts the last."""
+        out.clear()
+        similarity = self._embedding @ features.embedding
+        self._taken[:] = False
+        count = 0
+        for view in np.argsort(-similarity, kind="stable")[: self._images]:
+            ids = self._point_id[self._start[view] : self._start[view + 1]]
+            fresh = ids[~self._taken[ids]]
+            room = out.capacity - count
+            out.truncated += max(0, len(fresh) - room)
+            self._taken[fresh[:room]] = True
+            count += min(len(fresh), room)
+        out.n = count
+        out.point_id[:count] = np.flatnonzero(self._taken)
+        out.score[:count] = 1.0
