@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
+from types import NoneType
 from typing import Any, TypeVar
 
 from ..errors import BundleError
@@ -84,10 +85,40 @@ class Manifest:
         return json.dumps(values, indent=1, sort_keys=False) + "\n"
 
 
-def _build(kind: type[T], values: Any, where: str) -> T:
+# What a key must hold, JSON's type in words; keys that may be null say so.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "name": ((str,), "text"),
+    "world": ((dict,), "an object"),
+    "features": ((dict,), "an object"),
+    "embedding": ((dict,), "an object"),
+    "method": ((str,), "text"),
+    "methods": ((dict,), "an object"),
+    "limits": ((dict,), "an object"),
+    "cameras": ((dict,), "an object"),
+    "statistics": ((dict,), "an object"),
+    "files": ((dict,), "an object"),
+    "generator": ((str,), "text"),
+    "metric": ((bool,), "true or false"),
+    "gravity": ((list, NoneType), "three numbers or null"),
+    "georeference": ((dict, NoneType), "an object or null"),
+    "sha256": ((str,), "text"),
+    "nbytes": ((int,), "an integer"),
+    "dtype": ((str, NoneType), "text or null"),
+    "shape": ((list, NoneType), "a list of integers or null"),
+    "unit": ((str, NoneType), "text or null"),
+}
+
+
+def _build(kind: type[T], values: Any, where: str, *, lenient: bool) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict):
         raise BundleError(f"{where}: found {type(values).__name__}, expected an object")
+    if lenient:  # a newer minor version may add keys that we may ignore
+        values = {key: value for key, value in values.items() if key in known}
+    for key, value in values.items():
+        types, expected = _KINDS.get(key, ((object,), ""))
+        if not isinstance(value, types):
+            raise BundleError(f"{where}: '{key}' is {value!r}, expected {expected}")
     if unknown := set(values) - known:
         raise BundleError(f"{where}: unknown keys {sorted(unknown)}; expected {sorted(known)}")
     try:
@@ -101,6 +132,8 @@ def check_file_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if (
         not name
+        or name == MANIFEST_NAME
+        or not name.isprintable()
         or path.is_absolute()
         or ".." in path.parts
         or "\\" in name
@@ -114,15 +147,37 @@ def parse_manifest(text: str, where: str) -> Manifest:
     """Manifest of a JSON text; BundleError says what is wrong with it."""
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
-    version = values.pop("version", None)
+    lenient = _check_version(values.pop("version", None), where)
+    values.pop("pixel_convention", None)
+    manifest = _build(Manifest, values, where, lenient=lenient)
+    manifest.world = _build(World, manifest.world, f"{where}: world", lenient=lenient)
+    if manifest.world.gravity is not None:
+        manifest.world = replace(
+            manifest.world, gravity=_direction(manifest.world.gravity, f"{where}: world")
+        )
+    manifest.limits = _build(Limits, manifest.limits, f"{where}: limits", lenient=lenient)
+    for limit in fields(Limits):
+        value = getattr(manifest.limits, limit.name)
+        if type(value) is not int or not 0 < value <= 1 << 24:
+            raise BundleError(f"{where}: limit '{limit.name}' is {value!r}, expected 1 to 2^24")
+    entries = {}
+    for name, entry in manifest.files.items():
+        check_file_name(name, where)
+        entries[name] = _build(FileEntry, entry, f"{where}: files['{name}']", lenient=lenient)
+    manifest.files = entries
+    return manifest
+
+
+def _check_version(version: Any, where: str) -> bool:
+    """Whether the minor version is newer than ours; BundleError when unreadable."""
     if (
         not isinstance(version, list)
         or len(version) != 2
-        or not all(isinstance(v, int) for v in version)
+        or not all(type(v) is int and v >= 0 for v in version)
     ):
         raise BundleError(f"{where}: version is {version!r}, expected [major, minor]")
     if version[0] > VERSION[0]:
@@ -130,32 +185,19 @@ def parse_manifest(text: str, where: str) -> Manifest:
             f"{where}: bundle format {version[0]}.{version[1]} is newer than "
             f"{VERSION[0]}.{VERSION[1]}, the newest this edge_reloc reads; upgrade edge_reloc"
         )
-    values.pop("pixel_convention", None)
-    if version > list(VERSION):  # a newer minor version may add keys that we may ignore
-        known = {f.name for f in fields(Manifest)}
-        values = {key: value for key, value in values.items() if key in known}
-    manifest = _build(Manifest, values, where)
-    manifest.world = _build(World, manifest.world, f"{where}: world")
-    if manifest.world.gravity is not None:
-        gravity = tuple(float(g) for g in manifest.world.gravity)
-        manifest.world = World(
-            metric=manifest.world.metric,
-            gravity=gravity,  # type: ignore[arg-type]
-            georeference=manifest.world.georeference,
+    if version[0] < VERSION[0]:
+        raise BundleError(
+            f"{where}: bundle format {version[0]}.{version[1]} is older than "
+            f"{VERSION[0]}.0, the oldest this edge_reloc reads; map the place again"
         )
-    manifest.limits = _build(Limits, manifest.limits, f"{where}: limits")
-    for limit in fields(Limits):
-        value = getattr(manifest.limits, limit.name)
-        if not isinstance(value, int) or not 0 < value <= 1 << 24:
-            raise BundleError(f"{where}: limit '{limit.name}' is {value!r}, expected 1 to 2^24")
-    if not isinstance(manifest.files, dict):
-        raise BundleError(f"{where}: 'files' must be an object")
-    entries = {}
-    for name, entry in manifest.files.items():
-        check_file_name(name, where)
-        entries[name] = _build(FileEntry, entry, f"{where}: files['{name}']")
-    manifest.files = entries
-    return manifest
+    return version > list(VERSION)
+
+
+def _direction(values: Any, where: str) -> tuple[float, float, float]:
+    if len(values) != 3 or not all(type(v) in (int, float) for v in values):
+        raise BundleError(f"{where}: gravity is {values!r}, expected three numbers or null")
+    x, y, z = (float(v) for v in values)
+    return x, y, z
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -166,6 +208,9 @@ def read_manifest(directory: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{directory}: not a map bundle ({MANIFEST_NAME} is missing)")
     try:
-        return parse_manifest(path.read_text(), str(path))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{path}: not text; the bundle is damaged") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    return parse_manifest(text, str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,8 @@ class MapBundle:
         path = self.path(name)
         entry = self.manifest.files[name]
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            # Not np.load: that would open zip archives and more besides.
+            array = np.lib.format.open_memmap(path, mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise BundleError(f"{path}: not a readable array ({error})") from error
         if (
@@ -55,7 +56,7 @@ class MapBundle:
                 f"{path}: found {array.dtype} {tuple(array.shape)}, "
                 f"expected {entry.dtype} {entry.shape and tuple(entry.shape)}"
             )
-        return array  # type: ignore[no-any-return]
+        return array
 
     def nbytes(self, names: set[str] | None = None) -> int:
         """Bytes of the named files, or of the whole bundle."""
@@ -65,7 +66,12 @@ class MapBundle:
     def verify(self) -> None:
         """Compare every file's sha256 with the manifest; BundleError on the first."""
         for name, entry in self.manifest.files.items():
-            found = hash_file(self.directory / name)
+            try:
+                found = hash_file(self.directory / name)
+            except OSError as error:
+                raise BundleError(
+                    f"{self.directory / name}: cannot be read ({error.strerror})"
+                ) from error
             if found != entry.sha256:
                 raise BundleError(
                     f"{self.directory / name}: sha256 is {found[:12]}…, expected "
@@ -90,9 +96,11 @@ def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
         _check_size(directory, name, entry)
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if path.is_dir() or relative.parts[0] in UNLISTED_FOLDERS:
+        if relative.parts[0] in UNLISTED_FOLDERS or relative.as_posix() == MANIFEST_NAME:
             continue
-        if str(relative.as_posix()) not in manifest.files and relative.name != MANIFEST_NAME:
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if relative.as_posix() not in manifest.files:
             raise BundleError(f"{path}: not listed in {MANIFEST_NAME}; remove it")
     bundle = MapBundle(directory, manifest)
     if verify:
@@ -102,7 +110,13 @@ def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
 
 def _check_size(directory: Path, name: str, entry: FileEntry) -> None:
     path = directory / name
-    if path.is_symlink() or not path.is_file():
+    inside = [path, *path.parents][: len(PurePosixPath(name).parts)]
+    if any(step.is_symlink() for step in inside):
+        raise BundleError(
+            f"{path}: leads out of the bundle through a symbolic link; "
+            f"copy the bundle with its files"
+        )
+    if not path.is_file():
         raise BundleError(f"{path}: listed in {MANIFEST_NAME} but missing; copy the bundle again")
     size = path.stat().st_size
     if size != entry.nbytes:

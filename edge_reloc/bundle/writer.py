@@ -28,14 +28,23 @@ class BundleWriter:
 
     def __enter__(self) -> BundleWriter:
         parent = self.directory.absolute().parent
-        parent.mkdir(parents=True, exist_ok=True)
-        if self.directory.exists() and not (self.directory / MANIFEST_NAME).is_file():
-            raise BundleError(
-                f"{self.directory}: exists and is not a map bundle; it is left as it is, "
-                f"name another folder"
-            )
-        self._work = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}.", dir=parent))
+        try:
+            if self.directory.exists() and not self._replaceable():
+                raise BundleError(
+                    f"{self.directory}: exists and is not a map bundle; it is left as it is, "
+                    f"name another folder"
+                )
+            parent.mkdir(parents=True, exist_ok=True)
+            self._work = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}.", dir=parent))
+        except OSError as error:
+            raise BundleError(f"{self.directory}: cannot be written ({error.strerror})") from error
         return self
+
+    def _replaceable(self) -> bool:
+        """Whether what stands there is a bundle or an empty folder."""
+        if not self.directory.is_dir():
+            return False
+        return (self.directory / MANIFEST_NAME).is_file() or not any(self.directory.iterdir())
 
     @property
     def work(self) -> Path:
@@ -47,7 +56,7 @@ class BundleWriter:
     def add_array(self, name: str, array: NDArray[Any], unit: str | None = None) -> None:
         """Write an array as .npy and list it."""
         stream = io.BytesIO()
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(stream, np.asarray(array, order="C"), allow_pickle=False)
         self.add_bytes(name, stream.getvalue())
         entry = self.manifest.files[name]
         self.manifest.files[name] = FileEntry(
@@ -93,8 +102,8 @@ class BundleWriter:
             self._work = None
 
     def _publish(self, work: Path) -> None:
-        with open(work / MANIFEST_NAME, "w") as stream:
-            stream.write(self.manifest.to_json())
+        with open(work / MANIFEST_NAME, "wb") as stream:
+            stream.write(self.manifest.to_json().encode())
             stream.flush()
             os.fsync(stream.fileno())
         work.chmod(0o755)
@@ -106,7 +115,11 @@ class BundleWriter:
                 (self.directory / folder).rename(work / folder)
         old = work.with_name(work.name + ".old")
         self.directory.rename(old)
-        work.rename(self.directory)
+        try:
+            work.rename(self.directory)
+        except BaseException:
+            old.rename(self.directory)
+            raise
         shutil.rmtree(old)
 
 
