@@ -1,0 +1,140 @@
+"""Keypoints of fixed number from dense maps, inside the network's graph.
+
+Every shape is static and every operator is one that TensorRT 10 parses: empty
+slots carry score 0 instead of being left out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NMS_RADIUS_PX = 2  # one keypoint in any 5x5 window
+TENSORRT_MAX_KEYPOINTS = 3840  # its TopK layer takes no more
+
+
+class DenseMaps(NamedTuple):
+    """What a network says about one image.
+
+    heat (H,W) > 0, how much a pixel is a keypoint; reliability (h,w) of the
+    descriptors or None; descriptors (D,h,w), one a cell of `stride` pixels. h and
+    w may reach over H and W (padding): nothing is found there.
+    """
+
+    heat: Tensor
+    reliability: Tensor | None
+    descriptors: Tensor
+
+
+class Keypoints(NamedTuple):
+    """The outputs that `edge_reloc.features.network` reads.
+
+    xy_px (K,2), centre of the top-left pixel at (0, 0); scores (K,), best
+    first, 0 for an empty slot; descriptors (K,D) of unit length.
+    """
+
+    xy_px: Tensor
+    scores: Tensor
+    descriptors: Tensor
+
+
+class Detector(nn.Module):
+    """Non-maximum suppression, the best K, sub-pixel positions, descriptors.
+
+    threshold: heat under which a maximum is no keypoint. refine_radius_px: half the
+    window whose centre of heat is the keypoint's position; 0 keeps pixels.
+    """
+
+    def __init__(
+        self, keypoints: int, *, threshold: float, stride: int = 8, refine_radius_px: int = 1
+    ) -> None:
+        super().__init__()
+        self.keypoints = keypoints
+        self.threshold = threshold
+        self.stride = stride
+        self.refine_radius_px = refine_radius_px
+
+    def forward(self, maps: DenseMaps) -> Keypoints:
+        """The best K keypoints of one image's maps."""
+        heat = maps.heat
+        height, width = heat.shape
+        window = 2 * NMS_RADIUS_PX + 1
+        peak = F.max_pool2d(heat[None, None], window, stride=1, padding=NMS_RADIUS_PX)[0, 0]
+        is_peak = (heat == peak) & (heat > self.threshold)
+        score = heat
+        if maps.reliability is not None:
+            score = heat * _upsample(maps.reliability, self.stride, height, width)
+        ranked = torch.where(is_peak, score, 0.0)
+        # Two peaks never share a 2x2 block, so a quarter of the values is sorted.
+        blocks = F.max_pool2d(ranked[None, None], 2, ceil_mode=True)[0, 0]
+        scores, block = torch.topk(blocks.flatten(), self.keypoints, sorted=True)
+        # Indices are computed in float32, exact to 2^24: engines lack integer division.
+        block_row, block_column = _divide(block.to(heat.dtype), blocks.shape[1])
+        corner_y, corner_x = _divide(torch.arange(4, dtype=heat.dtype), 2)
+        ys = (2 * block_row[:, None] + corner_y).clamp(max=height - 1)
+        xs = (2 * block_column[:, None] + corner_x).clamp(max=width - 1)
+        corner = _take(ranked.flatten(), ys * width + xs).argmax(dim=1).to(heat.dtype)
+        dy, dx = _divide(corner, 2)
+        xy = self._refine(heat, 2 * block_column + dx, 2 * block_row + dy)
+        return Keypoints(xy, scores, sample(maps.descriptors, xy, self.stride))
+
+    def _refine(self, heat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Centre of heat (K,2) of the window around whole pixels x, y (K,)."""
+        width = heat.shape[1]
+        r = self.refine_radius_px
+        if r == 0:
+            return torch.stack([x, y], dim=1)
+        side = 2 * r + 1
+        dy, dx = _divide(torch.arange(side * side, dtype=heat.dtype), side)
+        dy, dx = dy - r, dx - r
+        padded = F.pad(heat[None, None], (r, r, r, r))[0, 0]
+        index = (y[:, None] + dy + r) * (width + 2 * r) + (x[:, None] + dx + r)
+        weight = _take(padded.flatten(), index)
+        total = weight.sum(dim=1).clamp(min=1e-12)
+        shift_x = (weight * dx).sum(dim=1) / total
+        shift_y = (weight * dy).sum(dim=1) / total
+        return torch.stack([x + shift_x, y + shift_y], dim=1)
+
+
+def sample(maps_Dhw: Tensor, xy_px: Tensor, stride: int) -> Tensor:
+    """Unit vectors (K,D) of maps (D,h,w) at pixels (K,2), bilinear.
+
+    A cell's value stands at its centre, pixel stride * i + (stride - 1) / 2.
+    Rows are gathered from the transposed map: four contiguous reads a keypoint
+    instead of grid_sample's four scattered reads a keypoint and channel.
+    """
+    dim, height, width = maps_Dhw.shape
+    cell = (xy_px - (stride - 1) / 2) / stride
+    u = cell[:, 0].clamp(0, width - 1)
+    v = cell[:, 1].clamp(0, height - 1)
+    u0 = u.floor().clamp(max=width - 2)
+    v0 = v.floor().clamp(max=height - 2)
+    fu, fv = (u - u0)[:, None], (v - v0)[:, None]
+    first = v0 * width + u0
+    rows = maps_Dhw.reshape(dim, height * width).t()
+    top = _take(rows, first) * (1 - fu) + _take(rows, first + 1) * fu
+    bottom = _take(rows, first + width) * (1 - fu) + _take(rows, first + width + 1) * fu
+    return F.normalize(top * (1 - fv) + bottom * fv, dim=1)
+
+
+def _divide(values: Tensor, divisor: int) -> tuple[Tensor, Tensor]:
+    """Quotient and remainder of whole numbers kept in floats."""
+    quotient = torch.floor((values + 0.5) / divisor)
+    return quotient, values - quotient * divisor
+
+
+def _take(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of `table` at whole numbers kept in floats, any shape of index."""
+    rows = torch.index_select(table, 0, index.to(torch.int32).flatten())
+    return rows.reshape(*index.shape, *table.shape[1:])
+
+
+def _upsample(maps: Tensor, stride: int, height: int, width: int) -> Tensor:
+    if maps.shape == (height, width):
+        return maps
+    size = (maps.shape[0] * stride, maps.shape[1] * stride)
+    large = F.interpolate(maps[None, None], size=size, mode="bilinear", align_corners=False)
+    return large[0, 0, :height, :width]

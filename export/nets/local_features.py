@@ -1,0 +1,63 @@
+"""The table of feature networks, and the whole graph from image to keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from edge_reloc.errors import ConfigError
+
+from .detector import Detector, Keypoints
+from .xfeat import load_xfeat
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureNetwork:
+    """How to load one kind of network, and the settings it was tuned for.
+
+    load: weights file -> module with `dense(image) -> DenseMaps` and `dim`.
+    stride: pixels a descriptor cell covers. threshold: heat under which there is
+    no keypoint. min_similarity: cosine that a 2D-3D match must reach.
+    """
+
+    load: Callable[[Path], Any]
+    stride: int
+    threshold: float
+    min_similarity: float
+
+
+NETWORKS = {
+    "xfeat": FeatureNetwork(load=load_xfeat, stride=8, threshold=0.05, min_similarity=0.82),
+}
+
+
+class LocalFeatures(nn.Module):
+    """Grey image (1,1,H,W) in 0..255 to K keypoints, in one static graph."""
+
+    def __init__(self, network: Any, detector: Detector) -> None:
+        super().__init__()
+        self.network = network
+        self.detector = detector
+
+    def forward(self, image: Tensor) -> Keypoints:
+        """xy_px (K,2), scores (K,), descriptors (K,D); see `Keypoints`."""
+        keypoints: Keypoints = self.detector(self.network.dense(image))
+        return keypoints
+
+
+def feature_network(kind: str) -> FeatureNetwork:
+    """The table's entry; ConfigError for a kind that it does not have."""
+    if kind not in NETWORKS:
+        raise ConfigError(f"feature network: found '{kind}', expected one of {', '.join(NETWORKS)}")
+    return NETWORKS[kind]
+
+
+def load_local_features(kind: str, weights: Path, keypoints: int) -> LocalFeatures:
+    """The graph of one kind with weights from a file, ready to run or export."""
+    entry = feature_network(kind)
+    detector = Detector(keypoints, threshold=entry.threshold, stride=entry.stride)
+    return LocalFeatures(entry.load(weights), detector).eval()
