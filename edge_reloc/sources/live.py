@@ -1,0 +1,145 @@
+"""Frames that arrive by themselves: only the newest one is kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from ..camera import Camera
+from ..errors import SourceError
+from ..types import U8, Frame
+from .fit import CameraFit
+
+SHUTDOWN_S = 10.0  # longer than a network read may block
+
+
+class Capture(Protocol):
+    """What is used of `cv2.VideoCapture`."""
+
+    def grab(self) -> bool: ...
+    def retrieve(self) -> tuple[bool, Any]: ...
+    def release(self) -> None: ...
+
+
+class LiveSource:
+    """Frames of a camera or stream through a thread that never queues.
+
+    The thread grabs as frames arrive and keeps the newest in one slot; a frame
+    that is replaced before it was asked for counts in `dropped`, from the first
+    request on: what passes while a map is opened is not lost. At most three
+    images are alive (one arriving, one waiting, one in use). t_ns is
+    `time.monotonic_ns()` right after the grab. Frame.index counts arrivals, so
+    a gap in it is a dropped frame. Iteration ends when the stream ends.
+    """
+
+    live = True
+
+    def __init__(
+        self, capture: Capture, name: str, camera: Camera | None = None, *, grey: bool = True
+    ) -> None:
+        self._capture, self._name, self._grey = capture, name, grey
+        self._fit = CameraFit(camera)
+        self.dropped = 0
+        self.skipped: list[str] = []
+        self._changed = threading.Condition()
+        self._slot: Frame | None = None
+        self._asked = False
+        self._ended = False
+        self._error: BaseException | None = None
+        try:
+            ok, image = capture.retrieve() if capture.grab() else (False, None)
+            if not ok or image is None:
+                raise SourceError(
+                    f"{name}: opened, but it delivers no frame; check the cable, the picture "
+                    f"size asked for, and that no other program holds it"
+                )
+            self.height, self.width = image.shape[:2]
+            self._fit.at(self.width, self.height)
+        except BaseException:
+            capture.release()
+            raise
+        self._thread = threading.Thread(target=self._watch, name=f"source {name}", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        with self._changed:
+            self._asked = True
+            self._changed.wait_for(lambda: self._slot is not None or self._ended)
+            frame, self._slot = self._slot, None
+            if frame is not None:
+                return frame
+            if self._error is not None:
+                raise self._error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the thread and release the camera; iteration ends."""
+        with self._changed:
+            self._ended = True
+            self._slot = None
+            self._changed.notify_all()
+        self._thread.join(SHUTDOWN_S)
+
+    def _watch(self) -> None:
+        index = 0
+        try:
+            while not self._ended and self._capture.grab():
+                t_ns = time.monotonic_ns()
+                ok, image = self._capture.retrieve()
+                if ok and image is not None:
+                    self._offer(self._frame(np.asarray(image, dtype=np.uint8), t_ns, index))
+                index += 1
+        except Exception as error:  # told to whoever asks for the next frame
+            self._error = error
+        finally:
+            # Released here: a capture must not be released while it grabs.
+            self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _offer(self, frame: Frame) -> None:
+        with self._changed:
+            if self._slot is not None and self._asked:
+                self.dropped += 1
+            if not self._ended:
+                self._slot = frame
+                self._changed.notify_all()
+
+    def _frame(self, image: U8, t_ns: int, index: int) -> Frame:
+        if self._grey and image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        height, width = image.shape[:2]
+        camera = self._fit.at(width, height)
+        return Frame(image=image, t_ns=t_ns, camera=camera, index=index, name=f"{index:06d}")
+
+
+class PacedCapture:
+    """A capture slowed to the frame rate, so that a file arrives like a camera."""
+
+    def __init__(self, capture: Capture, rate_hz: float) -> None:
+        self._capture = capture
+        self._period_s = 1.0 / rate_hz
+        self._due_s = time.monotonic()
+
+    def grab(self) -> bool:
+        """Wait for the next frame's turn, then grab it."""
+        time.sleep(max(0.0, self._due_s - time.monotonic()))
+        self._due_s += self._period_s
+        return self._capture.grab()
+
+    def retrieve(self) -> tuple[bool, Any]:
+        """The grabbed frame."""
+        return self._capture.retrieve()
+
+    def release(self) -> None:
+        """Release the capture below."""
+        self._capture.release()

@@ -1,0 +1,111 @@
+"""Where frames come from: one protocol, one function that opens any of them."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from ..camera import Camera
+from ..errors import SourceError
+from ..types import Frame
+from .capture import open_device, open_file, open_gstreamer, open_network
+from .images import ImageSource, names_in_folder, names_in_glob, names_in_list
+from .live import LiveSource, PacedCapture
+from .photo import PHOTO_SUFFIXES
+from .video import FALLBACK_RATE_HZ, VideoSource
+
+
+class Source(Protocol):
+    """An iterator of frames.
+
+    live: frames arrive by themselves, and late ones are dropped, never
+    queued. width, height: pixels of the first frame. dropped: frames lost to
+    be timely. skipped: inputs that cannot be read, one line each; complete
+    when iteration has ended.
+    """
+
+    @property
+    def live(self) -> bool: ...
+
+    width: int
+    height: int
+    dropped: int
+    skipped: list[str]
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def close(self) -> None: ...
+
+
+def open_source(
+    uri: str | int,
+    camera: Camera | None = None,
+    *,
+    names: str | Path | None = None,
+    rate_hz: float = 30.0,
+    grey: bool = True,
+    replay_live: bool = False,
+) -> Source:
+    """Open a camera, photos, a video, a stream or a pipeline.
+
+    uri: camera index, "camera:N" or "/dev/videoN"; a folder, a photo, a glob
+    pattern or a text file of photo names (relative to its own folder); a video
+    file; "rtsp://", "http://", "udp://" ...; "gst:" and a GStreamer pipeline.
+    camera: calibration, scaled to the frames; None gives frames a guessed
+    pinhole, good only for programs that ignore it. names: text file of photo
+    names relative to the folder `uri`. rate_hz: of photos, which have no time
+    of their own. grey: (H,W) frames, otherwise (H,W,3) BGR. replay_live: a
+    video file arrives at its own rate and drops late frames, like a camera.
+
+    Raises SourceError when no frame can be had, CameraError when the
+    calibration has another aspect.
+    """
+    text = str(uri).strip()
+    if names is not None:
+        if not Path(text).is_dir():
+            raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
+        listed = names_in_list(Path(names))
+        return ImageSource(Path(text), listed, camera, rate_hz=rate_hz, grey=grey)
+    device = re.fullmatch(r"(?:camera:|/dev/video)(\d+)", text)
+    if device or (text.isdigit() and not Path(text).exists()):
+        index = int(device.group(1)) if device else int(text)
+        width, height = (camera.width, camera.height) if camera else (None, None)
+        capture = open_device(index, width, height)
+        return LiveSource(capture, f"camera {index}", camera, grey=grey)
+    if text.startswith("gst:"):
+        capture = open_gstreamer(text.removeprefix("gst:").strip())
+        return LiveSource(capture, "gst", camera, grey=grey)
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) and not text.startswith("file://"):
+        return LiveSource(open_network(text), text, camera, grey=grey)
+    return _open_path(text.removeprefix("file://"), camera, rate_hz, grey, replay_live)
+
+
+def _open_path(
+    text: str, camera: Camera | None, rate_hz: float, grey: bool, replay_live: bool
+) -> Source:
+    path = Path(text)
+    if path.is_dir():
+        return ImageSource(path, names_in_folder(path), camera, rate_hz=rate_hz, grey=grey)
+    if not path.exists():
+        if glob.has_magic(text):
+            base, found = names_in_glob(text)
+            return ImageSource(base, found, camera, rate_hz=rate_hz, grey=grey)
+        raise SourceError(
+            f"{text}: no such file or folder; expected a folder, a glob pattern, a list (.txt), a "
+            f"video, an address such as rtsp://host/stream, 'camera:N' or 'gst:PIPELINE'"
+        )
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        return ImageSource(path.parent, [path.name], camera, rate_hz=rate_hz, grey=grey)
+    if path.suffix.lower() == ".txt":
+        return ImageSource(path.parent, names_in_list(path), camera, rate_hz=rate_hz, grey=grey)
+    if replay_live:
+        capture = open_file(path)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        paced = PacedCapture(capture, rate if 0 < rate < 1000 else FALLBACK_RATE_HZ)
+        return LiveSource(paced, text, camera, grey=grey)
+    return VideoSource(path, camera, grey=grey)

@@ -1,0 +1,84 @@
+"""Every frame of a video file, at its own time stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..camera import Camera
+from ..errors import SourceError
+from ..types import Frame
+from .capture import open_file
+from .fit import CameraFit
+
+FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
+
+
+class VideoSource:
+    """Frames of a video file, none dropped.
+
+    t_ns is the frame's presentation time from the start of the file; where
+    the file has none it advances by the nominal rate, so it always increases.
+    A file that ends early is told in `skipped`. Iterating again starts again.
+    """
+
+    live = False
+
+    def __init__(self, path: Path, camera: Camera | None = None, *, grey: bool = True) -> None:
+        self._path, self._grey = path, grey
+        self._capture = open_file(path)
+        self._fit = CameraFit(camera)
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate_hz = rate_hz if 0 < rate_hz < 1000 else FALLBACK_RATE_HZ
+        self.dropped = 0
+        self.skipped: list[str] = []
+        self._used = False
+        try:
+            self._fit.at(self.width, self.height)
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._used:
+            self._capture.release()
+            self._capture = open_file(self._path)
+        self._used = True
+        self.skipped = []
+        period_ns = round(1e9 / self.rate_hz)
+        index, t_ns = -1, -period_ns
+        while self._capture.grab():
+            index += 1
+            stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+            t_ns = stamp_ns if stamp_ns > t_ns else t_ns + period_ns
+            ok, image = self._capture.retrieve()
+            if not ok or image is None:
+                self.skipped.append(f"frame {index}: cannot be decoded")
+                continue
+            yield self._frame(np.asarray(image, dtype=np.uint8), t_ns, index)
+        if index < 0:
+            raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
+        expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if expected - index - 1 > 2:  # containers round this number
+            self.skipped.append(f"frames {index + 1} to {expected - 1}: the video ends before them")
+
+    def close(self) -> None:
+        """Release the file; iteration ends."""
+        self._capture.release()
+
+    def _frame(self, image: np.ndarray, t_ns: int, index: int) -> Frame:
+        if self._grey and image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        height, width = image.shape[:2]
+        return Frame(
+            image=image,
+            t_ns=t_ns,
+            camera=self._fit.at(width, height),
+            index=index,
+            name=f"{index:06d}",
+        )

@@ -1,0 +1,356 @@
+"""Sources: photos, videos and live streams give the frames they should."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_reloc.camera import Camera
+from edge_reloc.errors import CameraError, SourceError
+from edge_reloc.sources import capture as capture_module
+from edge_reloc.sources import open_source, read_photo
+from edge_reloc.sources.images import natural_key
+from edge_reloc.sources.live import LiveSource, PacedCapture
+
+WIDTH, HEIGHT = 64, 48
+VIDEO_FRAMES, VIDEO_RATE_HZ = 30, 20.0
+# MJPEG moves the mean grey of a flat picture by less than this
+GREY_TOLERANCE = 3
+STEP_GREY = 7  # between the flat frames of the test video
+MS_NS = 1_000_000
+
+CAMERA = Camera(model="pinhole", width=128, height=96, fx=100, fy=100, cx=63.5, cy=47.5)
+SQUARE = Camera(model="pinhole", width=96, height=96, fx=100, fy=100, cx=47.5, cy=47.5)
+
+
+def textured(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """frame1, 2 and 10 good; frame3 cut off; an empty file; a text file."""
+    path = tmp_path / "photos"
+    path.mkdir()
+    for number in (10, 2, 1, 3):
+        cv2.imwrite(str(path / f"frame{number}.jpg"), textured(number))
+    cut = path / "frame3.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    (path / "frame4.png").write_bytes(b"")
+    (path / "notes.txt").write_text("not a photo")
+    return path
+
+
+@pytest.fixture(scope="module", params=[("avi", "MJPG"), ("mp4", "mp4v")], ids=["avi", "mp4"])
+def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Flat frames of rising grey, so that each frame tells its own number."""
+    suffix, code = request.param
+    path = tmp_path_factory.mktemp("video") / f"flat.{suffix}"
+    fourcc = cv2.VideoWriter_fourcc(*code)
+    writer = cv2.VideoWriter(str(path), fourcc, VIDEO_RATE_HZ, (WIDTH, HEIGHT))
+    for number in range(VIDEO_FRAMES):
+        writer.write(np.full((HEIGHT, WIDTH, 3), number * STEP_GREY, np.uint8))
+    writer.release()
+    return path
+
+
+def number_of(image: np.ndarray) -> int:
+    grey = float(image.mean())
+    number = round(grey / STEP_GREY)
+    assert abs(grey - number * STEP_GREY) < GREY_TOLERANCE
+    return number
+
+
+def test_folder_in_natural_order_skips_and_lists_what_cannot_be_read(folder: Path) -> None:
+    source = open_source(str(folder), CAMERA, rate_hz=10.0)
+    frames = list(source)
+    assert [f.name for f in frames] == ["frame1.jpg", "frame2.jpg", "frame10.jpg"]
+    assert [f.index for f in frames] == [0, 1, 4]
+    assert [f.t_ns for f in frames] == [0, 100 * MS_NS, 400 * MS_NS]
+    assert len(source.skipped) == 2
+    assert source.skipped[0].startswith("frame3.jpg: the JPEG is cut off")
+    assert source.skipped[1].startswith("frame4.png: not a readable image")
+    assert not source.live and source.dropped == 0
+    assert (source.width, source.height) == (WIDTH, HEIGHT)
+
+
+def test_iterating_photos_again_gives_the_same_frames(folder: Path) -> None:
+    source = open_source(folder.as_posix(), CAMERA)
+    first, second = list(source), list(source)
+    assert [f.name for f in first] == [f.name for f in second]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
+    assert len(source.skipped) == 2
+
+
+def test_frames_are_grey_or_colour_as_asked(folder: Path) -> None:
+    grey = next(iter(open_source(str(folder), CAMERA)))
+    colour = next(iter(open_source(str(folder), CAMERA, grey=False)))
+    assert grey.image.shape == (HEIGHT, WIDTH) and grey.image.dtype == np.uint8
+    assert colour.image.shape == (HEIGHT, WIDTH, 3)
+    assert np.array_equal(colour.image, cv2.imread(str(folder / "frame1.jpg")))
+
+
+def test_camera_is_scaled_to_the_photos(folder: Path) -> None:
+    frame = next(iter(open_source(str(folder), CAMERA)))
+    assert frame.camera == CAMERA.scaled_to(WIDTH, HEIGHT)
+    assert frame.camera.fx == pytest.approx(50.0)
+
+
+def test_camera_of_another_aspect_is_refused_when_opening(folder: Path, video: Path) -> None:
+    for path in (folder, video):
+        with pytest.raises(CameraError, match="96x96 but the images are 64x48"):
+            open_source(str(path), SQUARE)
+
+
+def test_a_photo_of_another_aspect_among_good_ones_is_skipped(folder: Path) -> None:
+    cv2.imwrite(str(folder / "frame5.jpg"), textured(5, 48, 64))
+    source = open_source(str(folder), CAMERA)
+    assert "frame5.jpg" not in [f.name for f in source]
+    assert any(line.startswith("frame5.jpg: camera calibration is for") for line in source.skipped)
+
+
+def test_without_a_calibration_the_camera_is_marked_unmeasured(folder: Path) -> None:
+    camera = next(iter(open_source(str(folder)))).camera
+    assert (camera.width, camera.height, camera.rms_px) == (WIDTH, HEIGHT, None)
+
+
+def test_glob_names_are_relative_to_the_folder_before_the_wildcard(folder: Path) -> None:
+    (folder / "deeper").mkdir()
+    cv2.imwrite(str(folder / "deeper" / "frame7.jpg"), textured(7))
+    flat = [f.name for f in open_source(f"{folder}/frame1*.jpg", CAMERA)]
+    assert flat == ["frame1.jpg", "frame10.jpg"]
+    deep = [f.name for f in open_source(f"{folder}/**/*.jpg", CAMERA)]
+    assert deep == ["deeper/frame7.jpg", "frame1.jpg", "frame2.jpg", "frame10.jpg"]
+
+
+def test_list_keeps_its_own_order_and_names_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "queries.txt"
+    listing.write_text("# queries\nframe10.jpg\n\nlost.jpg\nframe2.jpg\n")
+    source = open_source(str(folder), CAMERA, names=listing)
+    assert [f.name for f in source] == ["frame10.jpg", "frame2.jpg"]
+    assert source.skipped == ["lost.jpg: No such file or directory"]
+    beside = folder / "beside.txt"
+    beside.write_text("frame1.jpg\n")
+    assert [f.name for f in open_source(str(beside), CAMERA)] == ["frame1.jpg"]
+
+
+def test_one_photo_is_a_source(folder: Path) -> None:
+    assert [f.name for f in open_source(str(folder / "frame2.jpg"), CAMERA)] == ["frame2.jpg"]
+
+
+def test_natural_order() -> None:
+    names = ["b", "a10", "a9", "A1", "10", "9", "a9b2"]
+    assert sorted(names, key=natural_key) == ["9", "10", "A1", "a9", "a9b2", "a10", "b"]
+
+
+def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    cv2.imwrite(str(path), textured(0))
+    plain = path.read_bytes()
+    # minimal EXIF: big-endian TIFF with one entry, Orientation (0x0112) = 6, a quarter turn
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    body = b"Exif\0\0" + tiff
+    path.write_bytes(
+        plain[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + plain[2:]
+    )
+    assert cv2.imread(str(path)).shape[:2] == (WIDTH, HEIGHT)  # OpenCV alone turns it
+    assert read_photo(path).shape == (HEIGHT, WIDTH)
+
+
+def test_a_thumbnail_does_not_hide_a_cut_off_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "thumbnail.jpg"
+    cv2.imwrite(str(path), textured(0))
+    plain = path.read_bytes()
+    cv2.imwrite(str(path), textured(1, 16, 16))
+    body = b"Exif\0\0" + path.read_bytes()
+    whole = plain[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + plain[2:]
+    path.write_bytes(whole)
+    assert np.array_equal(read_photo(path), cv2.imdecode(np.frombuffer(plain, np.uint8), 0))
+    path.write_bytes(whole[:-100])
+    with pytest.raises(SourceError, match="cut off"):
+        read_photo(path)
+
+
+def test_real_photos_are_all_whole(data_dir: Path) -> None:
+    for scene in ("kitchen", "caliterra", "herz_jesus", "fox", "lund", "photos"):
+        source = open_source(str(data_dir / scene / "images"))
+        names = list(source._names)[::20]
+        for name in names:
+            read_photo(data_dir / scene / "images" / name)
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("empty", "no photos in this folder"),
+        ("broken", "none of 2 photos can be read"),
+        ("nowhere", "no such file or folder"),
+        ("empty/*.jpg", "no photo matches"),
+        ("empty.txt", "names no photo"),
+        ("bad.mp4", "not a video that OpenCV can play"),
+        ("camera:77", "/dev/video77 does not exist"),
+        ("77", "/dev/video77 does not exist"),
+        ("rtsp://127.0.0.1:1/x", "no video stream answered"),
+    ],
+)
+def test_a_source_that_gives_nothing_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("broken").mkdir()
+    for name in ("a.jpg", "b.png"):
+        (Path("broken") / name).write_bytes(b"not an image")
+    Path("empty.txt").write_text("# nothing\n")
+    Path("bad.mp4").write_bytes(b"not a video" * 50)
+    with pytest.raises(SourceError, match=text) as caught:
+        open_source(uri, CAMERA)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_camera_names_those_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture_module.glob, "glob", lambda _: ["/dev/video8", "/dev/video2"])
+    with pytest.raises(SourceError, match="cameras present: /dev/video2 /dev/video8"):
+        open_source(77, CAMERA)
+
+
+def test_gstreamer_is_refused_where_opencv_lacks_it() -> None:
+    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(SourceError, match="this OpenCV has no GStreamer"):
+        open_source("gst:videotestsrc ! appsink", CAMERA)
+
+
+def test_video_gives_every_frame_at_its_time(video: Path) -> None:
+    source = open_source(str(video), CAMERA)
+    for _ in range(2):  # and again from the start
+        frames = list(source)
+        assert [number_of(f.image) for f in frames] == list(range(VIDEO_FRAMES))
+        period_ns = round(1e9 / VIDEO_RATE_HZ)
+        assert [f.t_ns for f in frames] == [i * period_ns for i in range(VIDEO_FRAMES)]
+        assert frames[0].camera == CAMERA.scaled_to(WIDTH, HEIGHT)
+        assert frames[0].image.shape == (HEIGHT, WIDTH)
+    assert source.skipped == [] and source.dropped == 0
+    source.close()
+
+
+def test_cut_off_video_ends_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 20, (WIDTH, HEIGHT))
+    for number in range(40):
+        writer.write(textured(number))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = open_source(str(path), CAMERA)
+    frames = list(source)
+    assert 10 < len(frames) < 30
+    assert len(source.skipped) == 1 and "the video ends before them" in source.skipped[0]
+
+
+def test_live_source_drops_late_frames_and_keeps_only_the_newest(video: Path) -> None:
+    source = open_source(str(video), CAMERA, replay_live=True)
+    assert source.live
+    got, ages_ns = [], []
+    for frame in source:
+        ages_ns.append(time.monotonic_ns() - frame.t_ns)
+        assert number_of(frame.image) == frame.index + 1  # the first frame told the size
+        got.append(frame.index)
+        time.sleep(0.16)  # the frames come every 0.05 s
+    assert got == sorted(set(got)) and got[-1] == VIDEO_FRAMES - 2
+    passed = got[-1] - got[0] + 1
+    assert source.dropped == passed - len(got)
+    assert source.dropped >= passed // 2  # a consumer three times too slow
+    source.close()
+
+
+class CountingCapture:
+    """Delivers as fast as it is asked and counts the images still alive."""
+
+    def __init__(self, frames: int | None = None) -> None:
+        self.frames, self.given, self.alive, self.most_alive = frames, 0, 0, 0
+        self.released = threading.Event()
+
+    def grab(self) -> bool:
+        time.sleep(0.0005)
+        self.given += 1
+        return self.frames is None or self.given <= self.frames
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        image = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self.alive += 1
+        self.most_alive = max(self.most_alive, self.alive)
+        weakref.finalize(image, self._gone)
+        return True, image
+
+    def _gone(self) -> None:
+        self.alive -= 1
+
+    def release(self) -> None:
+        self.released.set()
+
+
+def test_live_source_never_holds_more_than_three_images() -> None:
+    capture = CountingCapture()
+    source = LiveSource(capture, "fake", CAMERA)
+    stream = iter(source)
+    for _ in range(5):
+        frame = next(stream)
+        time.sleep(0.03)
+    assert capture.given > 50 and source.dropped > 20
+    assert capture.most_alive <= 4  # three, and the one being replaced
+    del frame
+    source.close()
+    assert capture.released.is_set() and not source._thread.is_alive()
+    assert list(source) == []
+
+
+def test_live_source_is_clocked_and_ends_with_the_stream() -> None:
+    before_ns = time.monotonic_ns()
+    source = LiveSource(CountingCapture(frames=20), "fake", CAMERA)
+    stamps = [frame.t_ns for frame in source]
+    assert 1 <= len(stamps) <= 19
+    assert before_ns < stamps[0] and stamps == sorted(stamps)
+    assert stamps[-1] < time.monotonic_ns()
+    source.close()
+
+
+def test_frames_that_pass_before_the_first_request_are_not_lost_ones() -> None:
+    source = LiveSource(CountingCapture(), "fake", CAMERA)
+    time.sleep(0.05)
+    assert source.dropped == 0
+    assert next(iter(source)).index > 5
+    source.close()
+
+
+def test_a_live_failure_reaches_the_consumer_and_releases_the_camera() -> None:
+    class Changing(CountingCapture):
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            size = (HEIGHT, WIDTH) if self.given < 5 else (HEIGHT, HEIGHT)
+            return True, np.zeros(size, np.uint8)
+
+    capture = Changing()
+    with pytest.raises(CameraError, match="the images are 48x48"):
+        for _ in LiveSource(capture, "fake", CAMERA):
+            pass
+    assert capture.released.wait(1.0)
+
+
+def test_a_camera_without_frames_is_an_error_and_released() -> None:
+    capture = CountingCapture(frames=0)
+    with pytest.raises(SourceError, match="it delivers no frame"):
+        LiveSource(capture, "fake", CAMERA)
+    assert capture.released.is_set()
+
+
+def test_paced_capture_delivers_at_its_rate() -> None:
+    paced = PacedCapture(CountingCapture(), rate_hz=50.0)
+    start = time.monotonic()
+    for _ in range(6):
+        assert paced.grab()
+    assert time.monotonic() - start >= 5 / 50.0
