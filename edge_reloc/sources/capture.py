@@ -14,6 +14,7 @@ import cv2
 from ..errors import SourceError
 
 NETWORK_TIMEOUT_MS = 5000  # to open, and then between frames
+_LOG: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # 4.x or 5
 
 
 def open_device(index: int, width: int | None, height: int | None) -> Any:
@@ -99,9 +100,9 @@ def _cameras_present() -> str:
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """Silence OpenCV's log: a failure is reported by us, in one line."""
-    before = cv2.getLogLevel()  # type: ignore[attr-defined, unused-ignore]
-    cv2.setLogLevel(0)  # type: ignore[attr-defined, unused-ignore]
+    before = _LOG.getLogLevel()
+    _LOG.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)  # type: ignore[attr-defined, unused-ignore]
+        _LOG.setLogLevel(before)
