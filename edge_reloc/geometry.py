@@ -48,7 +48,8 @@ def so3_exp(rotation_rad: ArrayLike) -> Array:
     k = hat(w)
     if angle < 1e-8:
         return np.eye(3) + k + 0.5 * k @ k
-    return np.eye(3) + np.sin(angle) / angle * k + (1.0 - np.cos(angle)) / angle**2 * (k @ k)
+    sine, versine = np.sin(angle) / angle, (1.0 - np.cos(angle)) / angle**2
+    return np.asarray(np.eye(3) + sine * k + versine * (k @ k))
 
 
 def rotation_angle_rad(rotation: Array) -> float:
