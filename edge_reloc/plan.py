@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .geometry import Array
 from .types import U8
+
+FEW_POINTS = 20_000  # up to here a point is drawn three pixels wide
 
 
 class Plan:
@@ -43,6 +46,8 @@ class Plan:
         cells = cells[((cells >= 0) & (cells < self._size_px)).all(axis=1)]
         counts = np.zeros((self._size_px, self._size_px))
         np.add.at(counts, (cells[:, 1], cells[:, 0]), 1.0)
+        if len(xyz) < FEW_POINTS:
+            counts = cv2.dilate(counts, np.ones((3, 3)))
         ink = np.where(counts > 0, 70.0 + 50.0 * np.log2(1.0 + counts), 0.0)
         grey = 255 - np.minimum(ink, 190.0)
         return np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8)

@@ -1,0 +1,100 @@
+"""What is in a map bundle, and is it intact: `python -m edge_reloc.inspect`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .program import OK, program
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Describe a bundle; 0 when it can be opened (and verified)."""
+    options = parse(argv)
+    from .bundle import open_bundle
+
+    bundle = open_bundle(options.map, verify=options.verify)
+    from .description import describe, memory_by_method
+
+    values = describe(bundle)
+    values["verified"] = bool(options.verify)
+    if options.memory:
+        values["memory"] = memory_by_method(bundle)
+    print(json.dumps(values, indent=1) if options.json else to_text(values))
+    return OK
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="edge-reloc inspect", description="Describe a map bundle and check its files."
+    )
+    parser.add_argument("map", type=Path, metavar="DIR", help="map bundle")
+    parser.add_argument(
+        "--verify", action="store_true", help="compare every file with its sha256 (reads them all)"
+    )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="open every method once and show the buffers that it takes",
+    )
+    parser.add_argument("--json", action="store_true", help="everything as JSON")
+    return parser.parse_args(argv)
+
+
+def to_text(values: dict[str, Any]) -> str:
+    """The description as lines for people."""
+    world, features, embedding = values["world"], values["features"], values["embedding"]
+    size = sum(entry["nbytes"] for entry in values["files"].values())
+    lines = [
+        f"map        {values['name']}"
+        + (f", made by {values['generator']}" if values["generator"] else ""),
+        f"world      {'metres' if world['metric'] else 'not metric (units of its own)'}, "
+        f"gravity {'known' if world['gravity'] else 'unknown'}, "
+        + (f"origin {world['georeference']}" if world["georeference"] else "no geo-reference"),
+        f"features   {features.get('kind')}, {features.get('dim')} numbers each, "
+        f"up to {features.get('keypoints')} a frame",
+        f"embedding  {embedding.get('kind', 'none')}"
+        + (f", {embedding['dim']} numbers" if "dim" in embedding else ""),
+        f"content    {values['points']} points, {values['cells']} cells, "
+        f"{values['views']} mapping photos",
+        f"methods    {values['method']} (default)"
+        + "".join(f", {name}" for name in values["methods"] if name != values["method"]),
+        "limits     " + ", ".join(f"{key} {value}" for key, value in values["limits"].items()),
+    ]
+    for name, camera in values["cameras"].items():
+        lines.append(
+            f"camera     {name}: {camera['model']} {camera['width']}x{camera['height']}, "
+            f"focal length {camera['fx']:.1f} px"
+        )
+    lines.append(f"files      {len(values['files'])}, {size / 1e6:.2f} MB")
+    width = max([len(name) for name in values["files"]] + [0])
+    for name, entry in values["files"].items():
+        shape = "x".join(str(n) for n in entry["shape"]) if entry["shape"] else ""
+        lines.append(
+            f"  {name:<{width}} {entry['nbytes'] / 1e3:10.1f} kB  "
+            f"{entry['dtype'] or '':<8} {shape:<14} {entry['unit'] or ''}".rstrip()
+        )
+    for name, memory in values.get("memory", {}).items():
+        lines.append(f"memory     {name}: {_memory_text(memory)}")
+    if values["verified"]:
+        lines.append("verified   every file is what the manifest says")
+    return "\n".join(lines)
+
+
+def _memory_text(memory: dict[str, Any]) -> str:
+    if "unavailable" in memory:
+        return str(memory["unavailable"])
+    return (
+        f"buffers {memory['arena_bytes'] / 1e6:.1f} MB, "
+        f"map files {memory['map_bytes'] / 1e6:.1f} MB"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
