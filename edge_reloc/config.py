@@ -38,7 +38,7 @@ class Settings:
     method: a name of `methods.METHODS`. head: of `visible_structure`,
     "cells" or "generative". candidates: how many map points are matched at
     most. images: mapping images that `image_retrieval` takes. search: of the
-    generative head, "radius" or "nearest". second_pass: match once more
+    generative head, "radius" or "nearest"; radius: in map units. second_pass: match once more
     around the first pose. threshold_px: reprojection error of an inlier at an
     image 640 pixels wide, scaled with the width. threads: of the engine, 0
     for every core.
@@ -49,6 +49,7 @@ class Settings:
     candidates: int | None = None
     images: int = 10
     search: str = "radius"
+    radius: float | None = None
     second_pass: bool | None = None
     threshold_px: float = 6.0
     min_similarity: float | None = None

@@ -66,7 +66,7 @@ def _visible_structure(
         retriever = GenerativeRetriever(
             points,
             engine,
-            radius=float(tuned["radius"]),
+            radius=settings.radius or float(tuned["radius"]),
             voxel=float(tuned["voxel"]),
             search=settings.search,
         )

@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Scoring: reference poses, metrics, tables and plots."""

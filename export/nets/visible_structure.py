@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +155,7 @@ class CellsHead(nn.Module):
         super().__init__()
         sizes = [embedding, *widths]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.LeakyReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], cells))
 

@@ -1,0 +1,154 @@
+"""Score methods side by side on photos with reference poses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bundle.reader import open_bundle
+from .config import Settings
+from .errors import ConfigError
+from .files import write_atomic
+from .program import program
+
+DEFAULT_METHODS = "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2"
+DEFAULT_THRESHOLDS = "5cm/5deg,10cm/5deg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    map: Path
+    data: Path
+    thresholds: str
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-reloc evaluate", description=__doc__)
+    parser.add_argument("--map", type=Path, help="map bundle")
+    parser.add_argument(
+        "--data", type=Path, help="folder with images/, queries.txt and reference/ (COLMAP model)"
+    )
+    parser.add_argument(
+        "--thresholds",
+        default=DEFAULT_THRESHOLDS,
+        help="accuracy classes, for example 0.5m/2deg or 1%%/1deg, the latter relative to the "
+        f"median distance of the cameras from the map's middle (default {DEFAULT_THRESHOLDS})",
+    )
+    parser.add_argument(
+        "--scene",
+        action="append",
+        default=[],
+        metavar="MAP=DATA=THRESHOLDS",
+        help="one of several scenes in one run, instead of --map, --data, --thresholds",
+    )
+    parser.add_argument(
+        "--methods",
+        default=None,
+        help="comma-separated: exhaustive, image_retrieval:IMAGES, cells[:CANDIDATES], "
+        "generative[:CANDIDATES]; '+2' adds the second pass "
+        f"(default: those that the bundle can do of {DEFAULT_METHODS})",
+    )
+    parser.add_argument("--every", type=int, default=1, help="score each n-th query (default 1)")
+    parser.add_argument("--threads", type=int, default=0, help="engine threads (0: all cores)")
+    parser.add_argument("--output", type=Path, help="write every score and error as JSON")
+    parser.add_argument("--plot", type=Path, help="draw error curves into this PNG file")
+    parser.add_argument(
+        "--curves",
+        type=Path,
+        help="draw retrieval curves into this PNG file: share of exhaustive's inlier points "
+        "found against share of the map returned",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code of the program."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    scenes = [_scene(text) for text in options.scene]
+    if options.map and options.data:
+        scenes.append(_Scene(map=options.map, data=options.data, thresholds=options.thresholds))
+    if not scenes:
+        parser.error("give --map and --data, or --scene")
+
+    from .evaluation.curves import format_curves, retrieval_curves
+    from .evaluation.dataset import read_dataset
+    from .evaluation.plot import plot_curves, plot_errors
+    from .evaluation.score import parse_method, score_method
+    from .evaluation.table import format_table
+    from .evaluation.thresholds import parse_thresholds
+
+    scores, curves = [], []
+    for scene in scenes:
+        bundle = open_bundle(scene.map)
+        dataset = read_dataset(scene.data, every=options.every)
+        thresholds = parse_thresholds(scene.thresholds)
+        texts = (options.methods or _possible(bundle.manifest.methods)).split(",")
+        for text in texts:
+            method = parse_method(text, Settings(threads=options.threads))
+            scores.append(
+                score_method(bundle, dataset, method, thresholds, _progress(dataset.name, text))
+            )
+        if options.curves:
+            reference = next((s for s in scores[-len(texts) :] if s.method == "exhaustive"), None)
+            if reference is None:
+                raise ConfigError("--curves: needs 'exhaustive' among the --methods")
+            curves += retrieval_curves(bundle, dataset, reference)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    values = {
+        "scores": [score.to_json() for score in scores],
+        "curves": [curve.to_json() for curve in curves],
+    }
+    if options.json:
+        print(json.dumps(values))
+    else:
+        print(format_table(scores))
+        if curves:
+            print("\n" + format_curves(curves))
+    if options.output:
+        write_atomic(options.output, json.dumps(values, indent=1) + "\n")
+    if options.plot:
+        plot_errors(options.plot, scores)
+    if options.curves:
+        plot_curves(options.curves, curves)
+    return 0
+
+
+def _scene(text: str) -> _Scene:
+    parts = text.split("=")
+    if len(parts) not in (2, 3):
+        raise ConfigError(f"--scene '{text}': expected MAP=DATA or MAP=DATA=THRESHOLDS")
+    return _Scene(
+        map=Path(parts[0]),
+        data=Path(parts[1]),
+        thresholds=parts[2] if len(parts) == 3 else DEFAULT_THRESHOLDS,
+    )
+
+
+def _possible(methods: dict[str, dict[str, object]]) -> str:
+    heads = methods.get("visible_structure", {}).get("heads", {})
+    assert isinstance(heads, dict)
+    return ",".join(
+        text
+        for text in DEFAULT_METHODS.split(",")
+        if text.split("+")[0] in heads or text.startswith(("exhaustive", "image"))
+    )
+
+
+def _progress(scene: str, method: str) -> Callable[[int], None]:
+    def show(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{scene} {method}: {done} queries", end="", file=sys.stderr)
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())

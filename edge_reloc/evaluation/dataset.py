@@ -1,0 +1,97 @@
+"""A scene to score on: query photos with reference poses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..camera import Camera
+from ..colmap import read_model
+from ..errors import SourceError
+from ..geometry import Array, camera_centre
+from ..types import Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One query photo; cam_from_world is the reference pose (4,4)."""
+
+    name: str
+    path: Path
+    camera: Camera
+    cam_from_world: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Queries of one scene, in order."""
+
+    name: str
+    queries: tuple[Query, ...]
+
+    def frames(self) -> Iterator[tuple[Query, Frame]]:
+        """Queries with their images, grey, at a nominal 30 Hz."""
+        for index, query in enumerate(self.queries):
+            image = cv2.imread(
+                str(query.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+            )
+            if image is None:
+                raise SourceError(f"{query.path}: not a readable photo")
+            camera = query.camera.scaled_to(image.shape[1], image.shape[0])
+            yield (
+                query,
+                Frame(
+                    image=np.asarray(image, np.uint8),
+                    t_ns=index * 33_333_333,
+                    camera=camera,
+                    index=index,
+                    name=query.name,
+                ),
+            )
+
+    def centres(self) -> Array:
+        """Camera positions (Q,3)."""
+        return np.stack([camera_centre(q.cam_from_world) for q in self.queries])
+
+
+def read_dataset(
+    folder: str | Path, *, queries: str | Path | None = None, every: int = 1
+) -> Dataset:
+    """Read `images/`, `queries.txt` and `reference/` (COLMAP model) of a folder.
+
+    queries: another list of names; every: take each n-th query only.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder; expected images/, queries.txt, reference/")
+    model = read_model(folder / "reference")
+    by_name = {image.name: image for image in model.images}
+    listing = Path(queries) if queries else folder / "queries.txt"
+    if listing.is_file():
+        names = [line.strip() for line in listing.read_text().splitlines() if line.strip()]
+    elif queries:
+        raise SourceError(f"{listing}: no such list of queries")
+    else:
+        names = sorted(by_name)
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise SourceError(
+            f"{folder / 'reference'}: {len(missing)} of {len(names)} queries have no reference "
+            f"pose, the first is '{missing[0]}'"
+        )
+    return Dataset(
+        name=folder.name,
+        queries=tuple(
+            Query(
+                name=name,
+                path=folder / "images" / name,
+                camera=model.cameras[by_name[name].camera_id],
+                cam_from_world=by_name[name].cam_from_world,
+            )
+            for name in names[::every]
+        ),
+    )

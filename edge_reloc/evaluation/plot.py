@@ -1,0 +1,60 @@
+"""Plots of scores and curves as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import missing_package
+from .curves import RetrievalCurve
+from .score import Score
+
+
+def plot_errors(path: Path, scores: list[Score]) -> None:
+    """Share of queries within a translation error, a panel a scene."""
+    figure, panels = _panels(sorted({s.scene for s in scores}))
+    for score in scores:
+        error = np.sort([e[2] for e in score.errors])
+        share = np.arange(1, len(error) + 1) / len(error)
+        good = np.isfinite(error)
+        panels[score.scene].plot(error[good], share[good], label=score.method)
+    for panel in panels.values():
+        panel.set_xscale("log")
+        panel.set_xlabel("translation error (map units)")
+        panel.set_ylabel("share of queries")
+        panel.set_ylim(0, 1)
+    _finish(figure, panels, path)
+
+
+def plot_curves(path: Path, curves: list[RetrievalCurve]) -> None:
+    """Retrieval curves, a panel a scene."""
+    figure, panels = _panels(sorted({c.scene for c in curves}))
+    for curve in curves:
+        panels[curve.scene].plot(curve.share, curve.recall, marker="o", label=curve.method)
+    for panel in panels.values():
+        panel.set_xlabel("share of the map returned")
+        panel.set_ylabel("share of exhaustive's inlier points found")
+        panel.set_ylim(0, 1)
+    _finish(figure, panels, path)
+
+
+def _panels(names: list[str]) -> tuple[Any, dict[str, Any]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_package("matplotlib", "plotting", "export") from None
+    figure = Figure(figsize=(5.0 * max(len(names), 1), 4.0), layout="constrained")
+    axes = figure.subplots(1, max(len(names), 1), squeeze=False)[0]
+    panels = dict(zip(names, axes, strict=False))
+    for name, panel in panels.items():
+        panel.set_title(name)
+    return figure, panels
+
+
+def _finish(figure: Any, panels: dict[str, Any], path: Path) -> None:
+    for panel in panels.values():
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=8)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,46 @@
+"""Scores as a table for people."""
+
+from __future__ import annotations
+
+from .score import Score
+
+STAGES = ("extract", "retrieve", "match", "solve", "second_pass")
+
+
+def format_table(scores: list[Score]) -> str:
+    """Plain-text table, one row a method, a headed block a scene.
+
+    Times are p50/p95 milliseconds; `second` is the pose-guided second pass.
+    """
+    blocks = []
+    for scene in dict.fromkeys(s.scene for s in scores):
+        rows = [s for s in scores if s.scene == scene]
+        header = ["method", *rows[0].within, "ok", "median", "cand.", "of map"]
+        header += ["extract", "retrieve", "match", "solve", "second", "total ms", "map MB"]
+        lines = [header] + [_row(s) for s in rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        text = "\n".join(
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+        blocks.append(f"{scene}: {rows[0].queries} queries, {rows[0].map_points} points\n{text}")
+    return "\n\n".join(blocks)
+
+
+def _row(score: Score) -> list[str]:
+    scale, unit = (100.0, "cm") if score.median_error < 1.0 else (1.0, "m")
+    times = [score.stages_ms.get(stage) for stage in STAGES]
+    return [
+        score.method,
+        *(f"{100 * share:.1f} %" for share in score.within.values()),
+        f"{100 * score.ok / max(score.queries, 1):.1f} %",
+        f"{score.median_error * scale:.2f} {unit} {score.median_deg:.3f}°",
+        f"{score.candidates:.0f}",
+        f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
+        *("-" if t is None else f"{t[0]:.1f}/{t[1]:.1f}" for t in times),
+        f"{score.total_ms[0]:.1f}/{score.total_ms[1]:.1f}",
+        f"{score.map_mb:.2f}",
+    ]

@@ -1,0 +1,46 @@
+"""Accuracy thresholds as people write them: 5cm/5deg, 0.5m/2deg, 1%/1deg."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+
+_PATTERN = re.compile(r"([0-9.]+)(cm|m|%|u)?/([0-9.]+)(?:deg|°)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """translation in map units, or a share of the scene size when relative."""
+
+    text: str
+    translation: float
+    rotation_deg: float
+    relative: bool
+
+    def limit(self, scene_size: float) -> float:
+        """Largest translation error in map units."""
+        return self.translation * (scene_size if self.relative else 1.0)
+
+
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+    """Comma-separated thresholds; ConfigError names the malformed one."""
+    thresholds = []
+    for item in text.split(","):
+        match = _PATTERN.fullmatch(item.strip())
+        if match is None:
+            raise ConfigError(
+                f"threshold '{item}': expected for example 5cm/5deg, 0.5m/2deg or 1%/1deg"
+            )
+        value, unit, degrees = float(match[1]), match[2], float(match[3])
+        factor = {"cm": 0.01, "%": 0.01}.get(unit, 1.0)
+        thresholds.append(
+            Threshold(
+                text=item.strip(),
+                translation=value * factor,
+                rotation_deg=degrees,
+                relative=unit == "%",
+            )
+        )
+    return tuple(thresholds)

@@ -1,0 +1,28 @@
+"""The training report: loss and recall curves as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .tuning import Curve
+
+
+def plot_training(path: Path, head: str, losses: list[tuple[int, float]], curve: Curve) -> None:
+    """Loss over steps, and recall over share of the map on held-out photos."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    if losses:
+        left.plot([step for step, _ in losses], [loss for _, loss in losses])
+    left.set_xlabel("step")
+    left.set_ylabel("loss")
+    left.set_title(head)
+    right.plot(curve.share, curve.recall, marker="o")
+    right.set_xlabel("share of the map returned")
+    right.set_ylabel("share of the visible points found")
+    right.set_title("held-out photos")
+    right.set_ylim(0, 1)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,193 @@
+"""One training of a map: bank, heads, tuning on held-out photos, packing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pykdtree.kdtree import KDTree
+
+from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.embedding.vlad import open_vlad
+from edge_reloc.features import FeatureSpec
+from edge_reloc.pointmap import open_points
+
+from ..mapping.features import FeatureStore
+from ..mapping.model import load_model
+from ..nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
+from ..pack import PACKED_MODEL
+from ..to_onnx import export_module
+from .bank import held_out_views, make_bank
+from .cells import CellsConfig, cell_shares, predict_shares, train_cells
+from .generative import GenerativeTrainer, Normalisation, fixed_noise, preset
+from .report import plot_training
+from .tuning import Curve, cells_curve, distance_curve
+
+Progress = Callable[[int, int, float], None]
+
+PARTS = 24  # random parts of each photo in the bank
+VOXEL_SHARE = 0.5  # voxel over search radius
+
+
+class TrainingSession:
+    """Everything about one map that training needs, made once."""
+
+    def __init__(self, bundle_dir: Path, work: Path, *, images: Path | None = None) -> None:
+        self.bundle_dir, self.work = bundle_dir, work
+        bundle = open_bundle(bundle_dir)
+        self.points = open_points(bundle)
+        self.model = load_model(work / PACKED_MODEL)
+        spec = FeatureSpec.from_dict(bundle.manifest.features)
+        turns = {view.name: view.quarter_turns for view in self.model.views}
+        store = FeatureStore(work, spec, images=images or _images_folder(work), turns=turns)
+        self.bank = make_bank(self.model, store, open_vlad(bundle), parts=PARTS)
+        self.held_out = held_out_views(len(self.model.views))
+        entries = np.arange(len(self.bank.view))
+        held_out_entry = self.held_out[self.bank.view]
+        self.train_rows = entries[~held_out_entry]
+        self.all_rows = entries
+        self.tune_rows = entries[held_out_entry & self.bank.whole]
+        self.tune_seen = [self.bank.seen(entry) for entry in self.tune_rows]
+        self.heads: dict[str, dict[str, Any]] = {}
+        self.networks: dict[str, Path] = {}
+
+    def train_cells(self, progress: Progress) -> dict[str, Any]:
+        """Tune on held-out photos, then train again on all."""
+        started = time.perf_counter()
+        config = CellsConfig()
+        share = cell_shares(self.bank, self.points.cell_start)
+        losses: list[tuple[int, float]] = []
+
+        def report(step: int, loss: float) -> None:
+            losses.append((step, loss))
+            progress(min(step + 1, config.steps), 2 * config.steps, loss)
+
+        head = train_cells(self.bank, share, self.train_rows, config, report)
+        curve = cells_curve(
+            predict_shares(head, self.bank.embedding[self.tune_rows]),
+            self.tune_seen,
+            self.points.cell_start,
+        )
+        head = train_cells(
+            self.bank,
+            share,
+            self.all_rows,
+            config,
+            lambda step, loss: progress(
+                config.steps + min(step + 1, config.steps), 2 * config.steps, loss
+            ),
+        )
+        self._export_cells(head)
+        self.heads["cells"] = {
+            "network": "nets/cells.onnx",
+            "candidates": curve.candidates(self.points.n),
+        }
+        return self._result("cells", curve, losses, started)
+
+    def train_generative(
+        self,
+        preset_name: str,
+        *,
+        iterations: int | None,
+        device: str,
+        samples: int,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Train on all but the held-out photos, which choose the radius."""
+        started = time.perf_counter()
+        config = preset(preset_name, iterations=iterations)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        trainer = GenerativeTrainer(
+            self.bank,
+            self.model.xyz,
+            self.train_rows,
+            config,
+            self.work / f"generative_{config.name}.pt",
+            device,
+        )
+        vae = trainer.run(lambda step, loss: progress(step, config.iterations, loss)).cpu()
+        decoder = folded(vae, trainer.normalisation, samples)
+        distances = []
+        with torch.no_grad():
+            for entry in self.tune_rows:
+                generated = decoder(torch.from_numpy(self.bank.embedding[entry][None])).numpy()
+                tree = KDTree(np.ascontiguousarray(generated))
+                distances.append(tree.query(np.asarray(self.points.xyz), k=1)[0])
+        extent = float(
+            np.linalg.norm(
+                np.percentile(self.model.xyz, 98, axis=0) - np.percentile(self.model.xyz, 2, axis=0)
+            )
+        )
+        radii = np.geomspace(extent * 1e-3, extent, 80)
+        curve, radius_at = distance_curve(distances, self.tune_seen, radii)
+        candidates = curve.candidates(self.points.n)
+        radius = float(np.interp(candidates / self.points.n, curve.share, radius_at))
+        path = self.work / "generative.onnx"
+        export_module(
+            decoder,
+            [torch.zeros(1, self.bank.embedding.shape[1])],
+            ["embedding"],
+            ["points"],
+            path,
+        )
+        self.networks["nets/generative.onnx"] = path
+        self.heads["generative"] = {
+            "network": "nets/generative.onnx",
+            "candidates": min(int(1.5 * candidates), self.points.n),
+            "radius": radius,
+            "voxel": radius * VOXEL_SHARE,
+            "samples": samples,
+            "preset": config.name,
+            "iterations": config.iterations,
+        }
+        losses = [(step, loss) for step, loss, _, _ in trainer.history]
+        return self._result("generative", curve, losses, started)
+
+    def write(self, *, default_head: str | None = None) -> None:
+        """Put the trained heads into the bundle, beside those it has."""
+        with extend_bundle(self.bundle_dir) as bundle:
+            values = bundle.manifest.methods.get("visible_structure", {})
+            heads = {**values.get("heads", {}), **self.heads}
+            head = default_head or ("cells" if "cells" in heads else "generative")
+            bundle.manifest.methods["visible_structure"] = {
+                "head": head,
+                "second_pass": values.get("second_pass", True),
+                "heads": heads,
+            }
+            bundle.manifest.method = "visible_structure"
+            for name, path in self.networks.items():
+                bundle.add_file(name, path)
+
+    def _export_cells(self, head: CellsHead) -> None:
+        path = self.work / "cells.onnx"
+        example = torch.zeros(1, self.bank.embedding.shape[1])
+        export_module(head, [example], ["embedding"], ["share"], path)
+        self.networks["nets/cells.onnx"] = path
+
+    def _result(
+        self, head: str, curve: Curve, losses: list[tuple[int, float]], started: float
+    ) -> dict[str, Any]:
+        plot_training(self.work / f"training_{head}.png", head, losses, curve)
+        return {
+            "seconds": time.perf_counter() - started,
+            "share": curve.share.tolist(),
+            "recall": curve.recall.tolist(),
+            "candidates": self.heads[head]["candidates"],
+            "losses": losses,
+        }
+
+
+def folded(vae: ConditionalVae, normalisation: Normalisation, samples: int) -> FoldedDecoder:
+    """The decoder with its fixed noise, ready for export."""
+    noise = fixed_noise(samples, vae.latent)
+    return FoldedDecoder(vae, noise, normalisation.scale, normalisation.offset).eval()
+
+
+def _images_folder(work: Path) -> Path:
+    listed = work / "images_folder.txt"
+    return Path(listed.read_text().strip()) if listed.is_file() else work
