@@ -1,0 +1,113 @@
+"""The blocked matcher against the plain definition of mutual neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from edge_reloc.matching.nearest import BLOCK, NearestMatcher
+from edge_reloc.memory import Arena
+from edge_reloc.pointmap import PointMap
+from edge_reloc.types import Candidates, Correspondences, Features
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def make(points: int, keypoints: int, dim: int, seed: int = 0) -> tuple[PointMap, Features, Arena]:
+    """A map, and keypoints most of which are noisy copies of its points."""
+    generator = np.random.default_rng(seed)
+    descriptor = unit(generator.normal(size=(points, dim))).astype(np.float16)
+    point_map = PointMap(
+        xyz=generator.normal(size=(points, 3)).astype(np.float32),
+        descriptor=descriptor,
+        cell_start=np.array([0, points], np.int32),
+        cell_centre=np.zeros((1, 3), np.float32),
+        cell_radius=np.ones(1, np.float32) * 10,
+    )
+    arena = Arena()
+    features = Features(arena, keypoints, dim, 0)
+    source = generator.integers(0, points, keypoints)
+    noisy = descriptor[source].astype(np.float64) + generator.normal(size=(keypoints, dim)) * 0.08
+    features.n = keypoints
+    features.descriptor[:] = unit(noisy)
+    features.xy_px[:] = generator.uniform(0, 640, (keypoints, 2))
+    return point_map, features, arena
+
+
+def plain(
+    features: Features, points: PointMap, ids: np.ndarray, similarity: float, ratio: float
+) -> set[tuple[int, int]]:
+    """All pairs by definition."""
+    table = features.descriptor[: features.n] @ points.descriptor[ids].astype(np.float32).T
+    pairs = set()
+    for row in range(len(table)):
+        column = int(table[row].argmax())
+        if table[:, column].argmax() != row or table[row, column] < similarity:
+            continue
+        second = np.partition(table[row], -2)[-2]
+        if ratio < 1 and 1 - table[row, column] > ratio**2 * (1 - second):
+            continue
+        pairs.add((row, int(ids[column])))
+    return pairs
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.8])
+@pytest.mark.parametrize("dense", [True, False])
+def test_matches_equal_the_definition(ratio: float, dense: bool) -> None:
+    points, features, arena = make(points=3 * BLOCK + 17, keypoints=300, dim=64)
+    candidates = Candidates(arena, points.n, 300)
+    candidates.clear()
+    generator = np.random.default_rng(1)
+    ids = np.arange(points.n) if dense else np.flatnonzero(generator.random(points.n) < 0.6)
+    candidates.n = len(ids)
+    candidates.point_id[: len(ids)] = ids
+    matcher = NearestMatcher(
+        points,
+        arena,
+        keypoints=300,
+        candidates=points.n,
+        min_similarity=0.8,
+        max_ratio=ratio,
+    )
+    out = Correspondences(arena, 300)
+    arena.seal()
+    matcher.match(features, candidates, out)
+    found = set(zip(out.keypoint[: out.n].tolist(), out.point_id[: out.n].tolist(), strict=True))
+    expected = plain(features, points, ids, 0.8, ratio)
+    assert len(expected) > 50
+    assert found == expected
+    np.testing.assert_allclose(out.xyz_world[: out.n], points.xyz[out.point_id[: out.n]])
+    assert (np.diff(out.weight[: out.n]) <= 0).all()
+
+
+def test_groups_never_mix() -> None:
+    points, features, arena = make(points=900, keypoints=300, dim=32)
+    candidates = Candidates(arena, 900, 300)
+    candidates.clear()
+    candidates.n = 900
+    candidates.point_id[:] = np.arange(900)
+    candidates.group[:] = np.arange(900) % 3
+    candidates.query_group[:] = np.arange(300) % 4  # group 3 has no candidates
+    matcher = NearestMatcher(
+        points, arena, keypoints=300, candidates=900, min_similarity=0.2, max_ratio=1.0
+    )
+    out = Correspondences(arena, 300)
+    matcher.match(features, candidates, out)
+    assert out.n > 50
+    groups = out.keypoint[: out.n] % 4
+    assert set(groups.tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(groups, out.point_id[: out.n] % 3)
+
+
+def test_nothing_to_match_is_no_match() -> None:
+    points, features, arena = make(points=600, keypoints=40, dim=32)
+    candidates = Candidates(arena, 600, 40)
+    candidates.clear()
+    matcher = NearestMatcher(
+        points, arena, keypoints=40, candidates=600, min_similarity=0.8, max_ratio=1.0
+    )
+    out = Correspondences(arena, 40)
+    out.n = 7
+    matcher.match(features, candidates, out)
+    assert out.n == 0
