@@ -34,7 +34,7 @@ class SessionOptions:
 
     source: as `open_source` takes it. names: a list of photos in it.
     calibration: camera file, None for the map's only mapping camera.
-    truth: COLMAP images.txt to compare with, by frame name. limit: frames.
+    truth: folder of a COLMAP model to compare with, by frame name. limit: frames.
     """
 
     map: Path
@@ -159,7 +159,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
 
 def demo_options(options: argparse.Namespace) -> SessionOptions:
     """What `edge-reloc run --demo` asks for. BundleError when it did not ship."""
-    for part in ("map", "frames", "camera.json", "truth/images.txt"):
+    for part in ("map", "frames", "camera.json", "truth"):
         if not (DEMO / part).exists():
             raise BundleError(
                 f"{DEMO / part}: missing; this installation came without the demo's files, "
@@ -169,7 +169,7 @@ def demo_options(options: argparse.Namespace) -> SessionOptions:
         map=DEMO / "map",
         source=str(DEMO / "frames"),
         calibration=DEMO / "camera.json",
-        truth=DEMO / "truth" / "images.txt",
+        truth=DEMO / "truth",
         **_common(options),
     )
 

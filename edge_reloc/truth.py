@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import SourceError
-from .geometry import Array, PoseError, compose, pose_error, rotation_from_quat
+from .colmap import read_model
+from .geometry import Array, PoseError, pose_error
 from .types import PoseEstimate
 
 
@@ -79,21 +79,6 @@ class TruthComparison:
         )
 
 
-def read_truth(path: Path) -> dict[str, Array]:
-    """`cam_from_world` by photo name from a COLMAP images.txt."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
-    poses = {}
-    # Two lines a photo; the second, its observations, may be empty.
-    rows = [line for line in lines if not line.startswith("#")]
-    for line in rows[::2]:
-        words = line.split(maxsplit=9)
-        if len(words) != 10:
-            raise SourceError(
-                f"{path}: found '{line[:60]}', expected ID QW QX QY QZ TX TY TZ CAMERA NAME"
-            )
-        values = [float(word) for word in words[1:8]]
-        poses[words[9]] = compose(rotation_from_quat(values[:4]), values[4:])
-    return poses
+def read_truth(folder: Path) -> dict[str, Array]:
+    """`cam_from_world` by photo name from a COLMAP model's folder."""
+    return {image.name: image.cam_from_world for image in read_model(folder).images}
