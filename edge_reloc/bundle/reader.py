@@ -45,7 +45,7 @@ class MapBundle:
         try:
             # Not np.load: that would open zip archives and more besides.
             array = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # numpy's header parser raises unrelated classes
             raise BundleError(f"{path}: not a readable array ({error})") from error
         if (
             entry.shape is None

@@ -1,0 +1,227 @@
+"""The map bundle: round trip, golden bytes, publishing whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_reloc.bundle import BundleWriter, Limits, Manifest, World, extend_bundle, open_bundle
+from edge_reloc.errors import BundleError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def small_manifest(name: str = "small") -> Manifest:
+    return Manifest(
+        name=name,
+        world=World(metric=False, gravity=(0.0, 1.0, 0.0)),
+        features={"kind": "sift", "dim": 128},
+        method="exhaustive",
+        methods={"exhaustive": {"second_pass": True}},
+        limits=Limits(keypoints=100, candidates=200, matches=100, samples=10),
+        cameras={"a": {"model": "pinhole"}},
+        statistics={"points": 3},
+        generator="test",
+    )
+
+
+def write_small(directory: Path, value: float = 1.0) -> dict[str, np.ndarray]:
+    arrays = {
+        "points/xyz.npy": np.full((3, 3), value, np.float32),
+        "points/id.npy": np.arange(3, dtype=np.int32),
+        "empty.npy": np.zeros((0, 7), np.float16),
+        "scalar.npy": np.array(2.5),
+    }
+    with BundleWriter(directory, small_manifest()) as writer:
+        for name, array in arrays.items():
+            writer.add_array(name, array, "metre")
+        writer.add_bytes("nets/head.onnx", b"onnx")
+    return arrays
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    arrays = write_small(tmp_path / "map")
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    for name, array in arrays.items():
+        found = bundle.array(name)
+        assert found.dtype == array.dtype and found.shape == array.shape
+        np.testing.assert_array_equal(found, array)
+        assert bundle.manifest.files[name].unit == "metre"
+    assert bundle.path("nets/head.onnx").read_bytes() == b"onnx"
+    manifest = bundle.manifest
+    manifest.files = {}
+    assert manifest == small_manifest()
+
+
+def test_arrays_are_read_only(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    array = open_bundle(tmp_path / "map").array("points/xyz.npy")
+    with pytest.raises(ValueError):
+        array[0] = 0.0
+
+
+def test_opened_files_are_counted(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    bundle = open_bundle(tmp_path / "map")
+    assert bundle.nbytes(bundle.used) == 0
+    bundle.array("points/xyz.npy")
+    assert bundle.nbytes(bundle.used) == (tmp_path / "map/points/xyz.npy").stat().st_size
+    assert bundle.nbytes() > bundle.nbytes(bundle.used)
+
+
+def test_golden_bytes(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_bundle", GOLDEN / "make_bundle.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write_golden(tmp_path / "map")
+    committed, written = _contents(GOLDEN / "bundle"), _contents(tmp_path / "map")
+    assert written.keys() == committed.keys()
+    for name, content in committed.items():
+        assert written[name] == content, f"{name}: the writer's bytes have changed"
+
+
+def test_golden_bundle_opens() -> None:
+    bundle = open_bundle(GOLDEN / "bundle", verify=True)
+    assert bundle.manifest.world.georeference == {
+        "latitude_deg": 55.7,
+        "longitude_deg": 13.2,
+        "altitude_m": 40.0,
+    }
+    assert bundle.manifest.world.gravity == (0.0, 0.0, -1.0)
+    assert bundle.manifest.limits == Limits(keypoints=16, candidates=32, matches=16, samples=8)
+    np.testing.assert_array_equal(
+        bundle.array("points/xyz.npy"), np.arange(18, dtype=np.float32).reshape(6, 3)
+    )
+
+
+def test_interrupted_writer_leaves_the_old_bundle(tmp_path: Path) -> None:
+    write_small(tmp_path / "map", value=1.0)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        BundleWriter(tmp_path / "map", small_manifest("new")) as writer,
+    ):
+        writer.add_array("points/xyz.npy", np.zeros((3, 3), np.float32))
+        raise KeyboardInterrupt
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    assert bundle.manifest.name == "small"
+    assert bundle.array("points/xyz.npy")[0, 0] == 1.0
+    assert [p.name for p in tmp_path.iterdir()] == ["map"]  # nothing left beside it
+
+
+def test_interrupted_first_writer_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        BundleWriter(tmp_path / "map", small_manifest()) as writer,
+    ):
+        writer.add_bytes("a.bin", b"1")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_publishing_puts_the_old_bundle_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path / "map")
+    rename = Path.rename
+
+    def no_second(self: Path, target: Path) -> Path:
+        if Path(target) == tmp_path / "map" and not self.name.endswith(".old"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", no_second)
+    with (
+        pytest.raises(OSError, match="No space"),
+        BundleWriter(tmp_path / "map", small_manifest("new")) as writer,
+    ):
+        writer.add_bytes("a.bin", b"1")
+    assert open_bundle(tmp_path / "map", verify=True).manifest.name == "small"
+
+
+def test_replacing_a_bundle_keeps_the_device_engines(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    (tmp_path / "map/engines").mkdir()
+    (tmp_path / "map/engines/head.engine").write_bytes(b"engine")
+    write_small(tmp_path / "map", value=2.0)
+    assert open_bundle(tmp_path / "map").array("points/xyz.npy")[0, 0] == 2.0
+    assert (tmp_path / "map/engines/head.engine").read_bytes() == b"engine"
+
+
+def test_extending_keeps_replaces_and_removes(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    before = open_bundle(tmp_path / "map").array("points/xyz.npy")
+    with extend_bundle(tmp_path / "map") as writer:
+        writer.add_array("points/xyz.npy", np.full((4, 3), 9.0, np.float32), "metre")
+        writer.add_bytes("nets/other.onnx", b"more")
+        writer.remove("points/id.npy")
+        writer.remove("nets/not_there.onnx")
+        writer.manifest.method = "visible_structure"
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    assert bundle.manifest.method == "visible_structure"
+    assert bundle.manifest.cameras == {"a": {"model": "pinhole"}}
+    assert bundle.array("points/xyz.npy").shape == (4, 3)
+    assert bundle.path("nets/head.onnx").read_bytes() == b"onnx"
+    assert bundle.path("nets/other.onnx").read_bytes() == b"more"
+    assert not bundle.has("points/id.npy")
+    assert not (tmp_path / "map/points/id.npy").exists()
+    # Whoever had the old bundle open goes on reading the old bytes.
+    assert before.shape == (3, 3) and before[0, 0] == 1.0
+
+
+def test_interrupted_extension_leaves_the_old_bundle(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    with pytest.raises(KeyboardInterrupt), extend_bundle(tmp_path / "map") as writer:
+        writer.add_bytes("nets/head.onnx", b"half a network")
+        writer.remove("points/id.npy")
+        raise KeyboardInterrupt
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    assert bundle.path("nets/head.onnx").read_bytes() == b"onnx"
+    assert bundle.has("points/id.npy")
+
+
+def test_writer_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"precious")
+    with (
+        pytest.raises(BundleError, match="is not a map bundle"),
+        BundleWriter(tmp_path / "photos", small_manifest()),
+    ):
+        pass
+    assert (tmp_path / "photos/a.jpg").read_bytes() == b"precious"
+
+
+def test_writer_takes_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "map").mkdir()
+    write_small(tmp_path / "map")
+    assert open_bundle(tmp_path / "map").manifest.name == "small"
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../up.bin", "a/../../b", "a\\b", "", "manifest.json"]
+)
+def test_writer_refuses_odd_names(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(BundleError, match="not a plain relative path"),
+        BundleWriter(tmp_path / "map", small_manifest()) as writer,
+    ):
+        writer.add_bytes(name, b"")
+    assert not (tmp_path / "map").exists()
+
+
+def test_copying_a_bundle_is_enough(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    shutil.copytree(tmp_path / "map", tmp_path / "copy")
+    open_bundle(tmp_path / "copy", verify=True)
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(directory).as_posix(): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file()
+    }

@@ -1,0 +1,302 @@
+"""Every way a bundle can be wrong, and the line that says so."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_reloc.bundle import open_bundle
+from edge_reloc.errors import BundleError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "bundle"
+XYZ = "points/xyz.npy"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN, tmp_path / "map"))
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = bundle / "manifest.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def replace_file(bundle: Path, name: str, data: bytes) -> None:
+    """Other bytes, and a manifest that agrees with them in size and hash."""
+    (bundle / name).write_bytes(data)
+    edit(
+        bundle,
+        lambda m: m["files"][name].update(nbytes=len(data), sha256=sha256(data).hexdigest()),
+    )
+
+
+def refused(bundle: Path, *words: str, verify: bool = False) -> None:
+    with pytest.raises(BundleError) as caught:
+        open_bundle(bundle, verify=verify)
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in (*words, bundle.name):
+        assert word in text, f"'{word}' is not in: {text}"
+
+
+def test_the_untouched_copy_opens(bundle: Path) -> None:
+    open_bundle(bundle, verify=True)
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "no such map bundle", "edge-reloc map")
+
+
+def test_manifest_missing(bundle: Path) -> None:
+    (bundle / "manifest.json").unlink()
+    refused(bundle, "manifest.json is missing")
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"])
+def test_manifest_not_json(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"not JSON|not a map bundle"):
+        open_bundle(bundle)
+
+
+def test_manifest_not_text(bundle: Path) -> None:
+    (bundle / "manifest.json").write_bytes(b"\xff\xfe\x00\x80")
+    refused(bundle, "not text", "damaged")
+
+
+@pytest.mark.parametrize("value", ["other.map", None, 7])
+def test_other_format(bundle: Path, value: object) -> None:
+    edit(bundle, lambda m: m.update(format=value))
+    refused(bundle, "not a map bundle", "edge_reloc.map")
+
+
+def test_manifest_is_a_list(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("[1, 2]")
+    refused(bundle, "not a map bundle")
+
+
+def test_newer_major(bundle: Path) -> None:
+    edit(bundle, lambda m: m.update(version=[2, 0]))
+    refused(bundle, "2.0 is newer than 1.0", "upgrade edge_reloc")
+
+
+def test_older_major(bundle: Path) -> None:
+    edit(bundle, lambda m: m.update(version=[0, 9]))
+    refused(bundle, "0.9 is older", "map the place again")
+
+
+def test_newer_minor_may_add_keys(bundle: Path) -> None:
+    def change(m: dict[str, Any]) -> None:
+        m["version"] = [1, 7]
+        m["invention"] = m["world"]["invention"] = m["files"][XYZ]["invention"] = {"x": 1}
+
+    edit(bundle, change)
+    assert open_bundle(bundle, verify=True).array(XYZ).shape == (6, 3)
+
+
+@pytest.mark.parametrize("version", [None, 1, "1.0", [1], [1, 0, 0], [1.0, 0], [True, 0], [1, -1]])
+def test_unreadable_version(bundle: Path, version: object) -> None:
+    edit(bundle, lambda m: m.update(version=version))
+    refused(bundle, "expected [major, minor]")
+
+
+@pytest.mark.parametrize("where", ["", "world", "limits", "file"])
+def test_unknown_key(bundle: Path, where: str) -> None:
+    def change(m: dict[str, Any]) -> None:
+        target = m["files"][XYZ] if where == "file" else m[where] if where else m
+        target["surprise"] = 1
+
+    edit(bundle, change)
+    refused(bundle, "unknown keys ['surprise']")
+
+
+@pytest.mark.parametrize("key", ["name", "world", "features"])
+def test_missing_key(bundle: Path, key: str) -> None:
+    edit(bundle, lambda m: m.pop(key))
+    refused(bundle, f"'{key}'")
+
+
+def test_missing_key_of_a_file(bundle: Path) -> None:
+    edit(bundle, lambda m: m["files"][XYZ].pop("sha256"))
+    refused(bundle, "'sha256'", XYZ)
+
+
+@pytest.mark.parametrize("limit", ["keypoints", "candidates", "matches", "samples"])
+@pytest.mark.parametrize("value", [-1, 0, 1 << 25, 1.5, "many", None, True])
+def test_limit_out_of_range(bundle: Path, limit: str, value: object) -> None:
+    edit(bundle, lambda m: m["limits"].update({limit: value}))
+    refused(bundle, f"limit '{limit}'", "expected 1 to 2^24")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", 5),
+        ("world", []),
+        ("features", "sift"),
+        ("method", None),
+        ("methods", ["exhaustive"]),
+        ("cameras", []),
+        ("limits", 3),
+        ("files", []),
+    ],
+)
+def test_wrong_type(bundle: Path, key: str, value: object) -> None:
+    edit(bundle, lambda m: m.update({key: value}))
+    refused(bundle, f"'{key}'", "expected")
+
+
+@pytest.mark.parametrize("gravity", [[0, 1], [0, 1, "down"], "down", [0, 1, None]])
+def test_odd_gravity(bundle: Path, gravity: object) -> None:
+    edit(bundle, lambda m: m["world"].update(gravity=gravity))
+    refused(bundle, "gravity", "expected three numbers or null")
+
+
+@pytest.mark.parametrize("shape", [6, "6x3", {"rows": 6}])
+def test_shape_of_wrong_type(bundle: Path, shape: object) -> None:
+    edit(bundle, lambda m: m["files"][XYZ].update(shape=shape))
+    refused(bundle, "'shape'", "expected a list of integers")
+
+
+@pytest.mark.parametrize("name", ["extra.bin", "nets/manifest.json", ".hidden"])
+def test_unlisted_file(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"x")
+    refused(bundle, name, "not listed")
+
+
+def test_engines_are_not_of_the_map(bundle: Path) -> None:
+    (bundle / "engines").mkdir()
+    (bundle / "engines/head.engine").write_bytes(b"x")
+    open_bundle(bundle, verify=True)
+
+
+def test_missing_file(bundle: Path) -> None:
+    (bundle / XYZ).unlink()
+    refused(bundle, XYZ, "missing", "copy the bundle again")
+
+
+def test_wrong_size(bundle: Path) -> None:
+    with open(bundle / XYZ, "ab") as stream:
+        stream.write(b"12345")
+    size = (bundle / XYZ).stat().st_size
+    refused(bundle, XYZ, f"found {size} bytes, expected {size - 5}")
+
+
+def test_flipped_bit_is_found_by_verify(bundle: Path) -> None:
+    data = bytearray((bundle / XYZ).read_bytes())
+    data[-1] ^= 1
+    (bundle / XYZ).write_bytes(bytes(data))
+    open_bundle(bundle)  # sizes agree, contents are not read
+    refused(bundle, XYZ, "sha256", "damaged", verify=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((6, 3)), np.zeros((3, 6), np.float32), np.zeros((6, 3), ">f4")],
+    ids=["dtype", "shape", "byte order"],
+)
+def test_wrong_array(bundle: Path, array: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    replace_file(bundle, XYZ, stream.getvalue())
+    with pytest.raises(BundleError, match=r"xyz.npy: found .*, expected float32 \(6, 3\)"):
+        open_bundle(bundle).array(XYZ)
+
+
+def test_network_is_no_array(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="not a readable array"):
+        open_bundle(bundle).array("nets/none.onnx")
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return pytest.fail, ("the bundle ran code",)
+
+
+def _pickled() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([_Bomb()], object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def _zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.npy", b"x")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _pickled(),
+        pickle.dumps(_Bomb()),
+        _zipped(),
+        (GOLDEN / XYZ).read_bytes()[:-4],
+        (GOLDEN / XYZ).read_bytes()[:40],
+        b"",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': __impo",
+    ],
+    ids=["object array", "pickle", "zip", "cut data", "cut header", "empty", "odd header"],
+)
+def test_unreadable_array_runs_no_code(bundle: Path, data: bytes) -> None:
+    replace_file(bundle, XYZ, data)
+    with pytest.raises(BundleError, match=r"xyz.npy: not a readable array"):
+        open_bundle(bundle, verify=True).array(XYZ)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/hostname",
+        "../outside.bin",
+        "points/../../outside.bin",
+        "C:/x",
+        "a\\b",
+        "./a",
+        "a\nb",
+        "",
+    ],
+)
+def test_path_out_of_the_bundle(bundle: Path, name: str) -> None:
+    (bundle.parent / "outside.bin").write_bytes(b"x")
+    entry = {"sha256": sha256(b"x").hexdigest(), "nbytes": 1}
+    edit(bundle, lambda m: m["files"].update({name: entry}))
+    with pytest.raises(BundleError, match="not a plain relative path"):
+        open_bundle(bundle)
+
+
+def test_link_to_a_file_outside(bundle: Path) -> None:
+    shutil.move(bundle / XYZ, bundle.parent / "outside.npy")
+    (bundle / XYZ).symlink_to(bundle.parent / "outside.npy")
+    refused(bundle, XYZ, "symbolic link")
+
+
+def test_link_to_a_folder_outside(bundle: Path) -> None:
+    shutil.move(bundle / "points", bundle.parent / "outside")
+    (bundle / "points").symlink_to(bundle.parent / "outside")
+    refused(bundle, "symbolic link")
+
+
+def test_bundle_reached_through_a_link_opens(bundle: Path) -> None:
+    link = bundle.parent / "current"
+    link.symlink_to(bundle)
+    assert open_bundle(link, verify=True).manifest.name == "golden"
+
+
+def test_file_that_it_does_not_have(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no 'points/nothing.npy'.*inspect"):
+        open_bundle(bundle).array("points/nothing.npy")
