@@ -15,8 +15,8 @@ from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTOR
 from edge_reloc.retrieval import image_retrieval
 
 from .mapping.cells import make_cells
+from .mapping.combine import PhotoStore
 from .mapping.descriptors import point_descriptors
-from .mapping.features import FeatureStore
 from .mapping.model import SceneModel, View, save_model
 from .mapping.vocabulary import learn_vocabulary
 
@@ -27,17 +27,18 @@ PACKED_MODEL = "packed.npz"
 
 def pack_map(
     model: SceneModel,
-    store: FeatureStore,
+    store: PhotoStore,
     spec: FeatureSpec,
     output: Path,
     *,
     name: str,
     cells: int | None = None,
+    parts: dict[str, tuple[float, float, float]] | None = None,
 ) -> SceneModel:
     """Write the bundle; returns the model with points in the bundle's order.
 
     The reordered model is also kept in the work folder: training needs ids
-    that agree with the bundle.
+    that agree with the bundle. parts: where combined maps were put.
     """
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
@@ -60,6 +61,7 @@ def pack_map(
             metric=model.metric,
             gravity=None if model.gravity is None else tuple(float(g) for g in model.gravity),
             georeference=model.georeference,
+            parts=parts,
         ),
         features=spec.to_dict(),
         embedding={"kind": "vlad", "dim": vocabulary.dim},
@@ -89,7 +91,7 @@ def pack_map(
         bundle.add_array(image_retrieval.START, start)
         bundle.add_array(image_retrieval.POINT_ID, np.concatenate(seen).astype(np.int32))
         for network in spec.networks:
-            bundle.add_file(network.file, store.work / network.file)
+            bundle.add_file(network.file, store.network(network.file))
     save_model(store.work / PACKED_MODEL, packed)
     return packed
 

@@ -22,7 +22,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work", type=Path, help="work folder that 'edge-reloc map' left (default MAP.work)"
     )
-    parser.add_argument("--images", type=Path, help="photos, where they have moved since mapping")
     parser.add_argument(
         "--head", choices=(*HEADS, "both"), default="both", help="which head (default both)"
     )
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{work}: no work folder of this map; name it with --work, "
             f"or map again with 'edge-reloc map'"
         )
-    session = TrainingSession(options.map, work, images=options.images)
+    session = TrainingSession(options.map, work)
     results = {}
     if options.head in ("cells", "both"):
         results["cells"] = session.train_cells(_progress("cells"))

@@ -35,12 +35,14 @@ class World:
 
     metric: whether one unit is one metre. gravity: unit vector (3,) pointing
     down in the world, or None. georeference: latitude_deg, longitude_deg,
-    altitude_m of the origin with x east, y north, z up; or None.
+    altitude_m of the origin with x east, y north, z up; or None. parts: for
+    maps combined into one, where each one's origin was put (world units).
     """
 
     metric: bool
     gravity: tuple[float, float, float] | None = None
     georeference: dict[str, float] | None = None
+    parts: dict[str, tuple[float, float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

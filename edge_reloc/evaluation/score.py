@@ -11,7 +11,7 @@ import numpy as np
 from ..bundle.reader import MapBundle
 from ..config import Settings
 from ..errors import ConfigError
-from ..geometry import pose_error
+from ..geometry import Array, compose, pose_error
 from ..localizer import Localizer
 from ..types import I32, Status
 from .dataset import Dataset
@@ -97,6 +97,7 @@ def score_method(
     totals: list[float] = []
     candidates: list[int] = []
     scene_size = 0.0
+    origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
         if frame.camera not in localizers:
@@ -104,14 +105,14 @@ def score_method(
             localizers[frame.camera].localize(frame)  # warm up
         localizer = localizers[frame.camera]
         if scene_size == 0.0:
-            middle = np.median(localizer.points.xyz, axis=0)
-            distance = np.linalg.norm(dataset.centres() - middle, axis=1)
-            scene_size = float(np.median(distance))
+            scene_size = _scene_size(localizer, dataset, origin)
         estimate = localizer.localize(frame)
         error = (
             (float("inf"), 180.0)
             if estimate.cam_from_world is None
-            else pose_error(estimate.cam_from_world, query.cam_from_world)
+            else pose_error(
+                estimate.cam_from_world @ compose(np.eye(3), origin), query.cam_from_world
+            )
         )
         results.append((query.name, estimate.status.value, error[0], error[1], estimate.inliers))
         ids = np.zeros(0, np.int32)
@@ -152,6 +153,15 @@ def score_method(
         errors=results,
         found=found,
     )
+
+
+def _scene_size(localizer: Localizer, dataset: Dataset, origin: Array) -> float:
+    """Median distance of the cameras from the middle of their own part of the map."""
+    near = localizer.points.xyz - (dataset.centres().mean(axis=0) + origin)
+    reach = np.linalg.norm(near, axis=1)
+    part = localizer.points.xyz[reach <= np.percentile(reach, 20) * 4]
+    distance = np.linalg.norm(dataset.centres() + origin - np.median(part, axis=0), axis=1)
+    return float(np.median(distance))
 
 
 def _spread(values: list[float]) -> tuple[float, float]:

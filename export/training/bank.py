@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_reloc.embedding.vlad import Vlad
 
-from ..mapping.features import FeatureStore
+from ..mapping.combine import PhotoStore
 from ..mapping.model import SceneModel
 from ..mapping.vocabulary import random_crop
 
@@ -43,7 +43,7 @@ class Bank:
 
 def make_bank(
     model: SceneModel,
-    store: FeatureStore,
+    store: PhotoStore,
     vocabulary: Vlad,
     *,
     parts: int,

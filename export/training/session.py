@@ -13,10 +13,9 @@ from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.embedding.vlad import open_vlad
-from edge_reloc.features import FeatureSpec
 from edge_reloc.pointmap import open_points
 
-from ..mapping.features import FeatureStore
+from ..mapping.combine import open_any_store
 from ..mapping.model import load_model
 from ..nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ..pack import PACKED_MODEL
@@ -36,15 +35,12 @@ VOXEL_SHARE = 0.5  # voxel over search radius
 class TrainingSession:
     """Everything about one map that training needs, made once."""
 
-    def __init__(self, bundle_dir: Path, work: Path, *, images: Path | None = None) -> None:
+    def __init__(self, bundle_dir: Path, work: Path) -> None:
         self.bundle_dir, self.work = bundle_dir, work
         bundle = open_bundle(bundle_dir)
         self.points = open_points(bundle)
         self.model = load_model(work / PACKED_MODEL)
-        spec = FeatureSpec.from_dict(bundle.manifest.features)
-        turns = {view.name: view.quarter_turns for view in self.model.views}
-        store = FeatureStore(work, spec, images=images or _images_folder(work), turns=turns)
-        self.bank = make_bank(self.model, store, open_vlad(bundle), parts=PARTS)
+        self.bank = make_bank(self.model, open_any_store(work), open_vlad(bundle), parts=PARTS)
         self.held_out = held_out_views(len(self.model.views))
         entries = np.arange(len(self.bank.view))
         held_out_entry = self.held_out[self.bank.view]
@@ -186,8 +182,3 @@ def folded(vae: ConditionalVae, normalisation: Normalisation, samples: int) -> F
     """The decoder with its fixed noise, ready for export."""
     noise = fixed_noise(samples, vae.latent)
     return FoldedDecoder(vae, noise, normalisation.scale, normalisation.offset).eval()
-
-
-def _images_folder(work: Path) -> Path:
-    listed = work / "images_folder.txt"
-    return Path(listed.read_text().strip()) if listed.is_file() else work

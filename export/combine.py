@@ -1,0 +1,55 @@
+"""Combine several maps into one, placed apart: one bundle, one network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_reloc.bundle import open_bundle
+from edge_reloc.features import FeatureSpec
+from edge_reloc.program import program
+
+from .mapping.combine import combine_models, combine_specs, open_any_store, write_parts
+from .mapping.model import load_model
+from .pack import PACKED_MODEL, pack_map
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code of the program."""
+    parser = argparse.ArgumentParser(prog="edge-reloc combine", description=__doc__)
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="map bundles with their work folders (MAP.work) beside them",
+    )
+    parser.add_argument("--names", nargs="+", help="names of the parts (default: the maps' own)")
+    parser.add_argument("--output", type=Path, required=True, help="bundle to write")
+    options = parser.parse_args(argv)
+    names = options.names or [path.name for path in options.maps]
+    if len(names) != len(options.maps):
+        parser.error(f"{len(options.maps)} maps but {len(names)} names")
+    works = {
+        name: path.with_name(path.name + ".work")
+        for name, path in zip(names, options.maps, strict=True)
+    }
+    models = {name: load_model(work / PACKED_MODEL) for name, work in works.items()}
+    spec = combine_specs(
+        [FeatureSpec.from_dict(open_bundle(path).manifest.features) for path in options.maps]
+    )
+    model, origins = combine_models(models)
+    work = options.output.with_name(options.output.name + ".work")
+    write_parts(work, works)
+    pack_map(
+        model, open_any_store(work), spec, options.output, name=options.output.name, parts=origins
+    )
+    print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
