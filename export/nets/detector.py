@@ -100,24 +100,36 @@ class Detector(nn.Module):
 
 
 def sample(maps_Dhw: Tensor, xy_px: Tensor, stride: int) -> Tensor:
-    """Unit vectors (K,D) of maps (D,h,w) at pixels (K,2), bilinear.
+    """Unit vectors (K,D) of maps (D,h,w) at pixels (K,2), bicubic.
 
-    A cell's value stands at its centre, pixel stride * i + (stride - 1) / 2.
-    Rows are gathered from the transposed map: four contiguous reads a keypoint
-    instead of grid_sample's four scattered reads a keypoint and channel.
+    A cell's value stands at its centre, pixel stride * i + (stride - 1) / 2; over
+    the border it goes on unchanged. Whole descriptors are gathered from the
+    transposed map: 16 contiguous reads a keypoint, where grid_sample makes 16
+    scattered reads a keypoint and channel.
     """
     dim, height, width = maps_Dhw.shape
     cell = (xy_px - (stride - 1) / 2) / stride
-    u = cell[:, 0].clamp(0, width - 1)
-    v = cell[:, 1].clamp(0, height - 1)
-    u0 = u.floor().clamp(max=width - 2)
-    v0 = v.floor().clamp(max=height - 2)
-    fu, fv = (u - u0)[:, None], (v - v0)[:, None]
-    first = v0 * width + u0
-    rows = maps_Dhw.reshape(dim, height * width).t()
-    top = _take(rows, first) * (1 - fu) + _take(rows, first + 1) * fu
-    bottom = _take(rows, first + width) * (1 - fu) + _take(rows, first + width + 1) * fu
-    return F.normalize(top * (1 - fv) + bottom * fv, dim=1)
+    start = torch.floor(cell)
+    weight_x, weight_y = _cubic(cell[:, 0] - start[:, 0]), _cubic(cell[:, 1] - start[:, 1])
+    tap = torch.arange(4, dtype=xy_px.dtype) - 1
+    columns = (start[:, :1] + tap).clamp(0, width - 1)
+    rows = (start[:, 1:] + tap).clamp(0, height - 1)
+    index = (rows[:, :, None] * width + columns[:, None, :]).reshape(-1, 16)
+    weight = (weight_y[:, :, None] * weight_x[:, None, :]).reshape(-1, 1, 16)
+    taps = _take(maps_Dhw.reshape(dim, height * width).t(), index)
+    return F.normalize(torch.matmul(weight, taps)[:, 0], dim=1)
+
+
+def _cubic(t: Tensor) -> Tensor:
+    """Weights (K,4) of the cells at -1, 0, 1, 2 for a position t (K,) in 0..1.
+
+    Keys, "Cubic convolution interpolation", 1981, with a = -0.75 as grid_sample.
+    """
+    a = -0.75
+    distance = torch.stack([t + 1, t, 1 - t, 2 - t], dim=1)
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return torch.cat([far[:, :1], near[:, 1:3], far[:, 3:]], dim=1)
 
 
 def _divide(values: Tensor, divisor: int) -> tuple[Tensor, Tensor]:

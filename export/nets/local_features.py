@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edge_reloc.errors import ConfigError
 
 from .detector import Detector, Keypoints
+from .edgepoint2 import load_edgepoint2
 from .xfeat import load_xfeat
 
 
@@ -32,6 +33,11 @@ class FeatureNetwork:
 
 NETWORKS = {
     "xfeat": FeatureNetwork(load=load_xfeat, stride=8, threshold=0.05, min_similarity=0.82),
+    # The published threshold, 0.5, leaves 265 keypoints of a blurred indoor photo; at
+    # a logit of -8 the best 2048 hold more right matches than XFeat's.
+    "edgepoint2": FeatureNetwork(
+        load=load_edgepoint2, stride=4, threshold=3.3e-4, min_similarity=0.82
+    ),
 }
 
 

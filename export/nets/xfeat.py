@@ -86,7 +86,10 @@ class XFeat(nn.Module):
         """The same as heat, reliability and descriptors of the H x W pixels."""
         height, width = image_11HW.shape[-2:]
         raw = self(image_11HW)
-        heat = F.pixel_shuffle(F.softmax(raw.logits, dim=1)[:, :-1], STRIDE_PX)[0, 0]
+        # Softmax spelled out: ONNX Runtime's own transposes the map twice to get there.
+        odds = torch.exp(raw.logits - raw.logits.amax(dim=1, keepdim=True))
+        shares = odds[:, :-1] / odds.sum(dim=1, keepdim=True)
+        heat = F.pixel_shuffle(shares, STRIDE_PX)[0, 0]
         return DenseMaps(heat[:height, :width], raw.reliability[0, 0], raw.descriptors[0])
 
 
