@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from pathlib import Path
 
 from ..errors import SinkError
@@ -33,8 +33,9 @@ class LineFile:
             while rest:
                 rest = rest[self._stream.write(rest) :]
         except OSError as error:
-            if self._stream.seekable():
-                os.ftruncate(self._stream.fileno(), self._good_bytes)
+            with contextlib.suppress(OSError):  # pipes and devices keep what they got
+                self._stream.seek(self._good_bytes)
+                self._stream.truncate()
             raise SinkError(
                 f"{self._path}: writing stopped ({error.strerror}); "
                 f"the poses before that are in the file"
