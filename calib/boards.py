@@ -1,0 +1,193 @@
+"""Calibration boards: what they are, how they are drawn and found.
+
+A board is written as text, squares counted in both kinds:
+`charuco:COLSxROWS:SQUARE_M:MARKER_M[:DICTIONARY]` (or `charuco_legacy:...`
+for boards drawn before OpenCV 4.6 with an even number of rows) and
+`chessboard:COLSxROWS:SQUARE_M`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.errors import ConfigError
+
+KINDS = ("charuco", "charuco_legacy", "chessboard")
+DEFAULT_DICTIONARY = "DICT_5X5_250"
+MIN_SQUARES = 3  # a side; fewer give no plane to speak of
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Inner corners of a board in one image, N of them.
+
+    corner (N,) int64: their numbers, row by row from the board's top left.
+    xy_px (N,2) float64: pixels, centre of the top-left pixel at (0, 0).
+    """
+
+    corner: NDArray[np.int64]
+    xy_px: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.corner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A flat board of `cols` x `rows` squares of `square_m` metres.
+
+    marker_m, dictionary: only of ChArUco boards. Board frame: origin at the
+    outer top-left corner, x along a row, y down the columns, z = 0.
+    """
+
+    kind: str
+    cols: int
+    rows: int
+    square_m: float
+    marker_m: float | None = None
+    dictionary: str = DEFAULT_DICTIONARY
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"board: found '{self.kind}', expected one of {', '.join(KINDS)}")
+        if min(self.cols, self.rows) < MIN_SQUARES:
+            raise ConfigError(
+                f"board: found {self.cols}x{self.rows} squares, expected at least "
+                f"{MIN_SQUARES}x{MIN_SQUARES} (squares are counted, not inner corners)"
+            )
+        if not 0.001 <= self.square_m <= 2:
+            raise ConfigError(
+                f"board: found squares of {self.square_m} m, expected 0.001 to 2 (metres: 30 mm "
+                f"is 0.03)"
+            )
+        if self.has_markers:
+            self._check_markers()
+
+    def _check_markers(self) -> None:
+        if self.marker_m is None or not 0 < self.marker_m < self.square_m:
+            raise ConfigError(
+                f"board: found markers of {self.marker_m} m, expected more than 0 and less than "
+                f"the square's {self.square_m} m"
+            )
+        if not self.dictionary.startswith("DICT_") or not hasattr(cv2.aruco, self.dictionary):
+            raise ConfigError(
+                f"board: found dictionary '{self.dictionary}', expected a name of OpenCV such as "
+                f"{DEFAULT_DICTIONARY}"
+            )
+        needed, there = self.cols * self.rows // 2, len(self._dictionary().bytesList)
+        if needed > there:
+            raise ConfigError(
+                f"board: {self.cols}x{self.rows} squares need {needed} markers but "
+                f"{self.dictionary} has {there}; choose a larger dictionary"
+            )
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether parts of the board can be told apart."""
+        return self.kind != "chessboard"
+
+    @property
+    def text(self) -> str:
+        """The board as it is written on the command line."""
+        base = f"{self.kind}:{self.cols}x{self.rows}:{self.square_m:g}"
+        return f"{base}:{self.marker_m:g}:{self.dictionary}" if self.has_markers else base
+
+    @property
+    def corners_m(self) -> NDArray[np.float64]:
+        """(N,3) inner corners in the board frame, metres, row by row."""
+        x, y = np.meshgrid(np.arange(1, self.cols), np.arange(1, self.rows))
+        flat = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
+        return np.asarray(flat * self.square_m)
+
+    def draw(self, square_px: int) -> NDArray[np.uint8]:
+        """The board alone, (rows*square_px, cols*square_px) uint8."""
+        if self.has_markers:
+            size = (self.cols * square_px, self.rows * square_px)
+            return np.asarray(self._charuco().generateImage(size, marginSize=0, borderBits=1))
+        rows, cols = np.indices((self.rows, self.cols))
+        squares = np.where((rows + cols) % 2 == 0, 0, 255).astype(np.uint8)
+        return np.kron(squares, np.ones((square_px, square_px), np.uint8))
+
+    def look_alikes(self) -> Iterator[Board]:
+        """What people mean when they write this board, likeliest first."""
+        if self.has_markers:
+            other = "charuco" if self.kind == "charuco_legacy" else "charuco_legacy"
+            yield replace(self, kind=other)
+            yield replace(self, cols=self.rows, rows=self.cols)
+            yield replace(self, kind=other, cols=self.rows, rows=self.cols)
+        else:  # inner corners were counted, as OpenCV's own examples do
+            yield replace(self, cols=self.cols + 1, rows=self.rows + 1)
+
+    def _dictionary(self) -> Any:
+        return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, self.dictionary))
+
+    def _charuco(self) -> Any:
+        size = (self.cols, self.rows)
+        board = cv2.aruco.CharucoBoard(size, self.square_m, self.marker_m, self._dictionary())
+        board.setLegacyPattern(self.kind == "charuco_legacy")
+        return board
+
+
+class BoardDetector:
+    """Finds one board in grey images."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._charuco = cv2.aruco.CharucoDetector(board._charuco()) if board.has_markers else None
+
+    def detect(self, grey: NDArray[np.uint8]) -> Detection | None:
+        """Corners in an image (H,W) uint8, or None when the board is not there."""
+        found = self._detect_charuco(grey) if self._charuco else self._detect_chessboard(grey)
+        if found is None or not np.all(np.isfinite(found.xy_px)):
+            return None
+        return found
+
+    def _detect_charuco(self, grey: NDArray[np.uint8]) -> Detection | None:
+        assert self._charuco is not None
+        xy, ids, _, _ = self._charuco.detectBoard(grey)
+        if ids is None or len(ids) == 0:
+            return None
+        corner = np.asarray(ids, dtype=np.int64).ravel()
+        order = np.argsort(corner)
+        return Detection(corner[order], np.asarray(xy, np.float64).reshape(-1, 2)[order])
+
+    def _detect_chessboard(self, grey: NDArray[np.uint8]) -> Detection | None:
+        pattern = (self.board.cols - 1, self.board.rows - 1)
+        flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
+        found, xy = cv2.findChessboardCornersSB(grey, pattern, flags=flags)
+        if not found:
+            return None
+        count = pattern[0] * pattern[1]
+        return Detection(np.arange(count), np.asarray(xy, np.float64).reshape(count, 2))
+
+
+def parse_board(text: str) -> Board:
+    """The board of a command-line text; ConfigError says what is wrong."""
+    kind, _, rest = text.strip().partition(":")
+    parts = rest.split(":")
+    size = re.fullmatch(r"(\d+)x(\d+)", parts[0])
+    counts = (2, 2) if kind == "chessboard" else (3, 4)
+    if kind not in KINDS or size is None or not counts[0] <= len(parts) <= counts[1]:
+        raise ConfigError(
+            f"board '{text}': expected charuco:COLSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or "
+            f"chessboard:COLSxROWS:SQUARE_M, for example charuco:8x6:0.03:0.022"
+        )
+    try:
+        lengths_m = [float(part) for part in parts[1:3]]
+    except ValueError:
+        raise ConfigError(f"board '{text}': lengths are metres, for example 0.03") from None
+    return Board(
+        kind=kind,
+        cols=int(size.group(1)),
+        rows=int(size.group(2)),
+        square_m=lengths_m[0],
+        marker_m=lengths_m[1] if len(lengths_m) > 1 else None,
+        dictionary=parts[3] if len(parts) > 3 else DEFAULT_DICTIONARY,
+    )
