@@ -15,8 +15,9 @@ import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
 from edge_reloc.camera import Camera, write_camera
+from edge_reloc.colmap import ColmapImage, ColmapModel, write_model_text
 from edge_reloc.features import FeatureSpec, open_extractor
-from edge_reloc.geometry import compose, invert, quat_from_rotation
+from edge_reloc.geometry import compose, invert
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.types import Features, Frame
@@ -125,14 +126,13 @@ def render(textures: list[np.ndarray], cam_from_world: np.ndarray) -> np.ndarray
     return image.reshape(CAMERA.height, CAMERA.width)
 
 
-def write_truth(path: Path, cam_from_world: dict[str, np.ndarray]) -> None:
-    """COLMAP's images.txt."""
-    lines = ["# image list with two lines of data per image"]
-    for number, (name, matrix) in enumerate(cam_from_world.items(), 1):
-        quat = quat_from_rotation(matrix[:3, :3])
-        values = " ".join(f"{v:.12f}" for v in [*quat, *matrix[:3, 3]])
-        lines += [f"{number} {values} 1 {name}", ""]
-    path.write_text("\n".join(lines) + "\n")
+def write_truth(folder: Path, cam_from_world: dict[str, np.ndarray]) -> None:
+    """The poses as a COLMAP model."""
+    images = [
+        ColmapImage(name=name, camera_id=1, cam_from_world=matrix)
+        for name, matrix in cam_from_world.items()
+    ]
+    write_model_text(folder, ColmapModel(cameras={1: CAMERA}, images=images, points={}))
 
 
 def _texture(seed: int) -> np.ndarray:
