@@ -62,17 +62,19 @@ class Detector(nn.Module):
         heat = maps.heat
         height, width = heat.shape
         window = 2 * NMS_RADIUS_PX + 1
-        peak = F.max_pool2d(heat[None, None], window, stride=1, padding=NMS_RADIUS_PX)[0, 0]
+        peak = F.max_pool2d(heat[None, None], window, stride=1, padding=NMS_RADIUS_PX).reshape(
+            height, width
+        )
         is_peak = (heat == peak) & (heat > self.threshold)
         score = heat
         if maps.reliability is not None:
             score = heat * _upsample(maps.reliability, self.stride, height, width)
         ranked = torch.where(is_peak, score, 0.0)
         # Two peaks never share a 2x2 block, so a quarter of the values is sorted.
-        blocks = F.max_pool2d(ranked[None, None], 2, ceil_mode=True)[0, 0]
+        blocks = F.max_pool2d(ranked[None, None], 2, ceil_mode=True)
         scores, block = torch.topk(blocks.flatten(), self.keypoints, sorted=True)
         # Indices are computed in float32, exact to 2^24: engines lack integer division.
-        block_row, block_column = _divide(block.to(heat.dtype), blocks.shape[1])
+        block_row, block_column = _divide(block.to(heat.dtype), blocks.shape[-1])
         corner_y, corner_x = _divide(torch.arange(4, dtype=heat.dtype), 2)
         ys = (2 * block_row[:, None] + corner_y).clamp(max=height - 1)
         xs = (2 * block_column[:, None] + corner_x).clamp(max=width - 1)
@@ -90,7 +92,7 @@ class Detector(nn.Module):
         side = 2 * r + 1
         dy, dx = _divide(torch.arange(side * side, dtype=heat.dtype), side)
         dy, dx = dy - r, dx - r
-        padded = F.pad(heat[None, None], (r, r, r, r))[0, 0]
+        padded = F.pad(heat, (r, r, r, r))
         index = (y[:, None] + dy + r) * (width + 2 * r) + (x[:, None] + dx + r)
         weight = _take(padded.flatten(), index)
         total = weight.sum(dim=1).clamp(min=1e-12)
@@ -117,7 +119,7 @@ def sample(maps_Dhw: Tensor, xy_px: Tensor, stride: int) -> Tensor:
     index = (rows[:, :, None] * width + columns[:, None, :]).reshape(-1, 16)
     weight = (weight_y[:, :, None] * weight_x[:, None, :]).reshape(-1, 1, 16)
     taps = _take(maps_Dhw.reshape(dim, height * width).t(), index)
-    return F.normalize(torch.matmul(weight, taps)[:, 0], dim=1)
+    return F.normalize(torch.matmul(weight, taps).squeeze(1), dim=1)
 
 
 def _cubic(t: Tensor) -> Tensor:
@@ -149,4 +151,4 @@ def _upsample(maps: Tensor, stride: int, height: int, width: int) -> Tensor:
         return maps
     size = (maps.shape[0] * stride, maps.shape[1] * stride)
     large = F.interpolate(maps[None, None], size=size, mode="bilinear", align_corners=False)
-    return large[0, 0, :height, :width]
+    return large.reshape(size)[:height, :width]

@@ -113,7 +113,9 @@ class EdgePoint2(nn.Module):
         """Heat (the logits' sigmoid) and descriptors of the H x W pixels."""
         height, width = image_11HW.shape[-2:]
         descriptors, logits = self(image_11HW)
-        return DenseMaps(torch.sigmoid(logits[0, 0, :height, :width]), None, descriptors[0])
+        return DenseMaps(
+            torch.sigmoid(logits).squeeze((0, 1))[:height, :width], None, descriptors.squeeze(0)
+        )
 
 
 def load_edgepoint2(weights: Path) -> EdgePoint2:

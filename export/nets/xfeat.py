@@ -89,8 +89,10 @@ class XFeat(nn.Module):
         # Softmax spelled out: ONNX Runtime's own transposes the map twice to get there.
         odds = torch.exp(raw.logits - raw.logits.amax(dim=1, keepdim=True))
         shares = odds[:, :-1] / odds.sum(dim=1, keepdim=True)
-        heat = F.pixel_shuffle(shares, STRIDE_PX)[0, 0]
-        return DenseMaps(heat[:height, :width], raw.reliability[0, 0], raw.descriptors[0])
+        heat = F.pixel_shuffle(shares, STRIDE_PX).squeeze((0, 1))
+        return DenseMaps(
+            heat[:height, :width], raw.reliability.squeeze((0, 1)), raw.descriptors.squeeze(0)
+        )
 
 
 def load_xfeat(weights: Path) -> XFeat:
