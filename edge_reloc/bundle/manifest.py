@@ -101,8 +101,9 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "files": ((dict,), "an object"),
     "generator": ((str,), "text"),
     "metric": ((bool,), "true or false"),
-    "gravity": ((list, NoneType), "three numbers or null"),
+    "gravity": ((list, NoneType), "a list of three numbers or null"),
     "georeference": ((dict, NoneType), "an object or null"),
+    "parts": ((dict, NoneType), "an object or null"),
     "sha256": ((str,), "text"),
     "nbytes": ((int,), "an integer"),
     "dtype": ((str, NoneType), "text or null"),
@@ -157,10 +158,12 @@ def parse_manifest(text: str, where: str) -> Manifest:
     values.pop("pixel_convention", None)
     manifest = _build(Manifest, values, where, lenient=lenient)
     manifest.world = _build(World, manifest.world, f"{where}: world", lenient=lenient)
-    if manifest.world.gravity is not None:
-        manifest.world = replace(
-            manifest.world, gravity=_direction(manifest.world.gravity, f"{where}: world")
-        )
+    gravity, parts = manifest.world.gravity, manifest.world.parts
+    if gravity is not None:
+        gravity = _three(gravity, f"{where}: world: gravity")
+    if parts is not None:
+        parts = {name: _three(at, f"{where}: world: parts['{name}']") for name, at in parts.items()}
+    manifest.world = replace(manifest.world, gravity=gravity, parts=parts)
     manifest.limits = _build(Limits, manifest.limits, f"{where}: limits", lenient=lenient)
     for limit in fields(Limits):
         value = getattr(manifest.limits, limit.name)
@@ -195,9 +198,13 @@ def _check_version(version: Any, where: str) -> bool:
     return version > list(VERSION)
 
 
-def _direction(values: Any, where: str) -> tuple[float, float, float]:
-    if len(values) != 3 or not all(type(v) in (int, float) for v in values):
-        raise BundleError(f"{where}: gravity is {values!r}, expected three numbers or null")
+def _three(values: Any, where: str) -> tuple[float, float, float]:
+    if (
+        not isinstance(values, (list, tuple))
+        or len(values) != 3
+        or not all(type(v) in (int, float) for v in values)
+    ):
+        raise BundleError(f"{where} is {values!r}, expected three numbers")
     x, y, z = (float(v) for v in values)
     return x, y, z
 

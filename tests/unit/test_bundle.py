@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def small_manifest(name: str = "small") -> Manifest:
     return Manifest(
         name=name,
-        world=World(metric=False, gravity=(0.0, 1.0, 0.0)),
+        world=World(metric=False, gravity=(0.0, 1.0, 0.0), parts={"here": (0.0, 50.0, 0.0)}),
         features={"kind": "sift", "dim": 128},
         method="exhaustive",
         methods={"exhaustive": {"second_pass": True}},

@@ -162,7 +162,13 @@ def test_wrong_type(bundle: Path, key: str, value: object) -> None:
 @pytest.mark.parametrize("gravity", [[0, 1], [0, 1, "down"], "down", [0, 1, None]])
 def test_odd_gravity(bundle: Path, gravity: object) -> None:
     edit(bundle, lambda m: m["world"].update(gravity=gravity))
-    refused(bundle, "gravity", "expected three numbers or null")
+    refused(bundle, "gravity", "three numbers")
+
+
+@pytest.mark.parametrize("parts", [["a"], {"a": [1, 2]}, {"a": "far"}, {"a": None}])
+def test_odd_parts(bundle: Path, parts: object) -> None:
+    edit(bundle, lambda m: m["world"].update(parts=parts))
+    refused(bundle, "parts", "expected")
 
 
 @pytest.mark.parametrize("shape", [6, "6x3", {"rows": 6}])
