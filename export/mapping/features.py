@@ -78,7 +78,11 @@ class FeatureStore:
 
     def get(self, name: str) -> PhotoFeatures:
         """Features of one photo; UnreadablePhotoError when it is no photo."""
-        key = (name, self.turns.get(name, 0))
+        return self.get_turned(name, self.turns.get(name, 0))
+
+    def get_turned(self, name: str, turns: int) -> PhotoFeatures:
+        """The same after `turns` counter-clockwise quarter turns."""
+        key = (name, turns % 4)
         if key in self._recent:
             self._recent.move_to_end(key)
             return self._recent[key]
@@ -122,6 +126,10 @@ class FeatureStore:
             self.work, spec, self._locate, images=self.images, turns=dict(self.turns)
         )
 
+    def network(self, file: str) -> Path:
+        """A feature network by the file name in the spec."""
+        return self._locate(file)
+
     def save(self) -> None:
         """Note images, spec and turns in the work folder, for `open_store`."""
         values = {
@@ -130,10 +138,6 @@ class FeatureStore:
             "turns": {name: k for name, k in self.turns.items() if k},
         }
         write_atomic(self.work / "store.json", json.dumps(values, indent=1) + "\n")
-
-    def network(self, file: str) -> Path:
-        """A feature network by the file name in the spec."""
-        return self._locate(file)
 
     def key(self, name: str) -> str:
         """What the features of a photo depend on, as a hash."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from edge_reloc.camera import Camera
+from edge_reloc.colmap import ColmapModel
 from edge_reloc.errors import CameraError, MappingError
 
-from .colmap_io import ColmapModel
 from .complete import complete_tracks
 from .features import FeatureStore
 from .matching import match_pairs

@@ -1,0 +1,252 @@
+"""Make a map bundle of photos: with known poses, or of the photos alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_reloc.errors import ConfigError, MappingError
+from edge_reloc.program import program
+
+if TYPE_CHECKING:
+    from .mapping.features import FeatureStore
+    from .mapping.model import SceneModel
+    from .mapping.photos import PhotoFacts
+
+FEATURES = ("sift", "xfeat", "edgepoint2")
+MODEL_FILE = "model.npz"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-reloc map", description=__doc__)
+    add = parser.add_argument
+    add("--images", type=Path, required=True, help="folder of photos")
+    add("--output", type=Path, required=True, help="map bundle to write, e.g. maps/house")
+    add("--list", type=Path, help="text file of photo names to use (default: all in the folder)")
+    add("--poses", type=Path, help="COLMAP model of the photos (poses, cameras), text or binary")
+    add("--metric", action="store_true", help="the unit of --poses is the metre")
+    add("--camera", type=Path, help="camera file, kept fixed (default: EXIF or a guess, refined)")
+    add("--positions", type=Path, help="csv of camera positions in metres: name,x,y,z (z up)")
+    add(
+        "--gps",
+        default="auto",
+        help="csv with name,lat,lon,alt; 'exif'; 'none'; 'auto' (default): EXIF when it is there",
+    )
+    add("--features", choices=FEATURES, default="sift", help="local features (default sift)")
+    add("--weights", type=Path, help="weights file of learned features")
+    add("--keypoints", type=int, default=2048, help="keypoints a photo (default 2048)")
+    add(
+        "--turns",
+        choices=("auto", "never"),
+        default="auto",
+        help="turn photos by quarter turns to one heading for learned features (default auto)",
+    )
+    add("--min-length", type=int, default=3, help="photos that must see a point (default 3)")
+    add("--max-error", type=float, default=2.0, help="mean reprojection error, px (default 2)")
+    add("--work", type=Path, help="folder for what can be resumed (default OUTPUT.work)")
+    add("--json", action="store_true", help="print the summary as JSON")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code of the program."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.captureWarnings(True)
+    started = time.perf_counter()
+    work = options.work or options.output.with_name(options.output.name + ".work")
+    from .mapping.features import turned
+    from .mapping.model import save_model
+    from .mapping.photos import list_photos, read_facts
+
+    names = list_photos(options.images, options.list)
+    facts = read_facts(options.images, names)
+    store = _open_store(options, work, facts)
+    usable = store.prepare(names)
+    model, store = _reconstruct(options, store, usable, facts)
+    store.spec = turned(store.spec, {v.name: v.quarter_turns for v in model.views})
+    model = _finish(options, model, facts)
+    store.save()
+    save_model(work / MODEL_FILE, model)
+    summary = _summary(model, names)
+    from .pack import pack_map
+
+    pack_map(model, store, store.spec, options.output, name=options.output.name)
+    summary["megabytes"] = round(
+        sum(f.stat().st_size for f in options.output.rglob("*") if f.is_file()) / 1e6, 2
+    )
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    print(json.dumps(summary, indent=1) if options.json else _text(summary, options.output))
+    return 0
+
+
+def _open_store(
+    options: argparse.Namespace, work: Path, facts: dict[str, PhotoFacts]
+) -> FeatureStore:
+    from .mapping.features import FeatureStore
+    from .mapping.networks import feature_settings
+
+    if not options.output.absolute().parent.exists():
+        options.output.absolute().parent.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
+    sizes = [(fact.width, fact.height) for fact in facts.values()]
+    if not sizes:
+        raise MappingError(f"{options.images}: none of its photos can be read")
+    spec = feature_settings(options.features, options.weights, options.keypoints, sizes, work)
+    return FeatureStore(work, spec, images=options.images)
+
+
+def _reconstruct(
+    options: argparse.Namespace,
+    store: FeatureStore,
+    names: list[str],
+    facts: dict[str, PhotoFacts],
+) -> tuple[SceneModel, FeatureStore]:
+    """Points and poses by whichever way the options name."""
+    from .mapping.headings import turns_from_matches, turns_from_poses
+
+    turning = options.turns == "auto" and options.features != "sift"
+    if options.poses is not None:
+        from edge_reloc.colmap import read_model
+
+        from .mapping.posed import map_posed, posed_views
+        from .mapping.triangulate import TriangulationOptions
+
+        if options.camera is not None:
+            raise ConfigError("--camera and --poses exclude each other: the model has cameras")
+        views, without = posed_views(read_model(options.poses), names, store)
+        if turning:
+            store = _turn(options, store, turns_from_poses(views), facts)
+            views = [replace(v, quarter_turns=store.turns.get(v.name, 0)) for v in views]
+        model = map_posed(views, store, TriangulationOptions(min_length=options.min_length))
+        model.metric = options.metric
+        if without:
+            model.notes.append(f"no pose in {options.poses}: {', '.join(without)}")
+        return model, store
+    if options.metric:
+        raise ConfigError("--metric says what unit --poses has, but no --poses were given")
+    from edge_reloc.camera import read_camera
+
+    from .mapping.sfm import map_photos
+
+    camera = None if options.camera is None else read_camera(options.camera)
+    if turning:
+        store = _turn(options, store, turns_from_matches(store, names), facts)
+    return map_photos(store, names, facts, camera), store
+
+
+def _turn(
+    options: argparse.Namespace,
+    store: FeatureStore,
+    turns: dict[str, int],
+    facts: dict[str, PhotoFacts],
+) -> FeatureStore:
+    """The store with turned photos; networks for the turned sizes if needed."""
+    from .mapping.networks import feature_settings
+
+    if not any(turns.values()):
+        return store
+    if any(k % 2 for k in turns.values()):
+        sizes = [(f.width, f.height) for f in facts.values()]
+        sizes += [(f.height, f.width) for f in facts.values() if turns.get(f.name, 0) % 2]
+        spec = feature_settings(
+            options.features, options.weights, options.keypoints, sizes, store.work
+        )
+        store = store.with_spec(spec)
+    store.turns.update(turns)
+    logging.getLogger(__name__).info(
+        "turned %d photos to one heading", sum(1 for k in turns.values() if k)
+    )
+    store.prepare(turns)
+    return store
+
+
+def _finish(
+    options: argparse.Namespace, model: SceneModel, facts: dict[str, PhotoFacts]
+) -> SceneModel:
+    """Clean, then scale and orient the world as far as anything tells."""
+    import numpy as np
+
+    from .mapping.align import align_to_positions
+    from .mapping.clean import CleanOptions, clean
+    from .mapping.gravity import level_axis
+    from .mapping.positions import gps_from_exif, local_positions, read_gps, read_positions
+
+    few = min(options.min_length, int(np.min(_lengths(model))))
+    model = clean(model, CleanOptions(min_length=few, max_error_px=options.max_error))
+    if options.positions is not None:
+        positions = read_positions(options.positions)
+        model = align_to_positions(model, positions, source=options.positions.name)
+    elif options.gps != "none" and not (options.gps == "auto" and options.metric):
+        if options.gps in ("auto", "exif"):
+            gps, source = gps_from_exif(facts.values()), "EXIF"
+        else:
+            gps, source = read_gps(Path(options.gps)), Path(options.gps).name
+        seen = {view.name for view in model.views}
+        gps = {name: place for name, place in gps.items() if name in seen}
+        if gps or options.gps != "auto":
+            positions, origin = local_positions(gps) if gps else ({}, None)
+            model = align_to_positions(model, positions, source=source)
+            if model.metric and origin is not None:
+                return replace(model, georeference=origin, gravity=np.array([0.0, 0.0, -1.0]))
+    gravity = level_axis(model.views)
+    if gravity is not None:
+        model = replace(
+            model, gravity=gravity, notes=[*model.notes, "gravity assumed from upright photos"]
+        )
+    return model
+
+
+def _lengths(model: SceneModel) -> Any:
+    import numpy as np
+
+    ids = np.concatenate([view.point_id for view in model.views])
+    return np.bincount(ids, minlength=len(model.xyz))
+
+
+def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:
+    from .mapping.clean import point_statistics
+
+    statistics = point_statistics(model)
+    used = {view.name for view in model.views if len(view.point_id)}
+    return {
+        "photos": len(used),
+        "skipped": [name for name in names if name not in used],
+        "points": len(model.xyz),
+        "mean_track_length": round(float(statistics.length.mean()), 2),
+        "mean_reprojection_error_px": round(float(statistics.error_px.mean()), 3),
+        "metric": model.metric,
+        "georeferenced": model.georeference is not None,
+        "turned": sum(1 for view in model.views if view.quarter_turns),
+        "notes": model.notes,
+    }
+
+
+def _text(summary: dict[str, Any], output: Path) -> str:
+    skipped = summary["skipped"]
+    lines = [
+        f"{output}: {summary['points']} points from {summary['photos']} photos, "
+        f"{summary['megabytes']} MB, {summary['seconds']} s",
+        f"  seen by {summary['mean_track_length']} photos each, "
+        f"reprojection error {summary['mean_reprojection_error_px']} px, "
+        f"{'metric' if summary['metric'] else 'not metric'}"
+        f"{', georeferenced' if summary['georeferenced'] else ''}",
+    ]
+    if summary["turned"]:
+        lines.append(f"  {summary['turned']} photos were turned to the map's heading")
+    if skipped:
+        lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
+    lines += [f"  {note}" for note in summary["notes"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Which way is down, when nothing but the photos tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .model import View
+
+AGREEMENT = 0.5  # length of a mean axis from which photos count as held alike
+LOOKING_DOWN = 0.9
+PLANE_RATIO = 0.2  # second over first singular value: the x axes span the horizon
+
+
+def level_axis(views: Sequence[View]) -> NDArray[np.float64] | None:
+    """Unit direction (3,) that is down if the photos were held upright.
+
+    Down is perpendicular to the cameras' x axes when people or drones keep
+    their cameras level, whatever the pitch. Where all look the same way it is
+    the mean image down. Photos of all headings that look one way look down.
+    None when the photos agree on nothing.
+    """
+    rotations = np.array([view.cam_from_world[:3, :3] for view in views])
+    right, down, forward = (rotations[:, axis].copy() for axis in range(3))
+    mean_down, mean_forward = down.mean(axis=0), forward.mean(axis=0)
+    if np.linalg.norm(mean_down) < AGREEMENT:
+        if np.linalg.norm(mean_forward) > LOOKING_DOWN:
+            return np.asarray(mean_forward / np.linalg.norm(mean_forward))
+        return None
+    _, size, axes = np.linalg.svd(right, full_matrices=False)
+    if len(views) > 2 and size[1] > PLANE_RATIO * size[0]:
+        normal = axes[2] * np.sign(axes[2] @ mean_down)
+        # Rolled cameras tilt the plane of x axes; then the mean is the better guess.
+        if normal @ mean_down > 0.7 * np.linalg.norm(mean_down):
+            return np.asarray(normal)
+    return np.asarray(mean_down / np.linalg.norm(mean_down))
