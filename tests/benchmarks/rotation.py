@@ -1,0 +1,230 @@
+"""What in-plane rotation does to each kind of features.
+
+    python tests/benchmarks/rotation.py --data shared/data --weights shared/weights
+
+Two questions. `angles`: photos turned about their centre by a known angle, so
+the truth is exact. `headings`: pairs of drone photos with reference poses,
+flown the same way and opposite ways, the second photo as it is and turned by
+half a turn. Matches are mutual nearest neighbours above the kind's similarity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.camera import Camera
+from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
+from edge_reloc.geometry import camera_centre, compose, hat, invert, rotation_from_quat
+from edge_reloc.memory import Arena
+from edge_reloc.stages import Extractor
+from edge_reloc.types import Features, Frame
+
+Array = NDArray[np.float64]
+ANGLES_DEG = (0, 10, 20, 30, 45, 60, 90, 135, 180)
+ANGLE_PHOTOS = 6
+ANGLE_TOLERANCE_PX = 3.0
+PAIRS = 12
+EPIPOLAR_TOLERANCE_PX = 2.0
+NEIGHBOUR_M = (3.0, 20.0)  # of flight between the photos of a pair
+
+
+class Kind:
+    """One kind of features for photos of one size, with its own buffers."""
+
+    def __init__(self, name: str, weights: Path, keypoints: int, size: tuple[int, int]) -> None:
+        width, height = size
+        self.name = name
+        self._arena = Arena()
+        self._camera = Camera(
+            model="pinhole", width=width, height=height, fx=1, fy=1, cx=width / 2, cy=height / 2
+        )
+        with tempfile.TemporaryDirectory() as work:
+            spec = _spec(name, weights, keypoints, size, Path(work))
+            self._extractor: Extractor = open_extractor(
+                spec, self._camera, lambda file: Path(work) / file, self._arena
+            )
+        self.min_similarity = spec.min_similarity
+        self._features = Features(self._arena, keypoints, spec.dim, 0)
+
+    def extract(self, image: NDArray[np.uint8], turns: int = 0) -> tuple[Array, Array]:
+        """Pixels (N,2) in the photo as it is, and descriptors (N,D)."""
+        frame = Frame(image=image, t_ns=0, camera=self._camera, quarter_turns=turns)
+        self._extractor.extract(frame, self._features)
+        n = self._features.n
+        return self._features.xy_px[:n].copy(), self._features.descriptor[:n].copy()
+
+    def match(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Pixels (M,2) in a and in b of the mutual nearest neighbours."""
+        similarity = a[1] @ b[1].T
+        forward, backward = similarity.argmax(axis=1), similarity.argmax(axis=0)
+        rows = np.flatnonzero(backward[forward] == np.arange(len(a[0])))
+        rows = rows[similarity[rows, forward[rows]] > self.min_similarity]
+        return a[0][rows].astype(np.float64), b[0][forward[rows]].astype(np.float64)
+
+
+def angles(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:
+    """Right and all matches between a photo and itself turned, by angle."""
+    folder = data / "kitchen"
+    names = (folder / "mapping.txt").read_text().split()
+    images = [_grey(folder / "images" / name) for name in names[:: len(names) // ANGLE_PHOTOS]]
+    height, width = images[0].shape
+    result: dict[str, object] = {}
+    for name in kinds:
+        kind = Kind(name, weights, keypoints, (width, height))
+        upright = [kind.extract(image) for image in images]
+        rows = {}
+        for angle in ANGLES_DEG:
+            turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+            right = total = shared = 0
+            for image, features in zip(images, upright, strict=True):
+                turned = cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR)
+                expected = features[0] @ turn[:, :2].T + turn[:, 2]
+                inside = ((expected > 8) & (expected < [width - 9, height - 9])).all(axis=1)
+                visible = (features[0][inside], features[1][inside])
+                xy_a, xy_b = kind.match(visible, kind.extract(turned))
+                error = np.linalg.norm(xy_a @ turn[:, :2].T + turn[:, 2] - xy_b, axis=1)
+                right += int((error < ANGLE_TOLERANCE_PX).sum())
+                total += len(error)
+                shared += len(visible[0])
+            rows[str(angle)] = {"right": right, "matches": total, "keypoints": shared}
+        result[name] = rows
+        cells = "  ".join(f"{a}°:{r['right'] / r['keypoints']:.0%}" for a, r in rows.items())
+        print(f"  {name:<16} {cells}", flush=True)
+    return result
+
+
+def headings(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:
+    """Right and all matches of drone photos flown the same and opposite ways."""
+    folder = data / "caliterra"
+    camera, distortion, poses = _reference(folder)
+    pairs = {"same": _pairs(poses, opposite=False), "opposite": _pairs(poses, opposite=True)}
+    some = _grey(folder / "images" / pairs["same"][0][0])
+    result: dict[str, object] = {}
+    for name in kinds:
+        kind = Kind(name, weights, keypoints, (some.shape[1], some.shape[0]))
+        rows = {}
+        for heading, turns in (("same", 0), ("opposite", 0), ("opposite", 2)):
+            right = total = 0
+            for first, second in pairs[heading]:
+                a = kind.extract(_grey(folder / "images" / first))
+                b = kind.extract(_grey(folder / "images" / second), turns)
+                xy_a, xy_b = kind.match(a, b)
+                fundamental = _fundamental(camera, poses[first], poses[second])
+                xy_a = _undistort(xy_a, camera, distortion)
+                xy_b = _undistort(xy_b, camera, distortion)
+                error = _epipolar_px(fundamental, xy_a, xy_b)
+                right += int((error < EPIPOLAR_TOLERANCE_PX).sum())
+                total += len(error)
+            label = heading + (", turned" if turns else "")
+            rows[label] = {"right": right, "matches": total}
+        result[name] = rows
+        cells = "  ".join(f"{h}: {r['right']} of {r['matches']}" for h, r in rows.items())
+        print(f"  {name:<16} {cells}", flush=True)
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print both tables; `--json` writes them to a file as well."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of scenes")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of weights")
+    parser.add_argument("--keypoints", type=int, default=2048)
+    parser.add_argument(
+        "--kinds", nargs="+", default=["sift", "xfeat", "edgepoint2_S64", "edgepoint2_E64"]
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args(argv)
+    print("photo against itself turned: right matches of the keypoints in view")
+    by_angle = angles(options.kinds, options.weights, options.data, options.keypoints)
+    print(f"drone pairs: matches within {EPIPOLAR_TOLERANCE_PX:g} px of the epipolar line")
+    by_heading = headings(options.kinds, options.weights, options.data, options.keypoints)
+    if options.json:
+        options.json.write_text(json.dumps({"angles": by_angle, "headings": by_heading}, indent=1))
+    return 0
+
+
+def _spec(
+    name: str, weights: Path, keypoints: int, size: tuple[int, int], work: Path
+) -> FeatureSpec:
+    if name == "sift":
+        return FeatureSpec(kind="sift", dim=128, keypoints=keypoints, min_similarity=0.8)
+    from edge_reloc_export.to_onnx import export_features, feature_spec
+
+    kind = name.split("_")[0]
+    file = weights / ("xfeat.onnx" if kind == "xfeat" else f"{name}.pth")
+    export_features(kind, file, *size, keypoints, work / "features.onnx")
+    network = NetworkSpec(file="features.onnx", width=size[0], height=size[1])
+    return feature_spec(kind, file, keypoints, [network])
+
+
+def _grey(path: Path) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise SystemExit(f"{path}: cannot be read as a photo")
+    return image
+
+
+def _reference(folder: Path) -> tuple[Array, Array, dict[str, Array]]:
+    """K (3,3), distortion (4,), cam_from_world by name, of one SIMPLE_RADIAL camera."""
+    line = _lines(folder / "reference" / "cameras.txt")[0].split()
+    f, cx, cy, k1 = map(float, line[4:8])
+    matrix = np.array([[f, 0, cx - 0.5], [0, f, cy - 0.5], [0, 0, 1]])
+    poses = {}
+    for line in _lines(folder / "reference" / "images.txt"):
+        fields = line.split()
+        if len(fields) == 10 and fields[9].lower().endswith((".jpg", ".png")):
+            numbers = [float(v) for v in fields[1:8]]
+            poses[fields[9]] = compose(rotation_from_quat(numbers[:4]), numbers[4:])
+    return matrix, np.array([k1, 0, 0, 0]), poses
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+
+
+def _pairs(poses: dict[str, Array], *, opposite: bool) -> list[tuple[str, str]]:
+    """Every so-manieth pair of neighbours whose x axes agree or oppose."""
+    names = sorted(poses)
+    found = []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            apart = np.linalg.norm(camera_centre(poses[first]) - camera_centre(poses[second]))
+            agreement = float(poses[first][0, :3] @ poses[second][0, :3])
+            near = NEIGHBOUR_M[0] < apart < NEIGHBOUR_M[1]
+            if near and (agreement < -0.9 if opposite else agreement > 0.9):
+                found.append((first, second))
+    return found[:: max(len(found) // PAIRS, 1)][:PAIRS]
+
+
+def _fundamental(camera: Array, a_from_world: Array, b_from_world: Array) -> Array:
+    b_from_a = b_from_world @ invert(a_from_world)
+    essential = hat(b_from_a[:3, 3]) @ b_from_a[:3, :3]
+    inverse = np.linalg.inv(camera)
+    return inverse.T @ essential @ inverse
+
+
+def _undistort(xy_px: Array, camera: Array, distortion: Array) -> Array:
+    if len(xy_px) == 0:
+        return xy_px
+    return cv2.undistortPoints(xy_px[:, None], camera, distortion, P=camera)[:, 0]
+
+
+def _epipolar_px(fundamental: Array, xy_a: Array, xy_b: Array) -> Array:
+    """Mean distance (M,) of both points to their epipolar lines, pixels."""
+    a = np.concatenate([xy_a, np.ones((len(xy_a), 1))], axis=1)
+    b = np.concatenate([xy_b, np.ones((len(xy_b), 1))], axis=1)
+    in_b, in_a = a @ fundamental.T, b @ fundamental
+    residual = np.abs((b * in_b).sum(axis=1))
+    slopes = 1 / np.hypot(in_b[:, 0], in_b[:, 1]) + 1 / np.hypot(in_a[:, 0], in_a[:, 1])
+    return 0.5 * residual * slopes
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
