@@ -15,7 +15,7 @@ from .world import Quad
 Array = NDArray[np.float64]
 
 SUN = np.array([-0.42, -0.55, 0.72]) / np.linalg.norm([-0.42, -0.55, 0.72])
-SUN_LIGHT, SKY_LIGHT = 0.62, 0.52
+SUN_LIGHT, SKY_LIGHT = 0.5, 0.74
 SKY_RAYS, SKY_REACH_M, SKY_SPACING_M = 20, 1.5, 0.1
 SMALL_M2 = 0.3  # smaller quads get an even share of the sky
 LIFT_M = 0.003  # what is nearer than this casts no shadow

@@ -49,7 +49,7 @@ def blend(below: Image, above: Image | Colour, alpha: Plane) -> None:
 def vary(rng: Generator, colour: Colour, spread: float) -> Colour:
     """A colour near another: common brightness change and a little hue."""
     value = np.array(colour) * (1 + spread * rng.standard_normal())
-    b, g, r = np.clip(value + 0.4 * spread * rng.standard_normal(3), 0.02, 0.98)
+    b, g, r = np.clip(value + 0.22 * spread * rng.standard_normal(3), 0.02, 0.98)
     return float(b), float(g), float(r)
 
 
@@ -62,16 +62,16 @@ def bricks(rng: Generator, height: int, width: int, texel_m: float, colour: Colo
     shift = (0.5 * (np.arange(rows) % 2) + rng.uniform(-0.12, 0.12, rows)).astype(np.float32)
     across = np.arange(width, dtype=np.float32)[None, :] / brick_w + shift[row][:, None] + 0.2
     col = across.astype(np.int32)
-    shades = np.array(colour) * np.exp(0.28 * rng.standard_normal((rows, cols, 1)))
-    shades = shades + 0.035 * rng.standard_normal((rows, cols, 3))
+    shades = np.array(colour) * np.exp(0.2 * rng.standard_normal((rows, cols, 1)))
+    shades = shades + 0.02 * rng.standard_normal((rows, cols, 3))
     odd = rng.random((rows, cols)) < 0.07
     shades[odd] = np.array([0.25, 0.27, 0.3]) * rng.uniform(0.5, 1.7, (odd.sum(), 1))
     image = np.clip(shades, 0.05, 0.9).astype(np.float32)[row[:, None], np.minimum(col, cols - 1)]
     edge_y = np.minimum(y % brick_h, brick_h - y % brick_h)[:, None]
     edge_x = np.minimum(across - col, 1 + col - across) * brick_w
     mortar = np.clip(1.0 - np.minimum(edge_y, edge_x) / max(joint, 0.7), 0, 1)
-    blend(image, vary(rng, (0.62, 0.65, 0.68), 0.05), mortar.astype(np.float32))
-    image *= 1 + 0.1 * noise(rng, height, width, 0.12 / texel_m, 0.012 / texel_m)[..., None]
+    blend(image, vary(rng, (0.48, 0.52, 0.56), 0.05), mortar.astype(np.float32))
+    image *= 1 + 0.09 * noise(rng, height, width, 0.3 / texel_m, 0.03 / texel_m)[..., None]
     return image
 
 
@@ -89,7 +89,7 @@ def plaster(rng: Generator, height: int, width: int, texel_m: float, colour: Col
     blend(image, bricks(rng, height, width, texel_m, (0.22, 0.3, 0.5)), bare)
     blend(image, (0.85, 0.88, 0.9), 0.6 * rim)
     speckle = noise(rng, height, width, 0.05 / texel_m, 0.02 / texel_m)
-    blend(image, (0.2, 0.22, 0.24), 0.45 * np.clip((speckle - 1.5) * 3, 0, 1))
+    blend(image, (0.2, 0.22, 0.24), 0.3 * np.clip((speckle - 1.6) * 3, 0, 1))
     cracks = np.zeros((height, width), np.uint8)
     for _ in range(max(2, int(height * width * texel_m**2 * 0.5))):
         steps = np.cumsum(rng.normal(0, 0.06 / texel_m, (14, 2)) + rng.normal(0, 0.03, 2), axis=0)
@@ -101,7 +101,7 @@ def plaster(rng: Generator, height: int, width: int, texel_m: float, colour: Col
 
 def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     """Irregular stones of 10 to 40 cm with dark joints, moss and stains."""
-    pitch = 0.21 / texel_m
+    pitch = 0.26 / texel_m
     rows, cols = int(height / pitch) + 2, int(width / pitch) + 2
     seeds = np.full((height, width), 255, np.uint8)
     at = (np.indices((rows, cols)).reshape(2, -1).T + rng.uniform(-0.1, 1.1, (rows * cols, 2))) * pitch
@@ -114,9 +114,9 @@ def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     stones = int(stone.max()) + 1
     hues = np.array([[0.50, 0.54, 0.58], [0.42, 0.48, 0.55], [0.55, 0.55, 0.54], [0.36, 0.42, 0.5]])
     shades = hues[rng.integers(0, len(hues), stones)]
-    shades = shades * np.exp(0.25 * rng.standard_normal((stones, 1)))
+    shades = shades * np.exp(0.17 * rng.standard_normal((stones, 1)))
     image = np.clip(shades, 0.08, 0.9).astype(np.float32)[stone]
-    image *= 1 + 0.12 * noise(rng, height, width, 0.1 / texel_m, 0.012 / texel_m)[..., None]
+    image *= 1 + 0.08 * noise(rng, height, width, 0.2 / texel_m, 0.03 / texel_m)[..., None]
     image *= 1 + 0.08 * noise(rng, height, width, 2.0 / texel_m, 0.3 / texel_m)[..., None]
     flat_inside = np.full((height, width), 255, np.uint8)
     flat_inside[:, 1:][stone[:, 1:] != stone[:, :-1]] = 0
@@ -124,7 +124,7 @@ def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     to_edge = cv2.distanceTransform(flat_inside, cv2.DIST_L2, 5) * texel_m
     joint = np.clip((0.011 - to_edge) / 0.006, 0, 1)
     moss = np.clip(0.5 + 0.5 * noise(rng, height, width, 0.8 / texel_m, 0.1 / texel_m), 0, 1)
-    blend(image, (0.17, 0.19, 0.2), joint)
+    blend(image, (0.22, 0.25, 0.27), joint)
     blend(image, (0.14, 0.3, 0.22), joint * moss)
     return image
 
@@ -149,10 +149,10 @@ def planks(rng: Generator, height: int, width: int, texel_m: float, colour: Colo
 def stone(rng: Generator, height: int, width: int, texel_m: float, colour: Colour) -> Image:
     """Weathered stone: blotches over several scales, lichen, chips."""
     image = flat(height, width, colour)
-    image *= 1 + 0.2 * noise(rng, height, width, 0.3 / texel_m, 0.015 / texel_m)[..., None]
+    image *= 1 + 0.15 * noise(rng, height, width, 0.3 / texel_m, 0.03 / texel_m)[..., None]
     for colour_of, size_m, over in (((0.35, 0.62, 0.68), 0.1, 1.2), ((0.16, 0.17, 0.18), 0.08, 1.3)):
         spots = noise(rng, height, width, size_m / texel_m, 0.03 / texel_m, 0.5)
-        blend(image, vary(rng, colour_of, 0.1), 0.75 * np.clip((spots - over) * 5, 0, 1))
+        blend(image, vary(rng, colour_of, 0.1), 0.5 * np.clip((spots - over) * 3, 0, 1))
     return image
 
 

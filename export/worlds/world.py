@@ -19,6 +19,7 @@ Image = NDArray[np.float32]  # (H,W,3) BGR in 0..1
 # A texture maker: (height_px, width_px) -> (H,W,3) float32 BGR in 0..1
 TextureMaker = Callable[[int, int], Image]
 
+SLAB_M = 0.06  # thickness of the slab on a column
 GRAVITY = np.array([0.0, 0.0, -1.0])
 
 
@@ -115,8 +116,8 @@ def make_prism(
     """An upright box (sides = 4) or a column of `sides` faces.
 
     centre: of the foot, world. size: width, depth, height in metres (a column
-    uses the width as its diameter). top and bottom are rectangles, so only a
-    box has them; a column takes a square lid that its sides circumscribe.
+    uses the width as its diameter). Faces are rectangles, so the top of a
+    column is a square slab that covers it, and only a box has a bottom.
     """
     width, depth, height = size
     x, y, z = centre
@@ -134,8 +135,10 @@ def make_prism(
         corner = np.array([a[0], a[1], z + height])
         quads.append(make_quad(corner, np.array([*(b - a), 0.0]), down, side, texel_m))
     if sides != 4:
-        lid = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * width * 0.3535
-        ring = lid @ turn + [x, y]
+        if top is not None:
+            lid = ((x, y, z + height), (width, width, SLAB_M), yaw_rad)
+            quads += make_prism(*lid, side, top, texel_m, bottom=True)
+        return quads
     along, back = np.array([*(ring[1] - ring[0]), 0.0]), np.array([*(ring[0] - ring[3]), 0.0])
     if top is not None:
         corner = np.array([ring[3][0], ring[3][1], z + height])

@@ -1,0 +1,68 @@
+"""What a real camera does to a perfect picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraEffects:
+    """Strength of each fault; zero switches it off.
+
+    lens_blur_px: sigma of the lens. vignetting: share of light lost in the
+    corners. exposure, tint: spread of the brightness and of the colours'
+    balance from picture to picture. noise: sigma in grey levels.
+    """
+
+    lens_blur_px: float = 0.6
+    vignetting: float = 0.12
+    exposure: float = 0.0
+    tint: float = 0.0
+    noise: float = 0.0
+
+
+def apply_effects(
+    image_bgr: NDArray[np.uint8],
+    effects: CameraEffects,
+    rng: Generator,
+    motion_px: NDArray[np.float64] | None = None,
+) -> NDArray[np.uint8]:
+    """The picture (H,W,3) as the camera would deliver it.
+
+    motion_px (2,): how far the picture moves during the exposure; the blur is
+    centred, so the pose of mid-exposure stays the true one.
+    """
+    image = image_bgr.astype(np.float32)
+    if motion_px is not None:
+        image = _smear(image, motion_px)
+    if effects.lens_blur_px > 0:
+        image = cv2.GaussianBlur(image, (0, 0), effects.lens_blur_px)
+    height, width = image.shape[:2]
+    x = np.linspace(-1, 1, width, dtype=np.float32)
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    image *= (1 - effects.vignetting * 0.5 * (x * x + y * y))[..., None]
+    gain = np.exp(effects.exposure * rng.standard_normal() + effects.tint * rng.standard_normal(3))
+    image *= gain.astype(np.float32)
+    if effects.noise > 0:
+        image += effects.noise * rng.standard_normal(image.shape, np.float32)
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def _smear(image: NDArray[np.float32], motion_px: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Mean of the picture over a centred straight motion."""
+    length = float(np.linalg.norm(motion_px))
+    if length < 0.2:
+        return image
+    reach = int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for step in np.linspace(-0.5, 0.5, 64):
+        x, y = np.array(motion_px) * step + reach
+        left, top = int(x), int(y)
+        fx, fy = x - left, y - top
+        kernel[top : top + 2, left : left + 2] += np.outer([1 - fy, fy], [1 - fx, fx])
+    return np.asarray(cv2.filter2D(image, -1, (kernel / kernel.sum()).astype(np.float32)))

@@ -1,0 +1,138 @@
+"""Write a rendered place as a folder of photos with reference poses.
+
+    images/*.jpg  reference/cameras.txt  reference/images.txt
+    mapping.txt  queries.txt  camera.json
+
+The reference is COLMAP text: quaternion wxyz and translation of
+cam_from_world, an empty second line per image, and COLMAP's pixel convention
+(the centre of the top-left pixel at 0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.camera import Camera, write_camera
+from edge_reloc.errors import CameraError, EdgeRelocError
+from edge_reloc.files import write_atomic
+from edge_reloc.geometry import quat_from_rotation
+from edge_reloc.program import OK, program
+
+from .courtyard import make_courtyard
+from .effects import CameraEffects, apply_effects
+from .render import render
+from .trajectories import mapping_views, motion_px, query_path
+from .world import World, WorldConfig
+
+CAMERA = Camera(
+    model="opencv", width=640, height=480, fx=482.0, fy=482.0, cx=321.3, cy=238.2,
+    distortion=(-0.06, 0.018, 0.0004, -0.0003),
+)  # fmt: skip
+MAPPING_EFFECTS = CameraEffects(lens_blur_px=0.6, noise=0.5)
+QUERY_EFFECTS = CameraEffects(lens_blur_px=0.75, exposure=0.12, tint=0.02, noise=0.8)
+SHUTTER = 0.06  # open share of the time between two frames
+MAPPING_QUALITY, QUERY_QUALITY = 92, 80
+
+
+def write_place(
+    output: Path, world: World, camera: Camera, seed: int, frames: int, progress: bool = False
+) -> None:
+    """Render mapping photos and query frames into a folder."""
+    rng = np.random.default_rng([seed, 1])
+    mapping, queries = mapping_views(rng), query_path(rng, frames)
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    (output / "reference").mkdir(exist_ok=True)
+    poses: dict[str, NDArray[np.float64]] = {}
+    for index, pose in enumerate(mapping):
+        poses[f"map_{index:03d}.jpg"] = pose
+    for index, pose in enumerate(queries):
+        poses[f"frame_{index:03d}.jpg"] = pose
+    for done, (name, pose) in enumerate(poses.items()):
+        picture = render(world, camera, pose).image_bgr
+        if name.startswith("map_"):
+            picture, quality = apply_effects(picture, MAPPING_EFFECTS, rng), MAPPING_QUALITY
+        else:
+            motion = motion_px(queries, done - len(mapping), camera.fx, SHUTTER)
+            picture, quality = apply_effects(picture, QUERY_EFFECTS, rng, motion), QUERY_QUALITY
+        write_jpeg(output / "images" / name, picture, quality)
+        if progress:
+            print(f"\rrendered {done + 1} of {len(poses)}", end="", flush=True)
+    if progress:
+        print()
+    write_reference(output / "reference", camera, poses)
+    for file, prefix in (("mapping.txt", "map_"), ("queries.txt", "frame_")):
+        names = [name for name in poses if name.startswith(prefix)]
+        write_atomic(output / file, "\n".join(names) + "\n")
+    write_camera(output / "camera.json", camera)
+
+
+def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
+    """Write a JPEG file (progressive, which is a tenth smaller; colours coarser)."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1,
+               cv2.IMWRITE_JPEG_PROGRESSIVE, 1,
+               cv2.IMWRITE_JPEG_LUMA_QUALITY, quality,
+               cv2.IMWRITE_JPEG_CHROMA_QUALITY, max(quality - 20, 1)]  # fmt: skip
+    good, data = cv2.imencode(".jpg", image_bgr, options)
+    if not good:
+        raise EdgeRelocError(f"{path}: OpenCV cannot encode JPEG; install opencv-python-headless")
+    write_atomic(path, data.tobytes())
+
+
+def write_reference(
+    folder: Path, camera: Camera, poses: dict[str, NDArray[np.float64]]
+) -> None:
+    """cameras.txt and images.txt; poses: image name -> cam_from_world (4,4)."""
+    model, numbers = _colmap_camera(camera)
+    values = " ".join(f"{value:.12g}" for value in numbers)
+    write_atomic(
+        folder / "cameras.txt",
+        "# CAMERA_ID MODEL WIDTH HEIGHT PARAMS (centre of the top-left pixel at 0.5, 0.5)\n"
+        f"1 {model} {camera.width} {camera.height} {values}\n",
+    )
+    lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME (cam_from_world); then an empty line"]
+    for index, (name, pose) in enumerate(poses.items(), start=1):
+        numbers = [*quat_from_rotation(pose[:3, :3]), *pose[:3, 3]]
+        lines += [f"{index} {' '.join(f'{value:.12f}' for value in numbers)} 1 {name}", ""]
+    write_atomic(folder / "images.txt", "\n".join(lines) + "\n")
+
+
+def _colmap_camera(camera: Camera) -> tuple[str, list[float]]:
+    """COLMAP's name and parameters of a camera."""
+    matrix = [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5]
+    if camera.model == "pinhole":
+        return "PINHOLE", matrix
+    if camera.model == "fisheye":
+        return "OPENCV_FISHEYE", matrix + list(camera.distortion)
+    if any(camera.distortion[4:]):
+        return "FULL_OPENCV", matrix + list(camera.distortion)
+    if camera.model == "opencv":
+        return "OPENCV", matrix + list(camera.distortion[:4])
+    raise CameraError(f"camera model '{camera.model}' has no COLMAP name here")
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render the courtyard: photos for mapping, frames for the demo."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edge_reloc_export.worlds.write", description=main.__doc__
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--seed", type=int, default=7, help="another seed, another yard (default 7)")
+    parser.add_argument("--frames", type=int, default=100, help="query frames (default 100)")
+    parser.add_argument(
+        "--texel-mm", type=float, default=4.0, help="size of a texel in mm (default 4)"
+    )
+    args = parser.parse_args(argv)
+    world = make_courtyard(WorldConfig(seed=args.seed, texel_m=args.texel_mm / 1000))
+    write_place(args.output, world, CAMERA, args.seed, args.frames, progress=True)
+    return OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
