@@ -16,6 +16,8 @@ from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.files import write_atomic
 
+log = logging.getLogger(__name__)
+
 OPSET = 18  # TensorRT 10.3 (JetPack 6) parses up to 20
 PARITY_TOLERANCE = 1e-3  # of the largest value: float32 summed in another order
 MIN_SIDE_PX = 64  # two cells at the deepest level of every network
@@ -81,6 +83,7 @@ def export_features(
     """
     import torch
 
+    from .nets.detector import TENSORRT_MAX_KEYPOINTS
     from .nets.local_features import load_local_features
 
     if min(width, height) < MIN_SIDE_PX:
@@ -91,6 +94,13 @@ def export_features(
         raise ConfigError(
             f"feature network: {keypoints} keypoints from {width}x{height} pixels, "
             f"expected 16 to {width * height // 16}"
+        )
+    if keypoints > TENSORRT_MAX_KEYPOINTS:
+        log.warning(
+            "%s: %d keypoints; TensorRT builds networks of at most %d",
+            output,
+            keypoints,
+            TENSORRT_MAX_KEYPOINTS,
         )
     module = load_local_features(kind, weights, keypoints)
     generator = torch.Generator().manual_seed(0)
@@ -115,7 +125,7 @@ def feature_spec(
         kind=kind,
         dim=network.dim,
         keypoints=keypoints,
-        min_similarity=entry.min_similarity,
+        min_similarity=entry.min_similarity[network.dim],
         networks=tuple(networks),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     )

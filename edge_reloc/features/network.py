@@ -46,7 +46,9 @@ class NetworkExtractor:
         fit_width, fit_height = round(width * scale), round(height * scale)
         if (fit_width, fit_height) != (width, height):
             image = cv2.resize(image, (fit_width, fit_height), interpolation=cv2.INTER_AREA)
-        self._image[:] = 0.0
+        if (fit_width, fit_height) != (net_width, net_height):
+            # Networks normalise by the image's mean and spread: grey disturbs them least.
+            self._image[:] = cv2.mean(image)[0]
         self._image[:fit_height, :fit_width] = image
         self._engine.run()
         xy = self._engine.outputs[XY]

@@ -44,17 +44,25 @@ class Keypoints(NamedTuple):
 class Detector(nn.Module):
     """Non-maximum suppression, the best K, sub-pixel positions, descriptors.
 
-    threshold: heat under which a maximum is no keypoint. refine_radius_px: half the
-    window whose centre of heat is the keypoint's position; 0 keeps pixels.
+    threshold: heat under which a maximum is no keypoint. border_px: nothing is found
+    this close to the image's edge. refine_radius_px: half the window whose centre
+    of heat is the keypoint's position; 0 keeps pixels.
     """
 
     def __init__(
-        self, keypoints: int, *, threshold: float, stride: int = 8, refine_radius_px: int = 1
+        self,
+        keypoints: int,
+        *,
+        threshold: float,
+        stride: int = 8,
+        border_px: int = 0,
+        refine_radius_px: int = 1,
     ) -> None:
         super().__init__()
         self.keypoints = keypoints
         self.threshold = threshold
         self.stride = stride
+        self.border_px = border_px
         self.refine_radius_px = refine_radius_px
 
     def forward(self, maps: DenseMaps) -> Keypoints:
@@ -70,6 +78,9 @@ class Detector(nn.Module):
         if maps.reliability is not None:
             score = heat * _upsample(maps.reliability, self.stride, height, width)
         ranked = torch.where(is_peak, score, 0.0)
+        if self.border_px:
+            b = self.border_px
+            ranked = F.pad(ranked[b : height - b, b : width - b], (b, b, b, b))
         # Two peaks never share a 2x2 block, so a quarter of the values is sorted.
         blocks = F.max_pool2d(ranked[None, None], 2, ceil_mode=True)
         scores, block = torch.topk(blocks.flatten(), self.keypoints, sorted=True)
