@@ -1,1 +1,1 @@
-"""calib."""
+"""Camera calibration from printed boards."""

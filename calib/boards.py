@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from edge_reloc.errors import ConfigError
 
+from .corners import refine_corners
+
 KINDS = ("charuco", "charuco_legacy", "chessboard")
 DEFAULT_DICTIONARY = "DICT_5X5_250"
 MIN_SQUARES = 3  # a side; fewer give no plane to speak of
@@ -94,6 +96,13 @@ class Board:
         return self.kind != "chessboard"
 
     @property
+    def clear(self) -> float:
+        """Share of a square around an inner corner that shows only its edges."""
+        if self.marker_m is None:
+            return 0.3
+        return 0.9 * (self.square_m - self.marker_m) / 2 / self.square_m
+
+    @property
     def text(self) -> str:
         """The board as it is written on the command line."""
         base = f"{self.kind}:{self.cols}x{self.rows}:{self.square_m:g}"
@@ -145,9 +154,9 @@ class BoardDetector:
     def detect(self, grey: NDArray[np.uint8]) -> Detection | None:
         """Corners in an image (H,W) uint8, or None when the board is not there."""
         found = self._detect_charuco(grey) if self._charuco else self._detect_chessboard(grey)
-        if found is None or not np.all(np.isfinite(found.xy_px)):
+        if found is None or len(found) < 2 or not np.all(np.isfinite(found.xy_px)):
             return None
-        return found
+        return Detection(found.corner, refine_corners(grey, found.xy_px, self.board.clear))
 
     def _detect_charuco(self, grey: NDArray[np.uint8]) -> Detection | None:
         assert self._charuco is not None

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError
 
-from .fit import LENSES, Fit, View, first_guess, fit_camera, view_error_px
+from .fit import Fit, first_guess, fit_camera, view_error_px
+from .residuals import View
 
 Array = NDArray[np.float64]
 
@@ -124,8 +125,3 @@ def _without_outliers(
         fit = fit_camera(fit.lens, used, fit.camera)
         errors = held_out_errors_px(fit, used)
     return used, errors, fit, outliers
-
-
-def lens_names() -> list[str]:
-    """What `--model` takes."""
-    return ["auto", *LENSES]

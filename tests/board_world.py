@@ -15,7 +15,7 @@ from edge_reloc.camera import Camera
 from edge_reloc.geometry import compose, so3_exp
 from edge_reloc_calib.boards import Board
 
-RAYS_PER_SIDE = 3  # of a pixel
+RAYS_PER_SIDE = 2  # of a pixel
 TEXELS_PER_SQUARE = 48
 MARGIN_SQUARES = 1
 WALL_GREY, BLACK, WHITE = 110, 25, 225  # a real camera sees no perfect black

@@ -1,0 +1,116 @@
+"""`edge-reloc calibrate`: photos of a board to a camera file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edge_reloc.errors import EdgeRelocError
+from edge_reloc.program import OK, program
+
+EXAMPLES = """\
+examples:
+  edge-reloc calibrate --board charuco:8x6:0.03:0.022 --print-board board.png
+  edge-reloc calibrate --board charuco:8x6:0.03:0.022 --images photos --output camera.json
+  edge-reloc calibrate --board chessboard:10x7:0.025 --source 0 --output camera.json
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-reloc calibrate",
+        description="Camera intrinsics from a printed board, judged on photos left out of the fit.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--board",
+        required=True,
+        help="charuco:COLSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or chessboard:COLSxROWS:SQUARE_M; "
+        "squares are counted, lengths are metres",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--images", help="folder, glob pattern or list of photos of the board")
+    what.add_argument("--source", help="camera (0), stream or video to pick views from")
+    what.add_argument("--print-board", metavar="PNG", help="write the board for printing and stop")
+    parser.add_argument("--output", default="camera.json", help="camera file (default camera.json)")
+    parser.add_argument(
+        "--model",
+        default="auto",
+        choices=["auto", "pinhole", "opencv", "fisheye"],
+        help="lens; auto takes the simplest that predicts photos left out (default auto)",
+    )
+    parser.add_argument(
+        "--rational", action="store_true", help="opencv with 8 instead of 5 distortion coefficients"
+    )
+    parser.add_argument("--views", type=int, default=25, help="live views to take (default 25)")
+    parser.add_argument("--dpi", type=int, default=300, help="of --print-board (default 300)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a board, or calibrate and write the camera file."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.rational and arguments.model not in ("auto", "opencv"):
+        parser.error("--rational goes with --model opencv")
+    from .boards import parse_board
+
+    board = parse_board(arguments.board)
+    if arguments.print_board:
+        from .printing import write_board
+
+        print(write_board(arguments.print_board, board, arguments.dpi))
+        return OK
+    from edge_reloc.camera import write_camera
+    from edge_reloc.sources import open_source
+
+    from .gather import gather_live, gather_photos
+    from .intrinsics import calibrate
+    from .report import Report
+
+    if not Path(arguments.output).resolve().parent.is_dir():
+        raise EdgeRelocError(f"{arguments.output}: the folder to write to does not exist")
+    progress = _progress_line()
+    source = open_source(arguments.images or arguments.source)
+    try:
+        if arguments.images:
+            gathered = gather_photos(source, board, progress)
+        else:
+            gathered = gather_live(source, board, arguments.views, progress)
+    finally:
+        source.close()
+        progress("")
+    for line in source.skipped:
+        name, _, reason = line.partition(": ")
+        gathered.rejected[name] = reason
+    lens = "rational" if arguments.rational else arguments.model
+    calibration = calibrate(gathered.views, gathered.width, gathered.height, lens)
+    report = Report(gathered, calibration)
+    write_camera(arguments.output, calibration.camera)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print(report.text())
+        print(f"written     {arguments.output}")
+    return OK
+
+
+def _progress_line() -> Callable[[str], None]:
+    """One line on stderr that is written over; silent when it is no terminal."""
+    if not sys.stderr.isatty():
+        return lambda text: None
+
+    def show(text: str) -> None:
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Corners to a twentieth of a pixel, and how sharp the edges at them are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SMALLEST_WINDOW_PX, LARGEST_WINDOW_PX = 2, 11  # half sides
+
+
+def refine_corners(grey: NDArray[np.uint8], xy_px: Array, clear: float) -> Array:
+    """Corners (N,2) moved to where the gradients around them agree.
+
+    clear: the share of a square around a corner that shows only its two
+    edges. A window that reaches into a ChArUco marker pulls the corner by
+    half a pixel; one as large as `clear` allows halves the detector's error.
+    """
+    window_px = np.floor(clear * neighbour_distance_px(xy_px))
+    window_px = np.clip(window_px, SMALLEST_WINDOW_PX, LARGEST_WINDOW_PX).astype(int)
+    refined = xy_px.copy()
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 60, 1e-4)
+    for size in np.unique(window_px):
+        chosen = window_px == size
+        start = xy_px[chosen].astype(np.float32).reshape(-1, 1, 2)
+        window = (int(size), int(size))
+        refined[chosen] = cv2.cornerSubPix(grey, start, window, (-1, -1), stop).reshape(-1, 2)
+    lost = np.abs(refined - xy_px).max(axis=1) > window_px
+    refined[lost] = xy_px[lost]
+    return refined
+
+
+def neighbour_distance_px(xy_px: Array) -> Array:
+    """(N,) distance of each of N >= 2 corners to its nearest neighbour."""
+    distance = np.linalg.norm(xy_px[:, None] - xy_px[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    return np.asarray(distance.min(axis=1))
+
+
+def edge_width_px(grey: NDArray[np.uint8], xy_px: Array) -> float:
+    """Median width of the dark-to-bright edges at the corners, pixels.
+
+    Contrast over steepest slope in a patch around each corner: 1 to 3 for a
+    sharp photo, 2.5 times the sigma of a Gaussian blur.
+    """
+    reach = np.clip(0.4 * neighbour_distance_px(xy_px), 4, 24).astype(int)
+    widths = []
+    height, width = grey.shape
+    for (x, y), r in zip(np.round(xy_px).astype(int), reach, strict=True):
+        top, left = max(y - r, 0), max(x - r, 0)
+        patch = grey[top : min(y + r + 1, height), left : min(x + r + 1, width)]
+        patch = patch.astype(np.float32)
+        if min(patch.shape) < 5:
+            continue
+        dark, bright = np.percentile(patch, (5, 95))
+        along_x = cv2.Sobel(patch, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+        along_y = cv2.Sobel(patch, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+        slope = float(np.percentile(np.hypot(along_x, along_y), 98))
+        widths.append((bright - dark) / max(slope, 1e-6))
+    return float(np.median(widths)) if widths else float("inf")

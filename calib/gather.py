@@ -1,0 +1,176 @@
+"""Board views from photos, or picked from a stream while it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.errors import CameraError
+from edge_reloc.types import Frame
+
+from .boards import Board, BoardDetector, Detection
+from .corners import edge_width_px
+from .coverage import Coverage
+from .residuals import View
+
+MIN_CORNERS = 8
+FLATTEST = 0.05  # smallest spread of the corners over their largest: else a line
+SHARP_PX = 5.0  # widest edge of a sharp photo of up to 2000 pixels across
+STILL = 0.0015  # of the image width, a frame: mean corner motion of a board held still
+NEW_PLACE = 0.05  # of the image diagonal: mean corner distance to every kept view
+HINT_PHOTOS = 8  # photos in which look-alike boards are tried
+
+
+@dataclass(kw_only=True)
+class Gathered:
+    """Usable views of one camera, and why the other photos are not.
+
+    width, height: pixels. rejected: photo name -> reason.
+    """
+
+    board: Board
+    width: int = 0
+    height: int = 0
+    views: list[View] = field(default_factory=list)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def photos(self) -> int:
+        """How many photos were looked at."""
+        return len(self.views) + len(self.rejected)
+
+
+def gather_photos(
+    frames: Iterable[Frame], board: Board, progress: Callable[[str], None]
+) -> Gathered:
+    """Every photo that shows the board sharply.
+
+    Raises CameraError when photos differ in size or none shows the board.
+    """
+    detector, gathered = BoardDetector(board), Gathered(board=board)
+    tried: list[NDArray[np.uint8]] = []
+    first = ""
+    for frame in frames:
+        height, width = frame.image.shape[:2]
+        first = first or frame.name
+        if not gathered.width:
+            gathered.width, gathered.height = width, height
+        elif (width, height) != (gathered.width, gathered.height):
+            raise CameraError(
+                f"calibration photos differ in size: {first} is {gathered.width}x"
+                f"{gathered.height}, {frame.name} is {width}x{height}; take all of them with one "
+                f"camera at one resolution, held the same way up"
+            )
+        found = detector.detect(frame.image)
+        problem = unusable(frame.image, found)
+        if problem:
+            gathered.rejected[frame.name] = problem
+        elif found is not None:
+            gathered.views.append(_view(frame, found, board))
+        if found is None and len(tried) < HINT_PHOTOS:
+            tried.append(frame.image)
+        progress(f"{frame.name}: {problem or f'{len(found or ())} corners'}")
+    if not gathered.views:
+        raise CameraError(_no_board(gathered, tried))
+    return gathered
+
+
+def gather_live(
+    frames: Iterable[Frame], board: Board, views: int, progress: Callable[[str], None]
+) -> Gathered:
+    """Pick `views` frames in which the board is sharp, still and somewhere new.
+
+    Ends early when the stream ends or the user presses Ctrl-C. Raises
+    CameraError when the board was never usable.
+    """
+    detector, gathered = BoardDetector(board), Gathered(board=board)
+    kept: list[Detection] = []
+    before: Detection | None = None
+    for frame in _until_interrupt(frames):
+        gathered.height, gathered.width = frame.image.shape[:2]
+        found = detector.detect(frame.image)
+        moved_px = None if found is None or before is None else mean_distance_px(found, before)
+        before = found
+        diagonal_px = float(np.hypot(gathered.width, gathered.height))
+        hint = unusable(frame.image, found)
+        if not hint and (moved_px is None or moved_px > STILL * gathered.width):
+            hint = "hold still"
+        if not hint and found is not None and not is_new(found, kept, NEW_PLACE * diagonal_px):
+            hint = "move or tilt the board"
+        if not hint and found is not None:
+            kept.append(found)
+            gathered.views.append(_view(frame, found, board))
+            hint = "taken"
+        covered = Coverage.of(gathered.views, gathered.width, gathered.height)
+        progress(
+            f"views {len(kept)}/{views}  coverage {covered.share:4.0%}  "
+            f"{'|'.join(covered.rows())}  {hint}"
+        )
+        if len(kept) >= views:
+            break
+    if not kept:
+        raise CameraError(
+            f"calibration: {board.text} was never seen sharp and still; check the board's text, "
+            f"bring it closer and add light"
+        )
+    return gathered
+
+
+def unusable(grey: NDArray[np.uint8], found: Detection | None) -> str:
+    """Why a photo cannot be used, or an empty text."""
+    if found is None:
+        return "no board found"
+    if len(found) < MIN_CORNERS:
+        return f"only {len(found)} corners of the board are seen (at least {MIN_CORNERS})"
+    spread = np.linalg.svd(found.xy_px - found.xy_px.mean(axis=0), compute_uv=False)
+    if spread[1] < FLATTEST * spread[0]:
+        return "the corners seen lie on one line"
+    width_px = edge_width_px(grey, found.xy_px)
+    limit_px = SHARP_PX * max(1.0, grey.shape[1] / 2000)
+    if width_px > limit_px:
+        return f"blurred: edges are {width_px:.1f} px wide (at most {limit_px:.1f})"
+    return ""
+
+
+def mean_distance_px(a: Detection, b: Detection) -> float | None:
+    """Mean distance between the corners that both have; None without any."""
+    _, in_a, in_b = np.intersect1d(a.corner, b.corner, return_indices=True)
+    if len(in_a) == 0:
+        return None
+    return float(np.linalg.norm(a.xy_px[in_a] - b.xy_px[in_b], axis=1).mean())
+
+
+def is_new(found: Detection, kept: Iterable[Detection], distance_px: float) -> bool:
+    """Whether the board lies elsewhere, or otherwise, than in every kept view."""
+    distances = (mean_distance_px(found, other) for other in kept)
+    return all(distance is None or distance > distance_px for distance in distances)
+
+
+def _view(frame: Frame, found: Detection, board: Board) -> View:
+    xyz = board.corners_m[found.corner]
+    return View(name=frame.name, xyz_board=xyz, xy_px=found.xy_px)
+
+
+def _no_board(gathered: Gathered, tried: list[NDArray[np.uint8]]) -> str:
+    board = gathered.board
+    problem = f"calibration: no photo of {gathered.photos} shows {board.text} usably"
+    for other in board.look_alikes():
+        detector = BoardDetector(other)
+        if any(detector.detect(image) is not None for image in tried):
+            return f"{problem}, but they show {other.text}: pass that as --board"
+    reasons = sorted(set(gathered.rejected.values()))
+    return (
+        f"{problem} ({'; '.join(reasons[:3])}); check the board's text, and that the board is "
+        f"wholly in the picture with a white margin"
+    )
+
+
+def _until_interrupt(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames up to Ctrl-C, which here means: enough, now calibrate."""
+    try:
+        yield from frames
+    except KeyboardInterrupt:
+        return
