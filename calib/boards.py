@@ -23,6 +23,7 @@ from .corners import refine_corners
 
 KINDS = ("charuco", "charuco_legacy", "chessboard")
 DEFAULT_DICTIONARY = "DICT_5X5_250"
+SEARCH_SIDE_PX = 1280  # longer side of the image in which a chessboard is searched
 MIN_SQUARES = 3  # a side; fewer give no plane to speak of
 
 
@@ -170,11 +171,17 @@ class BoardDetector:
     def _detect_chessboard(self, grey: NDArray[np.uint8]) -> Detection | None:
         pattern = (self.board.cols - 1, self.board.rows - 1)
         flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
-        found, xy = cv2.findChessboardCornersSB(grey, pattern, flags=flags)
+        # The search takes seconds on a large photo; corners are refined in the original.
+        shrink = min(1.0, SEARCH_SIDE_PX / max(grey.shape))
+        small = grey
+        if shrink < 1:
+            small = cv2.resize(grey, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        found, xy = cv2.findChessboardCornersSB(small, pattern, flags=flags)
         if not found:
             return None
-        count = pattern[0] * pattern[1]
-        return Detection(np.arange(count), np.asarray(xy, np.float64).reshape(count, 2))
+        scale = np.array([grey.shape[1] / small.shape[1], grey.shape[0] / small.shape[0]])
+        xy_px = (np.asarray(xy, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5
+        return Detection(np.arange(len(xy_px)), xy_px)
 
 
 def parse_board(text: str) -> Board:

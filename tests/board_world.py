@@ -74,19 +74,27 @@ class BoardWorld:
         return self.camera.project(xyz)
 
     def pose(
-        self, centre_px: Sequence[float], distance_m: float, turn_deg: Sequence[float]
+        self,
+        centre_px: Sequence[float],
+        distance_m: float,
+        turn_deg: Sequence[float],
+        facing: bool = True,
     ) -> np.ndarray:
-        """cam_from_board with the board's centre on a pixel, turned about it."""
+        """cam_from_board with the board's centre on a pixel, turned about it.
+
+        facing: turned from where it faces the camera, so that a wide lens sees
+        it well; otherwise from where it is parallel to the image plane.
+        """
         board = self.board
         middle = np.array([board.cols, board.rows, 0]) / 2 * board.square_m
         ray = self.camera.rays_from_pixels(np.array([centre_px], dtype=float))[0]
         direction = np.array([ray[0], ray[1], 1.0])
         direction /= np.linalg.norm(direction)
-        # Turned first to face the camera, so that a wide lens sees it well.
         axis = np.cross([0.0, 0.0, 1.0], direction)
         sine = float(np.linalg.norm(axis))
-        facing = so3_exp(axis / max(sine, 1e-12) * np.arctan2(sine, direction[2]))
-        rotation = facing @ so3_exp(np.radians(turn_deg))
+        rotation = so3_exp(np.radians(turn_deg))
+        if facing:
+            rotation = so3_exp(axis / max(sine, 1e-12) * np.arctan2(sine, direction[2])) @ rotation
         return compose(rotation, direction * distance_m - rotation @ middle)
 
     def poses(self, count: int, distance_m: float, seed: int = 0) -> list[np.ndarray]:
