@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 F64 = NDArray[np.float64]
 
 MIN_POSITIONS = 3
-LINE_RATIO = 0.08  # second over first extent; below, the roll about the line is not measured
+MAX_TILT_RAD = 0.05  # standard error from which upright photos tell the tilt better
 MAX_SCALE_ERROR = 0.05  # relative standard error that still counts as metric
 TRIALS = 1000
 
@@ -41,13 +41,15 @@ class Similarity:
 class Fit:
     """A robust similarity. residual (N,) and the rows that agree, inlier (N,).
 
-    scale_error: relative standard error of the scale.
+    scale_error: relative standard error of the scale. tilt_error_rad: standard
+    error of the turn about the longest extent (0 in the plane).
     """
 
     similarity: Similarity
     residual: F64
     inlier: NDArray[np.bool_]
     scale_error: float
+    tilt_error_rad: float = 0.0
 
 
 def umeyama(source: F64, target: F64, weight: F64 | None = None) -> Similarity:
@@ -99,15 +101,17 @@ def robust_similarity(source: F64, target: F64, *, seed: int = 0) -> Fit:
         best = umeyama(source, target, weight)
     residual = np.linalg.norm(best.apply(source) - target, axis=1)
     inlier = residual <= 5.0 * max(1.4826 * float(np.median(residual)), 1e-9)
-    centred = target[inlier] - target[inlier].mean(axis=0)
-    freedom = max(1, int(inlier.sum()) - MIN_POSITIONS + 1)
+    # The reconstruction's own extent: that of noisy targets never looks like a line.
+    placed = best.apply(source)[inlier]
+    extent = np.linalg.svd(placed - placed.mean(axis=0), compute_uv=False)
+    freedom = max(1, int(inlier.sum()) - size + 1)
     noise = float(np.sqrt((residual[inlier] ** 2).sum() / freedom))
-    extent = float(np.sqrt((centred**2).sum()))
     return Fit(
         similarity=best,
         residual=residual,
         inlier=inlier,
-        scale_error=noise / max(extent, 1e-12),
+        scale_error=noise / max(float(np.linalg.norm(extent)), 1e-12),
+        tilt_error_rad=noise / max(float(extent[1]), 1e-12) if size == 3 else 0.0,
     )
 
 
@@ -126,18 +130,18 @@ def align_to_positions(
         )
     centres = np.array([camera_centre(view.cam_from_world) for view in views])
     target = np.array([positions[view.name] for view in views])
-    extent = np.linalg.svd(target - np.median(target, axis=0), compute_uv=False)
-    if extent[0] < 1e-6:
+    if np.ptp(target, axis=0).max() < 1e-6:
         return _unaligned(model, f"all positions from {source} are the same place")
-    line = extent[1] < LINE_RATIO * extent[0]
-    down = level_axis(model.views) if line else None
-    if line and down is None:
-        return _unaligned(
-            model, f"the positions from {source} lie on a line and the photos show no horizon"
-        )
-    fit = (
-        robust_similarity(centres, target) if down is None else _upright_fit(centres, target, down)
-    )
+    fit = robust_similarity(centres, target)
+    down = None
+    if fit.tilt_error_rad > MAX_TILT_RAD:
+        # Along a line nothing measures the roll: take it from how photos are held.
+        down = level_axis(model.views)
+        if down is None:
+            return _unaligned(
+                model, f"positions from {source} lie on a line and the photos show no horizon"
+            )
+        fit = _upright_fit(centres, target, down)
     residual = float(np.median(fit.residual))
     told = (
         f"aligned to {len(views)} positions from {source}: median residual {residual:.3g} m, "
@@ -151,8 +155,8 @@ def align_to_positions(
         )
     aligned = transform_model(model, fit.similarity)
     notes = [told]
-    if line:
-        notes.append("positions lie on a line: roll about it assumed from upright photos")
+    if down is not None:
+        notes.append("positions are too close to a line to tell the tilt: photos assumed upright")
     for note in notes:
         log.info("%s", note)
     return replace(aligned, metric=True, notes=[*model.notes, *notes])
