@@ -18,7 +18,7 @@ from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry import compose, so3_exp
 
-from .residuals import Problem, System, View, cost_of, huber_weight
+from .residuals import Problem, System, View, huber_loss, huber_weight
 
 Array = NDArray[np.float64]
 
@@ -35,6 +35,7 @@ PARAMETERS = {
     "fisheye": ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4"),
 }
 FOCAL_SWEEP = np.geomspace(0.25, 4.0, 19)  # of the image width: 130 to 14 degrees
+STEEPEST_RAY = 50.0  # tangent of the angle to the optical axis: 88.9 degrees
 MAX_STEPS = 60
 CONVERGED = 1e-9  # relative decrease of the cost
 POSE_STEPS, GUESS_STEPS = 20, 2  # of a board pose: to the minimum, and to rank focal lengths
@@ -64,15 +65,19 @@ def fit_camera(lens: str, views: Sequence[View], start: Camera) -> Fit:
     free = 4 + LENSES[lens][1]
     problem = Problem(views)
     camera = start
-    poses = np.stack([_pose_or_raise(camera, view) for view in views])
-    cost, damping = cost_of(problem.residuals(camera, poses)), 1e-3
+    poses = board_poses(camera, views)
+    lost = np.isnan(poses).any(axis=(1, 2))
+    if lost.any():
+        name = views[int(np.argmax(lost))].name
+        raise CameraError(f"calibration: {name} does not fit the lens '{lens}'")
+    cost, damping = _cost(problem, camera, poses), 1e-3
     for _ in range(MAX_STEPS):
         system = problem.system(camera, poses, free)
         before = cost
         while damping < 1e8:
             trial = _step(system, damping, camera, poses)
             if trial is not None:
-                trial_cost = cost_of(problem.residuals(*trial))
+                trial_cost = _cost(problem, *trial)
                 if trial_cost < cost:
                     camera, poses = trial
                     cost, damping = trial_cost, damping / 10
@@ -100,7 +105,7 @@ def first_guess(lens: str, views: Sequence[View], width: int, height: int) -> Ca
             cx=(width - 1) / 2,
             cy=(height - 1) / 2,
         )
-        errors = [view_error_px(camera, view, GUESS_STEPS) for view in some]
+        errors = view_errors_px(camera, some, GUESS_STEPS)
         if np.median(errors) < best_error:
             best, best_error = camera, float(np.median(errors))
     if best is None:
@@ -108,50 +113,75 @@ def first_guess(lens: str, views: Sequence[View], width: int, height: int) -> Ca
     return best
 
 
-def view_error_px(camera: Camera, view: View, steps: int = POSE_STEPS) -> float:
-    """Root mean square corner distance, pixels, with the board where it fits best."""
-    pose = board_pose(camera, view, steps)
-    if pose is None:
-        return float("inf")
-    residual = Problem([view]).residuals(camera, pose[None])
-    return float(np.sqrt((residual**2).sum(axis=1).mean()))
+def view_errors_px(camera: Camera, views: Sequence[View], steps: int = POSE_STEPS) -> Array:
+    """(V,) root mean square corner distance, each board where it fits best.
+
+    Pixels; infinite for a view that this camera cannot have taken.
+    """
+    problem = Problem(views)
+    poses = board_poses(camera, views, steps)
+    square = (problem.residuals(camera, poses) ** 2).sum(axis=1)
+    mean = problem.per_view(square) / problem.per_view(np.ones(len(square)))
+    return np.where(np.isfinite(mean), np.sqrt(mean), np.inf)
 
 
-def board_pose(camera: Camera, view: View, steps: int = POSE_STEPS) -> Array | None:
-    """cam_from_board (4,4) with the least squared pixel error, or None.
+def board_poses(camera: Camera, views: Sequence[View], steps: int = POSE_STEPS) -> Array:
+    """(V,4,4) cam_from_board with the least pixel error; NaN where there is none.
 
     A plane seen from afar has two poses of nearly equal error (Collins and
     Bartoli, Infinitesimal plane-based pose estimation, 2014): both are refined.
     """
-    rays = camera.rays_from_pixels(view.xy_px)
-    if not np.all(np.isfinite(rays)) or np.abs(rays).max() > 50:
-        return None
-    _, turns, shifts, _ = cv2.solvePnPGeneric(
-        view.xyz_board, rays, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
-    )
-    problem = Problem([view])
-    best, best_cost = None, np.inf
-    for turn, shift in zip(turns, shifts, strict=True):
-        pose = compose(so3_exp(turn.ravel()), shift.ravel())[None]
-        cost = cost_of(problem.residuals(camera, pose))
-        for _ in range(steps):
-            system = problem.system(camera, pose, 4)
-            delta = np.linalg.lstsq(system.pose_blocks[0], -system.pose_gradients[0], rcond=None)[0]
-            trial = _moved(pose, delta[None])
-            trial_cost = cost_of(problem.residuals(camera, trial))
-            if not trial_cost < cost * (1 - 1e-7):
-                break
-            pose, cost = trial, trial_cost
-        if cost < best_cost:
-            best, best_cost = pose[0], cost
+    starts = [_planar_poses(camera, view) for view in views]
+    best = np.full((len(views), 4, 4), np.nan)
+    possible = [i for i, start in enumerate(starts) if start is not None]
+    if not possible:
+        return best
+    problem = Problem([views[i] for i in possible])
+    tries = np.array([start for start in starts if start is not None]).transpose(1, 0, 2, 3)
+    first, first_cost = _refined(problem, camera, tries[0], steps)
+    second, second_cost = _refined(problem, camera, tries[1], steps)
+    chosen = np.where((first_cost <= second_cost)[:, None, None], first, second)
+    chosen[~np.isfinite(np.minimum(first_cost, second_cost))] = np.nan
+    best[possible] = chosen
     return best
 
 
-def _pose_or_raise(camera: Camera, view: View) -> Array:
-    pose = board_pose(camera, view)
-    if pose is None:
-        raise CameraError(f"calibration: {view.name} does not fit the lens '{camera.model}'")
-    return pose
+def _planar_poses(camera: Camera, view: View) -> Array | None:
+    """(2,4,4) both poses of a plane, or None when its rays make no sense."""
+    rays = camera.rays_from_pixels(view.xy_px)
+    if not np.all(np.isfinite(rays)) or np.abs(rays).max() > STEEPEST_RAY:
+        return None
+    found, turns, shifts, _ = cv2.solvePnPGeneric(
+        view.xyz_board, rays, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
+    )
+    if not found:
+        return None
+    poses = [compose(so3_exp(r.ravel()), t.ravel()) for r, t in zip(turns, shifts, strict=True)]
+    return np.array([poses[0], poses[-1]])
+
+
+def _refined(problem: Problem, camera: Camera, poses: Array, steps: int) -> tuple[Array, Array]:
+    """Poses (V,4,4) after Gauss-Newton steps, and their costs (V,)."""
+    cost = problem.per_view(huber_loss(problem.residuals(camera, poses)))
+    for _ in range(steps):
+        blocks, gradients = problem.pose_system(camera, poses)
+        # A hint of damping: a view from a line of corners leaves a turn open.
+        blocks = blocks + 1e-9 * _diagonals(blocks) + 1e-12 * np.eye(6)
+        usable = np.isfinite(blocks).all(axis=(1, 2)) & np.isfinite(gradients).all(axis=1)
+        blocks[~usable], gradients[~usable] = np.eye(6), 0.0
+        delta: Array = -np.linalg.solve(blocks, gradients[:, :, None])[:, :, 0]
+        trial = _moved(poses, delta)
+        trial_cost = problem.per_view(huber_loss(problem.residuals(camera, trial)))
+        better = trial_cost < cost * (1 - 1e-7)
+        if not better.any():
+            break
+        poses = np.where(better[:, None, None], trial, poses)
+        cost = np.where(better, trial_cost, cost)
+    return poses, cost
+
+
+def _cost(problem: Problem, camera: Camera, poses: Array) -> float:
+    return float(huber_loss(problem.residuals(camera, poses)).sum())
 
 
 def _step(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError
 
-from .fit import Fit, first_guess, fit_camera, view_error_px
+from .fit import Fit, first_guess, fit_camera, view_errors_px
 from .residuals import View
 
 Array = NDArray[np.float64]
@@ -91,8 +91,7 @@ def held_out_errors_px(fit: Fit, views: Sequence[View]) -> Array:
     for fold in range(min(FOLDS, len(views))):
         rest = [view for i, view in enumerate(views) if i % FOLDS != fold]
         camera = fit_camera(fit.lens, rest, fit.camera).camera
-        for i in range(fold, len(views), FOLDS):
-            errors[i] = view_error_px(camera, views[i])
+        errors[fold::FOLDS] = view_errors_px(camera, views[fold::FOLDS])
     return errors
 
 

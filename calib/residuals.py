@@ -46,52 +46,61 @@ class Problem:
     def __init__(self, views: Sequence[View]) -> None:
         self.xyz = np.concatenate([view.xyz_board for view in views])
         self.xy_px = np.concatenate([view.xy_px for view in views])
-        self.sizes = [len(view.xy_px) for view in views]
-        self.view = np.repeat(np.arange(len(views)), self.sizes)
-        self.ends = np.cumsum(self.sizes)
+        sizes = [len(view.xy_px) for view in views]
+        self._view = np.repeat(np.arange(len(views)), sizes)
+        self._starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
     def points_in_camera(self, poses: Array) -> Array:
         """(N,3) corners in the camera, metres; poses (V,4,4) cam_from_board."""
-        turned = np.einsum("nij,nj->ni", poses[self.view, :3, :3], self.xyz)
-        return np.asarray(turned + poses[self.view, :3, 3])
+        turned = (poses[self._view, :3, :3] @ self.xyz[:, :, None])[:, :, 0]
+        return np.asarray(turned + poses[self._view, :3, 3])
 
     def residuals(self, camera: Camera, poses: Array) -> Array:
         """(N,2) projected minus seen, pixels."""
         return np.asarray(camera.project(self.points_in_camera(poses)) - self.xy_px)
 
+    def per_view(self, values: Array) -> Array:
+        """Sums (V,...) over the corners of each view of values (N,...)."""
+        return np.asarray(np.add.reduceat(values, self._starts, axis=0))
+
+    def pose_system(self, camera: Camera, poses: Array) -> tuple[Array, Array]:
+        """Huber-weighted (V,6,6) blocks and (V,6) gradients of the poses alone."""
+        _, by_pose, residual = self._linearised(camera, poses)
+        weighted = by_pose * huber_weight(residual)[:, None, None]
+        blocks = self.per_view(weighted.transpose(0, 2, 1) @ by_pose)
+        return blocks, self.per_view((weighted * residual[:, :, None]).sum(axis=1))
+
     def system(self, camera: Camera, poses: Array, free: int) -> System:
         """Gauss-Newton blocks with Huber weights; K = free."""
+        xy, by_pose, residual = self._linearised(camera, poses)
+        weight = huber_weight(residual)[:, None, None]
+        by_camera = _pixels_by_parameters(camera, xy, free)
+        camera_rows = (by_camera * weight).transpose(0, 2, 1)
+        pose_rows = (by_pose * weight).transpose(0, 2, 1)
+        return System(
+            (camera_rows @ by_camera).sum(axis=0),
+            self.per_view(camera_rows @ by_pose),
+            self.per_view(pose_rows @ by_pose),
+            (camera_rows @ residual[:, :, None]).sum(axis=0)[:, 0],
+            self.per_view((pose_rows @ residual[:, :, None])[:, :, 0]),
+        )
+
+    def _linearised(self, camera: Camera, poses: Array) -> tuple[Array, Array, Array]:
+        """Plane points (N,2), pixels by pose (N,2,6) and residuals (N,2)."""
         xyz = self.points_in_camera(poses)
         z = xyz[:, 2:]
         xy = xyz[:, :2] / z
         pixels, by_xy = camera.pixels_and_jacobian(xy)
-        residual = pixels - self.xy_px
-        weight = huber_weight(residual)
         n = len(xyz)
         xy_by_point = np.zeros((n, 2, 3))
         xy_by_point[:, 0, 0] = xy_by_point[:, 1, 1] = 1.0
         xy_by_point[:, :, 2] = -xy
-        point_by_pose = np.zeros((n, 3, 6))
-        point_by_pose[:, 0, 1], point_by_pose[:, 0, 2] = xyz[:, 2], -xyz[:, 1]
-        point_by_pose[:, 1, 0], point_by_pose[:, 1, 2] = -xyz[:, 2], xyz[:, 0]
-        point_by_pose[:, 2, 0], point_by_pose[:, 2, 1] = xyz[:, 1], -xyz[:, 0]
-        point_by_pose[:, :, 3:] = np.eye(3)
-        by_pose = by_xy @ (xy_by_point / z[:, :, None]) @ point_by_pose
-        by_camera = _pixels_by_parameters(camera, xy, free)
-        weighted_pose = by_pose * weight[:, None, None]
-        weighted_camera = by_camera * weight[:, None, None]
-        starts = np.concatenate([[0], self.ends[:-1]])
-
-        def per_view(left: Array, right: Array) -> Array:
-            return np.add.reduceat(np.einsum("nri,nrj->nij", left, right), starts, axis=0)
-
-        return System(
-            np.einsum("nri,nrj->ij", weighted_camera, by_camera),
-            per_view(weighted_camera, by_pose),
-            per_view(weighted_pose, by_pose),
-            np.einsum("nri,nr->i", weighted_camera, residual),
-            np.add.reduceat(np.einsum("nri,nr->ni", weighted_pose, residual), starts, axis=0),
-        )
+        by_point = by_xy @ (xy_by_point / z[:, :, None])
+        by_pose = np.empty((n, 2, 6))
+        # A turn w moves the point X by w x X, so a row g of by_point gives X x g.
+        by_pose[:, :, :3] = np.cross(xyz[:, None, :], by_point)
+        by_pose[:, :, 3:] = by_point
+        return xy, by_pose, pixels - self.xy_px
 
 
 def _pixels_by_parameters(camera: Camera, xy: Array, free: int) -> Array:
@@ -118,11 +127,8 @@ def huber_weight(residual: Array) -> Array:
     return np.asarray(np.minimum(1.0, HUBER_PX / np.maximum(length, 1e-12)))
 
 
-def cost_of(residual: Array) -> float:
-    """Sum of Huber losses; infinite when a corner cannot be projected."""
+def huber_loss(residual: Array) -> Array:
+    """(N,) losses of residuals (N,2); infinite where a corner cannot be projected."""
     length = np.sqrt((residual**2).sum(axis=1))
-    if not np.all(np.isfinite(length)):
-        return float("inf")
-    return float(
-        np.where(length <= HUBER_PX, length**2 / 2, HUBER_PX * (length - HUBER_PX / 2)).sum()
-    )
+    loss = np.where(length <= HUBER_PX, length**2 / 2, HUBER_PX * (length - HUBER_PX / 2))
+    return np.where(np.isfinite(loss), loss, np.inf)
