@@ -169,7 +169,7 @@ def _refined(problem: Problem, camera: Camera, poses: Array, steps: int) -> tupl
         blocks = blocks + 1e-9 * _diagonals(blocks) + 1e-12 * np.eye(6)
         usable = np.isfinite(blocks).all(axis=(1, 2)) & np.isfinite(gradients).all(axis=1)
         blocks[~usable], gradients[~usable] = np.eye(6), 0.0
-        delta: Array = -np.linalg.solve(blocks, gradients[:, :, None])[:, :, 0]
+        delta = np.asarray(-np.linalg.solve(blocks, gradients[:, :, None])[:, :, 0], np.float64)
         trial = _moved(poses, delta)
         trial_cost = problem.per_view(huber_loss(problem.residuals(camera, trial)))
         better = trial_cost < cost * (1 - 1e-7)
