@@ -6,16 +6,25 @@ from functools import partial
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from .facade import Facade, Opening
 from .lighting import bake_light
 from .markings import graffiti, ink, litter, poster
 from .textures import bricks, foliage, paving, planks, plaster, sky, stone, vary
-from .world import Image, Quad, World, WorldConfig, make_prism, make_quad
+from .world import Image, Quad, TextureMaker, World, WorldConfig, make_prism, make_quad
+
+Array = NDArray[np.float64]
+Size = tuple[float, float, float]
 
 HALF_X_M, HALF_Y_M = 6.0, 5.0
 PLASTERS = (
     (0.55, 0.72, 0.82), (0.62, 0.7, 0.72), (0.45, 0.58, 0.78), (0.66, 0.66, 0.6), (0.5, 0.68, 0.7),
+)  # fmt: skip
+# x, y, z of the foot and width, metres
+CRATES = (
+    (3.3, 4.2, 0.0, 0.6), (3.25, 4.15, 0.54, 0.42), (-5.2, -2.5, 0.0, 0.65),
+    (0.6, -4.4, 0.0, 0.5), (-0.4, 4.5, 0.0, 0.45), (5.3, -2.4, 0.0, 0.7),
 )  # fmt: skip
 BRICKS = ((0.2, 0.28, 0.5), (0.28, 0.36, 0.52), (0.3, 0.42, 0.56))
 
@@ -54,7 +63,12 @@ def _ground(rng: Generator, config: WorldConfig) -> Quad:
 
 
 def _side(
-    rng: Generator, config: WorldConfig, start: np.ndarray, right: np.ndarray, length_m: float, index: int
+    rng: Generator,
+    config: WorldConfig,
+    start: Array,
+    right: Array,
+    length_m: float,
+    index: int,
 ) -> list[Quad]:
     """One side of the yard: two houses, the second set back a little."""
     quads: list[Quad] = []
@@ -77,12 +91,15 @@ def _side(
         for opening in wall.openings:
             quads += _relief(rng, config, foot, right, into, opening)
         yaw = float(np.arctan2(right[1], right[0]))
-        if part == 0:  # the end face towards the house that stands back
-            end = start + right * split
-            reveal = partial(bricks if brick else plaster, rng, texel_m=config.texel_m, colour=colour)
-            edge = np.array([*(-into * setback_m), 0.0])
-            quads.append(make_quad(np.array([*end, height_m]), edge, down, reveal, config.texel_m))
-        cornice = partial(stone, rng, texel_m=config.texel_m, colour=vary(rng, (0.6, 0.62, 0.65), 0.1))
+        # End faces: of the first house towards the one that stands back, and
+        # what closes the corner behind that one.
+        end = start + right * b - (into * setback_m if part else 0.0)
+        edge = np.array([*(into * setback_m), 0.0]) * (1 if part else -1)
+        reveal = partial(bricks if brick else plaster, rng, texel_m=config.texel_m, colour=colour)
+        quads.append(make_quad(np.array([*end, height_m]), edge, down, reveal, config.texel_m))
+        cornice = partial(
+            stone, rng, texel_m=config.texel_m, colour=vary(rng, (0.6, 0.62, 0.65), 0.1)
+        )
         middle = foot + right * width_m / 2 + into * 0.09
         quads += make_prism(
             (middle[0], middle[1], height_m - 0.25), (width_m, 0.18, 0.35), yaw,
@@ -114,13 +131,20 @@ def _openings(rng: Generator, width_m: float, height_m: float) -> list[Opening]:
 
 
 def _relief(
-    rng: Generator, config: WorldConfig, foot: np.ndarray, right: np.ndarray, into: np.ndarray, o: Opening
+    rng: Generator,
+    config: WorldConfig,
+    foot: Array,
+    right: Array,
+    into: Array,
+    o: Opening,
 ) -> list[Quad]:
     """What stands out of the wall at an opening: sill, shutters, awning, step."""
     texel, yaw = config.texel_m, float(np.arctan2(right[1], right[0]))
     rock = partial(stone, rng, texel_m=texel, colour=vary(rng, (0.55, 0.6, 0.63), 0.12))
 
-    def box(x_m: float, z_m: float, out_m: float, size: tuple[float, float, float], side, top):  # type: ignore[no-untyped-def]
+    def box(
+        x_m: float, z_m: float, out_m: float, size: Size, side: TextureMaker, top: TextureMaker
+    ) -> list[Quad]:
         at = foot + right * x_m + into * (out_m + size[1] / 2)
         return make_prism((at[0], at[1], z_m), size, yaw, side, top, texel, bottom=z_m > 0.3)
 
@@ -144,7 +168,7 @@ def _relief(
 
 
 def _awning(
-    rng: Generator, texel: float, foot: np.ndarray, right: np.ndarray, into: np.ndarray, o: Opening
+    rng: Generator, texel: float, foot: Array, right: Array, into: Array, o: Opening
 ) -> list[Quad]:
     colours = np.float32([ink(rng), (0.88, 0.9, 0.9)])
 
@@ -177,33 +201,36 @@ def _objects(rng: Generator, config: WorldConfig) -> list[Quad]:
     def papered(height: int, width: int) -> Image:
         return poster(rng, height, width)
 
+    def box(x: float, y: float, z: float, size: Size, yaw: float, side: TextureMaker,
+            top: TextureMaker | None, sides: int = 4) -> None:  # fmt: skip
+        over = sides == 4 and z > 0.3
+        quads.extend(make_prism((x, y, z), size, yaw, side, top, texel, sides=sides, bottom=over))
+
     quads: list[Quad] = []
     # Fountain: basin, pillar, bowl.
-    quads += make_prism((0.0, 0.1, 0), (1.5, 1.5, 0.5), 0.3, rock(), rock(), texel, sides=8)
-    quads += make_prism((0.0, 0.1, 0.5), (0.34, 0.34, 0.8), 0.1, rock(), None, texel, sides=8)
-    quads += make_prism((0.0, 0.1, 1.2), (0.8, 0.8, 0.18), 0.5, rock(), rock(), texel, sides=8)
-    # Kiosk with a flat roof.
-    quads += make_prism((4.6, 3.5, 0), (1.5, 1.2, 2.1), -0.45, papered, None, texel)
-    quads += make_prism((4.6, 3.5, 2.1), (1.9, 1.6, 0.16), -0.45, wood(), rock(), texel, bottom=True)
-    # Advertising columns and stone pillars.
-    quads += make_prism((-4.7, 3.6, 0), (0.8, 0.8, 2.4), 0.2, papered, rock(), texel, sides=8)
-    for x, y, height in ((-4.6, -1.2, 2.9), (-4.9, 1.2, 2.9), (4.9, -1.0, 2.6)):
-        quads += make_prism((x, y, 0), (0.55, 0.55, 0.25), 0.4, rock(), rock(), texel)
-        quads += make_prism((x, y, 0.25), (0.38, 0.38, height), 0.0, rock(), None, texel, sides=8)
-        quads += make_prism((x, y, height + 0.25), (0.6, 0.6, 0.2), 0.4, rock(), rock(), texel, bottom=True)  # fmt: skip
+    box(0.0, 0.1, 0.0, (1.5, 1.5, 0.5), 0.3, rock(), rock(), sides=8)
+    box(0.0, 0.1, 0.5, (0.34, 0.34, 0.8), 0.1, rock(), None, sides=8)
+    box(0.0, 0.1, 1.2, (0.8, 0.8, 0.18), 0.5, rock(), rock(), sides=8)
+    # Kiosk with a flat roof, and an advertising column.
+    box(4.6, 3.5, 0.0, (1.5, 1.2, 2.1), -0.45, papered, None)
+    box(4.6, 3.5, 2.1, (1.9, 1.6, 0.16), -0.45, wood(), rock())
+    box(-4.7, 3.6, 0.0, (0.8, 0.8, 2.4), 0.2, papered, rock(), sides=8)
+    for x, y, height in ((-4.6, -1.2, 2.9), (-4.9, 1.2, 2.9), (4.9, -1.0, 2.6)):  # pillars
+        box(x, y, 0.0, (0.55, 0.55, 0.25), 0.4, rock(), rock())
+        box(x, y, 0.25, (0.38, 0.38, height), 0.0, rock(), None, sides=8)
+        box(x, y, height + 0.25, (0.6, 0.6, 0.2), 0.4, rock(), rock())
     for x, y, yaw in ((1.2, 4.2, 0.05), (-1.6, -4.3, -0.08), (5.2, 0.9, 1.5)):  # benches
-        quads += make_prism((x, y, 0.4), (1.5, 0.4, 0.07), yaw, wood(), wood(), texel, bottom=True)
+        box(x, y, 0.4, (1.5, 0.4, 0.07), yaw, wood(), wood())
         for offset in (-0.6, 0.6):
-            foot = (x + offset * np.cos(yaw), y + offset * np.sin(yaw), 0.0)
-            quads += make_prism(foot, (0.12, 0.36, 0.4), yaw, rock(), None, texel)
+            leg_x, leg_y = x + offset * np.cos(yaw), y + offset * np.sin(yaw)
+            box(leg_x, leg_y, 0.0, (0.12, 0.36, 0.4), yaw, rock(), None)
     for x, y, size in ((-4.8, -3.9, 0.9), (-2.6, 4.3, 0.7), (2.4, -4.3, 0.8), (4.9, -3.8, 1.0)):
-        quads += make_prism((x, y, 0), (size, size, 0.5), float(rng.uniform(0, 1.5)), rock(), leaves, texel)  # fmt: skip
-        for _ in range(5):  # a bush
-            shift = rng.uniform(-0.28, 0.28, 2) * size
-            edge = float(size * rng.uniform(0.35, 0.6))
-            at = (x + shift[0], y + shift[1], 0.45 + float(rng.uniform(0, 0.4)))
-            quads += make_prism(at, (edge, edge, edge), float(rng.uniform(0, 1.5)), leaves, leaves, texel, bottom=True)  # fmt: skip
-    for x, y, z, edge in ((3.3, 4.2, 0, 0.6), (3.25, 4.15, 0.6, 0.42), (-5.2, -2.5, 0, 0.65),
-                          (0.6, -4.4, 0, 0.5), (-0.4, 4.5, 0, 0.45), (5.3, -2.4, 0, 0.7)):  # fmt: skip
-        quads += make_prism((x, y, z), (edge, edge * 1.1, edge * 0.9), float(rng.uniform(0, 1.5)), wood(), wood(), texel)  # fmt: skip
+        box(x, y, 0.0, (size, size, 0.5), rng.uniform(0, 1.5), rock(), leaves)  # planter
+        for _ in range(5):  # and its bush
+            aside = rng.uniform(-0.28, 0.28, 2) * size
+            edge, z = size * rng.uniform(0.35, 0.6), 0.45 + rng.uniform(0, 0.4)
+            cube = (edge, edge, edge)
+            box(x + aside[0], y + aside[1], z, cube, rng.uniform(0, 1.5), leaves, leaves)
+    for x, y, z, edge in CRATES:
+        box(x, y, z, (edge, edge * 1.1, edge * 0.9), rng.uniform(0, 1.5), wood(), wood())
     return quads

@@ -15,6 +15,8 @@ from .markings import graffiti, ink, poster, write_word
 from .textures import Colour, blend, bricks, noise, planks, plaster, stone, vary
 from .world import Image
 
+PAINTS: tuple[Colour, ...] = ((0.75, 0.78, 0.8), (0.25, 0.4, 0.2), (0.2, 0.25, 0.5))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
@@ -89,7 +91,7 @@ class Facade:
             run = noise(rng, 4, wide, 0.12 / self.texel_m, 0.02 / self.texel_m)[:1]
             fade = np.linspace(0.6, 0, tall, dtype=np.float32)[:, None]
             blend(streaks, (0.2, 0.22, 0.22), np.clip(run, 0, 1) * fade)
-        paint = vary(rng, ((0.75, 0.78, 0.8), (0.25, 0.4, 0.2), (0.2, 0.25, 0.5))[rng.integers(3)], 0.2)
+        paint = vary(rng, PAINTS[rng.integers(len(PAINTS))], 0.2)
         area = self._area(image, o.x_m, o.z_m, o.width_m, o.height_m)
         area[:] = planks(rng, *area.shape[:2], self.texel_m, paint)
         if o.kind == "door":
@@ -105,7 +107,9 @@ class Facade:
         for top in (0.08, 0.55):
             a, b = (int(0.15 * wide), int(top * tall)), (int(0.85 * wide), int((top + 0.36) * tall))
             cv2.rectangle(area, a, b, (0.08, 0.09, 0.1), max(1, wide // 60))
-        cv2.circle(area, (int(0.9 * wide), int(0.52 * tall)), max(1, wide // 28), (0.4, 0.7, 0.8), -1)
+        cv2.circle(
+            area, (int(0.9 * wide), int(0.52 * tall)), max(1, wide // 28), (0.4, 0.7, 0.8), -1
+        )
         letter = 0.09 * wide
         write_word(rng, area, 0.22 * wide, 0.2 * tall, letter, ink(rng), int(rng.integers(4, 8)))
         note = area[int(0.3 * tall) : int(0.46 * tall), int(0.3 * wide) : int(0.7 * wide)]
@@ -123,7 +127,9 @@ class Facade:
         blend(inner, folds * np.float32(ink(rng)) * 0.8 + 0.15, cover.astype(np.float32) * 0.85)
         for _ in range(int(rng.integers(3, 8))):
             at = (int(rng.integers(wide)), int(tall * rng.uniform(0.6, 1)))
-            cv2.circle(inner, at, max(2, int(wide * rng.uniform(0.03, 0.1))), ink(rng), -1, cv2.LINE_AA)
+            cv2.circle(
+                inner, at, max(2, int(wide * rng.uniform(0.03, 0.1))), ink(rng), -1, cv2.LINE_AA
+            )
         bar = max(1, round(0.035 / self.texel_m))
         for part in np.linspace(0, 1, int(rng.integers(2, 4)) + 1)[1:-1]:
             cv2.line(inner, (int(part * wide), 0), (int(part * wide), tall), paint, bar)

@@ -88,14 +88,16 @@ def _shadow(
     u = ground @ quad.edge_u / (quad.edge_u @ quad.edge_u)
     v = ground @ quad.edge_v / (quad.edge_v @ quad.edge_v)
     top = reach_m * cos
-    hit = (height.max(axis=1) > LIFT_M) & (height.min(axis=1) < top)
+    low, high = height.min(axis=1), height.max(axis=1)
+    hit = (high > LIFT_M) & (low < top)
     hit &= (u.max(axis=1) > 0) & (u.min(axis=1) < 1) & (v.max(axis=1) > 0) & (v.min(axis=1) < 1)
     mask = np.zeros(shape, np.uint8)
     for index in np.flatnonzero(hit):
         ring = np.stack([u[index], v[index], height[index]], axis=1)
-        ring = _clip(_clip(ring, LIFT_M, 1.0), top, -1.0)
-        if len(ring) < 3:
-            continue
+        if low[index] < -LIFT_M:
+            ring = _clip(ring, 0.0, 1.0)
+        if high[index] > top:
+            ring = _clip(ring, top, -1.0)
         pixels = np.clip(ring[:, :2], -50, 50) * [shape[1], shape[0]] - 0.5
         points = np.round(pixels * (1 << FRACTION_BITS)).astype(np.int32)
         cv2.fillConvexPoly(mask, points, 1, cv2.LINE_8, FRACTION_BITS)
@@ -105,8 +107,6 @@ def _shadow(
 def _clip(ring: Array, bound: float, sign: float) -> Array:
     """The part of a convex polygon (N,3) where sign * (third - bound) > 0."""
     value = sign * (ring[:, 2] - bound)
-    if (value > 0).all():
-        return ring
     kept = []
     for a, b, va, vb in zip(ring, np.roll(ring, -1, 0), value, np.roll(value, -1), strict=True):
         if va > 0:

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from .textures import Colour, blend, flat, noise, plaster, vary
 from .world import Image
 
+PAPERS: tuple[Colour, ...] = ((0.8, 0.86, 0.9), (0.62, 0.8, 0.9), (0.85, 0.75, 0.62))
 INKS: tuple[Colour, ...] = (
     (0.12, 0.12, 0.14),
     (0.2, 0.2, 0.75),
@@ -46,8 +47,7 @@ def write_word(
 
 def poster(rng: Generator, height: int, width: int) -> Image:
     """Paper with shapes, a headline and lines of small print."""
-    paper = vary(rng, ((0.8, 0.86, 0.9), (0.62, 0.8, 0.9), (0.85, 0.75, 0.62))[rng.integers(3)], 0.1)
-    image = flat(height, width, paper)
+    image = flat(height, width, vary(rng, PAPERS[rng.integers(len(PAPERS))], 0.1))
     side = min(height, width)
     for _ in range(int(rng.integers(6, 12))):
         at = rng.random(2) * [width, height * 0.8]

@@ -108,7 +108,9 @@ def _rays(camera: Camera, supersample: int) -> _Rays:
     )
 
 
-def _window(corners: NDArray[np.float64], rays: _Rays, supersample: int) -> tuple[slice, slice] | None:
+def _window(
+    corners: NDArray[np.float64], rays: _Rays, supersample: int
+) -> tuple[slice, slice] | None:
     """Rows and columns of samples that may see a quad (4,3), None if none."""
     normal = np.cross(corners[3] - corners[0], corners[1] - corners[0])
     if normal @ corners[0] >= -1e-9:  # from behind or edge-on
@@ -170,7 +172,9 @@ def _paint(
     longest = np.maximum(long_x, long_y)
     area = np.abs(across[0] * down[1] - across[1] * down[0])
     shortest = area / np.maximum(longest, 1e-9)
-    taps = int(np.clip(np.ceil(np.percentile(longest / np.maximum(shortest, 1e-9), 80)), 1, MAX_TAPS))
+    taps = int(
+        np.clip(np.ceil(np.percentile(longest / np.maximum(shortest, 1e-9), 80)), 1, MAX_TAPS)
+    )
     level = np.log2(np.maximum(np.maximum(shortest, longest / taps), 1.0))
     along_u = np.where(long_x > long_y, across[0], down[0]) / width
     along_v = np.where(long_x > long_y, across[1], down[1]) / height

@@ -104,7 +104,9 @@ def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     pitch = 0.26 / texel_m
     rows, cols = int(height / pitch) + 2, int(width / pitch) + 2
     seeds = np.full((height, width), 255, np.uint8)
-    at = (np.indices((rows, cols)).reshape(2, -1).T + rng.uniform(-0.1, 1.1, (rows * cols, 2))) * pitch
+    at = (
+        np.indices((rows, cols)).reshape(2, -1).T + rng.uniform(-0.1, 1.1, (rows * cols, 2))
+    ) * pitch
     at = at[rng.random(len(at)) < 0.8].astype(np.int32)
     at = at[(at[:, 0] >= 0) & (at[:, 1] >= 0) & (at[:, 0] < height) & (at[:, 1] < width)]
     seeds[at[:, 0], at[:, 1]] = 0
@@ -142,7 +144,9 @@ def planks(rng: Generator, height: int, width: int, texel_m: float, colour: Colo
     for _ in range(max(1, int(height * width * texel_m**2 * 7))):
         at = (int(rng.integers(width)), int(rng.integers(height)))
         radius = max(1, round(rng.uniform(0.008, 0.022) / texel_m))
-        cv2.ellipse(image, at, (radius, 2 * radius), 0, 0, 360, vary(rng, (0.1, 0.14, 0.2), 0.2), -1)
+        cv2.ellipse(
+            image, at, (radius, 2 * radius), 0, 0, 360, vary(rng, (0.1, 0.14, 0.2), 0.2), -1
+        )
     return image
 
 
@@ -150,7 +154,10 @@ def stone(rng: Generator, height: int, width: int, texel_m: float, colour: Colou
     """Weathered stone: blotches over several scales, lichen, chips."""
     image = flat(height, width, colour)
     image *= 1 + 0.15 * noise(rng, height, width, 0.3 / texel_m, 0.03 / texel_m)[..., None]
-    for colour_of, size_m, over in (((0.35, 0.62, 0.68), 0.1, 1.2), ((0.16, 0.17, 0.18), 0.08, 1.3)):
+    for colour_of, size_m, over in (
+        ((0.35, 0.62, 0.68), 0.1, 1.2),
+        ((0.16, 0.17, 0.18), 0.08, 1.3),
+    ):
         spots = noise(rng, height, width, size_m / texel_m, 0.03 / texel_m, 0.5)
         blend(image, vary(rng, colour_of, 0.1), 0.5 * np.clip((spots - over) * 3, 0, 1))
     return image
@@ -160,13 +167,14 @@ def foliage(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     """A dense bush: overlapping leaves, light over dark."""
     image = flat(height, width, (0.04, 0.09, 0.06))
     leaves = int(height * width * texel_m**2 / 0.0012) + 4
+    at = rng.integers(0, [width, height], (leaves, 2)).tolist()
+    long_px = rng.uniform(0.025, 0.055, leaves) / texel_m
+    axes = np.maximum(1, np.round(long_px[:, None] * [1, 0.45])).astype(int).tolist()
+    turn = rng.uniform(0, 360, leaves).tolist()
+    light = np.linspace(0.45, 1.2, leaves)[:, None] * np.exp(rng.normal(0, 0.2, (leaves, 1)))
+    shade = (light * [0.16, 0.46, 0.3] * np.exp(rng.normal(0, 0.06, (leaves, 3)))).tolist()
     for i in range(leaves):
-        at = (int(rng.integers(width)), int(rng.integers(height)))
-        long = rng.uniform(0.025, 0.055) / texel_m
-        light = 0.45 + 0.75 * i / leaves
-        colour = vary(rng, (0.16 * light, 0.46 * light, 0.3 * light), 0.2)
-        axes = (max(1, round(long)), max(1, round(long * 0.45)))
-        cv2.ellipse(image, at, axes, float(rng.uniform(0, 360)), 0, 360, colour, -1, cv2.LINE_AA)
+        cv2.ellipse(image, at[i], axes[i], turn[i], 0, 360, shade[i], -1, cv2.LINE_AA)
     return image
 
 

@@ -35,9 +35,9 @@ CAMERA = Camera(
     distortion=(-0.06, 0.018, 0.0004, -0.0003),
 )  # fmt: skip
 MAPPING_EFFECTS = CameraEffects(lens_blur_px=0.6, noise=0.5)
-QUERY_EFFECTS = CameraEffects(lens_blur_px=0.75, exposure=0.12, tint=0.02, noise=0.8)
-SHUTTER = 0.06  # open share of the time between two frames
-MAPPING_QUALITY, QUERY_QUALITY = 92, 80
+QUERY_EFFECTS = CameraEffects(lens_blur_px=0.8, exposure=0.12, tint=0.02, noise=0.8)
+SHUTTER = 0.05  # open share of the time between two frames
+MAPPING_QUALITY, QUERY_QUALITY = 92, 75
 
 
 def write_place(
@@ -84,9 +84,7 @@ def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
     write_atomic(path, data.tobytes())
 
 
-def write_reference(
-    folder: Path, camera: Camera, poses: dict[str, NDArray[np.float64]]
-) -> None:
+def write_reference(folder: Path, camera: Camera, poses: dict[str, NDArray[np.float64]]) -> None:
     """cameras.txt and images.txt; poses: image name -> cam_from_world (4,4)."""
     model, numbers = _colmap_camera(camera)
     values = " ".join(f"{value:.12g}" for value in numbers)
@@ -123,7 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m edge_reloc_export.worlds.write", description=main.__doc__
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=7, help="another seed, another yard (default 7)")
+    parser.add_argument(
+        "--seed", type=int, default=7, help="another seed, another yard (default 7)"
+    )
     parser.add_argument("--frames", type=int, default=100, help="query frames (default 100)")
     parser.add_argument(
         "--texel-mm", type=float, default=4.0, help="size of a texel in mm (default 4)"
