@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,37 +86,55 @@ def gather_live(
     Ends early when the stream ends or the user presses Ctrl-C. Raises
     CameraError when the board was never usable.
     """
-    detector, gathered = BoardDetector(board), Gathered(board=board)
-    kept: list[Detection] = []
-    before: Detection | None = None
-    for frame in _until_interrupt(frames):
-        gathered.height, gathered.width = frame.image.shape[:2]
-        found = detector.detect(frame.image)
-        moved_px = None if found is None or before is None else mean_distance_px(found, before)
-        before = found
-        diagonal_px = float(np.hypot(gathered.width, gathered.height))
-        hint = unusable(frame.image, found)
-        if not hint and (moved_px is None or moved_px > STILL * gathered.width):
-            hint = "hold still"
-        if not hint and found is not None and not is_new(found, kept, NEW_PLACE * diagonal_px):
-            hint = "move or tilt the board"
-        if not hint and found is not None:
-            kept.append(found)
-            gathered.views.append(_view(frame, found, board))
-            hint = "taken"
-        covered = Coverage.of(gathered.views, gathered.width, gathered.height)
-        progress(
-            f"views {len(kept)}/{views}  coverage {covered.share:4.0%}  "
-            f"{'|'.join(covered.rows())}  {hint}"
-        )
-        if len(kept) >= views:
-            break
-    if not kept:
+    picker = _Picker(board)
+    gathered = picker.gathered
+    try:
+        for frame in frames:
+            hint = picker.offer(frame)
+            taken = len(gathered.views)
+            covered = Coverage.of(gathered.views, gathered.width, gathered.height)
+            progress(
+                f"views {taken}/{views}  coverage {covered.share:4.0%}  "
+                f"{'|'.join(covered.rows())}  {hint}"
+            )
+            if taken >= views:
+                break
+    except KeyboardInterrupt:  # here it means: enough, calibrate now
+        pass
+    if not gathered.views:
         raise CameraError(
             f"calibration: {board.text} was never seen sharp and still; check the board's text, "
             f"bring it closer and add light"
         )
     return gathered
+
+
+class _Picker:
+    """Decides frame by frame whether a view is worth keeping."""
+
+    def __init__(self, board: Board) -> None:
+        self.gathered = Gathered(board=board)
+        self._detector = BoardDetector(board)
+        self._kept: list[Detection] = []
+        self._before: Detection | None = None
+
+    def offer(self, frame: Frame) -> str:
+        """Keep the frame's view if it is good and new; a hint for the person."""
+        gathered, before = self.gathered, self._before
+        gathered.height, gathered.width = frame.image.shape[:2]
+        found = self._before = self._detector.detect(frame.image)
+        problem = unusable(frame.image, found)
+        if problem or found is None:
+            return problem
+        moved_px = None if before is None else mean_distance_px(found, before)
+        if moved_px is None or moved_px > STILL * gathered.width:
+            return "hold still"
+        diagonal_px = float(np.hypot(gathered.width, gathered.height))
+        if not is_new(found, self._kept, NEW_PLACE * diagonal_px):
+            return "move or tilt the board"
+        self._kept.append(found)
+        gathered.views.append(_view(frame, found, gathered.board))
+        return "taken"
 
 
 def unusable(grey: NDArray[np.uint8], found: Detection | None) -> str:
@@ -166,11 +184,3 @@ def _no_board(gathered: Gathered, tried: list[NDArray[np.uint8]]) -> str:
         f"{problem} ({'; '.join(reasons[:3])}); check the board's text, and that the board is "
         f"wholly in the picture with a white margin"
     )
-
-
-def _until_interrupt(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The frames up to Ctrl-C, which here means: enough, now calibrate."""
-    try:
-        yield from frames
-    except KeyboardInterrupt:
-        return

@@ -14,11 +14,12 @@ import pytest
 from edge_reloc.camera import Camera, read_camera
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry import pose_error
+from edge_reloc.sources import open_source
 from edge_reloc_calib import calibrate as program
 from edge_reloc_calib.boards import BoardDetector, parse_board
 from edge_reloc_calib.coverage import Coverage, tilts_deg
 from edge_reloc_calib.fit import board_poses, fit_camera
-from edge_reloc_calib.gather import Gathered, mean_distance_px, unusable
+from edge_reloc_calib.gather import Gathered, gather_live, mean_distance_px, unusable
 from edge_reloc_calib.intrinsics import calibrate
 from edge_reloc_calib.report import Report
 from edge_reloc_calib.residuals import View
@@ -177,6 +178,23 @@ def test_views_are_picked_from_a_video(
     assert all(number % 3 > 0 for number in taken)  # the first frame at a place may be moving
     assert any(f"only {len(taken)} views" in line for line in report["warnings"])
     assert read_camera(output).fx == pytest.approx(CAMERAS["opencv"].fx, rel=2 * FOCAL_TOLERANCE)
+
+
+def test_ctrl_c_while_picking_means_calibrate_now(charuco_photos: Path) -> None:
+    source = open_source(f"{charuco_photos}/board?.png")
+    twice = (frame for frame in source for _ in range(2))
+    lines: list[str] = []
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if line.startswith("views 3/"):
+            raise KeyboardInterrupt
+
+    gathered = gather_live(twice, parse_board(BOARDS["charuco"]), 20, progress)
+    assert len(gathered.views) == 3
+    assert "hold still" in lines[0] and "taken" in lines[1]
+    with pytest.raises(CameraError, match="was never seen sharp and still"):
+        gather_live(source, parse_board(BOARDS["charuco"]), 20, lines.append)
 
 
 def errors_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
