@@ -15,13 +15,16 @@ class Gate:
     min_inliers: matches that agree. min_inlier_ratio: of all matches.
     min_spread: occupied cells of a 4x4 grid over the image.
     max_rotation_std_deg: largest standard deviation of the rotation, which
-    catches poses that hang on a few clumped points.
+    catches poses that hang on a few clumped points. min_coverage: of the
+    image parts that should agree with the pose, how many do (second pass).
+    min_keypoints: below, the image is called featureless.
     """
 
     min_inliers: int = 15
     min_inlier_ratio: float = 0.04
     min_spread: int = 4
     max_rotation_std_deg: float = 2.0
+    min_coverage: float = 0.4
     min_keypoints: int = 30
 
     def __post_init__(self) -> None:
@@ -51,7 +54,7 @@ class Settings:
     search: str = "radius"
     radius: float | None = None
     second_pass: bool | None = None
-    threshold_px: float = 6.0
+    threshold_px: float = 8.0
     min_similarity: float | None = None
     max_ratio: float | None = None
     seed: int = 0

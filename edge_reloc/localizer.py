@@ -15,10 +15,12 @@ from .memory import Arena
 from .methods import Method, build_method
 from .pointmap import open_points
 from .pose.guided import GuidedMatcher
-from .pose.solver import PoseSolver
+from .pose.solver import NARROWING, PoseSolver
 from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
 
-GUIDED_RADIUS_PX = 8.0
+WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
+LOOKS = 3  # at most; each starts from the pose that the one before ended with
+GROWTH = 1.2  # inliers over those before that make another look worth it
 GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right place
 
 
@@ -61,11 +63,7 @@ class Localizer:
         second_pass = tuned if settings.second_pass is None else settings.second_pass
         self.guided: GuidedMatcher | None = None
         if second_pass:
-            self.guided = GuidedMatcher(
-                self.points,
-                radius_px=GUIDED_RADIUS_PX,
-                min_similarity=similarity - GUIDED_SLACK,
-            )
+            self.guided = GuidedMatcher(self.points, min_similarity=similarity - GUIDED_SLACK)
             self.second = Correspondences(self.arena, spec.keypoints)
         self.quarter_turns = 0  # the heading that worked last
         self.arena.seal()
@@ -143,14 +141,40 @@ class Localizer:
     def _second_pass(
         self, camera: Camera, cam_from_world: Array, first: PoseEstimate
     ) -> PoseEstimate:
-        """The better supported of the two poses."""
+        """Look around the first pose, wide then close, until no more is found.
+
+        This is also the test of the pose: around a wrong one, large parts of
+        the image stay silent.
+        """
         assert self.guided is not None
-        self.guided.match(camera, cam_from_world, self.features, self.second)
-        again = self.solver.settle(camera, cam_from_world, self.second)
-        if again.status is not Status.OK or again.inliers < first.inliers:
-            return first
-        self.correspondences, self.second = self.second, self.correspondences
-        return again
+        threshold = self.solver.threshold_px(camera)
+        best = first
+        for _ in range(LOOKS):
+            for radius, narrowing in ((WIDE, NARROWING), (1.0, (1.0, 1.0))):
+                self.guided.match(
+                    camera, cam_from_world, self.features, radius * threshold, self.second
+                )
+                again = self.solver.settle(camera, cam_from_world, self.second, narrowing)
+                if again.cam_from_world is None:
+                    return again
+                cam_from_world = again.cam_from_world
+            grown = again.inliers > GROWTH * best.inliers
+            best = again
+            self.correspondences, self.second = self.second, self.correspondences
+            if not grown:
+                break
+        inliers = self.correspondences.xy_px[best.inlier_index]
+        coverage = self.guided.coverage(camera, self.features, inliers)
+        if coverage < self.settings.gate.min_coverage:
+            return replace(
+                best,
+                status=Status.IMPLAUSIBLE,
+                cam_from_world=None,
+                covariance=None,
+                reason=f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
+                f"the pose, {self.settings.gate.min_coverage:.0%} are needed",
+            )
+        return best
 
     def close(self) -> None:
         """Give engines back."""

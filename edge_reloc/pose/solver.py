@@ -14,14 +14,16 @@ from .refine import Refined, refine_pose, reprojection_error_px
 
 F64 = NDArray[np.float64]
 
-REFERENCE_WIDTH_PX = 640
+REFERENCE_SIDE_PX = 640
 ROUNDS = 3
+NARROWING = (2.4, 1.6, 1.0, 1.0)  # inlier thresholds of a second pass, relative
 
 
 class PoseSolver:
     """USAC (MAGSAC scoring, fixed seed) on undistorted rays, then refinement.
 
-    threshold_px holds for images 640 pixels wide and grows with the width.
+    threshold_px holds for images whose longer side is 640 pixels and grows
+    with it.
     """
 
     def __init__(self, *, threshold_px: float, gate: Gate, seed: int) -> None:
@@ -44,7 +46,7 @@ class PoseSolver:
     def threshold_px(self, camera: Camera) -> float:
         """Reprojection error up to which a match is an inlier of this camera."""
         side = max(camera.width, camera.height)
-        return self._threshold_px * max(side / REFERENCE_WIDTH_PX, 0.5)
+        return self._threshold_px * max(side / REFERENCE_SIDE_PX, 0.5)
 
     def solve(self, camera: Camera, correspondences: Correspondences) -> PoseEstimate:
         """Status, pose, covariance and inliers; t_ns is left at 0."""
@@ -65,26 +67,37 @@ class PoseSolver:
                 reason=f"{m} matches agree on no camera pose",
                 matches=m,
             )
-        return self.settle(camera, start, correspondences)
+        return self.settle(camera, start, correspondences, (1.0,) * ROUNDS)
 
     def settle(
-        self, camera: Camera, cam_from_world: F64, correspondences: Correspondences
+        self,
+        camera: Camera,
+        cam_from_world: F64,
+        correspondences: Correspondences,
+        narrowing: tuple[float, ...] = NARROWING,
     ) -> PoseEstimate:
-        """Refine a first pose on the matches that agree with it, and judge it."""
+        """Refine a first pose on the matches that agree with it, and judge it.
+
+        narrowing: one round each, inliers within that multiple of the
+        threshold. The robust scale of a round follows its own residuals:
+        features differ in how exactly they place a keypoint.
+        """
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
         threshold = self.threshold_px(camera)
         refined: Refined | None = None
-        for _ in range(ROUNDS):
-            inlier = reprojection_error_px(camera, cam_from_world, xy, xyz) < threshold
+        for wide in narrowing:
+            error = reprojection_error_px(camera, cam_from_world, xy, xyz)
+            inlier = error < wide * threshold
             if inlier.sum() < 6:
                 break
+            spread = 1.5 * float(np.median(error[inlier]))
             better = refine_pose(
                 camera,
                 cam_from_world,
                 xy[inlier],
                 xyz[inlier],
-                scale_px=threshold / 4,
+                scale_px=float(np.clip(spread, threshold / 8, threshold / 2)),
             )
             if better is None:
                 break
