@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .mapping.model import SceneModel
     from .mapping.photos import PhotoFacts
 
+log = logging.getLogger("edge_reloc_export.map")
+
 FEATURES = ("sift", "xfeat", "edgepoint2")
 MODEL_FILE = "model.npz"
 
@@ -59,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code of the program."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.captureWarnings(True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = options.work or options.output.with_name(options.output.name + ".work")
     from .mapping.features import turned
@@ -162,9 +164,7 @@ def _turn(
         )
         store = store.with_spec(spec)
     store.turns.update(turns)
-    logging.getLogger(__name__).info(
-        "turned %d photos to one heading", sum(1 for k in turns.values() if k)
-    )
+    log.info("turned %d photos to one heading", sum(1 for k in turns.values() if k))
     store.prepare(turns)
     return store
 

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .features import FeatureStore
 from .matching import match_descriptors
 from .model import View
 
+F64 = NDArray[np.float64]
+
 log = logging.getLogger(__name__)
 
-AGREEMENT = 0.5  # length of the mean up direction from which it is the reference
 ENOUGH_INLIERS = 60  # two neighbours that match this well need no turn
 CLEARLY_BETTER = 2.0
 LOOK_BACK = 4  # photos already turned that a photo is compared with
@@ -28,21 +30,25 @@ EPIPOLAR_PX = 3.0
 def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
     """Counter-clockwise quarter turns by photo name, from known poses.
 
-    The reference is the photos' mean up direction, or that of the first photo
-    where up directions cancel out (a drone that looks down and turns round).
+    The reference is the up direction that leaves most photos as they are, so
+    photos that are upright relative to each other stay untouched.
     """
     if not views:
         return {}
-    up = np.array([-view.cam_from_world[1, :3] for view in views])
-    mean = up.mean(axis=0)
-    reference = mean if np.linalg.norm(mean) > AGREEMENT else up[0]
-    turns = {}
-    for view in views:
-        x, y, _ = view.cam_from_world[:3, :3] @ reference
-        # np.rot90 brings the right edge to the top: up that points right needs one turn.
-        angle = np.arctan2(x, -y)
-        turns[view.name] = int(np.round(angle / (np.pi / 2))) % 4
-    return turns
+    rotation = np.array([view.cam_from_world[:3, :3] for view in views])
+    up = -rotation[:, 1]
+    seen = np.einsum("vij,rj->rvi", rotation[:, :2], up)  # each up direction in each photo
+    turns = _quarter_turns(seen[..., 0], seen[..., 1])
+    best = turns[int(np.argmax((turns == 0).sum(axis=1)))]
+    return {view.name: int(k) for view, k in zip(views, best, strict=True)}
+
+
+def _quarter_turns(x: F64, y: F64) -> NDArray[np.int64]:
+    """Turns that bring the image direction (x right, y down) to the top.
+
+    np.rot90 brings the right edge to the top: up that points right needs one.
+    """
+    return np.round(np.arctan2(x, -y) / (np.pi / 2)).astype(np.int64) % 4
 
 
 def turns_from_matches(store: FeatureStore, names: Sequence[str]) -> dict[str, int]:
