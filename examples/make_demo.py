@@ -2,21 +2,42 @@
 
     python examples/make_demo.py /tmp/demo      (minutes; needs edge-reloc[export])
 
-1. render 96 mapping photos and 100 query frames, with exact truth;
-2. map the photos and 3. train the place's network, by the programs that
-   everybody uses; 4. put the bundle and the frames into the package.
+1. render 96 mapping photos and 80 query frames, with exact truth; 2. map the
+photos and 3. train the place's networks, by the programs that everybody
+uses; 4. put the bundle and the frames into the package.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
+import edge_reloc
+from edge_reloc_export import map as mapping
+from edge_reloc_export import train
 from edge_reloc_export.worlds import write
 
 
-def main(work: Path) -> int:
-    place = work / "courtyard"
-    return write.main(["--output", str(place), "--seed", "7", "--frames", "100"])
+def main(work: Path, demo: Path) -> int:
+    place, bundle = work / "courtyard", work / "map"
+    failed = write.main(["--output", str(place), "--seed", "7", "--frames", "80"])
+    photos = ["--images", str(place / "images"), "--list", str(place / "mapping.txt")]
+    poses = ["--poses", str(place / "reference"), "--metric"]
+    # Points that six photos see are enough here, and the package stays small.
+    small = ["--keypoints", "1500", "--min-length", "6"]
+    failed = failed or mapping.main([*photos, *poses, *small, "--output", str(bundle)])
+    failed = failed or train.main(["--map", str(bundle)])
+    if failed:
+        return failed
+    shutil.rmtree(demo, ignore_errors=True)
+    shutil.copytree(bundle, demo / "map")
+    shutil.copytree(place / "reference", demo / "truth")
+    shutil.copy(place / "camera.json", demo)
+    (demo / "frames").mkdir()
+    for name in (place / "queries.txt").read_text().split():
+        shutil.copy(place / "images" / name, demo / "frames")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))
+    where = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    sys.exit(main(where, Path(edge_reloc.__file__).parent / "demo"))

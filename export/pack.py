@@ -48,6 +48,8 @@ def pack_map(
     descriptor = point_descriptors(packed, store)
     photos = [store.get(view.name) for view in packed.views]
     vocabulary = learn_vocabulary([(p.xy_px, p.descriptor.astype(np.float32)) for p in photos])
+    # Everything that follows must see the projection as the bundle stores it.
+    vocabulary.projection = vocabulary.projection.astype(np.float16).astype(np.float32)
     embedding = np.stack([vocabulary.embedding(p.descriptor.astype(np.float32)) for p in photos])
     seen = [np.unique(view.point_id) for view in packed.views]
 
@@ -85,7 +87,7 @@ def pack_map(
         bundle.add_array(CELL_RADIUS, grid.radius, unit)
         bundle.add_array(vlad.CENTROIDS, vocabulary.centroids)
         bundle.add_array(vlad.MEAN, vocabulary.mean)
-        bundle.add_array(vlad.PROJECTION, vocabulary.projection)
+        bundle.add_array(vlad.PROJECTION, vocabulary.projection.astype(np.float16))
         bundle.add_array(image_retrieval.EMBEDDING, embedding.astype(np.float16))
         start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
         bundle.add_array(image_retrieval.START, start)

@@ -62,5 +62,5 @@ def open_vlad(bundle: MapBundle) -> Vlad:
     return Vlad(
         np.asarray(bundle.array(CENTROIDS)),
         np.asarray(bundle.array(MEAN)),
-        np.asarray(bundle.array(PROJECTION)),
+        np.asarray(bundle.array(PROJECTION), np.float32),
     )

@@ -13,6 +13,7 @@ from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.embedding.vlad import open_vlad
+from edge_reloc.errors import MappingError
 from edge_reloc.pointmap import open_points
 
 from ..mapping.combine import open_any_store
@@ -40,6 +41,11 @@ class TrainingSession:
         bundle = open_bundle(bundle_dir)
         self.points = open_points(bundle)
         self.model = load_model(work / PACKED_MODEL)
+        if len(self.model.xyz) != self.points.n:
+            raise MappingError(
+                f"{work}: holds {len(self.model.xyz)} points, the bundle {bundle_dir} has "
+                f"{self.points.n}; they are not of the same mapping run, map again"
+            )
         self.bank = make_bank(self.model, open_any_store(work), open_vlad(bundle), parts=PARTS)
         self.held_out = held_out_views(len(self.model.views))
         entries = np.arange(len(self.bank.view))
