@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .distortion import (
+    bend_fisheye,
+    bend_opencv,
+    slope_fisheye,
+    slope_opencv,
+    straighten_fisheye,
+    straighten_opencv,
+)
 from .errors import CameraError
 from .files import write_atomic
 
@@ -77,7 +86,7 @@ class Camera:
         """3x3 intrinsic matrix K."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
 
-    def project(self, xyz_cam: Array) -> Array:
+    def project(self, xyz_cam: NDArray[Any]) -> NDArray[Any]:
         """Pixels (N,2) of camera points (N,3); NaN behind the camera."""
         z = xyz_cam[:, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -85,59 +94,51 @@ class Camera:
         xy[z <= 1e-9] = np.nan
         return self.pixels_from_rays(xy)
 
-    def pixels_from_rays(self, xy: Array) -> Array:
+    def pixels_from_rays(self, xy: NDArray[Any]) -> NDArray[Any]:
         """Pixels (N,2) of undistorted image-plane points (N,2), z = 1."""
-        out = self._distort(xy)
-        out[:, 0] = out[:, 0] * self.fx + self.cx
-        out[:, 1] = out[:, 1] * self.fy + self.cy
-        return out
+        x, y = xy[:, 0], xy[:, 1]
+        if self.model == "fisheye":
+            x, y = bend_fisheye(self.distortion, x, y)
+        elif any(self.distortion):
+            x, y = bend_opencv(self.distortion, x, y)
+        out = np.empty((2, len(xy)), np.result_type(x, np.float32))
+        out[0] = x * self.fx + self.cx
+        out[1] = y * self.fy + self.cy
+        return out.T
 
     def pixels_and_jacobian(self, xy: Array) -> tuple[Array, Array]:
         """Pixels (N,2) and d pixel / d xy (N,2,2), xy as `pixels_from_rays`."""
-        pixels = self.pixels_from_rays(xy)
-        jacobian = np.zeros((len(xy), 2, 2))
-        if not any(self.distortion) and self.model != "fisheye":
-            jacobian[:, 0, 0], jacobian[:, 1, 1] = self.fx, self.fy
-            return pixels, jacobian
-        step = 1e-5
-        for axis in range(2):
-            shift = np.zeros(2)
-            shift[axis] = step
-            ahead, behind = self.pixels_from_rays(xy + shift), self.pixels_from_rays(xy - shift)
-            jacobian[:, :, axis] = (ahead - behind) / (2 * step)
-        return pixels, jacobian
+        jacobian = np.zeros((2, 2, len(xy)))
+        if self.model == "fisheye":
+            slope = slope_fisheye(self.distortion, xy[:, 0], xy[:, 1])
+        elif any(self.distortion):
+            slope = slope_opencv(self.distortion, xy[:, 0], xy[:, 1])
+        else:
+            jacobian[0, 0], jacobian[1, 1] = self.fx, self.fy
+            return self.pixels_from_rays(xy), jacobian.transpose(2, 0, 1)
+        jacobian[0, 0], jacobian[0, 1] = slope.xx * self.fx, slope.xy * self.fx
+        jacobian[1, 0], jacobian[1, 1] = slope.xy * self.fy, slope.yy * self.fy
+        return self.pixels_from_rays(xy), jacobian.transpose(2, 0, 1)
 
     def rays_from_pixels(self, xy_px: NDArray[Any]) -> Array:
         """Undistorted image-plane points (N,2), z = 1, of pixels (N,2).
 
-        Fixed-point start, then Newton; exact to 1e-9 wherever the distortion
-        is invertible.
+        Exact to 1e-9 wherever the distortion is invertible.
         """
-        target = np.empty((len(xy_px), 2))
-        target[:, 0] = (xy_px[:, 0] - self.cx) / self.fx
-        target[:, 1] = (xy_px[:, 1] - self.cy) / self.fy
+        x = (np.asarray(xy_px[:, 0], np.float64) - self.cx) / self.fx
+        y = (np.asarray(xy_px[:, 1], np.float64) - self.cy) / self.fy
         if self.model == "fisheye":
-            return self._undistort_fisheye(target)
-        if not any(self.distortion):
-            return target
-        xy = target.copy()
-        for _ in range(3):
-            xy = target - (self._distort(xy) - xy)
-        step = 1e-6
-        for _ in range(4):
-            error = self._distort(xy) - target
-            dx = (self._distort(xy + [step, 0.0]) - self._distort(xy - [step, 0.0])) / (2 * step)
-            dy = (self._distort(xy + [0.0, step]) - self._distort(xy - [0.0, step])) / (2 * step)
-            det = dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0]
-            det = np.where(np.abs(det) < 1e-6, 1e-6, det)
-            xy = xy - np.stack(
-                [
-                    (dy[:, 1] * error[:, 0] - dy[:, 0] * error[:, 1]) / det,
-                    (dx[:, 0] * error[:, 1] - dx[:, 1] * error[:, 0]) / det,
-                ],
-                axis=1,
-            )
-        return xy
+            x, y = straighten_fisheye(self.distortion, x, y)
+        elif any(self.distortion):
+            x, y = straighten_opencv(self.distortion, x, y)
+        return np.stack([x, y], axis=1)
+
+    @cached_property
+    def reach(self) -> float:
+        """Tangent of the widest angle from the axis that the image shows."""
+        right, bottom = self.width - 0.5, self.height - 0.5
+        corners = np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]])
+        return float(np.linalg.norm(self.rays_from_pixels(corners), axis=1).max())
 
     def scaled_to(self, width: int, height: int) -> Camera:
         """The same camera at another resolution; another aspect is refused."""
@@ -159,41 +160,6 @@ class Camera:
             cx=(self.cx + 0.5) * sx - 0.5,
             cy=(self.cy + 0.5) * sy - 0.5,
         )
-
-    def _distort(self, xy: Array) -> Array:
-        if self.model == "fisheye":
-            k1, k2, k3, k4 = self.distortion
-            r = np.sqrt((xy * xy).sum(axis=1))
-            theta = np.arctan(r)
-            t2 = theta * theta
-            bent = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
-            scale = np.where(r > 1e-9, bent / np.maximum(r, 1e-9), 1.0)
-            return np.asarray(xy * scale[:, None])
-        if not any(self.distortion):
-            return xy.copy()
-        k1, k2, p1, p2, k3, k4, k5, k6 = self.distortion
-        x, y = xy[:, 0], xy[:, 1]
-        r2 = x * x + y * y
-        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        return np.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-            ],
-            axis=1,
-        )
-
-    def _undistort_fisheye(self, target: Array) -> Array:
-        k1, k2, k3, k4 = self.distortion
-        bent = np.sqrt((target * target).sum(axis=1))
-        theta = np.minimum(bent, 1.5)
-        for _ in range(10):
-            t2 = theta * theta
-            value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))) - bent
-            slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
-            theta = np.clip(theta - value / np.where(np.abs(slope) < 1e-6, 1e-6, slope), 0, 1.55)
-        scale = np.where(bent > 1e-9, np.tan(theta) / np.maximum(bent, 1e-9), 1.0)
-        return np.asarray(target * scale[:, None])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary, the content of a camera file."""

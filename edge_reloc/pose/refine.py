@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Camera
-from ..geometry import compose, so3_exp, transform
+from ..geometry import compose, so3_exp
 
 F64 = NDArray[np.float64]
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
+CONVERGED = 1e-3  # a step below this share of the pose's own uncertainty is the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,11 @@ class Refined:
 
 def reprojection_error_px(camera: Camera, cam_from_world: F64, xy_px: F64, xyz_world: F64) -> F64:
     """Distance (M,) in pixels; infinite behind the camera."""
-    xyz = transform(cam_from_world, xyz_world)
-    ahead = xyz[:, 2] > MIN_DEPTH
-    xyz[~ahead] = (0.0, 0.0, 1.0)
-    error = np.linalg.norm(camera.pixels_from_rays(xyz[:, :2] / xyz[:, 2:]) - xy_px, axis=1)
-    error[~ahead] = np.inf
-    return np.asarray(error)
+    xyz = cam_from_world[:3, :3] @ xyz_world.T + cam_from_world[:3, 3:]
+    ahead = xyz[2] > MIN_DEPTH
+    plane = xyz[:2] / np.where(ahead, xyz[2], 1.0)
+    away = (camera.pixels_from_rays(plane.T) - xy_px).T
+    return np.where(ahead, np.sqrt(away[0] * away[0] + away[1] * away[1]), np.inf)
 
 
 def refine_pose(
@@ -53,31 +53,30 @@ def refine_pose(
     xy_px (M,2), xyz_world (M,3), M >= 4.
     """
     pose = cam_from_world.copy()
-    normal = np.eye(6)
-    residual = np.zeros((len(xy_px), 2))
-    weight = np.ones(len(xy_px))
+    world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
+    rows = np.empty((7, 2, len(xy_px)))  # the Jacobian and, last, the residual
+    residual = rows[6]
     for _ in range(iterations):
-        xyz = transform(pose, xyz_world)
-        if (xyz[:, 2] < MIN_DEPTH).any():
+        xyz = pose[:3, :3] @ world + pose[:3, 3:]
+        if (xyz[2] < MIN_DEPTH).any():
             return None
-        pixels, jacobian = _pixels_and_jacobian(camera, xyz)
-        residual = pixels - xy_px
-        weight = 1.0 / (1.0 + (residual * residual).sum(axis=1) / scale_px**2)
-        weighted = jacobian * weight[:, None, None]
-        normal = np.einsum("mij,mik->jk", weighted, jacobian)
-        gradient = np.einsum("mij,mi->j", weighted, residual)
+        residual[:] = _pixels(camera, xyz, rows[:6]) - observed
+        squared = residual[0] * residual[0] + residual[1] * residual[1]
+        weight = 1.0 / (1.0 + squared / scale_px**2)
+        flat = rows.reshape(7, -1)
+        system = (rows[:6] * weight).reshape(6, -1) @ flat.T
+        normal, gradient = system[:, :6], system[:, 6]
         try:
             step = -np.linalg.solve(normal, gradient)
         except np.linalg.LinAlgError:
             return None
         if not np.isfinite(step).all():
             return None
-        update = compose(so3_exp(step[:3]), step[3:])
-        pose = update @ pose
-        if np.abs(step[:3]).max() < 1e-8 and np.abs(step[3:]).max() < 1e-8:
+        pose = compose(so3_exp(step[:3]), step[3:]) @ pose
+        if -gradient @ step < (CONVERGED * scale_px) ** 2:
             break
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
-    variance = float((weight[:, None] * residual * residual).sum()) / freedom
+    variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
     try:
         covariance = np.linalg.inv(normal) * sigma**2
@@ -88,21 +87,17 @@ def refine_pose(
     )
 
 
-def _pixels_and_jacobian(camera: Camera, xyz: F64) -> tuple[F64, F64]:
-    """Pixels (M,2) and d pixel / d delta (M,2,6) of camera points (M,3)."""
-    inverse_z = 1.0 / xyz[:, 2]
-    x, y = xyz[:, 0] * inverse_z, xyz[:, 1] * inverse_z
-    pixels, d_ray = camera.pixels_and_jacobian(np.stack([x, y], axis=1))
+def _pixels(camera: Camera, xyz: F64, jacobian: F64) -> F64:
+    """Pixels (2,M) of camera points (3,M); fill d pixel / d delta (6,2,M)."""
+    inverse_z = 1.0 / xyz[2]
+    x, y = plane = xyz[:2] * inverse_z
+    pixels, by_plane = camera.pixels_and_jacobian(plane.T)
+    by_x, by_y = by_plane.transpose(2, 1, 0)
     # d(x, y) / d(rotation, translation) of Exp(delta) applied to the point
-    d = np.zeros((len(xyz), 2, 6))
-    d[:, 0, 0] = -x * y
-    d[:, 0, 1] = 1 + x * x
-    d[:, 0, 2] = -y
-    d[:, 0, 3] = inverse_z
-    d[:, 0, 5] = -x * inverse_z
-    d[:, 1, 0] = -1 - y * y
-    d[:, 1, 1] = x * y
-    d[:, 1, 2] = x
-    d[:, 1, 4] = inverse_z
-    d[:, 1, 5] = -y * inverse_z
-    return pixels, d_ray @ d
+    jacobian[0] = by_x * (-x * y) - by_y * (1 + y * y)
+    jacobian[1] = by_x * (1 + x * x) + by_y * (x * y)
+    jacobian[2] = by_y * x - by_x * y
+    jacobian[3] = by_x * inverse_z
+    jacobian[4] = by_y * inverse_z
+    jacobian[5] = -jacobian[3] * x - jacobian[4] * y
+    return pixels.T
