@@ -41,16 +41,21 @@ def bend_opencv(k: tuple[float, ...], x: Plane, y: Plane) -> tuple[Plane, Plane]
 def slope_opencv(k: tuple[float, ...], x: Plane, y: Plane) -> Slope:
     """Derivative of `bend_opencv`."""
     k1, k2, p1, p2, k3, k4, k5, k6 = k
-    r2 = x * x + y * y
-    below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / below
-    # by r2, doubled: d r2 / dx = 2 x
-    rise = k1 + r2 * (2 * k2 + r2 * 3 * k3) - radial * (k4 + r2 * (2 * k5 + r2 * 3 * k6))
-    rise *= 2 / below
+    xx, yy = x * x, y * y
+    r2 = xx + yy
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    rise = 2 * k1 + r2 * (4 * k2 + r2 * 6 * k3)  # d radial / d r2, twice: d r2 / dx = 2 x
+    if k4 or k5 or k6:
+        below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        radial /= below
+        rise = (rise - radial * (2 * k4 + r2 * (4 * k5 + r2 * 6 * k6))) / below
+    cross = rise * x * y
+    if not (p1 or p2):
+        return Slope(radial + rise * xx, cross, radial + rise * yy)
     return Slope(
-        radial + rise * x * x + 2 * p1 * y + 6 * p2 * x,
-        rise * x * y + 2 * p1 * x + 2 * p2 * y,
-        radial + rise * y * y + 6 * p1 * y + 2 * p2 * x,
+        radial + rise * xx + 2 * p1 * y + 6 * p2 * x,
+        cross + 2 * p1 * x + 2 * p2 * y,
+        radial + rise * yy + 6 * p1 * y + 2 * p2 * x,
     )
 
 

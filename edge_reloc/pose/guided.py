@@ -6,23 +6,30 @@ keypoints around its place only, and the pose is settled on all agreements.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pykdtree.kdtree import KDTree
 
 from ..camera import Camera
-from ..geometry import transform
+from ..geometry import camera_centre, transform
 from ..pointmap import PointMap
 from ..types import Correspondences, Features
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-NEIGHBOURS = 8
-BLOCK = 4096
-PARTS = 8  # the image is judged in 8x8 parts
+PARTS = 8  # the image is searched and judged in 8x8 parts
+BLOCK = 1024  # map points of a part that are compared at once
 ENOUGH = 15  # points and keypoints that a part needs before silence there counts
+
+
+class _Pairs(NamedTuple):
+    """Q pairs: rows of the points looked at, rows of the keypoints, cosine."""
+
+    point: NDArray[np.intp]
+    keypoint: NDArray[np.intp]
+    similarity: F32
 
 
 class GuidedMatcher:
@@ -35,7 +42,7 @@ class GuidedMatcher:
     def __init__(self, points: PointMap, *, min_similarity: float) -> None:
         self._points = points
         self._min_similarity = min_similarity
-        self._expected = np.zeros((PARTS, PARTS))
+        self._expected = np.zeros(PARTS * PARTS, np.intp)
 
     def match(
         self,
@@ -50,55 +57,20 @@ class GuidedMatcher:
         radius_px: how far from its projection a point may be found.
         """
         out.n = 0
-        n = features.n
-        ids = self._visible(camera, cam_from_world)
-        if n == 0 or len(ids) == 0:
-            return
-        xy = camera.project(transform(cam_from_world, self._points.xyz[ids].astype(np.float64)))
-        inside = (
-            (xy[:, 0] >= 0)
-            & (xy[:, 1] >= 0)
-            & (xy[:, 0] < camera.width)
-            & (xy[:, 1] < camera.height)
-        )
-        ids, xy = ids[inside], xy[inside].astype(np.float32)
+        ids, xy = self._project(camera, cam_from_world)
         self._expected = _count_by_part(camera, xy)
-        if len(ids) == 0:
+        if features.n == 0 or len(ids) == 0:
             return
-        tree = KDTree(np.ascontiguousarray(features.xy_px[:n]))
-        distance, keypoint = tree.query(
-            xy, k=min(NEIGHBOURS, n), distance_upper_bound=radius_px, sqr_dists=False
-        )
-        distance = distance.reshape(len(ids), -1)
-        keypoint = keypoint.reshape(len(ids), -1).astype(np.int64)
-        near = keypoint[:, 0] < n
-        ids, keypoint = ids[near], keypoint[near]
-        similarity = np.full(keypoint.shape, -2.0, np.float32)
-        for start in range(0, len(ids), BLOCK):
-            rows = slice(start, start + BLOCK)
-            descriptor = self._points.descriptor[ids[rows]].astype(np.float32)
-            for k in range(keypoint.shape[1]):
-                there = keypoint[rows, k] < n
-                column = keypoint[rows, k][there]
-                similarity[rows, k][there] = np.einsum(
-                    "nd,nd->n", descriptor[there], features.descriptor[column]
-                )
-        choice = similarity.argmax(axis=1)
-        row = np.arange(len(ids))
-        best, keypoint = similarity[row, choice], keypoint[row, choice]
-        good = best >= self._min_similarity
-        ids, best, keypoint = ids[good], best[good], keypoint[good]
-        # One point a keypoint: the most similar one.
-        order = np.lexsort((-best, keypoint))
-        ids, best, keypoint = ids[order], best[order], keypoint[order]
-        first = np.ones(len(ids), bool)
-        first[1:] = keypoint[1:] != keypoint[:-1]
-        ids, best, keypoint = ids[first], best[first], keypoint[first]
-        strongest = np.argsort(-best, kind="stable")[: out.capacity]
-        m = out.n = len(strongest)
-        out.keypoint[:m] = keypoint[strongest]
-        out.point_id[:m] = ids[strongest]
-        out.weight[:m] = best[strongest]
+        point, keypoint, similarity = self._similar(camera, ids, xy, features, radius_px)
+        away = xy[point] - features.xy_px[keypoint]
+        good = np.flatnonzero((away * away).sum(axis=1) <= radius_px**2)
+        good = good[np.argsort(-similarity[good], kind="stable")]
+        good = good[_first_of_each(point[good], len(ids))]
+        good = good[_first_of_each(keypoint[good], features.n)][: out.capacity]
+        m = out.n = len(good)
+        out.keypoint[:m] = keypoint[good]
+        out.point_id[:m] = ids[point[good]]
+        out.weight[:m] = similarity[good]
         out.xy_px[:m] = features.xy_px[out.keypoint[:m]]
         out.xyz_world[:m] = self._points.xyz[out.point_id[:m]]
 
@@ -115,31 +87,80 @@ class GuidedMatcher:
             return 1.0
         return float((_count_by_part(camera, inlier_px)[judged] >= 2).mean())
 
-    def _visible(self, camera: Camera, cam_from_world: F64) -> NDArray[np.int32]:
-        """Points of the cells that reach into the viewing cone."""
+    def _project(self, camera: Camera, cam_from_world: F64) -> tuple[NDArray[np.int32], F32]:
+        """Ids (V,) and pixels (V,2) of the points that fall into the image.
+
+        In float32, from the camera's place: good to a thousandth of a pixel.
+        """
+        ids = self._points.points_of_cells(self._cells_in_view(camera, cam_from_world))
+        centre = camera_centre(cam_from_world).astype(np.float32)
+        xyz = (self._points.xyz[ids] - centre) @ cam_from_world[:3, :3].T.astype(np.float32)
+        ahead = np.flatnonzero(xyz[:, 2] > 0)
+        plane = xyz[ahead, :2] / xyz[ahead, 2:]
+        # Beyond its field of view a lens model may fold back into the image.
+        seen = (plane * plane).sum(axis=1) <= camera.reach**2
+        ids, xy = ids[ahead[seen]], camera.pixels_from_rays(plane[seen])
+        inside = ((xy >= 0) & (xy < [camera.width, camera.height])).all(axis=1)
+        return ids[inside], np.asarray(xy[inside], np.float32)
+
+    def _cells_in_view(self, camera: Camera, cam_from_world: F64) -> NDArray[np.intp]:
+        """Cells that reach into the viewing cone."""
         centre = transform(cam_from_world, self._points.cell_centre.astype(np.float64))
         radius = self._points.cell_radius
-        corners = np.array(
-            [
-                [0, 0],
-                [camera.width, 0],
-                [0, camera.height],
-                [camera.width, camera.height],
-            ],
-            np.float64,
-        )
-        rays = camera.rays_from_pixels(corners)
-        half_angle = np.arctan(np.linalg.norm(rays, axis=1).max())
-        distance = np.linalg.norm(centre, axis=1)
-        angle = np.arctan2(np.linalg.norm(centre[:, :2], axis=1), centre[:, 2])
+        across2 = centre[:, 0] ** 2 + centre[:, 1] ** 2
+        distance = np.sqrt(across2 + centre[:, 2] ** 2)
+        angle = np.arctan2(np.sqrt(across2), centre[:, 2])
         slack = np.arcsin(np.clip(radius / np.maximum(distance, 1e-9), 0.0, 1.0))
-        seen = (angle - slack < half_angle) | (distance <= radius)
-        return self._points.points_of_cells(np.flatnonzero(seen))
+        return np.flatnonzero((angle - slack < np.arctan(camera.reach)) | (distance <= radius))
+
+    def _similar(
+        self,
+        camera: Camera,
+        ids: NDArray[np.int32],
+        xy: F32,
+        features: Features,
+        radius_px: float,
+    ) -> _Pairs:
+        """All similar pairs within the radius, and some beyond it.
+
+        One matrix product a part of the image: cheaper than looking up the
+        neighbours of every point and comparing those alone.
+        """
+        part = _part(camera, xy)
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(PARTS * PARTS + 1))
+        width, height = camera.width / PARTS, camera.height / PARTS
+        x, y = np.ascontiguousarray(features.xy_px[: features.n].T)
+        found = []
+        for k in np.flatnonzero(np.diff(bounds)):
+            left, top = k // PARTS * width - radius_px, k % PARTS * height - radius_px
+            right, bottom = left + width + 2 * radius_px, top + height + 2 * radius_px
+            near = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
+            theirs = features.descriptor[near].T
+            for start in range(bounds[k], bounds[k + 1], BLOCK):
+                rows = order[start : min(start + BLOCK, bounds[k + 1])]
+                ours = self._points.descriptor[ids[rows]].astype(np.float32)
+                similarity = ours @ theirs
+                row, column = np.nonzero(similarity >= self._min_similarity)
+                found.append(_Pairs(rows[row], near[column], similarity[row, column]))
+        return _Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _count_by_part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(8,8) how many pixels (N,2) fall into each part of the image."""
-    part = (xy_px * [PARTS / camera.width, PARTS / camera.height]).astype(np.intp)
-    np.clip(part, 0, PARTS - 1, out=part)
-    counts = np.bincount(part[:, 0] * PARTS + part[:, 1], minlength=PARTS * PARTS)
-    return counts.reshape(PARTS, PARTS).astype(np.float64)
+def _first_of_each(group: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:
+    """Whether a row (N,) is the first of its group, 0 to groups - 1."""
+    rows = np.arange(len(group))
+    first = np.empty(groups, np.intp)
+    first[group[::-1]] = rows[::-1]  # of several writes to a place the last stays
+    return np.asarray(first[group] == rows)
+
+
+def _part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Part of the image (N,), column by column, in which pixels (N,2) lie."""
+    column = np.clip(xy_px[:, 0] * (PARTS / camera.width), 0, PARTS - 1).astype(np.uint8)
+    row = np.clip(xy_px[:, 1] * (PARTS / camera.height), 0, PARTS - 1).astype(np.uint8)
+    return np.asarray(column * np.uint8(PARTS) + row)
+
+
+def _count_by_part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    """(64,) how many pixels (N,2) fall into each part of the image."""
+    return np.bincount(_part(camera, xy_px), minlength=PARTS * PARTS)
