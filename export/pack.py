@@ -11,6 +11,7 @@ import edge_reloc
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
 from edge_reloc.embedding import vlad
 from edge_reloc.features import FeatureSpec
+from edge_reloc.geometry import camera_centre
 from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.retrieval import image_retrieval
 
@@ -43,7 +44,7 @@ def pack_map(
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
     )
-    grid = make_cells(model.xyz, observations, cells=cells)
+    grid = make_cells(model.xyz, mean_observer(model), observations, cells=cells)
     packed = reorder_points(model, grid.order)
     descriptor = point_descriptors(packed, store)
     photos = [store.get(view.name) for view in packed.views]
@@ -96,6 +97,16 @@ def pack_map(
             bundle.add_file(network.file, store.network(network.file))
     save_model(store.work / PACKED_MODEL, packed)
     return packed
+
+
+def mean_observer(model: SceneModel) -> np.ndarray:
+    """(P,3): mean position of the cameras that see each point."""
+    total, count = np.zeros((len(model.xyz), 3)), np.zeros(len(model.xyz))
+    for view in model.views:
+        ids = np.unique(view.point_id)
+        total[ids] += camera_centre(view.cam_from_world)
+        count[ids] += 1
+    return total / np.maximum(count, 1)[:, None]
 
 
 def reorder_points(model: SceneModel, order: np.ndarray) -> SceneModel:

@@ -1,4 +1,4 @@
-"""Map cells: points that are neighbours in space become neighbours in memory."""
+"""Map cells: points that are seen together become neighbours in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pykdtree.kdtree import KDTree
 
 from edge_reloc.errors import MappingError
 
-POINTS_PER_CELL = 40
+POINTS_PER_CELL = 20
+OBSERVER_WEIGHT = 0.7  # of where points are seen from, against where they are
 FEWEST_CELLS, MOST_CELLS = 16, 2048
 KMEANS_SAMPLE = 50_000
 
@@ -27,22 +28,31 @@ class Cells:
 
 
 def make_cells(
-    xyz: NDArray[np.float64], observations: NDArray[np.int64], *, cells: int | None = None
+    xyz: NDArray[np.float64],
+    observer: NDArray[np.float64],
+    observations: NDArray[np.int64],
+    *,
+    cells: int | None = None,
 ) -> Cells:
     """k-means cells of points (P,3); within a cell the best-observed come first.
 
+    observer (P,3): mean position of the photos that see each point. Points of
+    one place that are seen from different sides (or distances) are seldom
+    visible together, so position and observer are clustered jointly.
     observations (P,): photos that see each point. cells: how many, by default
-    one for 40 points, between 16 and 2048.
+    one for 20 points, between 16 and 2048.
     """
     if len(xyz) < FEWEST_CELLS:
         raise MappingError(f"{len(xyz)} map points are too few for a map; photograph more overlap")
     wanted = cells or int(np.clip(len(xyz) // POINTS_PER_CELL, FEWEST_CELLS, MOST_CELLS))
     generator = np.random.default_rng(0)
-    sample = xyz[generator.permutation(len(xyz))[:KMEANS_SAMPLE]].astype(np.float32)
+    joint = np.hstack([_standardised(xyz), OBSERVER_WEIGHT * _centred(observer)])
+    joint = np.ascontiguousarray(joint, dtype=np.float32)
+    sample = joint[generator.permutation(len(xyz))[:KMEANS_SAMPLE]]
     cv2.setRNGSeed(0)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-4)
     _, _, centre = cv2.kmeans(sample, wanted, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
-    _, label = KDTree(np.ascontiguousarray(centre)).query(xyz.astype(np.float32), k=1)
+    _, label = KDTree(np.ascontiguousarray(centre)).query(joint, k=1)
     label = label.astype(np.int64)
     used, label = np.unique(label, return_inverse=True)
     order = np.lexsort((-observations, label))
@@ -58,3 +68,15 @@ def make_cells(
         centre=centre.astype(np.float32),
         radius=(radius * 1.0001 + 1e-6).astype(np.float32),
     )
+
+
+def _standardised(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Zero mean, unit spread by axis; flat axes stay flat."""
+    spread = xyz.std(axis=0)
+    return np.asarray((xyz - xyz.mean(axis=0)) / np.maximum(spread, 0.05 * spread.max() + 1e-12))
+
+
+def _centred(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Zero mean, unit spread over all axes: a walk stays longer than it is wide."""
+    centred = xyz - xyz.mean(axis=0)
+    return np.asarray(centred / max(float(centred.std()), 1e-12))
