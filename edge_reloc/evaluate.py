@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         "--thresholds",
         default=DEFAULT_THRESHOLDS,
         help="accuracy classes, for example 0.5m/2deg or 1%%/1deg, the latter relative to the "
-        f"median distance of the cameras from the map's middle (default {DEFAULT_THRESHOLDS})",
+        f"median distance of the cameras from what they look at (default {DEFAULT_THRESHOLDS})",
     )
     parser.add_argument(
         "--scene",

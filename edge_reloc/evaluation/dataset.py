@@ -53,9 +53,18 @@ class Dataset:
                 ),
             )
 
-    def centres(self) -> Array:
-        """Camera positions (Q,3)."""
-        return np.stack([camera_centre(q.cam_from_world) for q in self.queries])
+    def size(self) -> float:
+        """Median distance of the cameras from the point they look at, map units.
+
+        That point is the one nearest to all optical axes, so it needs no map.
+        """
+        centre = np.stack([camera_centre(q.cam_from_world) for q in self.queries])
+        axis = np.stack([q.cam_from_world[2, :3] for q in self.queries])
+        across = np.eye(3) - axis[:, :, None] * axis[:, None, :]
+        target = np.linalg.lstsq(
+            across.sum(axis=0), (across @ centre[:, :, None]).sum(axis=0)[:, 0], rcond=None
+        )[0]
+        return float(np.median(np.linalg.norm(centre - target, axis=1)))
 
 
 def read_dataset(

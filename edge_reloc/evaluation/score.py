@@ -11,7 +11,7 @@ import numpy as np
 from ..bundle.reader import MapBundle
 from ..config import Settings
 from ..errors import ConfigError
-from ..geometry import Array, compose, pose_error
+from ..geometry import compose, pose_error
 from ..localizer import Localizer
 from ..types import I32, Status
 from .dataset import Dataset
@@ -96,7 +96,7 @@ def score_method(
     stages: dict[str, list[float]] = {}
     totals: list[float] = []
     candidates: list[int] = []
-    scene_size = 0.0
+    scene_size = dataset.size()
     origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
@@ -104,8 +104,6 @@ def score_method(
             localizers[frame.camera] = Localizer.open(fresh, frame.camera, method.settings)
             localizers[frame.camera].localize(frame)  # warm up
         localizer = localizers[frame.camera]
-        if scene_size == 0.0:
-            scene_size = _scene_size(localizer, dataset, origin)
         estimate = localizer.localize(frame)
         error = (
             (float("inf"), 180.0)
@@ -153,15 +151,6 @@ def score_method(
         errors=results,
         found=found,
     )
-
-
-def _scene_size(localizer: Localizer, dataset: Dataset, origin: Array) -> float:
-    """Median distance of the cameras from the middle of their own part of the map."""
-    near = localizer.points.xyz - (dataset.centres().mean(axis=0) + origin)
-    reach = np.linalg.norm(near, axis=1)
-    part = localizer.points.xyz[reach <= np.percentile(reach, 20) * 4]
-    distance = np.linalg.norm(dataset.centres() + origin - np.median(part, axis=0), axis=1)
-    return float(np.median(distance))
 
 
 def _spread(values: list[float]) -> tuple[float, float]:
