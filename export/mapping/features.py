@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -240,6 +241,6 @@ def _load(path: Path) -> PhotoFeatures | None:
                 width=width,
                 height=height,
             )
-    except (ValueError, KeyError, OSError, EOFError):
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile):
         log.warning("%s: damaged cache entry, extracted again", path.name)
         return None

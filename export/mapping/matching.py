@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,7 @@ def _load(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
             ends = np.cumsum(data["count"])
             rows = np.split(data["rows"], ends[:-1])
             similarity = np.split(data["similarity"], ends[:-1])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     if len(rows) != len(pairs):
         return None

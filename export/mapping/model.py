@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,7 @@ def load_model(path: Path) -> SceneModel:
             arrays = {key: data[key] for key in data.files if key != "header"}
     except FileNotFoundError:
         raise MappingError(f"{path}: no reconstruction here; run 'edge-reloc map' first") from None
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
     offsets = arrays["offsets"]
     views = [
