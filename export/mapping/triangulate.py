@@ -26,8 +26,7 @@ class TriangulationOptions:
     epipolar_px, reprojection_px: at 1024 px, in proportion for larger photos.
     min_angle_deg: between the two rays of a point that differ most.
     min_length: photos that must see a point. pair_hypotheses: pairs of rays
-    tried for each track. rounds: points taken from one track at most. seed: of
-    the choice of pairs.
+    tried for each track. seed: of their choice.
     """
 
     epipolar_px: float = 3.0
@@ -36,7 +35,6 @@ class TriangulationOptions:
     min_length: int = 3
     pair_hypotheses: int = 6
     refinements: int = 4
-    rounds: int = 3
     seed: int = 0
 
 
@@ -90,45 +88,8 @@ def triangulate(
     xy_px: Sequence[NDArray[np.float32]],
     options: TriangulationOptions,
 ) -> Triangulation:
-    """Points of all tracks that pass the checks; outlying observations go.
-
-    What a track's point leaves over is tried again on its own: matches to a
-    neighbouring keypoint chain several points of the scene into one track.
-    """
-    rounds = []
-    for _ in range(options.rounds):
-        tracks = tracks.longer_than(options.min_length)
-        result, kept = _triangulate_once(tracks, geometry, xy_px, options)
-        rounds.append(result)
-        tracks = tracks.subset(~kept)
-        if not len(result.xyz) or not tracks.count:
-            break
-    return _joined(rounds)
-
-
-def _joined(parts: Sequence[Triangulation]) -> Triangulation:
-    """One triangulation of several; tracks stay in the order of the points."""
-    first = np.cumsum([0] + [len(part.xyz) for part in parts])
-    track = [p.tracks.track + np.int32(n) for p, n in zip(parts, first[:-1], strict=True)]
-    return Triangulation(
-        tracks=Tracks(
-            np.concatenate([part.tracks.view for part in parts]),
-            np.concatenate([part.tracks.keypoint for part in parts]),
-            np.concatenate(track),
-        ),
-        xyz=np.concatenate([part.xyz for part in parts]),
-        error_px=np.concatenate([part.error_px for part in parts]),
-        angle_deg=np.concatenate([part.angle_deg for part in parts]),
-    )
-
-
-def _triangulate_once(
-    tracks: Tracks,
-    geometry: ViewGeometry,
-    xy_px: Sequence[NDArray[np.float32]],
-    options: TriangulationOptions,
-) -> tuple[Triangulation, NDArray[np.bool_]]:
-    """One point a track at most, and the observations (O,) that it took."""
+    """Points of all tracks that pass the checks; outlying observations go."""
+    tracks = tracks.longer_than(options.min_length)
     offset = np.concatenate([[0], np.cumsum([len(xy) for xy in xy_px])])
     everything = np.concatenate([*xy_px, np.zeros((0, 2), np.float32)]).astype(np.float64)
     observed = everything[offset[tracks.view] + tracks.keypoint]
@@ -151,7 +112,7 @@ def _triangulate_once(
     keep = inlier & good[tracks.track]
     return Triangulation(
         tracks=tracks.subset(keep), xyz=xyz[good], error_px=error[keep], angle_deg=angle[good]
-    ), keep
+    )
 
 
 def widest_angle_deg(
