@@ -36,6 +36,7 @@ class Score:
     """
 
     scene: str
+    map: str
     method: str
     queries: int
     ok: int
@@ -131,6 +132,7 @@ def score_method(
     statuses = {s: sum(r[1] == s for r in results) for s in sorted({r[1] for r in results})}
     return Score(
         scene=dataset.name,
+        map=bundle.directory.name,
         method=method.text,
         queries=len(results),
         ok=int(ok.sum()),

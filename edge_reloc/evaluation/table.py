@@ -13,8 +13,8 @@ def format_table(scores: list[Score]) -> str:
     Times are p50/p95 milliseconds; `second` is the pose-guided second pass.
     """
     blocks = []
-    for scene in dict.fromkeys(s.scene for s in scores):
-        rows = [s for s in scores if s.scene == scene]
+    for scene, place in dict.fromkeys((s.scene, s.map) for s in scores):
+        rows = [s for s in scores if (s.scene, s.map) == (scene, place)]
         header = ["method", *rows[0].within, "ok", "median", "cand.", "of map"]
         header += ["extract", "retrieve", "match", "solve", "second", "total ms", "map MB"]
         lines = [header] + [_row(s) for s in rows]
@@ -26,18 +26,20 @@ def format_table(scores: list[Score]) -> str:
             ).rstrip()
             for line in lines
         )
-        blocks.append(f"{scene}: {rows[0].queries} queries, {rows[0].map_points} points\n{text}")
+        title = f"{scene}: {rows[0].queries} queries, map {place} with {rows[0].map_points} points"
+        blocks.append(f"{title}\n{text}")
     return "\n\n".join(blocks)
 
 
 def _row(score: Score) -> list[str]:
     scale, unit = (100.0, "cm") if score.median_error < 1.0 else (1.0, "m")
+    error = f"{score.median_error * scale:.2f} {unit} {score.median_deg:.3f}°"
     times = [score.stages_ms.get(stage) for stage in STAGES]
     return [
         score.method,
         *(f"{100 * share:.1f} %" for share in score.within.values()),
         f"{100 * score.ok / max(score.queries, 1):.1f} %",
-        f"{score.median_error * scale:.2f} {unit} {score.median_deg:.3f}°",
+        error if score.ok else "-",
         f"{score.candidates:.0f}",
         f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
         *("-" if t is None else f"{t[0]:.1f}/{t[1]:.1f}" for t in times),
