@@ -1,0 +1,93 @@
+"""Scoring: thresholds, method names, curves and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_reloc.camera import Camera
+from edge_reloc.colmap import ColmapImage, ColmapModel, write_model_text
+from edge_reloc.config import Settings
+from edge_reloc.errors import ConfigError, SourceError
+from edge_reloc.evaluate import main
+from edge_reloc.evaluation.dataset import read_dataset
+from edge_reloc.evaluation.score import parse_method
+from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.geometry import compose, so3_exp
+
+
+def test_thresholds_are_read_with_their_units() -> None:
+    metric, relative = parse_thresholds("5cm/5deg,1%/0.5deg")
+    assert (metric.limit(7.0), metric.rotation_deg) == (pytest.approx(0.05), 5.0)
+    assert relative.limit(7.0) == pytest.approx(0.07)
+    with pytest.raises(ConfigError, match="5 apples"):
+        parse_thresholds("5 apples")
+
+
+def test_method_names_become_settings() -> None:
+    base = Settings()
+    assert parse_method("image_retrieval:7", base).settings.images == 7
+    cells = parse_method("cells:900+2", base).settings
+    assert (cells.method, cells.head, cells.candidates) == ("visible_structure", "cells", 900)
+    assert cells.second_pass is True
+    assert parse_method("exhaustive", base).settings.second_pass is False
+    for wrong in ("cells:many", "cells+3"):
+        with pytest.raises(ConfigError):
+            parse_method(wrong, base)
+
+
+def scene(folder: Path, distance: float) -> Path:
+    """Cameras on a circle that look at its centre."""
+    camera = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)
+    images = []
+    for index, angle in enumerate(np.linspace(0, 2, 6)):
+        turned = compose(so3_exp([0.0, angle, 0.0]), [0.0, 0.0, distance])
+        images.append(ColmapImage(name=f"{index}.jpg", camera_id=1, cam_from_world=turned))
+    write_model_text(
+        folder / "reference", ColmapModel(cameras={1: camera}, images=images, points={})
+    )
+    return folder
+
+
+def test_scene_size_is_the_distance_to_what_is_looked_at(tmp_path: Path) -> None:
+    assert read_dataset(scene(tmp_path / "place", 3.5)).size() == pytest.approx(3.5)
+
+
+def test_queries_without_reference_are_named(tmp_path: Path) -> None:
+    folder = scene(tmp_path / "place", 2.0)
+    (folder / "queries.txt").write_text("1.jpg\nnowhere.jpg\n")
+    with pytest.raises(SourceError, match=r"1 of 2 .*nowhere\.jpg"):
+        read_dataset(folder)
+
+
+def test_demo_scores_as_json_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import edge_reloc
+
+    demo = Path(edge_reloc.__file__).parent / "demo"
+    place = tmp_path / "courtyard"
+    place.mkdir()
+    (place / "images").symlink_to(demo / "frames")
+    (place / "reference").symlink_to(demo / "truth")
+    names = sorted(path.name for path in (demo / "frames").iterdir())
+    (place / "queries.txt").write_text("\n".join(names[::20]))
+    plot = tmp_path / "curves.png"
+    command = ["--map", str(demo / "map"), "--data", str(place), "--json", "--curves", str(plot)]
+    command += ["--thresholds", "5cm/1deg", "--methods", "exhaustive,cells+2,image_retrieval:3"]
+    assert main(command) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [score["method"] for score in values["scores"]] == [
+        "exhaustive",
+        "cells+2",
+        "image_retrieval:3",
+    ]
+    assert all(score["within"]["5cm/1deg"] == 1.0 for score in values["scores"])
+    curves = {curve["method"]: curve["recall"] for curve in values["curves"]}
+    assert {"image_retrieval", "cells", "generative"} <= set(curves)
+    for recall in curves.values():  # more of the map never holds fewer of the points
+        assert (np.diff(recall) > -1e-9).all() and recall[-1] > 0.5
+    assert plot.stat().st_size > 10_000
