@@ -62,9 +62,7 @@ class GuidedMatcher:
         if features.n == 0 or len(ids) == 0:
             return
         point, keypoint, similarity = self._similar(camera, ids, xy, features, radius_px)
-        away = xy[point] - features.xy_px[keypoint]
-        good = np.flatnonzero((away * away).sum(axis=1) <= radius_px**2)
-        good = good[np.argsort(-similarity[good], kind="stable")]
+        good = np.argsort(-similarity, kind="stable")
         good = good[_first_of_each(point[good], len(ids))]
         good = good[_first_of_each(keypoint[good], features.n)][: out.capacity]
         m = out.n = len(good)
@@ -121,7 +119,7 @@ class GuidedMatcher:
         features: Features,
         radius_px: float,
     ) -> _Pairs:
-        """All similar pairs within the radius, and some beyond it.
+        """All pairs that are similar and within the radius.
 
         One matrix product a part of the image: cheaper than looking up the
         neighbours of every point and comparing those alone.
@@ -131,17 +129,22 @@ class GuidedMatcher:
         bounds = np.searchsorted(part[order], np.arange(PARTS * PARTS + 1))
         width, height = camera.width / PARTS, camera.height / PARTS
         x, y = np.ascontiguousarray(features.xy_px[: features.n].T)
+        descriptor = np.asarray(self._points.descriptor)  # slices of a memmap are slow to make
         found = []
         for k in np.flatnonzero(np.diff(bounds)):
             left, top = k // PARTS * width - radius_px, k % PARTS * height - radius_px
             right, bottom = left + width + 2 * radius_px, top + height + 2 * radius_px
             near = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
-            theirs = features.descriptor[near].T
+            theirs, their_x, their_y = features.descriptor[near].T, x[near], y[near]
             for start in range(bounds[k], bounds[k + 1], BLOCK):
                 rows = order[start : min(start + BLOCK, bounds[k + 1])]
-                ours = self._points.descriptor[ids[rows]].astype(np.float32)
+                ours = descriptor[ids[rows]].astype(np.float32)
                 similarity = ours @ theirs
                 row, column = np.nonzero(similarity >= self._min_similarity)
+                away_x = xy[rows, 0][row] - their_x[column]
+                away_y = xy[rows, 1][row] - their_y[column]
+                close = away_x * away_x + away_y * away_y <= radius_px**2
+                row, column = row[close], column[close]
                 found.append(_Pairs(rows[row], near[column], similarity[row, column]))
         return _Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edge_reloc.camera import Camera
 from edge_reloc.config import Gate
 from edge_reloc.geometry import compose, pose_error, so3_exp, transform
@@ -123,7 +124,7 @@ def test_few_matches_say_so() -> None:
 
 
 def test_same_matches_same_pose() -> None:
-    truth, matches = scene(CAMERAS["pinhole"], seed=5, outliers=0.6)
+    _, matches = scene(CAMERAS["pinhole"], seed=5, outliers=0.6)
     first, second = solve(CAMERAS["pinhole"], matches), solve(CAMERAS["pinhole"], matches)
     assert first.cam_from_world is not None and second.cam_from_world is not None
     np.testing.assert_array_equal(first.cam_from_world, second.cam_from_world)

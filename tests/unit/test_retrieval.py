@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import PointMap
 from edge_reloc.retrieval.cells import CellsRetriever
