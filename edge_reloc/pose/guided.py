@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..camera import Camera
 from ..geometry import camera_centre, transform
 from ..pointmap import PointMap
+from ..product import small_product
 from ..types import Correspondences, Features
 
 F32 = NDArray[np.float32]
@@ -139,7 +140,7 @@ class GuidedMatcher:
             for start in range(bounds[k], bounds[k + 1], BLOCK):
                 rows = order[start : min(start + BLOCK, bounds[k + 1])]
                 ours = descriptor[ids[rows]].astype(np.float32)
-                similarity = ours @ theirs
+                similarity = small_product(ours, theirs)
                 row, column = np.nonzero(similarity >= self._min_similarity)
                 away_x = xy[rows, 0][row] - their_x[column]
                 away_y = xy[rows, 1][row] - their_y[column]
