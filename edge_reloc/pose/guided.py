@@ -93,14 +93,16 @@ class GuidedMatcher:
         """
         ids = self._points.points_of_cells(self._cells_in_view(camera, cam_from_world))
         centre = camera_centre(cam_from_world).astype(np.float32)
-        xyz = (self._points.xyz[ids] - centre) @ cam_from_world[:3, :3].T.astype(np.float32)
-        ahead = np.flatnonzero(xyz[:, 2] > 0)
-        plane = xyz[ahead, :2] / xyz[ahead, 2:]
+        rotation = cam_from_world[:3, :3].astype(np.float32)
+        xyz = rotation @ (np.asarray(self._points.xyz)[ids] - centre).T
+        ahead = np.flatnonzero(xyz[2] > 0)
+        x, y = xyz[:2, ahead] / xyz[2, ahead]
         # Beyond its field of view a lens model may fold back into the image.
-        seen = (plane * plane).sum(axis=1) <= camera.reach**2
-        ids, xy = ids[ahead[seen]], camera.pixels_from_rays(plane[seen])
-        inside = ((xy >= 0) & (xy < [camera.width, camera.height])).all(axis=1)
-        return ids[inside], np.asarray(xy[inside], np.float32)
+        seen = np.flatnonzero(x * x + y * y <= camera.reach**2)
+        u, v = camera.pixels_from_rays(np.stack([x[seen], y[seen]]).T).T
+        inside = np.flatnonzero((u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height))
+        xy = np.stack([u[inside], v[inside]], axis=1)
+        return ids[ahead[seen[inside]]], np.asarray(xy, np.float32)
 
     def _cells_in_view(self, camera: Camera, cam_from_world: F64) -> NDArray[np.intp]:
         """Cells that reach into the viewing cone."""
