@@ -15,7 +15,7 @@ from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
 
 # Candidates a product: 2048 keypoints x 1024 x 4 bytes = 8 MiB. On one thread 512 is 5%
-# faster; on busy cores, where each product waits for OpenBLAS's threads, 30% slower.
+# faster; on busy cores, where each product waits for OpenBLAS's threads, 50% slower.
 BLOCK = 1024
 
 

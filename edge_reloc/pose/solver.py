@@ -33,8 +33,8 @@ class PoseSolver:
         params.randomGeneratorState = seed
         params.confidence = 0.9999
         params.maxIterations = 5000
-        # No local optimisation: `settle` does the same on the winner alone, and
-        # on matches up to 85% wrong as many frames pass at a fifth of the time.
+        # No local optimisation: `settle` does the same on the winner alone. As many
+        # frames pass, also with 85% wrong matches, and usual ones in a fifth of the time.
         params.loMethod = cv2.LOCAL_OPTIM_NULL
         params.sampler = cv2.SAMPLING_UNIFORM
         params.score = cv2.SCORE_METHOD_MAGSAC
