@@ -7,8 +7,9 @@ is a stage; nothing has to be registered anywhere.
 from dataclasses import replace
 from pathlib import Path
 
-import edge_reloc
 import numpy as np
+
+import edge_reloc
 from edge_reloc.bundle import open_bundle
 from edge_reloc.camera import read_camera
 from edge_reloc.config import Settings

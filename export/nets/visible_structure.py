@@ -59,13 +59,22 @@ class ConditionalVae(nn.Module):
     """Encoder q(z | y, x), decoder p(y | z, x), output covariance (eq. 1, 2).
 
     fourier: octaves of Fourier features in front of the encoder's learned
-    layer, 0 as published. Points are normalised by the caller.
+    layer, 0 as published. gain: factor on the embedding; unit vectors of E
+    numbers are small inputs, sqrt(E) gives them unit spread. Points are
+    normalised by the caller.
     """
 
     def __init__(
-        self, embedding: int, *, width: int = 512, latent: int = 4, fourier: int = 0
+        self,
+        embedding: int,
+        *,
+        width: int = 512,
+        latent: int = 4,
+        fourier: int = 0,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
+        self.gain = gain
         self.latent = latent
         self.fourier = fourier
         self.point_layer = nn.Linear(3 * (1 + 2 * fourier), REPRESENTATION)
@@ -83,13 +92,13 @@ class ConditionalVae(nn.Module):
             octaves = 2.0 ** torch.arange(self.fourier, device=points_BJ3.device)
             angles = (points_BJ3[..., None] * octaves).flatten(-2)
             features = torch.cat([points_BJ3, angles.sin(), angles.cos()], dim=-1)
-        out = self.encoder(embedding_BE, F.leaky_relu(self.point_layer(features)))
+        out = self.encoder(self.gain * embedding_BE, F.leaky_relu(self.point_layer(features)))
         mean, log_variance = out.split(self.latent, dim=-1)
         return mean, log_variance.clamp(-12.0, 6.0)
 
     def decode(self, embedding_BE: Tensor, latent_BNZ: Tensor) -> Tensor:
         """Points (B,N,3), normalised, of latents (B,N,Z)."""
-        return self.decoder(embedding_BE, F.leaky_relu(self.latent_layer(latent_BNZ)))
+        return self.decoder(self.gain * embedding_BE, F.leaky_relu(self.latent_layer(latent_BNZ)))
 
     def cholesky(self) -> Tensor:
         """Lower triangular factor (3,3) of the output covariance."""
@@ -118,32 +127,55 @@ class ConditionalVae(nn.Module):
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1).mean()
         return nll + kl_weight * kl, nll, kl
 
+    def negative_log_likelihood(
+        self, embedding_BE: Tensor, points_BJ3: Tensor, *, samples: int
+    ) -> Tensor:
+        """-log p(y | x), estimated with samples of the prior.
+
+        The left side of eq. 1 itself: p(y | x) is the mean of N(y; f(z, x),
+        covariance) over z of the prior. With a latent of four numbers a few
+        dozen samples, shared by all points of a photo, are enough, and no
+        encoder has to be trained. Biased upwards like the ELBO.
+        """
+        latent = torch.randn(len(embedding_BE), samples, self.latent, device=embedding_BE.device)
+        factor = self.cholesky()
+        eye = torch.eye(3, device=factor.device)
+        whiten = torch.linalg.solve_triangular(factor, eye, upper=False).T
+        points, decoded = points_BJ3 @ whiten, self.decode(embedding_BE, latent) @ whiten
+        distance2 = (
+            points.square().sum(dim=-1)[:, :, None]
+            + decoded.square().sum(dim=-1)[:, None]
+            - 2 * points @ decoded.transpose(1, 2)
+        ).clamp(min=0)
+        likelihood = torch.logsumexp(-0.5 * distance2, dim=-1) - math.log(samples)
+        nll: Tensor = 1.5 * math.log(2 * math.pi) + self.log_diagonal.sum() - likelihood.mean()
+        return nll
+
 
 class FoldedDecoder(nn.Module):
     """The decoder for S fixed noise samples: `embedding` (1,E) -> `points` (S,3).
 
-    Everything that depends on the noise alone is a constant, everything that
-    depends on the embedding alone is computed once; points come out in world
-    units.
+    The embedding's shares are computed once; the noise's shares depend on
+    nothing else, so engines fold them into constants when they load the file,
+    which itself stays small. Points come out in world units.
     """
 
-    def __init__(self, vae: ConditionalVae, noise_SZ: Tensor, scale: Tensor, offset: Tensor):
+    def __init__(
+        self, vae: ConditionalVae, noise_SZ: Tensor, scale: Tensor, offset: Tensor
+    ) -> None:
         super().__init__()
-        decoder = vae.decoder
-        with torch.no_grad():
-            representation = F.leaky_relu(vae.latent_layer(noise_SZ))
-            first, third = decoder.first_input(representation), decoder.third_input(representation)
-        self.register_buffer("first", first)
-        self.register_buffer("third", third)
+        self.register_buffer("noise", noise_SZ)
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
-        self.decoder = decoder
+        self.gain, self.latent_layer, self.decoder = vae.gain, vae.latent_layer, vae.decoder
 
     def forward(self, embedding: Tensor) -> Tensor:
         """(1,E) -> (S,3) world."""
+        representation = F.leaky_relu(self.latent_layer(self.noise))
+        embedding = self.gain * embedding
         normalised = self.decoder.tail(
-            self.decoder.first_embedding(embedding) + self.first,
-            self.decoder.third_embedding(embedding) + self.third,
+            self.decoder.first_embedding(embedding) + self.decoder.first_input(representation),
+            self.decoder.third_embedding(embedding) + self.decoder.third_input(representation),
         )
         return normalised * self.scale + self.offset
 

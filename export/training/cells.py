@@ -66,7 +66,7 @@ def train_cells(
         optimizer.step()
         schedule.step()
         if step % 50 == 0 or step == config.steps - 1:
-            report(step, float(loss))
+            report(step, loss.item())
     return head.eval()
 
 

@@ -5,6 +5,7 @@ Zangeneh et al., BMVC 2025, sections 3.2 and 5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pykdtree.kdtree import KDTree
 from torch import Tensor
+from torch.nn import functional
 
 from edge_reloc.errors import ConfigError
 
@@ -27,28 +30,35 @@ CHECKPOINT_EVERY = 500
 class GenerativeConfig:
     """Schedule and shape of the network.
 
-    photos x points a batch, Monte Carlo `samples`; KL weight 0 until
-    `kl_start`, then cycles of `kl_period` iterations that rise from 0 to 1
-    over their first half; noise: standard deviation added to the embeddings,
-    relative to their spread, or absolute when `absolute_noise`; unit_cube:
-    points in [0,1]^3 as published, otherwise standardised per axis; fourier:
-    octaves at the encoder.
+    objective: "elbo" as published, with `samples` Monte Carlo samples of each
+    point's posterior, KL weight 0 until `kl_start`, then cycles of `kl_period`
+    iterations that rise from 0 to 1 over their first half; or "likelihood",
+    with `samples` samples of the prior for each photo. photos x points a
+    batch; noise: standard deviation added to the embeddings, relative to
+    their spread; unit_noise: to unit length again after the noise, as queries
+    are, and scaled to unit spread. unit_cube: points in [0,1]^3 as published,
+    otherwise standardised per axis; fourier: octaves at the encoder.
+    sparseness: power of the distance to a point's neighbours with which it is
+    drawn, 0 as published; map points crowd on texture, structure does not.
     """
 
     name: str = "quick"
-    iterations: int = 9000
-    photos: int = 32
-    points: int = 32
-    samples: int = 1
+    objective: str = "likelihood"
+    iterations: int = 2000
+    photos: int = 128
+    points: int = 96
+    samples: int = 32
     width: int = 256
     latent: int = 4
-    fourier: int = 4
+    fourier: int = 0
     unit_cube: bool = False
-    learning_rate: float = 2e-3
-    kl_start: int = 500
-    kl_period: int = 1000
-    noise: float = 0.5
-    absolute_noise: bool = False
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.3
+    kl_start: int = 0
+    kl_period: int = 1
+    noise: float = 0.25
+    unit_noise: bool = True
+    sparseness: float = 2.0
     seed: int = 0
 
 
@@ -56,6 +66,7 @@ PRESETS = {
     "quick": GenerativeConfig(),
     "paper": GenerativeConfig(
         name="paper",
+        objective="elbo",
         iterations=100_000,
         photos=128,
         points=50,
@@ -64,9 +75,12 @@ PRESETS = {
         fourier=0,
         unit_cube=True,
         learning_rate=1e-3,
+        weight_decay=0.0,
         kl_start=20_000,
         kl_period=2_000,
         noise=1.0,
+        unit_noise=False,
+        sparseness=0.0,
     ),
 }
 
@@ -140,20 +154,24 @@ class GenerativeTrainer:
         self._start = torch.from_numpy(bank.start).to(device)
         self._point_id = torch.from_numpy(bank.point_id.astype(np.int64)).to(device)
         self._rows = torch.from_numpy(rows).to(device)
-        spread = self._embedding[self._rows].std(dim=0)
-        self._noise = (torch.ones_like(spread) if config.absolute_noise else spread) * config.noise
+        self._noise = self._embedding[self._rows].std(dim=0) * config.noise
+        self._cumulative = torch.from_numpy(_draw_weights(bank, xyz, config.sparseness)).to(device)
+        size = bank.embedding.shape[1]
         self.vae = ConditionalVae(
-            bank.embedding.shape[1],
+            size,
             width=config.width,
             latent=config.latent,
             fourier=config.fourier,
+            gain=math.sqrt(size) if config.unit_noise else 1.0,
         ).to(device)
-        self.optimizer = torch.optim.Adam(self.vae.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            self.vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, config.learning_rate, total_steps=config.iterations
         )
         self.iteration = 0
-        self.history: list[tuple[int, float, float, float]] = []
+        self.history: list[tuple[int, float]] = []
         self._resume()
 
     def run(self, report: Callable[[int, float], None]) -> ConditionalVae:
@@ -161,12 +179,7 @@ class GenerativeTrainer:
         config = self.config
         while self.iteration < config.iterations:
             embedding, points = self._batch()
-            loss, nll, kl = self.vae.negative_elbo(
-                embedding,
-                points,
-                samples=config.samples,
-                kl_weight=kl_weight(config, self.iteration),
-            )
+            loss = self._loss(embedding, points)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 10.0)
@@ -174,21 +187,34 @@ class GenerativeTrainer:
             self.schedule.step()
             self.iteration += 1
             if self.iteration % 50 == 0:
-                self.history.append((self.iteration, float(loss), float(nll), float(kl)))
-                report(self.iteration, float(loss))
+                self.history.append((self.iteration, loss.item()))
+                report(self.iteration, loss.item())
             if self.iteration % CHECKPOINT_EVERY == 0:
                 self.save()
         self.save()
         return self.vae.eval()
 
+    def _loss(self, embedding: Tensor, points: Tensor) -> Tensor:
+        config = self.config
+        if config.objective == "likelihood":
+            return self.vae.negative_log_likelihood(embedding, points, samples=config.samples)
+        weight = kl_weight(config, self.iteration)
+        return self.vae.negative_elbo(embedding, points, samples=config.samples, kl_weight=weight)[
+            0
+        ]
+
     def _batch(self) -> tuple[Tensor, Tensor]:
         config = self.config
         rows = self._rows[torch.randint(len(self._rows), (config.photos,), device=self.device)]
-        first, size = self._start[rows], self._start[rows + 1] - self._start[rows]
-        draw = torch.rand(config.photos, config.points, device=self.device)
-        index = first[:, None] + (draw * size[:, None]).long().clamp(max=size[:, None] - 1)
+        first, last = self._start[rows][:, None], self._start[rows + 1][:, None] - 1
+        low, high = self._cumulative[first], self._cumulative[last + 1]
+        draw = torch.rand(config.photos, config.points, device=self.device, dtype=torch.float64)
+        index = torch.searchsorted(self._cumulative, low + draw * (high - low), right=True) - 1
+        index = torch.minimum(torch.maximum(index, first), last)
         embedding = self._embedding[rows]
         embedding = embedding + torch.randn_like(embedding) * self._noise
+        if config.unit_noise:
+            embedding = functional.normalize(embedding, dim=1)
         return embedding, self._points[self._point_id[index]]
 
     def save(self) -> None:
@@ -217,6 +243,18 @@ class GenerativeTrainer:
         self.schedule.load_state_dict(state["schedule"])
         self.iteration, self.history = state["iteration"], state["history"]
         torch.set_rng_state(state["random"].cpu())
+
+
+def _draw_weights(bank: Bank, xyz: NDArray[np.float64], sparseness: float) -> NDArray[np.float64]:
+    """Cumulative weights (O+1,) of the bank's observations."""
+    weight = np.ones(len(bank.point_id))
+    if sparseness:
+        neighbours = min(17, len(xyz))
+        points = np.ascontiguousarray(xyz, np.float32)
+        distance = KDTree(points).query(points, k=neighbours)[0].reshape(len(xyz), -1)[:, -1]
+        relative = distance / max(float(np.median(distance)), 1e-12)
+        weight = np.clip(relative, 0.05, 20.0)[bank.point_id] ** sparseness
+    return np.concatenate([[0.0], np.cumsum(weight)])
 
 
 def fixed_noise(samples: int, latent: int, seed: int = 0) -> Tensor:

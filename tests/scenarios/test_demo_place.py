@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import edge_reloc
 import numpy as np
 import pytest
+
+import edge_reloc
 from edge_reloc.bundle import open_bundle
 from edge_reloc.camera import read_camera
 from edge_reloc.colmap import read_model
