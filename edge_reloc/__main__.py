@@ -24,6 +24,7 @@ PROGRAMS = {
     "inspect": Program("edge_reloc.inspect", "what is in a map bundle, and is it intact"),
     "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
+    "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
     "calibrate": Program("edge_reloc_calib.calibrate", "camera intrinsics from a board"),
 }
 
