@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,22 @@ log = logging.getLogger(__name__)
 GUESSED_FOCAL = 1.2  # of the longer side: about 45 degrees, a common lens
 MIN_MATCHES = 15  # of a pair, before and after verification
 MIN_PHOTOS = 3
+ENOUGH_SHARE = 0.9  # of the photos placed: no further attempt is made
 MIN_SHARE = 0.2  # of the photos, that a model must hold to be worth a map
 SEED = 0
+
+
+class Eagerness(NamedTuple):
+    """What a first pair and a further photo need to be placed."""
+
+    start_angle_deg: float
+    start_inliers: int
+    next_inliers: int
+
+
+# COLMAP's own, then what a walk along a street needs: its photos look ahead,
+# so rays meet at small angles and few points stay in view.
+EAGERNESS = (Eagerness(16.0, 100, 30), Eagerness(4.0, 50, 20), Eagerness(2.0, 30, 15))
 
 
 def map_photos(
@@ -186,36 +200,51 @@ def _reconstruct(
     done = folder / "model"
     if done.is_dir():
         return pycolmap.Reconstruction(str(done))
-    options = pycolmap.IncrementalPipelineOptions()
-    options.min_model_size = MIN_PHOTOS
-    options.random_seed = SEED
-    options.extract_colors = False
-    options.constant_cameras = fixed
-    if fixed:
-        options.ba_refine_focal_length = options.ba_refine_extra_params = False
-        options.mapper.abs_pose_refine_focal_length = False
-        options.mapper.abs_pose_refine_extra_params = False
-    attempts = folder / "attempts"
-    shutil.rmtree(attempts, ignore_errors=True)
-    attempts.mkdir()
-    with tqdm(total=count, desc="placing", unit="photo", disable=None if progress else True) as bar:
-        models = pycolmap.incremental_mapping(
-            database,
-            images,
-            attempts,
-            options,
-            initial_image_pair_callback=lambda: bar.update(2),
-            next_image_callback=lambda: bar.update(1),
-        )
-    if not models:
+    best = None
+    for eagerness in EAGERNESS:
+        options = _options(pycolmap, fixed, eagerness)
+        attempts = folder / "attempts"
+        shutil.rmtree(attempts, ignore_errors=True)
+        attempts.mkdir()
+        with tqdm(total=count, desc="placing", unit="photo", disable=not progress or None) as bar:
+            models = pycolmap.incremental_mapping(
+                database,
+                images,
+                attempts,
+                options,
+                initial_image_pair_callback=lambda bar=bar: bar.update(2),
+                next_image_callback=lambda bar=bar: bar.update(1),
+            )
+        for model in models.values():
+            size = (model.num_reg_images(), model.num_points3D())
+            if best is None or size > (best.num_reg_images(), best.num_points3D()):
+                best = model
+        if best is not None and best.num_reg_images() >= ENOUGH_SHARE * count:
+            break
+    if best is None:
         return None
-    best = max(models.values(), key=lambda m: (m.num_reg_images(), m.num_points3D()))
     temporary = folder / "model.part"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     best.write(str(temporary))
     temporary.rename(done)
     return best
+
+
+def _options(pycolmap: Any, fixed: set[int], eagerness: Eagerness) -> Any:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.min_model_size = MIN_PHOTOS
+    options.random_seed = SEED
+    options.extract_colors = False
+    options.constant_cameras = fixed
+    options.mapper.init_min_tri_angle = eagerness.start_angle_deg
+    options.mapper.init_min_num_inliers = eagerness.start_inliers
+    options.mapper.abs_pose_min_num_inliers = eagerness.next_inliers
+    if fixed:
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+        options.mapper.abs_pose_refine_focal_length = False
+        options.mapper.abs_pose_refine_extra_params = False
+    return options
 
 
 def _scene(reconstruction: Any, names: Sequence[str], store: FeatureStore) -> SceneModel:
