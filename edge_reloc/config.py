@@ -24,7 +24,7 @@ class Gate:
     min_inlier_ratio: float = 0.04
     min_spread: int = 4
     max_rotation_std_deg: float = 2.0
-    min_coverage: float = 0.4
+    min_coverage: float = 0.5
     min_keypoints: int = 30
 
     def __post_init__(self) -> None:
