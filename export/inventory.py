@@ -1,0 +1,41 @@
+"""The networks of a map bundle, by role: the door through which all are exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from edge_reloc.bundle import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleNetwork:
+    """One network. file: its float32 ONNX file as the bundle lists it.
+
+    role: "features", "embedding", or the head's name ("cells", "generative").
+    """
+
+    role: str
+    file: str
+
+    @property
+    def float16_file(self) -> str:
+        """Name of the float16 version, whether or not it exists."""
+        path = PurePosixPath(self.file)
+        return str(path.with_name(f"{path.stem}.fp16.onnx"))
+
+
+def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:
+    """Every network that a manifest names, each once, in the order of the frame."""
+    return tuple(dict.fromkeys(_networks(manifest)))
+
+
+def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:
+    for network in manifest.features.get("networks", ()):
+        yield BundleNetwork(role="features", file=network["file"])
+    if "network" in manifest.embedding:
+        yield BundleNetwork(role="embedding", file=manifest.embedding["network"])
+    for values in manifest.methods.values():
+        for head, tuned in values.get("heads", {}).items():
+            yield BundleNetwork(role=head, file=tuned["network"])
