@@ -43,7 +43,8 @@ class Settings:
     most. images: mapping images that `image_retrieval` takes. search: of the
     generative head, "radius" or "nearest"; radius: in map units. second_pass: match once more
     around the first pose. threshold_px: reprojection error of an inlier at an
-    image 640 pixels wide, scaled with the width. threads: of the engine, 0
+    image 640 pixels wide, scaled with the width. precision: of the networks,
+    "float32" or "float16". threads: of the engine, 0
     for every core.
     """
 
@@ -58,6 +59,7 @@ class Settings:
     min_similarity: float | None = None
     max_ratio: float | None = None
     seed: int = 0
+    precision: str | None = None
     threads: int = 0
     gate: Gate = field(default_factory=Gate)
 
@@ -66,6 +68,10 @@ class Settings:
             raise ConfigError(f"head: found '{self.head}', expected 'cells' or 'generative'")
         if self.search not in ("radius", "nearest"):
             raise ConfigError(f"search: found '{self.search}', expected 'radius' or 'nearest'")
+        if self.precision not in (None, "float32", "float16"):
+            raise ConfigError(
+                f"precision: found '{self.precision}', expected 'float32' or 'float16'"
+            )
         if self.candidates is not None and self.candidates < 16:
             raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
         if self.images < 1:

@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
         f"(default: those that the bundle can do of {DEFAULT_METHODS})",
     )
     parser.add_argument("--every", type=int, default=1, help="score each n-th query (default 1)")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "float16"],
+        help="of networks (default: float32 where the map has it)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="engine threads (0: all cores)")
     parser.add_argument("--output", type=Path, help="write every score and error as JSON")
     parser.add_argument("--plot", type=Path, help="draw error curves into this PNG file")
@@ -91,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         thresholds = parse_thresholds(scene.thresholds)
         texts = (options.methods or _possible(bundle.manifest.methods)).split(",")
         for text in texts:
-            method = parse_method(text, Settings(threads=options.threads))
+            method = parse_method(
+                text, Settings(precision=options.precision, threads=options.threads)
+            )
             scores.append(
                 score_method(bundle, dataset, method, thresholds, _progress(dataset.name, text))
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from .bundle.reader import MapBundle
@@ -10,6 +11,7 @@ from .camera import Camera
 from .config import Settings
 from .features import FeatureSpec, open_extractor
 from .geometry import Array
+from .inference.engines import Engines
 from .matching.nearest import NearestMatcher
 from .memory import Arena
 from .methods import Method, build_method
@@ -25,20 +27,30 @@ GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right pla
 
 
 class Localizer:
-    """Opens a bundle for one camera, takes its memory, localises frames."""
+    """Opens a bundle for one camera, takes its memory, localises frames.
 
-    def __init__(self, bundle: MapBundle, camera: Camera, settings: Settings) -> None:
+    engines: another way to open the bundle's networks than `Engines`.
+    """
+
+    def __init__(
+        self,
+        bundle: MapBundle,
+        camera: Camera,
+        settings: Settings,
+        engines: Callable[[MapBundle, Arena, Settings], Engines] | None = None,
+    ) -> None:
         manifest = bundle.manifest
         spec = FeatureSpec.from_dict(manifest.features)
         self.bundle, self.camera, self.settings = bundle, camera, settings
         self.spec = spec
         self.arena = Arena()
+        self._engines = (engines or _engines)(bundle, self.arena, settings)
         self.points = open_points(bundle)
         self.method_name = settings.method or manifest.method
         self.method: Method = build_method(
-            self.method_name, bundle, self.points, self.arena, settings
+            self.method_name, bundle, self.points, self._engines, settings
         )
-        self.extractor = open_extractor(spec, camera, bundle.path, self.arena)
+        self.extractor = open_extractor(spec, camera, self._engines.open)
         embedder = self.method.embedder
         self.features = Features(
             self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0
@@ -178,8 +190,11 @@ class Localizer:
 
     def close(self) -> None:
         """Give engines back."""
-        if self.method.engine is not None:
-            self.method.engine.close()
+        self._engines.close()
+
+
+def _engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+    return Engines(bundle, arena, precision=settings.precision, threads=settings.threads)
 
 
 class _Clock:

@@ -9,8 +9,7 @@ from .bundle.reader import MapBundle
 from .config import Settings
 from .embedding.vlad import open_vlad
 from .errors import BundleError, ConfigError
-from .inference.engine import Engine, open_engine
-from .memory import Arena
+from .inference.engines import Engines
 from .pointmap import PointMap
 from .retrieval.cells import CellsRetriever
 from .retrieval.exhaustive import ExhaustiveRetriever
@@ -26,28 +25,29 @@ class Method:
     retriever: Retriever
     capacity: int
     embedder: Embedder | None = None
-    engine: Engine | None = None
 
 
-Builder = Callable[[MapBundle, PointMap, Arena, Settings], Method]
+Builder = Callable[[MapBundle, PointMap, Engines, Settings], Method]
 
 
-def _exhaustive(bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings) -> Method:
+def _exhaustive(
+    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
+) -> Method:
     return Method(retriever=ExhaustiveRetriever(points.n), capacity=settings.candidates or points.n)
 
 
 def _image_retrieval(
-    bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
 ) -> Method:
     return Method(
         retriever=ImageRetriever(bundle, points.n, settings.images),
         capacity=min(points.n, settings.candidates or points.n),
-        embedder=_embedder(bundle, arena, settings),
+        embedder=_embedder(bundle, engines),
     )
 
 
 def _visible_structure(
-    bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
 ) -> Method:
     values = bundle.manifest.methods.get("visible_structure", {})
     head = settings.head or values.get("head")
@@ -58,7 +58,7 @@ def _visible_structure(
         )
     tuned = values["heads"][head]
     capacity = min(points.n, settings.candidates or int(tuned["candidates"]))
-    engine = open_engine(bundle.path(tuned["network"]), arena, threads=settings.threads)
+    engine = engines.open(tuned["network"])
     retriever: Retriever
     if head == "cells":
         retriever = CellsRetriever(points, engine)
@@ -73,20 +73,18 @@ def _visible_structure(
     return Method(
         retriever=retriever,
         capacity=capacity,
-        embedder=_embedder(bundle, arena, settings),
-        engine=engine,
+        embedder=_embedder(bundle, engines),
     )
 
 
-def _embedder(bundle: MapBundle, arena: Arena, settings: Settings) -> Embedder:
+def _embedder(bundle: MapBundle, engines: Engines) -> Embedder:
     kind = bundle.manifest.embedding.get("kind")
     if kind == "vlad":
         return open_vlad(bundle)
     if kind == "dinov2":
         from .embedding.dinov2 import DinoV2Embedder
 
-        network = bundle.path(bundle.manifest.embedding["network"])
-        return DinoV2Embedder(open_engine(network, arena, threads=settings.threads))
+        return DinoV2Embedder(engines.open(bundle.manifest.embedding["network"]))
     raise BundleError(
         f"{bundle.directory}: image embedding '{kind}' is unknown; upgrade edge_reloc"
     )
@@ -100,9 +98,9 @@ METHODS: dict[str, Builder] = {
 
 
 def build_method(
-    name: str, bundle: MapBundle, points: PointMap, arena: Arena, settings: Settings
+    name: str, bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
 ) -> Method:
     """The method of a name; ConfigError lists the known ones."""
     if name not in METHODS:
         raise ConfigError(f"method: found '{name}', expected one of {', '.join(METHODS)}")
-    return METHODS[name](bundle, points, arena, settings)
+    return METHODS[name](bundle, points, engines, settings)

@@ -87,6 +87,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument(
+        "--precision",
+        choices=["float32", "float16"],
+        help="of networks (default: float32 where the map has it)",
+    )
+    parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="of networks (default 0: every core)"
     )
     parser.add_argument("--json", action="store_true", help="the summary as JSON")

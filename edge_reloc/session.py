@@ -179,6 +179,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
         method=options.method,
         head=options.head,
         second_pass=options.second_pass,
+        precision=options.precision,
         threads=options.threads,
     )
     return {

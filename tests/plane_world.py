@@ -18,6 +18,7 @@ from edge_reloc.camera import Camera, write_camera
 from edge_reloc.colmap import ColmapImage, ColmapModel, write_model_text
 from edge_reloc.features import FeatureSpec, open_extractor
 from edge_reloc.geometry import compose, invert
+from edge_reloc.inference.engine import open_engine
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.types import Features, Frame
@@ -155,7 +156,7 @@ def _keypoints(texture: np.ndarray) -> Features:
     spec = FeatureSpec(kind="sift", dim=128, keypoints=1500, max_side=2048)
     out = Features(Arena(), spec.keypoints, spec.dim, 0)
     frame = Frame(image=texture, t_ns=0, camera=camera)
-    open_extractor(spec, camera, Path, Arena()).extract(frame, out)
+    open_extractor(spec, camera, lambda file: open_engine(Path(file), Arena())).extract(frame, out)
     return out
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..errors import BundleError
 
 FORMAT = "edge_reloc.map"
-VERSION = (1, 0)
+VERSION = (1, 1)
 MANIFEST_NAME = "manifest.json"
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 
@@ -60,7 +60,9 @@ class Manifest:
     """Content of manifest.json.
 
     features: FeatureSpec as a dictionary. embedding: {"kind", "dim", ...}.
-    methods: settings by method name; `method` is the default one.
+    methods: settings by method name; `method` is the default one. networks: by
+    the name of the float32 file: its role, and the float16 file beside or instead
+    of it. parity: what float16 changes, as measured; the runtime reads none of it.
     cameras: the mapping cameras by name (Camera.to_dict).
     """
 
@@ -70,6 +72,8 @@ class Manifest:
     embedding: dict[str, Any] = field(default_factory=dict)
     method: str = "exhaustive"
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     statistics: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +99,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "embedding": ((dict,), "an object"),
     "method": ((str,), "text"),
     "methods": ((dict,), "an object"),
+    "networks": ((dict,), "an object"),
+    "parity": ((dict,), "an object"),
     "limits": ((dict,), "an object"),
     "cameras": ((dict,), "an object"),
     "statistics": ((dict,), "an object"),

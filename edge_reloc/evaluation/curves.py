@@ -10,6 +10,7 @@ import numpy as np
 from ..bundle.reader import MapBundle
 from ..config import Settings
 from ..geometry import Array
+from ..inference.engines import Engines
 from ..localizer import Localizer
 from ..memory import Arena
 from ..methods import build_method
@@ -50,6 +51,7 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
     localizers: dict[Any, Localizer] = {}
     retrievers: dict[str, list[Any]] = {}
     arena = Arena()
+    engines = Engines(bundle, arena)
     for (_, frame), wanted in zip(dataset.frames(), reference.found, strict=True):
         if len(wanted) == 0:
             continue
@@ -70,7 +72,7 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
                         chosen.method or "",
                         bundle,
                         points,
-                        arena,
+                        engines,
                         replace(chosen, candidates=capacity, radius=extent),
                     )
                     out = Candidates(arena, method.capacity, localizer.spec.keypoints)

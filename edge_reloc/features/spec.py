@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ..camera import Camera
 from ..errors import BundleError, ConfigError
-from ..memory import Arena
+from ..inference.engine import Engine
 from ..stages import Extractor
 
 
@@ -66,22 +65,21 @@ class FeatureSpec:
 
 
 def open_extractor(
-    spec: FeatureSpec, camera: Camera, locate: Callable[[str], Path], arena: Arena
+    spec: FeatureSpec, camera: Camera, open_network: Callable[[str], Engine]
 ) -> Extractor:
     """The extractor of a spec for frames of one camera.
 
-    locate: file name in `spec.networks` -> path. Of several input sizes the
+    open_network: file name in `spec.networks` -> its engine. Of several input sizes the
     one is taken that shrinks the camera's images least.
     """
     if spec.kind == "sift":
         from .sift import SiftExtractor
 
         return SiftExtractor(spec)
-    from ..inference.engine import open_engine
     from .network import NetworkExtractor
 
     network = max(spec.networks, key=lambda n: _fit(n, camera))
-    return NetworkExtractor(spec, open_engine(locate(network.file), arena))
+    return NetworkExtractor(spec, open_network(network.file))
 
 
 def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:

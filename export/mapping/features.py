@@ -9,6 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -20,6 +21,7 @@ from edge_reloc.camera import Camera
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec, open_extractor
 from edge_reloc.files import write_atomic
+from edge_reloc.inference.engine import Engine, open_engine
 from edge_reloc.memory import Arena
 from edge_reloc.stages import Extractor
 from edge_reloc.types import Features, Frame
@@ -160,6 +162,9 @@ class FeatureStore:
         key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
         return self._folder / f"{key}.npz"
 
+    def _open_network(self, file: str, arena: Arena) -> Engine:
+        return open_engine(self.network(file), arena)
+
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         image = read_photo(self.images / name)
         height, width = image.shape[:2]
@@ -168,7 +173,8 @@ class FeatureStore:
         if self._extractor is None or self._extractor[0] != size:
             arena = Arena()
             out = Features(arena, self.spec.keypoints, self.spec.dim, 0)
-            self._extractor = (size, open_extractor(self.spec, camera, self._locate, arena), out)
+            open_network = partial(self._open_network, arena=arena)
+            self._extractor = (size, open_extractor(self.spec, camera, open_network), out)
         _, extractor, out = self._extractor
         extractor.extract(
             Frame(image=image, t_ns=0, camera=camera, name=name, quarter_turns=turns), out

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edge_reloc.camera import Camera
 from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
 from edge_reloc.geometry import camera_centre, compose, hat, invert, rotation_from_quat
+from edge_reloc.inference.engine import open_engine
 from edge_reloc.memory import Arena
 from edge_reloc.stages import Extractor
 from edge_reloc.types import Features, Frame
@@ -48,7 +49,7 @@ class Kind:
         with tempfile.TemporaryDirectory() as work:
             spec = _spec(name, weights, keypoints, size, Path(work))
             self._extractor: Extractor = open_extractor(
-                spec, self._camera, lambda file: Path(work) / file, self._arena
+                spec, self._camera, lambda file: open_engine(Path(work) / file, self._arena)
             )
         self.min_similarity = spec.min_similarity
         self._features = Features(self._arena, keypoints, spec.dim, 0)

@@ -15,6 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from edge_reloc.camera import Camera  # noqa: E402
 from edge_reloc.errors import EngineError  # noqa: E402
 from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor  # noqa: E402
+from edge_reloc.inference.engine import open_engine  # noqa: E402
 from edge_reloc.memory import Arena  # noqa: E402
 from edge_reloc.types import Features, Frame  # noqa: E402
 from edge_reloc_export.nets.local_features import load_local_features  # noqa: E402
@@ -107,7 +108,9 @@ def test_the_runtime_matches_a_photo_with_itself_turned(
     assert FeatureSpec.from_dict(spec.to_dict()) == spec
     camera = Camera(model="pinhole", width=WIDTH, height=HEIGHT, fx=400, fy=400, cx=250, cy=190)
     arena = Arena()
-    extractor = open_extractor(spec, camera, lambda file: exported.parent / file, arena)
+    extractor = open_extractor(
+        spec, camera, lambda file: open_engine(exported.parent / file, arena)
+    )
     image = _photo(data_dir, PHOTOS[0], WIDTH, HEIGHT)
     turn = cv2.getRotationMatrix2D(((WIDTH - 1) / 2, (HEIGHT - 1) / 2), 10.0, 1.0)
     turned = cv2.warpAffine(image, turn, (WIDTH, HEIGHT))

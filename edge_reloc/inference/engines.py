@@ -1,0 +1,64 @@
+"""The engines of one bundle: which file of a network is opened, and how."""
+
+from __future__ import annotations
+
+from ..bundle.reader import MapBundle
+from ..errors import ConfigError
+from ..memory import Arena
+from .engine import Engine, open_engine
+
+PRECISIONS = ("float32", "float16")
+
+
+class Engines:
+    """Opens the networks of a bundle by their names; closes them together.
+
+    precision: "float32" or "float16" insists on that version of every network;
+    None takes float32 where the bundle has it: on a CPU it is the faster one.
+    threads: of each engine, 0 for every core.
+    """
+
+    def __init__(
+        self, bundle: MapBundle, arena: Arena, *, precision: str | None = None, threads: int = 0
+    ) -> None:
+        self._bundle = bundle
+        self._arena = arena
+        self._precision = precision
+        self._threads = threads
+        self._opened: list[Engine] = []
+
+    def open(self, network: str) -> Engine:
+        """The engine of a network, by the name of its float32 file.
+
+        Raises BundleError or ConfigError when the bundle lacks the version asked for,
+        EngineError when it cannot be loaded.
+        """
+        path = self._bundle.path(self._file(network))
+        engine = self._wrap(network, open_engine(path, self._arena, threads=self._threads))
+        self._opened.append(engine)
+        return engine
+
+    def close(self) -> None:
+        """Give every engine's memory back."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def _file(self, network: str) -> str:
+        float16 = self._bundle.manifest.networks.get(network, {}).get("float16")
+        if self._precision == "float16" and float16 is None:
+            raise ConfigError(
+                f"{self._bundle.directory}: has no float16 version of '{network}'; make one with "
+                f"'edge-reloc export onnx --map {self._bundle.directory}'"
+            )
+        if self._precision == "float32" and float16 and not self._bundle.has(network):
+            raise ConfigError(
+                f"{self._bundle.directory}: holds '{network}' in float16 only; "
+                f"choose --precision float16, or take the bundle that it was exported from"
+            )
+        if float16 and (self._precision == "float16" or not self._bundle.has(network)):
+            return str(float16)
+        return network
+
+    def _wrap(self, network: str, engine: Engine) -> Engine:
+        """What a subclass puts around an engine (a recorder, say)."""
+        return engine
