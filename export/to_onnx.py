@@ -16,6 +16,8 @@ from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.files import write_atomic
 
+from .layers import name_layers
+
 log = logging.getLogger(__name__)
 
 OPSET = 18  # TensorRT 10.3 (JetPack 6) parses up to 20
@@ -60,6 +62,7 @@ def export_module(
         expected = module(*example_inputs)
     assert program is not None
     model = program.model_proto
+    name_layers(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

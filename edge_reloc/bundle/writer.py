@@ -124,15 +124,22 @@ class BundleWriter:
 
 
 class _Extension(BundleWriter):
+    def __init__(self, source: Path, directory: Path) -> None:
+        super().__init__(directory, open_bundle(source).manifest)
+        self._source = source
+
     def __enter__(self) -> BundleWriter:
         super().__enter__()
         for name in self.manifest.files:
             target = self.work / name
             target.parent.mkdir(parents=True, exist_ok=True)
+            if self._source != self.directory:  # a bundle of its own shares no files
+                shutil.copyfile(self._source / name, target)
+                continue
             try:
-                os.link(self.directory / name, target)
+                os.link(self._source / name, target)
             except OSError:  # a file system without hard links
-                shutil.copyfile(self.directory / name, target)
+                shutil.copyfile(self._source / name, target)
         return self
 
     def add_bytes(self, name: str, data: bytes) -> None:
@@ -140,6 +147,10 @@ class _Extension(BundleWriter):
         super().add_bytes(name, data)
 
 
-def extend_bundle(directory: str | Path) -> BundleWriter:
-    """A writer that starts from an existing bundle and replaces it whole."""
-    return _Extension(directory, open_bundle(directory).manifest)
+def extend_bundle(directory: str | Path, output: str | Path | None = None) -> BundleWriter:
+    """A writer that starts from an existing bundle and replaces it whole.
+
+    output: write a bundle of its own there instead, and leave the first as it is.
+    """
+    source = Path(directory)
+    return _Extension(source, source if output is None else Path(output))

@@ -30,6 +30,9 @@ class PhotoStore(Protocol):
     def get(self, name: str) -> PhotoFeatures:
         """Features of one photo."""
 
+    def photo(self, name: str) -> Path:
+        """Where the photo itself lies."""
+
     def network(self, file: str) -> Path:
         """A feature network by the file name in the spec."""
 
@@ -44,6 +47,11 @@ class CombinedStore:
         """Features of one photo."""
         part, _, photo = name.partition("/")
         return self._stores[part].get(photo)
+
+    def photo(self, name: str) -> Path:
+        """Where the photo itself lies."""
+        part, _, photo = name.partition("/")
+        return self._stores[part].photo(photo)
 
     def network(self, file: str) -> Path:
         """A feature network by the file name in the spec."""

@@ -129,6 +129,10 @@ class FeatureStore:
             self.work, spec, self._locate, images=self.images, turns=dict(self.turns)
         )
 
+    def photo(self, name: str) -> Path:
+        """Where the photo itself lies."""
+        return self.images / name
+
     def network(self, file: str) -> Path:
         """A feature network by the file name in the spec."""
         return self._locate(file)

@@ -1,0 +1,1 @@
+"""Strongly typed half precision: where it is safe, and what it costs."""
