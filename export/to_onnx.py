@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import warnings
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ def export_module(
     compare: bool = True,
 ) -> None:
     """Write a torch module as ONNX for exactly the shapes of its examples.
+
+    Beside it, `path` with the suffix .pt2 is the same network as torch has it, for
+    `edge-reloc export parity`.
 
     compare: run the file in ONNX Runtime on the example inputs and refuse it when
     an output differs from torch's by more than PARITY_TOLERANCE. Off for graphs
@@ -73,7 +77,30 @@ def export_module(
     found = _run(content, feeds, path)
     for name, torch_output, onnx_output in zip(output_names, outputs, found, strict=True):
         _check(name, torch_output.numpy(), onnx_output, path, compare)
+    write_atomic(path.with_suffix(".pt2"), _torch_program(module, example_inputs))
     write_atomic(path, content)
+
+
+def _torch_program(module: Any, example_inputs: Sequence[Any]) -> bytes:
+    """The traced network as a file that torch opens without our classes."""
+    import torch
+
+    class Plain(torch.nn.Module):
+        """Outputs as a plain tuple: named ones cannot be written."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, *inputs: Any) -> Any:
+            """What the network returns."""
+            outputs = self.network(*inputs)
+            return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
+
+    stream = io.BytesIO()
+    with torch.no_grad():
+        torch.export.save(torch.export.export(Plain().eval(), tuple(example_inputs)), stream)
+    return stream.getvalue()
 
 
 def export_features(

@@ -33,8 +33,7 @@ class Engines:
         Raises BundleError or ConfigError when the bundle lacks the version asked for,
         EngineError when it cannot be loaded.
         """
-        path = self._bundle.path(self._file(network))
-        engine = self._wrap(network, open_engine(path, self._arena, threads=self._threads))
+        engine = self._open(network)
         self._opened.append(engine)
         return engine
 
@@ -42,6 +41,12 @@ class Engines:
         """Give every engine's memory back."""
         while self._opened:
             self._opened.pop().close()
+
+    def _open(self, network: str) -> Engine:
+        """What a subclass replaces to run networks in another way."""
+        return open_engine(
+            self._bundle.path(self._file(network)), self._arena, threads=self._threads
+        )
 
     def _file(self, network: str) -> str:
         float16 = self._bundle.manifest.networks.get(network, {}).get("float16")
@@ -58,7 +63,3 @@ class Engines:
         if float16 and (self._precision == "float16" or not self._bundle.has(network)):
             return str(float16)
         return network
-
-    def _wrap(self, network: str, engine: Engine) -> Engine:
-        """What a subclass puts around an engine (a recorder, say)."""
-        return engine

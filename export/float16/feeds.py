@@ -60,8 +60,8 @@ class RecordingEngines(Engines):
         super().__init__(bundle, arena, threads=settings.threads)
         self._feeds = feeds
 
-    def _wrap(self, network: str, engine: Engine) -> Engine:
-        return Recorder(engine, self._feeds[network])
+    def _open(self, network: str) -> Engine:
+        return Recorder(super()._open(network), self._feeds[network])
 
 
 def record_feeds(

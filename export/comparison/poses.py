@@ -1,0 +1,71 @@
+"""The final pose under each form of the networks, method by method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge_reloc.bundle import MapBundle
+from edge_reloc.config import Settings
+from edge_reloc.evaluation.score import parse_method
+from edge_reloc.types import Frame
+
+from .change import compare
+from .frames import OpenEngines, localise
+
+
+def compare_poses(
+    bundle: MapBundle,
+    frames: Sequence[Frame],
+    methods: Sequence[str],
+    programs: dict[str, Path],
+    threads: int,
+    show: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """One row for each method and form, as JSON-ready dictionaries.
+
+    The reference is torch where `programs` are given, ONNX float32 otherwise; ONNX
+    float32 against torch then shows how much of a change is not float16's doing.
+    """
+    rows = []
+    for text in methods:
+        base = parse_method(text, Settings(threads=threads)).settings
+        results = {}
+        for form, settings, engines in _forms(base, programs):
+            results[form] = localise(
+                bundle,
+                frames,
+                settings,
+                engines,
+                lambda done, text=text, form=form: show(f"{text}, {form}: {done} frames"),
+            )
+        reference, *others = results
+        for form in others:
+            change = compare(results[reference], results[form])
+            rows.append(
+                {
+                    "method": text,
+                    "form": form,
+                    "reference_ok": sum(r.status.value == "OK" for r in results[reference]),
+                    **change.to_json(),
+                    "broken_limits": change.broken_limits() if "float16" in form else [],
+                }
+            )
+    return rows
+
+
+def _forms(
+    base: Settings, programs: dict[str, Path]
+) -> list[tuple[str, Settings, OpenEngines | None]]:
+    """Name, settings and engines of each form, the reference first."""
+    forms: list[tuple[str, Settings, OpenEngines | None]] = []
+    if programs:
+        from .torch_engine import TorchEngines
+
+        forms.append(("torch float32", base, partial(TorchEngines, programs)))
+    forms.append(("onnx float32", replace(base, precision="float32"), None))
+    forms.append(("onnx float16", replace(base, precision="float16"), None))
+    return forms
