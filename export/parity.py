@@ -100,6 +100,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     show = _progress()
     report = {
         "map": bundle.manifest.name,
+        "metric": bundle.manifest.world.metric,
         "frames": len(frames),
         "source": str(options.data or options.source or "demo"),
         "reference": "torch float32" if programs else "onnx float32",

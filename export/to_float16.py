@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import logging
 import sys
@@ -10,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_reloc.errors import EngineError
+from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.program import program
 
 if TYPE_CHECKING:
-    from .float16.feeds import Feed
     from .float16.network import Float16Network
 
 PHOTOS = 12  # enough for the ranges: they hardly grow after the first few
@@ -70,7 +70,9 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
 
     from .calibration import map_photos, photos_of
     from .float16.feeds import record_feeds
+    from .float16.network import convert_network
     from .inventory import bundle_networks
+    from .nets.local_features import float32_layers
 
     where = DEMO / "map" if options.demo else options.map
     bundle = open_bundle(where)
@@ -82,8 +84,16 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     folder = DEMO / "frames" if options.demo else options.photos
     photos = photos_of(folder, options.count) if folder else map_photos(where, options.count)
     feeds = record_feeds(bundle, list(photos.values()))
+    models = {n.file: _named(bundle.path(n.file)) for n in networks}
+    islands = _islands(models, options.keep_float32, str(where))
+    for network in networks:
+        if network.role == "features":
+            islands[network.file] += float32_layers(bundle.manifest.features["kind"])
     converted = {
-        n.file: _convert(bundle.path(n.file), feeds.get(n.file, []), options) for n in networks
+        file: convert_network(
+            model, feeds.get(file, []), file, keep=islands[file], strict=options.strict
+        )
+        for file, model in models.items()
     }
     reports = []
     with extend_bundle(where, options.output) as writer:
@@ -110,26 +120,43 @@ def _file(options: argparse.Namespace) -> list[dict[str, Any]]:
     from edge_reloc.files import write_atomic
 
     from .calibration import image_feeds, photos_of
+    from .float16.network import convert_network
 
+    model = _named(options.onnx)
     photos = photos_of(options.photos, options.count) if options.photos else {}
     feeds = image_feeds(options.onnx, photos) if photos else []
-    result = _convert(options.onnx, feeds, options)
+    where = str(options.onnx)
+    result = convert_network(model, feeds, where, keep=options.keep_float32, strict=options.strict)
     content = result.graph.model.SerializeToString()
     write_atomic(options.output, content)
     before = options.onnx.stat().st_size
     return [_report(result, str(options.output), before, len(content), list(photos))]
 
 
-def _convert(path: Path, feeds: Sequence[Feed], options: argparse.Namespace) -> Float16Network:
+def _named(path: Path) -> Any:
+    """ModelProto of a file, its layers named for people."""
     from .float16.graph import load_graph
-    from .float16.network import convert_network
     from .layers import name_layers
 
     model = load_graph(path)
     name_layers(model)
-    return convert_network(
-        model, feeds, str(path), keep=options.keep_float32, strict=options.strict
-    )
+    return model
+
+
+def _islands(models: dict[str, Any], patterns: Sequence[str], where: str) -> dict[str, list[str]]:
+    """The patterns that mean something in each network; each must in one."""
+    names = {file: [node.name for node in model.graph.node] for file, model in models.items()}
+    for pattern in patterns:
+        if not any(fnmatch.filter(found, pattern) for found in names.values()):
+            example = next(iter(names.values()))[0]
+            raise ConfigError(
+                f"{where}: no network has a layer '{pattern}'; names look like '{example}', "
+                f"patterns like '{example.split('/')[0]}*'"
+            )
+    return {
+        file: [pattern for pattern in patterns if fnmatch.filter(found, pattern)]
+        for file, found in names.items()
+    }
 
 
 def _report(

@@ -105,12 +105,19 @@ def compare(reference: Sequence[FrameResult], other: Sequence[FrameResult]) -> C
 def _keypoints(a: FrameResult, b: FrameResult) -> tuple[float, np.ndarray]:
     if len(a.xy_px) == 0 or len(b.xy_px) == 0:
         return float(len(a.xy_px) == len(b.xy_px)), np.zeros(0)
-    distance, index = KDTree(b.xy_px).query(a.xy_px, k=1)
-    same = distance <= SAME_PX
-    first = a.descriptor[same].astype(np.float32)
-    second = b.descriptor[index[same]].astype(np.float32)
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return float(same.mean()), (first * second).sum(axis=1) / np.maximum(norms, 1e-12)
+    # SIFT puts several keypoints on one spot: the best of four neighbours counts.
+    distance, index = KDTree(b.xy_px).query(a.xy_px, k=min(4, len(b.xy_px)))
+    distance, index = distance.reshape(len(a.xy_px), -1), index.reshape(len(a.xy_px), -1)
+    near = distance <= SAME_PX
+    same = near.any(axis=1)
+    first, second = _unit(a.descriptor[same]), _unit(b.descriptor)
+    cosine = np.einsum("nd,nkd->nk", first, second[np.where(near, index, 0)[same]])
+    return float(same.mean()), np.where(near[same], cosine, -1.0).max(axis=1, initial=-1.0)
+
+
+def _unit(descriptor: np.ndarray) -> np.ndarray:
+    values = descriptor.astype(np.float32)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

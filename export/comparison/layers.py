@@ -14,6 +14,9 @@ from ..float16.feeds import Feed
 from ..float16.placement import HEAVY
 from ..float16.session import open_session
 
+ROUNDING = 2.0**-11  # relative error of one float16 number, at most
+TOLERATED = 4 * ROUNDING  # an error that no island needs to cure
+CHOOSING = frozenset({"TopK", "ArgMax", "ArgMin", "NonMaxSuppression"})
 DOMINANT = 0.5  # a layer that alone makes this share of the error is worth keeping
 
 
@@ -22,7 +25,8 @@ class LayerCosts:
     """Errors relative to the RMS of what the float16 part hands on, worst value.
 
     error: with every heavy layer in float16; cost: with one layer alone, largest
-    first; proposed: layers to keep in float32; error_with_proposal: what is left.
+    first; proposed: layers to keep in float32, where the error is over TOLERATED;
+    error_with_proposal: what is left then.
     """
 
     error: float
@@ -51,7 +55,9 @@ def layer_costs(
     total = error([])
     costs = {name: error([other for other in heavy if other != name]) for name in heavy}
     ranked = sorted(costs.items(), key=lambda item: -item[1])
-    proposed = tuple(name for name, cost in ranked if cost > DOMINANT * total)
+    proposed: tuple[str, ...] = ()
+    if total > TOLERATED:
+        proposed = tuple(name for name, cost in ranked if cost > DOMINANT * total)
     return LayerCosts(
         error=total,
         cost=tuple(ranked),
@@ -61,12 +67,19 @@ def layer_costs(
 
 
 def _handed_on(graph: Float16Graph) -> list[str]:
-    """Values made in float16 and read in float32."""
-    return [
-        node.output[0]
-        for node in graph.model.graph.node
-        if node.op_type == "Cast" and node.input[0] == node.output[0] + SUFFIX
-    ]
+    """Values made in float16 and read in float32, before anything is chosen.
+
+    After a choice (top K) rows stand in another order, and no number can be
+    compared with the one in its place.
+    """
+    chosen: set[str] = set()
+    values = []
+    for node in graph.model.graph.node:
+        if node.op_type in CHOOSING or chosen.intersection(node.input):
+            chosen.update(node.output)
+        elif node.op_type == "Cast" and node.input[0] == node.output[0] + SUFFIX:
+            values.append(node.output[0])
+    return values
 
 
 def _values(
@@ -78,9 +91,8 @@ def _values(
     present = [name if name in made else name + SUFFIX for name in names]
     session = open_session(model, where, outputs=present)
     runs = [session.run(present, feed) for feed in feeds]
-    return [
-        np.concatenate([np.ravel(r[i]).astype(np.float64) for r in runs]) for i in range(len(names))
-    ]
+    columns = zip(*runs, strict=True)
+    return [np.concatenate([np.ravel(x).astype(np.float64) for x in c]) for c in columns]
 
 
 def _relative(wanted: NDArray[np.float64], found: NDArray[np.float64]) -> float:

@@ -11,7 +11,9 @@ def to_text(report: dict[str, Any]) -> str:
         f"{report['map']}: {report['frames']} frames of {report['source']}, "
         f"against {report['reference']}"
     ]
-    header = ["method", "form", "localised", "lost", "shift p50/p95/max mm", "rotation p50/p95°"]
+    unit = "mm" if report["metric"] else "units/1000"
+    header = ["method", "form", "localised", "lost", f"shift p50/p95/max {unit}"]
+    header += ["rotation p50/p95°"]
     header += ["inliers", "keypoints", "cosine p1", "candidates"]
     table = [header, *(_row(row) for row in report["poses"])]
     widths = [max(len(line[i]) for line in table) for i in range(len(header))]

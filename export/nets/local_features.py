@@ -23,7 +23,8 @@ class FeatureNetwork:
     load: weights file -> module with `dense(image) -> DenseMaps` and `dim`.
     stride: pixels a descriptor cell covers. threshold: heat under which there is
     no keypoint. min_similarity: cosine that a 2D-3D match must reach, by D. border_px:
-    width of the rim where the image's own edge makes keypoints.
+    width of the rim where the image's own edge makes keypoints. float32: layers (names
+    or patterns) that stay float32 in a float16 export: their numbers become positions.
     """
 
     load: Callable[[Path], Any]
@@ -31,10 +32,17 @@ class FeatureNetwork:
     threshold: float
     min_similarity: dict[int, float]
     border_px: int = 0
+    float32: tuple[str, ...] = ()
 
 
 NETWORKS = {
-    "xfeat": FeatureNetwork(load=load_xfeat, stride=8, threshold=0.05, min_similarity={64: 0.82}),
+    "xfeat": FeatureNetwork(
+        load=load_xfeat,
+        stride=8,
+        threshold=0.05,
+        min_similarity={64: 0.82},
+        float32=("network.keypoints.*",),
+    ),
     # The published threshold, 0.5, leaves 265 keypoints of a blurred indoor photo; at
     # 5e-4 (a logit of -7.6) the best 2048 hold more right matches than XFeat's.
     "edgepoint2": FeatureNetwork(
@@ -66,6 +74,11 @@ def feature_network(kind: str) -> FeatureNetwork:
     if kind not in NETWORKS:
         raise ConfigError(f"feature network: found '{kind}', expected one of {', '.join(NETWORKS)}")
     return NETWORKS[kind]
+
+
+def float32_layers(kind: str) -> list[str]:
+    """Layers of a kind that a float16 export leaves in float32."""
+    return list(NETWORKS[kind].float32) if kind in NETWORKS else []
 
 
 def load_local_features(kind: str, weights: Path, keypoints: int) -> LocalFeatures:
