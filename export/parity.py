@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_reloc.errors import EngineError
 from edge_reloc.files import write_atomic
 from edge_reloc.program import program
+
+if TYPE_CHECKING:
+    from .inventory import BundleNetwork
 
 FEEDS = 4  # inputs per network for tensor errors and layer costs
 MOST_LAYERS = 60  # a network with more heavy layers takes minutes: ask for it with --layers
@@ -73,6 +77,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
 
     from .comparison.networks import compare_networks
     from .comparison.poses import compare_poses
+    from .comparison.rounded_engine import write_rounded
     from .comparison.sources import bundle_frames, torch_programs
     from .float16.feeds import record_feeds
     from .inventory import bundle_networks
@@ -89,30 +94,41 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
                 )
     if not networks:
         raise EngineError(f"{where}: holds no network to compare")
+    show = _progress()
     frames = bundle_frames(bundle, options)
     images = [frame.image for frame in frames]
     chosen = images[:: max(1, len(images) // FEEDS)][:FEEDS]
     feeds = record_feeds(bundle, chosen, threads=options.threads)
     work = options.work or where.with_name(where.name + ".work")
     programs = torch_programs(bundle, networks, work)
-    heads = [n.role for n in networks if n.role not in ("features", "embedding")]
-    texts = options.methods or ",".join(f"{h}+2" for h in heads) or "image_retrieval:10+2"
-    show = _progress()
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = write_rounded(bundle, networks, Path(folder))
+        poses = compare_poses(
+            bundle, frames, _methods(options, networks), programs, rounded, options.threads, show
+        )
+        tensors = compare_networks(
+            bundle, networks, feeds, programs, rounded, _wants_layers(options), show
+        )
     report = {
         "map": bundle.manifest.name,
         "metric": bundle.manifest.world.metric,
         "frames": len(frames),
         "source": str(options.data or options.source or "demo"),
         "reference": "torch float32" if programs else "onnx float32",
-        "poses": compare_poses(bundle, frames, texts.split(","), programs, options.threads, show),
-        "networks": compare_networks(
-            bundle, networks, feeds, programs, _wants_layers(options), show
-        ),
+        "poses": poses,
+        "networks": tensors,
     }
     if options.write and not options.demo:
         with extend_bundle(where) as writer:
             writer.manifest.parity = _summary(report)
     return report
+
+
+def _methods(options: argparse.Namespace, networks: Sequence[BundleNetwork]) -> list[str]:
+    if options.methods:
+        return list(options.methods.split(","))
+    heads = [n.role for n in networks if n.role not in ("features", "embedding")]
+    return [f"{head}+2" for head in heads] or ["image_retrieval:10+2"]
 
 
 def _wants_layers(options: argparse.Namespace) -> Callable[[int], bool]:

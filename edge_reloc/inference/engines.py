@@ -21,10 +21,10 @@ class Engines:
     def __init__(
         self, bundle: MapBundle, arena: Arena, *, precision: str | None = None, threads: int = 0
     ) -> None:
-        self._bundle = bundle
-        self._arena = arena
+        self.bundle = bundle
+        self.arena = arena
         self._precision = precision
-        self._threads = threads
+        self.threads = threads
         self._opened: list[Engine] = []
 
     def open(self, network: str) -> Engine:
@@ -44,22 +44,20 @@ class Engines:
 
     def _open(self, network: str) -> Engine:
         """What a subclass replaces to run networks in another way."""
-        return open_engine(
-            self._bundle.path(self._file(network)), self._arena, threads=self._threads
-        )
+        return open_engine(self.bundle.path(self._file(network)), self.arena, threads=self.threads)
 
     def _file(self, network: str) -> str:
-        float16 = self._bundle.manifest.networks.get(network, {}).get("float16")
+        float16 = self.bundle.manifest.networks.get(network, {}).get("float16")
         if self._precision == "float16" and float16 is None:
             raise ConfigError(
-                f"{self._bundle.directory}: has no float16 version of '{network}'; make one with "
-                f"'edge-reloc export onnx --map {self._bundle.directory}'"
+                f"{self.bundle.directory}: has no float16 version of '{network}'; make one with "
+                f"'edge-reloc export onnx --map {self.bundle.directory}'"
             )
-        if self._precision == "float32" and float16 and not self._bundle.has(network):
+        if self._precision == "float32" and float16 and not self.bundle.has(network):
             raise ConfigError(
-                f"{self._bundle.directory}: holds '{network}' in float16 only; "
+                f"{self.bundle.directory}: holds '{network}' in float16 only; "
                 f"choose --precision float16, or take the bundle that it was exported from"
             )
-        if float16 and (self._precision == "float16" or not self._bundle.has(network)):
+        if float16 and (self._precision == "float16" or not self.bundle.has(network)):
             return str(float16)
         return network

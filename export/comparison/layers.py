@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..float16.convert import SUFFIX, Float16Graph, to_float16
 from ..float16.feeds import Feed
 from ..float16.placement import HEAVY
+from ..float16.rounding import rounded
 from ..float16.session import open_session
 
 ROUNDING = 2.0**-11  # relative error of one float16 number, at most
@@ -49,7 +50,7 @@ def layer_costs(
 
     def error(kept: Sequence[str]) -> float:
         graph = to_float16(model, where, keep=[*keep, *kept])
-        found = _values(graph.model, values, feeds, where)
+        found = _values(rounded(graph.model), values, feeds, where)
         return max(_relative(a, b) for a, b in zip(wanted, found, strict=True))
 
     total = error([])
@@ -86,11 +87,8 @@ def _values(
     model: Any, names: list[str], feeds: Sequence[Feed], where: str
 ) -> list[NDArray[np.float64]]:
     """One array per value, all feeds joined."""
-    made = {output for node in model.graph.node for output in node.output}
-    # A value that nobody reads in float32 any more exists in float16 only.
-    present = [name if name in made else name + SUFFIX for name in names]
-    session = open_session(model, where, outputs=present)
-    runs = [session.run(present, feed) for feed in feeds]
+    session = open_session(model, where, outputs=names)
+    runs = [session.run(names, feed) for feed in feeds]
     columns = zip(*runs, strict=True)
     return [np.concatenate([np.ravel(x).astype(np.float64) for x in c]) for c in columns]
 

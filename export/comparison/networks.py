@@ -26,6 +26,7 @@ def compare_networks(
     networks: Sequence[BundleNetwork],
     feeds: dict[str, list[Feed]],
     programs: dict[str, Path],
+    rounded: dict[str, Path],
     wants_layers: Callable[[int], bool],
     show: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -38,7 +39,7 @@ def compare_networks(
         show(network.file)
         fed = feeds[network.file]
         float32 = open_engine(bundle.path(network.file), Arena())
-        float16 = open_engine(bundle.path(network.float16_file), Arena())
+        float16 = open_engine(rounded[network.file], Arena())
         reference: Engine = float32
         outputs: dict[str, list[dict[str, Any]]] = {}
         if network.file in programs:
@@ -47,7 +48,7 @@ def compare_networks(
             reference = TorchEngine(programs[network.file], bundle.path(network.file))
             errors = tensor_errors(reference, float32, fed)
             outputs["onnx float32"] = [error.to_json() for error in errors]
-        outputs["onnx float16"] = [e.to_json() for e in tensor_errors(reference, float16, fed)]
+        outputs["float16"] = [e.to_json() for e in tensor_errors(reference, float16, fed)]
         for engine in (float32, float16):
             engine.close()
         costs = _costs(bundle, network, fed, wants_layers)

@@ -15,6 +15,7 @@ from edge_reloc.types import Frame
 
 from .change import compare
 from .frames import OpenEngines, localise
+from .rounded_engine import RoundedEngines
 
 
 def compare_poses(
@@ -22,6 +23,7 @@ def compare_poses(
     frames: Sequence[Frame],
     methods: Sequence[str],
     programs: dict[str, Path],
+    rounded: dict[str, Path],
     threads: int,
     show: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -29,18 +31,19 @@ def compare_poses(
 
     The reference is torch where `programs` are given, ONNX float32 otherwise; ONNX
     float32 against torch then shows how much of a change is not float16's doing.
+    rounded: the float16 networks as `write_rounded` leaves them.
     """
     rows = []
     for text in methods:
         base = parse_method(text, Settings(threads=threads)).settings
         results = {}
-        for form, settings, engines in _forms(base, programs):
+        for form, settings, engines in _forms(base, programs, rounded):
             results[form] = localise(
                 bundle,
                 frames,
                 settings,
                 engines,
-                lambda done, text=text, form=form: show(f"{text}, {form}: {done} frames"),
+                partial(_show, show, f"{text}, {form}"),
             )
         reference, *others = results
         for form in others:
@@ -58,7 +61,7 @@ def compare_poses(
 
 
 def _forms(
-    base: Settings, programs: dict[str, Path]
+    base: Settings, programs: dict[str, Path], rounded: dict[str, Path]
 ) -> list[tuple[str, Settings, OpenEngines | None]]:
     """Name, settings and engines of each form, the reference first."""
     forms: list[tuple[str, Settings, OpenEngines | None]] = []
@@ -67,5 +70,9 @@ def _forms(
 
         forms.append(("torch float32", base, partial(TorchEngines, programs)))
     forms.append(("onnx float32", replace(base, precision="float32"), None))
-    forms.append(("onnx float16", replace(base, precision="float16"), None))
+    forms.append(("float16", base, partial(RoundedEngines, rounded)))
     return forms
+
+
+def _show(show: Callable[[str], None], what: str, done: int) -> None:
+    show(f"{what}: {done} frames")

@@ -24,7 +24,7 @@ def to_text(report: dict[str, Any]) -> str:
         ]
         lines.append("  " + "  ".join(cells).rstrip())
     for row in report["poses"]:
-        if row["form"] != "onnx float32":
+        if row["form"] == "float16":
             verdict = "; ".join(row["broken_limits"]) or "within the limits"
             lines.append(f"  {row['method']}, {row['form']}: {verdict}")
     for network in report["networks"]:

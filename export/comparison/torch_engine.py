@@ -56,7 +56,6 @@ class TorchEngines(Engines):
     ) -> None:
         super().__init__(bundle, arena)
         self._programs = programs
-        self._files = bundle
 
     def _open(self, network: str) -> Engine:
-        return TorchEngine(self._programs[network], self._files.path(network))
+        return TorchEngine(self._programs[network], self.bundle.path(network))

@@ -14,6 +14,7 @@ from edge_reloc.errors import EngineError
 from .convert import FLOAT16_MAX, Float16Graph, to_float16
 from .feeds import Feed
 from .ranges import MARGIN, LayerRange, layer_ranges, overflowing
+from .rounding import rounded
 from .session import open_session
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def convert_network(
         )
     if out:
         graph = to_float16(model, where, keep=[*keep, *map(_literal, out)])
-    _prove(graph.model, feeds, where)
+    _prove(rounded(graph.model), feeds, where)
     return Float16Network(
         graph=graph, ranges=tuple(ranges), overflow=tuple(dict.fromkeys(out.values()))
     )
