@@ -27,6 +27,10 @@ class SinkError(EdgeRelocError):
     """Poses cannot be passed on: no folder, disk full, a closed connection."""
 
 
+class DiskError(EdgeRelocError):
+    """A file cannot be written: disk full, no permission, no such folder."""
+
+
 class MappingError(EdgeRelocError):
     """Photos cannot be turned into a map."""
 

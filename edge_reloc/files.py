@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
+
+from .errors import DiskError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: str | Path, content: bytes | str) -> None:
-    """Write to a temporary neighbour, flush to disk, rename over `path`."""
+    """Write to a temporary neighbour, flush to disk, rename over `path`.
+
+    Raises DiskError, and leaves what was there before.
+    """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -17,5 +26,17 @@ def write_atomic(path: str | Path, content: bytes | str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error, len(data)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError, nbytes: int) -> DiskError:
+    """The one line about a file of `nbytes` bytes that could not be written."""
+    text = f"{path}: cannot be written ({error.strerror})"
+    if error.errno in FULL:
+        parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
+        free = shutil.disk_usage(parent).free
+        text += f"; it takes {nbytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free there: make room"
+    return DiskError(f"{text}; what was there before is unchanged")

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConfigError, SinkError
+from .errors import ConfigError
 from .files import write_atomic
 from .geometry import Array, camera_centre
 from .plan import Plan
@@ -63,7 +63,7 @@ class RunPicture:
             self._caption = f"{frame.name or frame.index}: {len(rows)} inliers"
 
     def write(self) -> None:
-        """Draw and save, whole or not at all. Raises SinkError."""
+        """Draw and save, whole or not at all. Raises DiskError."""
         right = WIDTH_PX - PLAN_PX - 3 * MARGIN_PX
         height = PLAN_PX + STRIP_PX + 3 * MARGIN_PX
         canvas: U8 = np.full((height, WIDTH_PX, 3), 255, np.uint8)
@@ -76,10 +76,7 @@ class RunPicture:
         self._draw_strip(canvas, PLAN_PX + 2 * MARGIN_PX)
         done, data = cv2.imencode(self._path.suffix, canvas)
         assert done
-        try:
-            write_atomic(self._path, data.tobytes())
-        except OSError as error:
-            raise SinkError(f"{self._path}: cannot be written ({error.strerror})") from error
+        write_atomic(self._path, data.tobytes())
 
     def _plan(self) -> U8:
         poses = [pose for _, pose in self._trace if pose is not None]

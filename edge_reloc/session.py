@@ -135,7 +135,7 @@ class Session:
         return self._truth.summary() if self._truth else None
 
     def write_picture(self) -> None:
-        """Draw the picture, where one was asked for. Raises SinkError."""
+        """Draw the picture, where one was asked for. Raises DiskError."""
         if self._picture is not None:
             self._picture.write()
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from ..files import cannot_write
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, check_file_name
 from .reader import UNLISTED_FOLDERS, hash_file, open_bundle
 
@@ -38,7 +39,15 @@ class BundleWriter:
             self._work = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}.", dir=parent))
         except OSError as error:
             raise BundleError(f"{self.directory}: cannot be written ({error.strerror})") from error
+        try:
+            self._fill(self._work)
+        except BaseException:
+            shutil.rmtree(self._work, ignore_errors=True)
+            raise
         return self
+
+    def _fill(self, work: Path) -> None:
+        """What a subclass puts into the folder at first."""
 
     def _replaceable(self) -> bool:
         """Whether what stands there is a bundle or an empty folder."""
@@ -71,11 +80,14 @@ class BundleWriter:
         """Write a file and list it."""
         check_file_name(name, str(self.directory))
         path = self.work / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise cannot_write(self.directory / name, error, len(data)) from error
         self.manifest.files[name] = FileEntry(sha256=hash_file(path), nbytes=len(data))
 
     def add_file(self, name: str, source: Path) -> None:
@@ -96,7 +108,11 @@ class BundleWriter:
         work = self.work
         try:
             if kind is None:
-                self._publish(work)
+                try:
+                    self._publish(work)
+                except OSError as failure:
+                    total = sum(entry.nbytes for entry in self.manifest.files.values())
+                    raise cannot_write(self.directory, failure, total) from failure
         finally:
             shutil.rmtree(work, ignore_errors=True)
             self._work = None
@@ -128,23 +144,28 @@ class _Extension(BundleWriter):
         super().__init__(directory, open_bundle(source).manifest)
         self._source = source
 
-    def __enter__(self) -> BundleWriter:
-        super().__enter__()
-        for name in self.manifest.files:
-            target = self.work / name
+    def _fill(self, work: Path) -> None:
+        for name, entry in self.manifest.files.items():
+            target = work / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if self._source != self.directory:  # a bundle of its own shares no files
-                shutil.copyfile(self._source / name, target)
+            if self._source == self.directory and _linked(self._source / name, target):
                 continue
-            try:
-                os.link(self._source / name, target)
-            except OSError:  # a file system without hard links
+            try:  # a bundle of its own shares no files
                 shutil.copyfile(self._source / name, target)
-        return self
+            except OSError as error:
+                raise cannot_write(self.directory / name, error, entry.nbytes) from error
 
     def add_bytes(self, name: str, data: bytes) -> None:
         (self.work / name).unlink(missing_ok=True)  # never write through a hard link
         super().add_bytes(name, data)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        return False
+    return True
 
 
 def extend_bundle(directory: str | Path, output: str | Path | None = None) -> BundleWriter:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World, extend_bundle, open_bundle
-from edge_reloc.errors import BundleError
+from edge_reloc.errors import BundleError, DiskError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -136,7 +136,7 @@ def test_failed_publishing_puts_the_old_bundle_back(
 
     monkeypatch.setattr(Path, "rename", no_second)
     with (
-        pytest.raises(OSError, match="No space"),
+        pytest.raises(DiskError, match=r"No space.*takes .* MB are free.*is unchanged"),
         BundleWriter(tmp_path / "map", small_manifest("new")) as writer,
     ):
         writer.add_bytes("a.bin", b"1")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_reloc.camera import Camera
-from edge_reloc.errors import ConfigError, SinkError
+from edge_reloc.errors import ConfigError, DiskError
 from edge_reloc.geometry import compose, invert
 from edge_reloc.memory import Arena
 from edge_reloc.picture import COLOURS, INLIER, MARGIN_PX, PLAN_PX, RunPicture
@@ -85,7 +85,7 @@ def test_wrong_suffix(tmp_path: Path, xyz: np.ndarray) -> None:
 
 
 def test_no_folder(tmp_path: Path, xyz: np.ndarray) -> None:
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(DiskError, match="cannot be written"):
         RunPicture(tmp_path / "nowhere" / "run.png", xyz, DOWN, "m").write()
 
 
