@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from edge_reloc.bundle import Manifest
+from edge_reloc.bundle import BundleWriter, Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,14 @@ class BundleNetwork:
 def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:
     """Every network that a manifest names, each once, in the order of the frame."""
     return tuple(dict.fromkeys(_networks(manifest)))
+
+
+def forget_float16(bundle: BundleWriter, network: str) -> None:
+    """Drop the float16 version of a network that has changed, and what was said of it."""
+    entry = bundle.manifest.networks.pop(network, {})
+    if "float16" in entry:
+        bundle.remove(entry["float16"])
+    bundle.manifest.parity = {}
 
 
 def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:

@@ -17,6 +17,7 @@ from edge_reloc.embedding.vlad import open_vlad
 from edge_reloc.errors import MappingError
 from edge_reloc.pointmap import open_points
 
+from ..inventory import forget_float16
 from ..mapping.combine import open_any_store
 from ..mapping.model import load_model
 from ..nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
@@ -178,6 +179,7 @@ class TrainingSession:
             bundle.manifest.method = "visible_structure"
             for name, path in self.networks.items():
                 bundle.add_file(name, path)
+                forget_float16(bundle, name)
 
     def _export_cells(self, head: CellsHead) -> None:
         path = self.work / "cells.onnx"

@@ -150,7 +150,7 @@ def test_named_layers_stay_float32(tower: Callable[..., onnx.ModelProto]) -> Non
             assert {types[name] for name in node.input} == {wanted}, node.name
         if node.op_type == "Softmax":
             assert types[node.output[0]] == TensorProto.FLOAT
-    with pytest.raises(ConfigError, match="no layer is called 'fourth'.*names look like 'first/"):
+    with pytest.raises(ConfigError, match=r"no layer is called 'fourth'.*names look like 'first/"):
         to_float16(model, "tower", keep=["fourth"])
 
 
@@ -272,7 +272,7 @@ def test_weights_in_a_file_that_is_missing(
         size_threshold=0,
     )
     (tmp_path / "apart.data").unlink()
-    with pytest.raises(EngineError, match="apart.onnx: .*apart.data"):
+    with pytest.raises(EngineError, match=r"apart.onnx: .*apart.data"):
         load_graph(tmp_path / "apart.onnx")
 
 
