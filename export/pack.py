@@ -67,7 +67,11 @@ def pack_map(
             parts=parts,
         ),
         features=spec.to_dict(),
-        embedding={"kind": "vlad", "dim": vocabulary.dim},
+        embedding={
+            "kind": "vlad",
+            "dim": vocabulary.dim,
+            "sharpness": vocabulary.sharpness,
+        },
         method="image_retrieval",
         limits=Limits(keypoints=spec.keypoints, candidates=len(packed.xyz), matches=spec.keypoints),
         cameras=cameras,

@@ -23,11 +23,13 @@ PROJECTION = "embedding/projection.npy"
 class Vlad:
     """Vocabulary of V words and a projection, learnt when the map was made.
 
-    centroids (V,D), mean (V*D,), projection (E, V*D), all float32.
+    centroids (V,D), mean (V*D,), projection (E, V*D), all float32. sharpness: of the
+    assignment to words, see `aggregate`.
     """
 
-    def __init__(self, centroids: F32, mean: F32, projection: F32) -> None:
+    def __init__(self, centroids: F32, mean: F32, projection: F32, sharpness: float | None) -> None:
         self.centroids, self.mean, self.projection = centroids, mean, projection
+        self.sharpness = sharpness
         self.dim = len(projection)
 
     def embed(self, frame: Frame, features: Features) -> None:
@@ -36,23 +38,33 @@ class Vlad:
 
     def embedding(self, descriptor: F32) -> F32:
         """Unit vector (E,) of descriptors (N,D); zeros when there are none."""
-        aggregated = aggregate(descriptor, self.centroids)
+        aggregated = aggregate(descriptor, self.centroids, self.sharpness)
         # Not @: OpenBLAS would start threads for a product of 30 microseconds.
         projected = np.einsum("ev,v->e", self.projection, aggregated - self.mean)
         return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12), np.float32)
 
 
-def aggregate(descriptor: F32, centroids: F32) -> F32:
-    """VLAD vector (V*D,) float32 of descriptors (N,D), unit length."""
+def aggregate(descriptor: F32, centroids: F32, sharpness: float | None) -> F32:
+    """VLAD vector (V*D,) float32 of descriptors (N,D), unit length.
+
+    sharpness: a descriptor belongs to word k in the share of exp(-sharpness/2 times
+    its squared distance to it), so that small errors in descriptors make small errors
+    here; None gives it to the nearest word alone, where they can make large ones.
+    """
     words = len(centroids)
     if len(descriptor) == 0:
         return np.zeros(centroids.size, np.float32)
     # Nearest centroid: |d - c|^2 = const - 2 d.c + |c|^2
     score = small_product(descriptor, centroids.T)
     score -= 0.5 * (centroids * centroids).sum(axis=1)
-    one_hot = np.zeros((words, len(descriptor)), np.float32)
-    one_hot[score.argmax(axis=1), np.arange(len(descriptor))] = 1.0
-    residual = small_product(one_hot, descriptor) - one_hot.sum(axis=1, keepdims=True) * centroids
+    share = np.zeros((words, len(descriptor)), np.float32)
+    if sharpness is None:
+        share[score.argmax(axis=1), np.arange(len(descriptor))] = 1.0
+    else:
+        score -= score.max(axis=1, keepdims=True)
+        np.exp(sharpness * score.T, out=share)
+        share /= share.sum(axis=0)
+    residual = small_product(share, descriptor) - share.sum(axis=1, keepdims=True) * centroids
     residual /= np.maximum(np.linalg.norm(residual, axis=1, keepdims=True), 1e-12)
     flat = residual.ravel()
     flat = np.sign(flat) * np.sqrt(np.abs(flat))
@@ -65,4 +77,5 @@ def open_vlad(bundle: MapBundle) -> Vlad:
         np.asarray(bundle.array(CENTROIDS)),
         np.asarray(bundle.array(MEAN)),
         np.asarray(bundle.array(PROJECTION), np.float32),
+        bundle.manifest.embedding.get("sharpness"),
     )
