@@ -1,0 +1,135 @@
+"""What a TensorRT engine was built from and for, and whether that is here.
+
+An engine is a device's own: it runs with one version of TensorRT on one kind of GPU.
+Beside each plan lies a side-car (JSON) that says so, and that both the builder and
+the runtime read. Engines live in a bundle's `engines/` and are never part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import EngineError
+
+FORMAT = "edge_reloc.engine"
+VERSION = 1
+PLAN_SUFFIX, SIDECAR_SUFFIX = ".plan", ".json"
+
+_WORDS = {
+    "onnx_sha256": "the network",
+    "flavour": "the TensorRT package",
+    "tensorrt_version": "TensorRT",
+    "gpu": "the GPU",
+    "compute_capability": "the compute capability",
+    "options": "the build options",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineKey:
+    """Two engines are interchangeable when their keys are equal.
+
+    onnx_sha256: of the file, which carries the precision. flavour: "tensorrt" or
+    "tensorrt_rtx". gpu: its name, or "any" for a plan built ahead of time.
+    compute_capability: "8.7". options: whatever else changes the plan.
+    """
+
+    onnx_sha256: str
+    flavour: str
+    tensorrt_version: str
+    gpu: str
+    compute_capability: str
+    options: tuple[str, ...] = ()
+
+    def difference(self, here: EngineKey) -> str | None:
+        """What is other `here` than where the engine was built, in words; None: nothing."""
+        for part in fields(self):
+            built, now = getattr(self, part.name), getattr(here, part.name)
+            if built != now:
+                return f"{_WORDS[part.name]} changed: built {_short(built)}, now {_short(now)}"
+        return None
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits of everything."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
+
+    @property
+    def target(self) -> str:
+        """For example sm87."""
+        return "sm" + self.compute_capability.replace(".", "")
+
+    def file_stem(self, network: str) -> str:
+        """Name of the plan and its side-car, without suffix; network: "cells.fp16"."""
+        package = "rtx" if self.flavour == "tensorrt_rtx" else "trt"
+        version = ".".join(self.tensorrt_version.split(".")[:3])
+        return f"{network}.{self.target}.{package}{version}.{self.digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRecord:
+    """A side-car: the key, and the plan it speaks of. network: name of the ONNX file."""
+
+    key: EngineKey
+    network: str
+    plan_sha256: str
+    plan_nbytes: int
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """Where the plan lies."""
+        return self.path.with_suffix(PLAN_SUFFIX)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the plan is there in its full length."""
+        return self.plan.is_file() and self.plan.stat().st_size == self.plan_nbytes
+
+
+def read_sidecar(path: Path) -> EngineRecord:
+    """The side-car of an engine; EngineError when it is damaged or from elsewhere."""
+    cure = "remove it and build the engine again with 'edge-reloc export engine'"
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{path}: not a readable engine side-car ({error}); {cure}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise EngineError(f'{path}: not an engine side-car (expected "format": "{FORMAT}"); {cure}')
+    if values.get("version") != VERSION:
+        raise EngineError(
+            f"{path}: side-car version {values.get('version')}, expected {VERSION}; {cure}"
+        )
+    try:
+        key = EngineKey(**{**values["key"], "options": tuple(values["key"]["options"])})
+        plan = values["plan"]
+        return EngineRecord(
+            key=key,
+            network=str(values["network"]),
+            plan_sha256=str(plan["sha256"]),
+            plan_nbytes=int(plan["nbytes"]),
+            path=path,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineError(f"{path}: the side-car lacks or garbles {error}; {cure}") from error
+
+
+def find_engines(folder: Path, network: str) -> list[EngineRecord]:
+    """Side-cars of the engines of one ONNX file (by its name) that have a whole plan."""
+    records = []
+    for path in sorted(folder.glob(f"{Path(network).stem}.*{SIDECAR_SUFFIX}")):
+        record = read_sidecar(path)
+        if record.network == Path(network).name and record.whole:
+            records.append(record)
+    return records
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 else text

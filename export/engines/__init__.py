@@ -1,0 +1,1 @@
+"""TensorRT engines: one builder over every package and version that Jetsons carry."""
