@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_reloc.errors import EngineError
 
 from .flavour import Flavour
@@ -66,6 +68,7 @@ def parse_network(flavour: Flavour, builder: Any, logger: Any, path: Path) -> An
                 f"{path}: '{tensor.name}' has the dynamic shape {tuple(tensor.shape)}, expected "
                 f"fixed sizes; export the network for one input size"
             )
+    _check_weights(flavour.module, network, path)
     return network
 
 
@@ -86,15 +89,41 @@ def list_layers(network: Any) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
+def _check_weights(trt: Any, network: Any, path: Path) -> None:
+    """TensorRT itself builds an engine of weights that are no numbers."""
+    holders = {
+        trt.LayerType.CONSTANT: (trt.IConstantLayer, "weights"),
+        trt.LayerType.CONVOLUTION: (trt.IConvolutionLayer, "kernel"),
+    }
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type not in holders:
+            continue
+        kind, attribute = holders[layer.type]
+        layer.__class__ = kind  # the bindings' own way to see a layer's own fields
+        weights = getattr(layer, attribute)
+        if not isinstance(weights, np.ndarray) or not np.issubdtype(weights.dtype, np.floating):
+            continue
+        bad = weights.size - int(np.isfinite(weights).sum(dtype=np.int64))
+        if bad:
+            raise EngineError(
+                f"{path}: {bad} weights of '{layer.name}' are not finite; the training went "
+                f"wrong or the file is damaged"
+            )
+
+
 def _parse_error(parser: Any, logger: Any, path: Path, flavour: Flavour) -> str:
     named = f"{flavour.name} {flavour.version}"
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     for error in errors:
         operator = _call(error, "node_operator")
         if operator:
+            reason = _first_line(error.desc())
+            if reason in ("false", ""):  # all that it says of an operator that it lacks
+                reason = "it has no such operator"
             return (
                 f"{path}: {named} cannot take layer '{_call(error, 'node_name')}' ({operator}): "
-                f"{_first_line(error.desc())}; write that part with other operators"
+                f"{reason}; write that part of the network with other operators"
             )
     texts = [error.desc() for error in errors] + logger.errors
     reason = _first_line(texts[0]) if texts else "no reason given"
