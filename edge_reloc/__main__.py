@@ -25,6 +25,7 @@ PROGRAMS = {
     "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
+    "doctor": Program("edge_reloc.doctor", "what this machine has and lacks, with the cure"),
     "export": Program("edge_reloc_export.__main__", "float16 networks and TensorRT engines"),
     "calibrate": Program("edge_reloc_calib.calibrate", "camera intrinsics from a board"),
 }

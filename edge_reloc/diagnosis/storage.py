@@ -1,0 +1,63 @@
+"""A map: does it open, where do its engines go, and are they there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ..bundle.reader import MapBundle, open_bundle
+from ..errors import EdgeRelocError
+from ..inference.engine_key import find_engines
+from .check import Check, missing, note, ok
+
+ENOUGH_MB = 256  # engines of one map, while old ones are still there
+
+
+def check_map(directory: Path) -> list[Check]:
+    """The bundle and its engines folder."""
+    try:
+        bundle = open_bundle(directory)
+    except EdgeRelocError as error:
+        return [missing("map", str(error), "copy the bundle to this machine again")]
+    checks = [ok("map", f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB")]
+    checks.append(_cache(directory / "engines"))
+    return checks + _engines(bundle)
+
+
+def _cache(folder: Path) -> Check:
+    here = folder if folder.is_dir() else folder.parent
+    if not os.access(here, os.W_OK | os.X_OK):
+        return note(
+            "engine cache",
+            f"{folder} cannot be written by this user",
+            f"sudo chown -R $USER {here}, or --output DIR when engines are built",
+        )
+    free = shutil.disk_usage(here).free / 1e6
+    if free < ENOUGH_MB:
+        return note("engine cache", f"{folder}: {free:.0f} MB are free", f"free {ENOUGH_MB} MB")
+    return ok("engine cache", f"{folder}, {free / 1e3:.1f} GB free")
+
+
+def _engines(bundle: MapBundle) -> list[Check]:
+    float16 = [str(n["float16"]) for n in bundle.manifest.networks.values() if n.get("float16")]
+    if not float16:
+        return [
+            note(
+                "engines",
+                "the map holds no float16 network to build them of",
+                "edge-reloc export onnx --map MAP, on the workstation",
+            )
+        ]
+    lacking = []
+    for name in float16:
+        try:
+            found = find_engines(bundle.directory / "engines", name)
+        except EdgeRelocError as error:
+            return [note("engines", str(error))]
+        if not found:
+            lacking.append(name)
+    if lacking:
+        cure = f"edge-reloc export engine --map {bundle.directory}"
+        return [note("engines", f"none yet of {', '.join(lacking)}", cure)]
+    return [ok("engines", f"of all {len(float16)} networks")]
