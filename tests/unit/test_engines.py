@@ -302,3 +302,19 @@ def test_a_key_needs_no_package(tmp_path: Path) -> None:
         compute_capability="8.7",
     )
     assert key.file_stem("cells.fp16").startswith("cells.fp16.sm87.trt10.3.0.")
+
+
+def test_the_builder_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    """It runs on the device, where they are not."""
+    code = (
+        "import sys\n"
+        "from edge_reloc_export import __main__ as export\n"
+        "code = export.main(['engine', '--demo', '--target', 'sm86', *sys.argv[1:]])\n"
+        "loaded = {'torch', 'onnx', 'pycolmap', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--output", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
