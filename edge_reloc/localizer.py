@@ -159,6 +159,7 @@ class Localizer:
         the image stay silent.
         """
         assert self.guided is not None
+        self.guided.forget()
         threshold = self.solver.threshold_px(camera)
         best = first
         for _ in range(LOOKS):

@@ -1,7 +1,9 @@
 """The pose-guided second pass: look again where the first pose says to look.
 
 Every map point that the first pose should see is projected, compared with the
-keypoints around its place only, and the pose is settled on all agreements.
+keypoints around its place only, and the pose is settled on all agreements. The
+comparisons reach a little further than they are asked to, so that the looks that
+follow, from a pose that moved by a few pixels, need only project again.
 """
 
 from __future__ import annotations
@@ -23,14 +25,29 @@ F64 = NDArray[np.float64]
 PARTS = 8  # the image is searched and judged in 8x8 parts
 BLOCK = 1024  # map points of a part that are compared at once
 ENOUGH = 15  # points and keypoints that a part needs before silence there counts
+SLACK = 0.6  # how much further than asked is compared, as a share of the radius
 
 
 class _Pairs(NamedTuple):
-    """Q pairs: rows of the points looked at, rows of the keypoints, cosine."""
+    """Q pairs, best first: rows of the points looked at and of the keypoints, cosine."""
 
     point: NDArray[np.intp]
     keypoint: NDArray[np.intp]
     similarity: F32
+
+
+class _Seen(NamedTuple):
+    """What was compared: V points that have pairs, where they were projected, pairs.
+
+    reach_px: every similar pair within this distance is there.
+    """
+
+    camera: Camera
+    ids: NDArray[np.int32]
+    xyz: F32
+    xy: F32
+    pairs: _Pairs
+    reach_px: float
 
 
 class GuidedMatcher:
@@ -44,6 +61,11 @@ class GuidedMatcher:
         self._points = points
         self._min_similarity = min_similarity
         self._expected = np.zeros(PARTS * PARTS, np.intp)
+        self._seen: _Seen | None = None
+
+    def forget(self) -> None:
+        """A new frame begins."""
+        self._seen = None
 
     def match(
         self,
@@ -55,23 +77,70 @@ class GuidedMatcher:
     ) -> None:
         """Fill the correspondences with one keypoint a point and back; set n.
 
-        radius_px: how far from its projection a point may be found.
+        radius_px: how far from its projection a point may be found. Call `forget`
+        when the features are of another frame.
         """
         out.n = 0
+        seen = self._seen
+        xy = None if seen is None else self._moved_little(seen, camera, cam_from_world, radius_px)
+        if seen is None or xy is None:
+            seen = self._seen = self._compare(camera, cam_from_world, features, radius_px)
+            xy = seen.xy
+        pairs = seen.pairs
+        away = xy[pairs.point] - features.xy_px[pairs.keypoint]
+        good = np.flatnonzero((away * away).sum(axis=1) <= radius_px**2)
+        good = good[_first_of_each(pairs.point[good], len(seen.ids))]
+        good = good[_first_of_each(pairs.keypoint[good], features.n)][: out.capacity]
+        m = out.n = len(good)
+        out.keypoint[:m] = pairs.keypoint[good]
+        out.point_id[:m] = seen.ids[pairs.point[good]]
+        out.weight[:m] = pairs.similarity[good]
+        out.xy_px[:m] = features.xy_px[out.keypoint[:m]]
+        out.xyz_world[:m] = seen.xyz[pairs.point[good]]
+
+    def _compare(
+        self, camera: Camera, cam_from_world: F64, features: Features, radius_px: float
+    ) -> _Seen:
+        """Every similar pair within the radius and some slack."""
+        reach = (1.0 + SLACK) * radius_px
         ids, xy = self._project(camera, cam_from_world)
         self._expected = _count_by_part(camera, xy)
-        if features.n == 0 or len(ids) == 0:
-            return
-        point, keypoint, similarity = self._similar(camera, ids, xy, features, radius_px)
-        good = np.argsort(-similarity, kind="stable")
-        good = good[_first_of_each(point[good], len(ids))]
-        good = good[_first_of_each(keypoint[good], features.n)][: out.capacity]
-        m = out.n = len(good)
-        out.keypoint[:m] = keypoint[good]
-        out.point_id[:m] = ids[point[good]]
-        out.weight[:m] = similarity[good]
-        out.xy_px[:m] = features.xy_px[out.keypoint[:m]]
-        out.xyz_world[:m] = self._points.xyz[out.point_id[:m]]
+        if features.n and len(ids):
+            pairs = self._similar(camera, ids, xy, features, reach)
+        else:
+            nothing = np.zeros(0, np.intp)
+            pairs = _Pairs(nothing, nothing, np.zeros(0, np.float32))
+        best_first = np.argsort(-pairs.similarity)
+        row = np.zeros(len(ids), np.intp)
+        row[pairs.point] = 1
+        used = np.flatnonzero(row)
+        row[used] = np.arange(len(used))
+        return _Seen(
+            camera,
+            ids[used],
+            np.asarray(self._points.xyz)[ids[used]],
+            xy[used],
+            _Pairs(
+                row[pairs.point[best_first]],
+                pairs.keypoint[best_first],
+                pairs.similarity[best_first],
+            ),
+            reach,
+        )
+
+    def _moved_little(
+        self, seen: _Seen, camera: Camera, cam_from_world: F64, radius_px: float
+    ) -> F32 | None:
+        """Where the compared points lie now; None when they moved too far for that."""
+        slack = seen.reach_px - radius_px
+        if camera is not seen.camera or slack < 0 or len(seen.ids) == 0:
+            return None
+        xyz = _in_camera(seen.xyz, cam_from_world)
+        if (xyz[2] <= 0).any():
+            return None
+        xy = np.asarray(camera.pixels_from_rays((xyz[:2] / xyz[2]).T), np.float32)
+        away = xy - seen.xy
+        return None if (away * away).sum(axis=1).max() > slack * slack else xy
 
     def coverage(self, camera: Camera, features: Features, inlier_px: F64) -> float:
         """Share of the image that agrees with the last pose looked from, 0..1.
@@ -92,9 +161,7 @@ class GuidedMatcher:
         In float32, from the camera's place: good to a thousandth of a pixel.
         """
         ids = self._points.points_of_cells(self._cells_in_view(camera, cam_from_world))
-        centre = camera_centre(cam_from_world).astype(np.float32)
-        rotation = cam_from_world[:3, :3].astype(np.float32)
-        xyz = rotation @ (np.asarray(self._points.xyz)[ids] - centre).T
+        xyz = _in_camera(np.asarray(self._points.xyz)[ids], cam_from_world)
         ahead = np.flatnonzero(xyz[2] > 0)
         x, y = xyz[:2, ahead] / xyz[2, ahead]
         # Beyond its field of view a lens model may fold back into the image.
@@ -150,6 +217,13 @@ class GuidedMatcher:
                 row, column = row[close], column[close]
                 found.append(_Pairs(rows[row], near[column], similarity[row, column]))
         return _Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _in_camera(xyz_world: F32, cam_from_world: F64) -> F32:
+    """Camera coordinates (3,N) of points (N,3), float32, from the camera's place."""
+    centre = camera_centre(cam_from_world).astype(np.float32)
+    rotation = cam_from_world[:3, :3].astype(np.float32)
+    return np.asarray(rotation @ (xyz_world - centre).T)
 
 
 def _first_of_each(group: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:

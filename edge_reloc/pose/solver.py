@@ -17,6 +17,8 @@ F64 = NDArray[np.float64]
 REFERENCE_SIDE_PX = 640
 ROUNDS = 3
 NARROWING = (2.4, 1.6, 1.0, 1.0)  # inlier thresholds of a second pass, relative
+STEPS = 3  # of a round that is not the last: the inliers change after it anyway
+LAST_STEPS = 10
 
 
 class PoseSolver:
@@ -86,7 +88,7 @@ class PoseSolver:
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
         threshold = self.threshold_px(camera)
         refined: Refined | None = None
-        for wide in narrowing:
+        for number, wide in enumerate(narrowing):
             error = reprojection_error_px(camera, cam_from_world, xy, xyz)
             inlier = error < wide * threshold
             if inlier.sum() < 6:
@@ -98,6 +100,7 @@ class PoseSolver:
                 xy[inlier],
                 xyz[inlier],
                 scale_px=float(np.clip(spread, threshold / 8, threshold / 2)),
+                iterations=LAST_STEPS if number == len(narrowing) - 1 else STEPS,
             )
             if better is None:
                 break
