@@ -43,7 +43,8 @@ class Settings:
     most. images: mapping images that `image_retrieval` takes. search: of the
     generative head, "radius" or "nearest"; radius: in map units. second_pass: match once more
     around the first pose. threshold_px: reprojection error of an inlier at an
-    image 640 pixels wide, scaled with the width. precision: of the networks,
+    image 640 pixels wide, scaled with the width. match_block: candidates
+    that are compared at once; memory for speed. precision: of the networks,
     "float32" or "float16". threads: of the engine, 0
     for every core.
     """
@@ -59,6 +60,7 @@ class Settings:
     min_similarity: float | None = None
     max_ratio: float | None = None
     seed: int = 0
+    match_block: int = 512
     precision: str | None = None
     threads: int = 0
     gate: Gate = field(default_factory=Gate)
@@ -74,6 +76,8 @@ class Settings:
             )
         if self.candidates is not None and self.candidates < 16:
             raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
+        if not 16 <= self.match_block <= 1 << 16:
+            raise ConfigError(f"match_block: found {self.match_block}, expected 16 to 65536")
         if self.images < 1:
             raise ConfigError(f"images: found {self.images}, expected at least 1")
         if self.threshold_px <= 0:

@@ -12,6 +12,7 @@ from .config import Settings
 from .features import FeatureSpec, open_extractor
 from .geometry import Array
 from .inference.engines import Engines
+from .inference.planned import PlannedEngines
 from .matching.nearest import NearestMatcher
 from .memory import Arena
 from .methods import Method, build_method
@@ -29,7 +30,8 @@ GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right pla
 class Localizer:
     """Opens a bundle for one camera, takes its memory, localises frames.
 
-    engines: another way to open the bundle's networks than `Engines`.
+    engines: another way to open the bundle's networks than `Engines`. arena: where
+    buffers come from; `open` plans one of exactly the right size.
     """
 
     def __init__(
@@ -38,19 +40,20 @@ class Localizer:
         camera: Camera,
         settings: Settings,
         engines: Callable[[MapBundle, Arena, Settings], Engines] | None = None,
+        arena: Arena | None = None,
     ) -> None:
         manifest = bundle.manifest
         spec = FeatureSpec.from_dict(manifest.features)
         self.bundle, self.camera, self.settings = bundle, camera, settings
         self.spec = spec
-        self.arena = Arena()
-        self._engines = (engines or _engines)(bundle, self.arena, settings)
+        self.arena = arena or Arena()
+        self.engines = (engines or _engines)(bundle, self.arena, settings)
         self.points = open_points(bundle)
         self.method_name = settings.method or manifest.method
         self.method: Method = build_method(
-            self.method_name, bundle, self.points, self._engines, settings
+            self.method_name, bundle, self.points, self.engines, settings
         )
-        self.extractor = open_extractor(spec, camera, self._engines.open)
+        self.extractor = open_extractor(spec, camera, self.engines.open)
         embedder = self.method.embedder
         self.features = Features(
             self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0
@@ -65,6 +68,7 @@ class Localizer:
             self.arena,
             keypoints=spec.keypoints,
             candidates=self.method.capacity,
+            block=settings.match_block,
             min_similarity=similarity,
             max_ratio=spec.max_ratio if settings.max_ratio is None else settings.max_ratio,
         )
@@ -82,8 +86,19 @@ class Localizer:
 
     @classmethod
     def open(cls, bundle: MapBundle, camera: Camera, settings: Settings | None = None) -> Localizer:
-        """Raises EdgeRelocError when the bundle cannot serve these settings."""
-        return cls(bundle, camera, settings or Settings())
+        """Ready for frames, in memory planned to the byte and taken in one piece.
+
+        Raises EdgeRelocError when the bundle cannot serve these settings.
+        """
+        settings = settings or Settings()
+        size = cls.planned(bundle, camera, settings).arena.nbytes
+        return cls(bundle, camera, settings, arena=Arena(size))
+
+    @classmethod
+    def planned(cls, bundle: MapBundle, camera: Camera, settings: Settings) -> Localizer:
+        """The same put together without weights and memory, to see what it would take."""
+        apart = MapBundle(bundle.directory, bundle.manifest)
+        return cls(apart, camera, settings, _planned_engines, Arena())
 
     @property
     def map_bytes(self) -> int:
@@ -191,11 +206,15 @@ class Localizer:
 
     def close(self) -> None:
         """Give engines back."""
-        self._engines.close()
+        self.engines.close()
 
 
 def _engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
     return Engines(bundle, arena, precision=settings.precision, threads=settings.threads)
+
+
+def _planned_engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+    return PlannedEngines(bundle, arena, precision=settings.precision)
 
 
 class _Clock:

@@ -14,7 +14,8 @@ import numpy as np
 from .bundle import MapBundle, open_bundle
 from .camera import Camera, read_camera
 from .config import Settings
-from .errors import BundleError, CameraError
+from .errors import BundleError, CameraError, ConfigError
+from .footprint import MIB, check_budget, fit_budget
 from .localizer import Localizer
 from .picture import RunPicture
 from .profiling import RunStatistics, RunSummary, read_memory
@@ -35,6 +36,7 @@ class SessionOptions:
     source: as `open_source` takes it. names: a list of photos in it.
     calibration: camera file, None for the map's only mapping camera.
     truth: folder of a COLMAP model to compare with, by frame name. limit: frames.
+    budget_bytes: host memory of the process; fit: lower limits to keep it.
     """
 
     map: Path
@@ -46,6 +48,8 @@ class SessionOptions:
     picture: Path | None = None
     truth: Path | None = None
     limit: int | None = None
+    budget_bytes: int | None = None
+    fit: bool = False
 
 
 class Session:
@@ -61,7 +65,9 @@ class Session:
             self.source = open_source(options.source, calibration, names=options.names)
             stack.callback(self.source.close)
             self.camera = calibration.scaled_to(self.source.width, self.source.height)
-            self.localizer = Localizer.open(self.bundle, self.camera, options.settings)
+            settings, self._fitted = self._within_budget()
+            self.localizer = Localizer.open(self.bundle, self.camera, settings)
+            self._check_held()
             stack.callback(self.localizer.close)
             self._picture = None
             if options.picture is not None:
@@ -87,14 +93,36 @@ class Session:
     ) -> None:
         self._stack.close()
 
+    def _within_budget(self) -> tuple[Settings, str]:
+        """Settings that keep the budget, and what had to be lowered for it."""
+        settings, budget = self.options.settings, self.options.budget_bytes
+        if budget is None:
+            return settings, ""
+        if self.options.fit:
+            settings, _, words = fit_budget(self.bundle, self.camera, settings, budget)
+            return settings, words
+        check_budget(self.bundle, self.camera, settings, budget)
+        return settings, ""
+
+    def _check_held(self) -> None:
+        """Refuse before the first frame when opening took more than the budget."""
+        budget, held = self.options.budget_bytes, read_memory().rss_bytes
+        if budget is not None and held is not None and held > budget:
+            self.localizer.close()
+            raise ConfigError(
+                f"--budget {budget / MIB:.0f}MiB: the process holds {held / MIB:.1f} MiB with the "
+                f"map open, more than was planned; name a larger budget"
+            )
+
     def headline(self) -> str:
-        """What is about to run, in two lines."""
+        """What is about to run, in two lines, a third when limits were lowered."""
         manifest, camera = self.bundle.manifest, self.camera
         return (
             f"map        {manifest.name}, {self.localizer.points.n} points, "
             f"{manifest.features['kind']}, method {self.localizer.method_name}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
+            + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
 
     def run(self, status_out: TextIO) -> None:
@@ -179,14 +207,18 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
         method=options.method,
         head=options.head,
         second_pass=options.second_pass,
+        candidates=options.candidates,
+        match_block=options.match_block or Settings.match_block,
         precision=options.precision,
         threads=options.threads,
     )
     return {
         "settings": settings,
-        "output": tuple(options.output),
-        "picture": options.picture,
+        "output": tuple(getattr(options, "output", ())),
+        "picture": getattr(options, "picture", None),
         "limit": options.frames,
+        "budget_bytes": options.budget,
+        "fit": options.fit,
     }
 
 

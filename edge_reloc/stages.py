@@ -16,6 +16,7 @@ class Extractor(Protocol):
     """Keypoints and descriptors of an image."""
 
     dim: int  # D, length of a descriptor
+    borrowed_bytes: int  # most that libraries take inside themselves for one image
 
     def extract(self, frame: Frame, out: Features) -> None:
         """Fill xy_px, score and descriptor, best score first; set n."""

@@ -11,13 +11,22 @@ import numpy as np
 from ..types import Features, Frame
 from .spec import FeatureSpec
 
+# OpenCV doubles the image and keeps, as float32, six smoothed versions and their five
+# differences at that size, and again at every half of it.
+PYRAMID_BYTES = 4 * 4 * (6 + 5) * 4 // 3
+
 
 class SiftExtractor:
-    """Keypoints by response, one per place; descriptors 128 RootSIFT."""
+    """Keypoints by response, one per place; descriptors 128 RootSIFT.
+
+    width, height: of the frames, to tell what OpenCV will take for one.
+    """
 
     dim = 128
 
-    def __init__(self, spec: FeatureSpec) -> None:
+    def __init__(self, spec: FeatureSpec, width: int, height: int) -> None:
+        shrink = min(spec.max_side / max(width, height), 1.0)
+        self.borrowed_bytes = int(PYRAMID_BYTES * width * height * shrink * shrink)
         self._keypoints = spec.keypoints
         self._max_side = spec.max_side
         # Without the precise upscale OpenCV's positions are a quarter pixel off, in x and y.

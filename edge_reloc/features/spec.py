@@ -75,7 +75,7 @@ def open_extractor(
     if spec.kind == "sift":
         from .sift import SiftExtractor
 
-        return SiftExtractor(spec)
+        return SiftExtractor(spec, camera.width, camera.height)
     from .network import NetworkExtractor
 
     network = max(spec.networks, key=lambda n: _fit(n, camera))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..errors import EngineError, missing_package
 from ..memory import Arena
 
+WARM_UP = 2  # runs after which an engine holds all the memory it will ever use
+
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -18,6 +20,32 @@ _DTYPES = {
     "tensor(int64)": np.int64,
     "tensor(uint8)": np.uint8,
 }
+
+
+_GROW_AS_ASKED = 1  # OrtArenaCfg's arena_extend_strategy; the default doubles
+_shares_scratch: bool | None = None
+
+
+def _share_scratch() -> bool:
+    """One pool of scratch memory for all engines of the process, made once.
+
+    Engines run one after the other, so that the largest alone decides. Without it each
+    layer's output is taken from the system and given back, frame after frame: that costs
+    page faults, and the heap frays until it holds twice as much.
+    """
+    global _shares_scratch
+    if _shares_scratch is None:
+        try:
+            from onnxruntime.capi import _pybind_state as ort
+
+            memory = ort.OrtMemoryInfo(
+                "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+            )
+            ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, _GROW_AS_ASKED, -1, -1))
+            _shares_scratch = True
+        except (AttributeError, RuntimeError, TypeError):  # a version that does it otherwise
+            _shares_scratch = False
+    return _shares_scratch
 
 
 class OnnxRuntimeEngine:
@@ -31,7 +59,9 @@ class OnnxRuntimeEngine:
         if not path.is_file():
             raise EngineError(f"{path}: no such network file")
         options = onnxruntime.SessionOptions()
-        options.enable_cpu_mem_arena = False
+        if _share_scratch():
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False  # it takes the pool's largest piece twice
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -53,6 +83,9 @@ class OnnxRuntimeEngine:
         for node in self._session.get_outputs():
             self.outputs[node.name] = self._take(arena, role, node, path)
             self._bind(self._binding.bind_output, node.name, self.outputs[node.name])
+
+        for _ in range(WARM_UP):
+            self.run()
 
     @staticmethod
     def _take(arena: Arena, role: str, node: Any, path: Path) -> NDArray[Any]:

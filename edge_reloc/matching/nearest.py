@@ -14,14 +14,11 @@ from ..memory import Arena
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
 
-# Candidates a product: 2048 keypoints x 1024 x 4 bytes = 8 MiB. On one thread 512 is 5%
-# faster; on busy cores, where each product waits for OpenBLAS's threads, 50% slower.
-BLOCK = 1024
-
 
 class NearestMatcher:
     """Mutual nearest neighbours with similarity and ratio thresholds.
 
+    block: candidates a product, which takes keypoints x block x 4 bytes.
     min_similarity: cosine that a match must reach. max_ratio: largest
     distance to the best over distance to the second best candidate; 1
     switches the test off.
@@ -34,6 +31,7 @@ class NearestMatcher:
         *,
         keypoints: int,
         candidates: int,
+        block: int,
         min_similarity: float,
         max_ratio: float,
     ) -> None:
@@ -41,9 +39,10 @@ class NearestMatcher:
         self._min_similarity = min_similarity
         self._max_ratio = max_ratio
         dim = points.dim
-        self._half = arena.take("match.half", (BLOCK, dim), np.float16)
-        self._block = arena.take("match.block", (BLOCK, dim), np.float32)
-        self._similarity = arena.take("match.similarity", (keypoints * BLOCK,), np.float32)
+        self._size = block = min(block, max(candidates, 1))
+        self._half = arena.take("match.half", (block, dim), np.float16)
+        self._block = arena.take("match.block", (block, dim), np.float32)
+        self._similarity = arena.take("match.similarity", (keypoints * block,), np.float32)
         self._best = arena.take("match.best", (keypoints,), np.float32)
         self._second = arena.take("match.second", (keypoints,), np.float32)
         self._column = arena.take("match.column", (keypoints,), np.int32)
@@ -101,8 +100,8 @@ class NearestMatcher:
         best[:] = second[:] = -2.0
         column[:] = 0
         rows = np.arange(n)
-        for start in range(0, c, BLOCK):
-            ids = point_id[start : start + BLOCK]
+        for start in range(0, c, self._size):
+            ids = point_id[start : start + self._size]
             size = len(ids)
             block = self._block[:size]
             if ids[-1] - ids[0] == size - 1:  # a run of neighbours: no gather

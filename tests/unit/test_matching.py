@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_reloc.matching.nearest import BLOCK, NearestMatcher
+from edge_reloc.matching.nearest import NearestMatcher
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import PointMap
 from edge_reloc.types import Candidates, Correspondences, Features
+
+BLOCK = 256  # so that a map needs several
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -68,6 +70,7 @@ def test_matches_equal_the_definition(ratio: float, dense: bool) -> None:
         arena,
         keypoints=300,
         candidates=points.n,
+        block=BLOCK,
         min_similarity=0.8,
         max_ratio=ratio,
     )
@@ -91,7 +94,7 @@ def test_groups_never_mix() -> None:
     candidates.group[:] = np.arange(900) % 3
     candidates.query_group[:] = np.arange(300) % 4  # group 3 has no candidates
     matcher = NearestMatcher(
-        points, arena, keypoints=300, candidates=900, min_similarity=0.2, max_ratio=1.0
+        points, arena, keypoints=300, candidates=900, block=BLOCK, min_similarity=0.2, max_ratio=1.0
     )
     out = Correspondences(arena, 300)
     matcher.match(features, candidates, out)
@@ -106,7 +109,7 @@ def test_nothing_to_match_is_no_match() -> None:
     candidates = Candidates(arena, 600, 40)
     candidates.clear()
     matcher = NearestMatcher(
-        points, arena, keypoints=40, candidates=600, min_similarity=0.8, max_ratio=1.0
+        points, arena, keypoints=40, candidates=600, block=BLOCK, min_similarity=0.8, max_ratio=1.0
     )
     out = Correspondences(arena, 40)
     out.n = 7

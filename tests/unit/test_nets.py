@@ -194,7 +194,7 @@ def test_sift_positions_have_no_bias(max_side: int) -> None:
     image = (40 + 180 * np.exp(-squared / (2 * 6.0**2)).max(axis=-1)).astype(np.uint8)
     spec = FeatureSpec(kind="sift", dim=128, keypoints=64, max_side=max_side)
     features = Features(Arena(), 64, 128, 0)
-    SiftExtractor(spec).extract(_frame(image, None), features)
+    SiftExtractor(spec, image.shape[1], image.shape[0]).extract(_frame(image, None), features)
     found = features.xy_px[: features.n]
     nearest = np.linalg.norm(found[:, None] - truth[None], axis=2).argmin(axis=0)
     np.testing.assert_allclose(found[nearest], truth, atol=SIFT_BIAS_PX)
