@@ -21,6 +21,7 @@ class Program(NamedTuple):
 PROGRAMS = {
     "run": Program("edge_reloc.run", "poses from a camera, a video or photos"),
     "evaluate": Program("edge_reloc.evaluate", "accuracy and speed against reference poses"),
+    "profile": Program("edge_reloc.profile", "time and memory of localisation, for your CI too"),
     "inspect": Program("edge_reloc.inspect", "what is in a map bundle, and is it intact"),
     "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),

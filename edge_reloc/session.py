@@ -61,9 +61,10 @@ class Session:
         world = self.bundle.manifest.world
         self._unit = "m" if world.metric else "units"
         with contextlib.ExitStack() as stack:
-            calibration, self._camera_note = _calibration(options, self.bundle)
+            self._calibration, self._camera_note = _calibration(options, self.bundle)
+            calibration = self._calibration
             self.source = open_source(options.source, calibration, names=options.names)
-            stack.callback(self.source.close)
+            stack.callback(lambda: self.source.close())
             self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
@@ -113,6 +114,11 @@ class Session:
                 f"--budget {budget / MIB:.0f}MiB: the process holds {held / MIB:.1f} MiB with the "
                 f"map open, more than was planned; name a larger budget"
             )
+
+    def reopen_source(self) -> None:
+        """Begin with the first frame again; not for live sources."""
+        self.source.close()
+        self.source = open_source(self.options.source, self._calibration, names=self.options.names)
 
     def headline(self) -> str:
         """What is about to run, in two lines, a third when limits were lowered."""

@@ -64,6 +64,8 @@ def to_float16(model: Any, where: str, *, keep: Sequence[str] = ()) -> Float16Gr
     for node in graph.node:
         writer.add(node)
     writer.finish()
+    # The sizes of inner values tell the runtime how much memory the network takes.
+    new = onnx.shape_inference.infer_shapes(new, strict_mode=True, data_prop=True)
     heavy = [node.name for node in graph.node if node.op_type in HEAVY]
     return Float16Graph(
         model=new,

@@ -1,0 +1,79 @@
+"""What the C library holds for this process, and what Python takes in a frame."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LARGEST = 6  # lines of code that are named
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    ]
+
+
+def heap_in_use() -> int | None:
+    """Bytes that are allocated from the C library now; None where it does not tell."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2  # glibc 2.33 and later
+    except (OSError, AttributeError):
+        return None
+    mallinfo2.restype = _MallInfo
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonAllocations:
+    """Of Python and numpy, per frame. net_bytes: what stays, mean over the frames.
+
+    transient_bytes: most that was held inside a frame and given back. largest: lines
+    of code with what they hold at the end of a frame, the largest first.
+    """
+
+    frames: int
+    net_bytes: float
+    transient_bytes: int
+    largest: tuple[tuple[str, int], ...]
+
+
+def trace_allocations(step: Callable[[], None], frames: int) -> PythonAllocations:
+    """Run `step` for some frames under Python's allocation tracer (slow)."""
+    tracemalloc.start()
+    try:
+        step()  # the tracer's own beginnings
+        gc.collect()
+        start = first = tracemalloc.get_traced_memory()[0]
+        transient = 0
+        for _ in range(frames):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            step()
+            transient = max(transient, tracemalloc.get_traced_memory()[1] - before)
+        gc.collect()
+        first = tracemalloc.get_traced_memory()[0]
+        held = tracemalloc.take_snapshot().statistics("lineno")[:LARGEST]
+    finally:
+        tracemalloc.stop()
+    lines = tuple(
+        (f"{_short(s.traceback[0].filename)}:{s.traceback[0].lineno}", s.size) for s in held
+    )
+    return PythonAllocations(
+        frames=frames,
+        net_bytes=(first - start) / frames,
+        transient_bytes=transient,
+        largest=lines,
+    )
+
+
+def _short(path: str) -> str:
+    return "/".join(path.split("/")[-2:])

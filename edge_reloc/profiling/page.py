@@ -1,0 +1,196 @@
+"""A profile as one HTML page that needs nothing else: tables and drawn curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ..footprint import MIB
+from .report import Profile
+
+WIDTH, HEIGHT, MARGIN = 640, 220, 44
+COLOURS = ("#2563a8", "#c2571a", "#3b8a4d", "#8a4d9e", "#a8892b", "#5a6a78")
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2rem auto;padding:0 1rem;
+color:#1c2430}h1{font-size:1.5rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .9rem .15rem 0;text-align:right;
+border-bottom:1px solid #e3e7ec}td:first-child,th:first-child{text-align:left}
+svg{background:#fafbfc;border:1px solid #e3e7ec;max-width:100%}.note{color:#5a6a78}
+.big{display:flex;gap:2.5rem;flex-wrap:wrap;margin:1rem 0}.big b{display:block;font-size:1.6rem}
+"""
+
+
+def to_html(profile: Profile, title: str) -> str:
+    """The whole page."""
+    figures = profile.figures()
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=note>{profile.summary.frames} frames on {escape(_machine(profile))}</p>",
+        _headline(figures),
+        "<h2>Time of a frame</h2>",
+        _latency_plot(profile),
+        _stages(profile),
+        _stage_bar(profile),
+        "<h2>Memory</h2>",
+        _footprint(profile),
+        _memory_plot(profile),
+        _growth(profile),
+        "<h2>Before the first pose</h2>",
+        _table(("step", "ms"), [(k, f"{v:.1f}") for k, v in profile.cold_start_ms.items()]),
+        "<h2>All figures</h2>",
+        _table(
+            ("figure", "value"),
+            [(k, "not measured" if v is None else f"{v:g}") for k, v in figures.items()],
+        ),
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>{''.join(parts)}</html>\n"
+    )
+
+
+def _machine(profile: Profile) -> str:
+    m = profile.machine
+    return f"{m['system']}, {m['cores']} cores, Python {m['python']}"
+
+
+def _headline(figures: dict[str, float | None]) -> str:
+    shown = (
+        ("p50_ms", "ms, half of the frames", 1.0),
+        ("p99_ms", "ms, 99 of 100", 1.0),
+        ("localized_share", "% localised", 100.0),
+        ("peak_mb", "MB at most", 1.0),
+        ("growth_bytes", "bytes growth per 1,000 frames", 1.0),
+    )
+    cells = []
+    for name, words, factor in shown:
+        value = figures.get(name)
+        text = "?" if value is None else f"{value * factor:.4g}"
+        cells.append(f"<div><b>{text}</b>{escape(words)}</div>")
+    return f"<div class=big>{''.join(cells)}</div>"
+
+
+def _stages(profile: Profile) -> str:
+    rows = {**profile.summary.stages}
+    if profile.summary.localize is not None:
+        rows["whole frame"] = profile.summary.localize
+    if profile.summary.age is not None:
+        rows["age of the pose"] = profile.summary.age
+    return _table(
+        ("ms", "p50", "p95", "p99", "max"),
+        [
+            (name, *(f"{v:.1f}" for v in (s.p50_ms, s.p95_ms, s.p99_ms, s.max_ms)))
+            for name, s in rows.items()
+        ],
+    )
+
+
+def _stage_bar(profile: Profile) -> str:
+    stages = profile.summary.stages
+    total = sum(s.p50_ms for s in stages.values()) or 1.0
+    at, parts = 0.0, []
+    for index, (name, spread) in enumerate(stages.items()):
+        width = WIDTH * spread.p50_ms / total
+        colour = COLOURS[index % len(COLOURS)]
+        parts.append(f'<rect x="{at:.1f}" y="0" width="{width:.1f}" height="26" fill="{colour}"/>')
+        if width > 7 * len(name):
+            parts.append(f'<text x="{at + 5:.1f}" y="18" fill="#fff" font-size="12">{name}</text>')
+        at += width
+    return f'<svg width="{WIDTH}" height="26">{"".join(parts)}</svg>'
+
+
+def _footprint(profile: Profile) -> str:
+    memory = profile.summary.memory
+    rows = [(kind, f"{n / MIB:.2f}") for kind, n in profile.footprint.by_kind().items()]
+    rows.append(("planned in all", f"{profile.footprint.nbytes / MIB:.2f}"))
+    if memory.peak_bytes is not None:
+        used = (memory.peak_bytes - profile.libraries_bytes) / MIB
+        rows.append(("used at most, above the libraries", f"{used:.2f}"))
+    rows.append(("libraries", f"{profile.libraries_bytes / MIB:.2f}"))
+    same = (
+        "as planned" if profile.arena_bytes == profile.footprint.arena_bytes else "NOT as planned"
+    )
+    return (
+        _table(("MiB", ""), rows) + f"<p class=note>Arena: {profile.arena_bytes} bytes, {same}.</p>"
+    )
+
+
+def _growth(profile: Profile) -> str:
+    lines = []
+    for name, growth in (("heap", profile.heap_growth), ("resident", profile.rss_growth)):
+        verdict = "growth" if growth.significant else "no growth that stands out of the noise"
+        lines.append(
+            f"{name}: {growth.bytes_per_1000:+.0f} ± {growth.error:.0f} bytes per 1,000 frames, "
+            f"{verdict}"
+        )
+    if profile.allocations is not None:
+        traced = profile.allocations
+        lines.append(
+            f"Python and numpy: {traced.net_bytes:+.0f} bytes a frame stay, "
+            f"{traced.transient_bytes / 1e6:.2f} MB at most come and go inside one"
+        )
+    lines.append(f"{profile.page_faults:.1f} page faults a frame")
+    return "".join(f"<p class=note>{escape(line)}.</p>" for line in lines)
+
+
+def _latency_plot(profile: Profile) -> str:
+    return _plot(
+        [("frame, ms", list(range(len(profile.latency_ms))), profile.latency_ms)], zero=True
+    )
+
+
+def _memory_plot(profile: Profile) -> str:
+    curves = []
+    for name, label in (
+        ("rss_bytes", "resident"),
+        ("pss_bytes", "proportional"),
+        ("heap_bytes", "heap"),
+    ):
+        points = [(s.frame, getattr(s, name)) for s in profile.samples]
+        known = [(x, y / 1e6) for x, y in points if y is not None]
+        if known:
+            curves.append((f"{label}, MB", [x for x, _ in known], [y for _, y in known]))
+    return _plot(curves, zero=True)
+
+
+def _plot(curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, zero: bool) -> str:
+    xs = [x for _, curve, _ in curves for x in curve]
+    ys = [y for _, _, curve in curves for y in curve]
+    if not xs:
+        return "<p class=note>Too few frames to draw.</p>"
+    left, right = min(xs), max(max(xs), min(xs) + 1)
+    low, high = (0.0 if zero else min(ys)), max(ys) * 1.05 or 1.0
+    wide, tall = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN // 2 - 20
+
+    def at(x: float, y: float) -> str:
+        across = MARGIN + wide * (x - left) / (right - left)
+        return f"{across:.1f},{12 + tall * (1 - (y - low) / (high - low)):.1f}"
+
+    parts = []
+    for step in range(5):
+        value = low + (high - low) * step / 4
+        y = 12 + tall * (1 - step / 4)
+        parts.append(
+            f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'stroke="#e3e7ec"/><text x="{MARGIN - 6}" y="{y + 4:.1f}" font-size="11" '
+            f'text-anchor="end">{value:.3g}</text>'
+        )
+    for index, (name, x_values, y_values) in enumerate(curves):
+        colour = COLOURS[index % len(COLOURS)]
+        points = " ".join(at(x, y) for x, y in zip(x_values, y_values, strict=True))
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
+            f'<text x="{MARGIN + 150 * index}" y="{HEIGHT - 6}" font-size="12" fill="{colour}">'
+            f"{escape(name)}</text>"
+        )
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
+    return f"<svg {size}>{''.join(parts)}</svg>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"

@@ -1,0 +1,100 @@
+"""Power, temperature and clocks, where the machine tells of them.
+
+A Jetson's INA3221 sensors and thermal zones are files under /sys; another NVIDIA
+GPU is asked through its management library. Both may be absent: then nothing is said.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSFS = Path("/sys")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerSample:
+    """rails_mw: milliwatts by rail; temperature_deg: the hottest zone or GPU.
+
+    clock_mhz: of the first processor core, or of the GPU; None where unknown.
+    """
+
+    rails_mw: dict[str, float]
+    temperature_deg: float | None
+    clock_mhz: float | None
+
+
+def read_power(root: Path = SYSFS) -> PowerSample:
+    """One sample now. root: the /sys of the machine."""
+    rails = _rails(root)
+    temperature = _hottest(root)
+    khz = _number(root / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    gpu = _Nvml.sample() if root == SYSFS and not rails else None
+    if gpu is not None:
+        rails, temperature = {"GPU": gpu[0]}, gpu[1]
+    return PowerSample(
+        rails_mw=rails,
+        temperature_deg=temperature,
+        clock_mhz=None if khz is None else khz / 1000.0,
+    )
+
+
+def _rails(root: Path) -> dict[str, float]:
+    rails = {}
+    for sensor in sorted((root / "class/hwmon").glob("hwmon*")):
+        if _text(sensor / "name") != "ina3221":
+            continue
+        for channel in (1, 2, 3):
+            label = _text(sensor / f"in{channel}_label")
+            millivolts = _number(sensor / f"in{channel}_input")
+            milliamperes = _number(sensor / f"curr{channel}_input")
+            if label and millivolts is not None and milliamperes is not None:
+                rails[label] = millivolts * milliamperes / 1000.0
+    return rails
+
+
+def _hottest(root: Path) -> float | None:
+    zones = [_number(zone / "temp") for zone in (root / "class/thermal").glob("thermal_zone*")]
+    degrees = [z / 1000.0 for z in zones if z is not None and -40_000 < z < 200_000]
+    return max(degrees, default=None)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _number(path: Path) -> float | None:
+    text = _text(path)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+class _Nvml:
+    """NVIDIA's management library, loaded once; absent on most machines."""
+
+    _library: ctypes.CDLL | None = None
+    _tried = False
+
+    @classmethod
+    def sample(cls) -> tuple[float, float] | None:
+        """Milliwatts and degrees of the first GPU."""
+        if not cls._tried:
+            cls._tried = True
+            try:
+                library = ctypes.CDLL("libnvidia-ml.so.1")
+                cls._library = None if library.nvmlInit_v2() else library
+            except (OSError, AttributeError):
+                cls._library = None
+        if cls._library is None:
+            return None
+        device, milliwatts, degrees = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_uint()
+        failed = cls._library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
+        failed = failed or cls._library.nvmlDeviceGetPowerUsage(device, ctypes.byref(milliwatts))
+        failed = failed or cls._library.nvmlDeviceGetTemperature(device, 0, ctypes.byref(degrees))
+        return None if failed else (float(milliwatts.value), float(degrees.value))

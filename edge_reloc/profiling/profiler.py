@@ -1,0 +1,238 @@
+"""Run a session for a while, and measure what it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from ..errors import SinkError
+from ..footprint import plan_footprint
+from ..runner import Interruptible
+from ..session import Session
+from ..sinks import Sink
+from ..types import Frame
+from .faults import Faults, FaultySink, faulty_frames
+from .growth import measure_growth
+from .heap import PythonAllocations, heap_in_use, trace_allocations
+from .memory import read_memory
+from .power import read_power
+from .report import MemorySample, Profile
+from .statistics import RunStatistics
+
+LATENCIES = 2000  # kept for the plot; of longer runs every second, fourth, ... frame
+SAMPLES = 400  # of memory, likewise
+TRACED_FRAMES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions:
+    """frames, seconds: whichever ends first, None for no limit. warm_up: frames before.
+
+    sample_every: frames between memory samples. samples: file that gets each of them at
+    once. allocations: trace Python's at the end. faults: a scenario.
+    """
+
+    frames: int | None
+    seconds: float | None
+    warm_up: int = 10
+    sample_every: int = 25
+    samples: Path | None = None
+    allocations: bool = True
+    faults: Faults | None = None
+
+
+class Thinned:
+    """A list that never holds more than `capacity`: then every second one goes."""
+
+    def __init__(self, capacity: int) -> None:
+        self.items: list[Any] = []
+        self._capacity = capacity
+        self._stride = 1
+        self._seen = 0
+
+    def add(self, item: Any) -> None:
+        """Keep it, if it is its turn."""
+        if self._seen % self._stride == 0:
+            self.items.append(item)
+            if len(self.items) >= self._capacity:
+                self.items = self.items[::2]
+                self._stride *= 2
+        self._seen += 1
+
+
+class Profiler:
+    """Measures one open session."""
+
+    def __init__(
+        self,
+        session: Session,
+        options: ProfileOptions,
+        cold_start_ms: dict[str, float],
+        libraries_bytes: int,
+    ) -> None:
+        self._session, self._options = session, options
+        self._cold_start_ms, self._libraries_bytes = cold_start_ms, libraries_bytes
+        self._statistics = RunStatistics()
+        self._latency = Thinned(LATENCIES)
+        self._samples = Thinned(SAMPLES)
+        self._power = Thinned(SAMPLES)
+        self._sinks: list[Sink] = [FaultySink(options.faults)] if options.faults else []
+
+    def run(self, show: Callable[[int, float], None] = lambda done, ms: None) -> Profile:
+        """Until the limit or Ctrl-C. show(frames, last milliseconds) after every frame."""
+        options, localizer = self._options, self._session.localizer
+        begun, faults = time.monotonic(), 0.0
+        measured = -options.warm_up
+        with _Journal(options.samples) as journal, Interruptible() as interruptible:
+            for frame in interruptible.frames(self._frames()):  # type: ignore[arg-type]
+                pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                start_ns = time.monotonic_ns()
+                estimate = localizer.localize(frame)
+                end_ns = time.monotonic_ns()
+                pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - pages
+                ms = (end_ns - start_ns) * 1e-6
+                measured += 1
+                if measured == -options.warm_up + 1:
+                    self._cold_start_ms["first frame"] = ms
+                if measured <= 0:
+                    begun = time.monotonic()
+                    continue
+                age = (end_ns - frame.t_ns) * 1e-6 if self._session.source.live else None
+                self._statistics.add(estimate, ms, age)
+                self._latency.add(ms)
+                faults += pages
+                for sink in self._sinks:
+                    sink.write(estimate)
+                if measured % options.sample_every == 0:
+                    self._sample(measured, journal)
+                show(measured, ms)
+                seconds = time.monotonic() - begun
+                if measured == options.frames or (options.seconds and seconds > options.seconds):
+                    break
+        return self._report(faults / max(measured, 1))
+
+    def _frames(self) -> Iterator[Frame]:
+        frames = self._endless()
+        return faulty_frames(frames, self._options.faults) if self._options.faults else frames
+
+    def _endless(self) -> Iterator[Frame]:
+        """The source's frames, begun again when they end; a live source never ends."""
+        while True:
+            some = False
+            for frame in self._session.source:
+                some = True
+                yield frame
+            if self._session.source.live or not some:
+                return
+            self._session.reopen_source()
+
+    def _sample(self, frame: int, journal: _Journal) -> None:
+        memory = read_memory()
+        sample = MemorySample(
+            frame=frame,
+            rss_bytes=memory.rss_bytes,
+            pss_bytes=memory.pss_bytes,
+            heap_bytes=heap_in_use(),
+        )
+        self._samples.add(sample)
+        self._power.add(read_power())
+        journal.write({"time_s": round(time.time(), 1), **sample.__dict__})
+
+    def _report(self, page_faults: float) -> Profile:
+        session, samples = self._session, self._samples.items
+        memory = read_memory()
+        summary = self._statistics.summary(
+            dropped=session.source.dropped,
+            skipped=len(session.source.skipped),
+            arena_bytes=session.localizer.arena.nbytes,
+            map_bytes=session.localizer.map_bytes,
+            memory=memory,
+        )
+        power = self._power.items
+        rails = {name for sample in power for name in sample.rails_mw}
+        return Profile(
+            machine=_machine(),
+            settings={k: v for k, v in session.localizer.settings.__dict__.items() if k != "gate"},
+            summary=summary,
+            cold_start_ms={k: round(v, 2) for k, v in self._cold_start_ms.items()},
+            footprint=plan_footprint(session.bundle, session.camera, session.localizer.settings),
+            arena_bytes=session.localizer.arena.nbytes,
+            libraries_bytes=self._libraries_bytes,
+            samples=tuple(samples),
+            rss_growth=measure_growth(
+                [s.frame for s in samples], [s.rss_bytes or 0 for s in samples]
+            ),
+            heap_growth=measure_growth(
+                [s.frame for s in samples], [s.heap_bytes or 0 for s in samples]
+            ),
+            allocations=self._trace(),
+            page_faults=round(page_faults, 2),
+            latency_ms=tuple(round(ms, 3) for ms in self._latency.items),
+            rails_mw={
+                name: sum(s.rails_mw.get(name, 0.0) for s in power) / len(power) for name in rails
+            },
+            temperature_deg=max(
+                (s.temperature_deg for s in power if s.temperature_deg is not None), default=None
+            ),
+            clock_mhz=min((s.clock_mhz for s in power if s.clock_mhz is not None), default=None),
+        )
+
+    def _trace(self) -> PythonAllocations | None:
+        if not self._options.allocations or self._session.source.live:
+            return None
+        frames = self._endless()
+        image = next(frames)
+        return trace_allocations(lambda: self._step(image), TRACED_FRAMES)
+
+    def _step(self, frame: Frame) -> None:
+        self._session.localizer.localize(frame)
+
+
+class _Journal:
+    """Memory samples on disk, a line each, whole at every moment."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stream: TextIO | None = None
+
+    def __enter__(self) -> _Journal:
+        if self._path is not None:
+            try:
+                self._stream = open(self._path, "a", encoding="utf-8", buffering=1)
+            except OSError as error:
+                raise SinkError(f"{self._path}: cannot be written ({error.strerror})") from error
+        return self
+
+    def write(self, values: dict[str, Any]) -> None:
+        """One sample. SinkError when the disk is full; the run so far stays."""
+        if self._stream is not None:
+            try:
+                self._stream.write(json.dumps(values) + "\n")
+            except OSError as error:
+                raise SinkError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }

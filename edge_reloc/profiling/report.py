@@ -1,0 +1,148 @@
+"""A profile as data: what was measured, as figures with names and as a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..footprint import MIB, Footprint
+from .growth import Growth
+from .heap import PythonAllocations
+from .statistics import RunSummary, Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySample:
+    """After a frame: resident, proportional and heap bytes; None where unknown."""
+
+    frame: int
+    rss_bytes: int | None
+    pss_bytes: int | None
+    heap_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Everything about one run. cold_start_ms: steps before the first pose, in order.
+
+    libraries_bytes: resident before the map was opened. latency_ms: of every frame, or
+    evenly spread ones. page_faults: per frame, without disk. rails_mw: means.
+    """
+
+    machine: dict[str, Any]
+    settings: dict[str, Any]
+    summary: RunSummary
+    cold_start_ms: dict[str, float]
+    footprint: Footprint
+    arena_bytes: int
+    libraries_bytes: int
+    samples: tuple[MemorySample, ...]
+    rss_growth: Growth
+    heap_growth: Growth
+    allocations: PythonAllocations | None
+    page_faults: float
+    latency_ms: tuple[float, ...]
+    rails_mw: dict[str, float]
+    temperature_deg: float | None
+    clock_mhz: float | None
+
+    def figures(self) -> dict[str, float | None]:
+        """The named figures that conditions and comparisons speak of."""
+        summary, memory, traced = self.summary, self.summary.memory, self.allocations
+        found: dict[str, float | None] = {}
+        for name, spread in _spreads(summary):
+            for part in ("p50", "p95", "p99", "max"):
+                found[f"{name}{part}_ms"] = (
+                    None if spread is None else getattr(spread, f"{part}_ms")
+                )
+        added = None if memory.peak_bytes is None else memory.peak_bytes - self.libraries_bytes
+        return found | {
+            "frames": summary.frames,
+            "localized_share": summary.localized / max(summary.frames, 1),
+            "dropped": summary.dropped,
+            "first_ms": summary.first_ms,
+            "cold_start_ms": sum(self.cold_start_ms.values()),
+            "rss_mb": _mb(memory.rss_bytes),
+            "pss_mb": _mb(memory.pss_bytes),
+            "peak_mb": _mb(memory.peak_bytes),
+            "added_mb": _mb(added),
+            "planned_mb": _mb(self.footprint.nbytes),
+            "arena_bytes": self.arena_bytes,
+            "arena_unplanned_bytes": self.arena_bytes - self.footprint.arena_bytes,
+            "growth_bytes": self.heap_growth.bytes,
+            "rss_growth_bytes": self.rss_growth.bytes,
+            "python_net_bytes": None if traced is None else traced.net_bytes,
+            "python_transient_bytes": None if traced is None else traced.transient_bytes,
+            "page_faults": self.page_faults,
+            "power_mw": sum(self.rails_mw.values()) if self.rails_mw else None,
+            "temperature_deg": self.temperature_deg,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        values = {name: value for name, value in self.__dict__.items() if name != "footprint"}
+        plain = asdict_values(values)
+        plain["footprint"] = self.footprint.to_json()
+        plain["figures"] = self.figures()
+        return plain
+
+    def to_text(self) -> str:
+        """A table for people."""
+        lines = [self.summary.to_text(), ""]
+        steps = ", ".join(f"{name} {ms:.0f}" for name, ms in self.cold_start_ms.items())
+        lines.append(f"cold start {sum(self.cold_start_ms.values()):.0f} ms: {steps}")
+        lines.append(f"{'memory, MiB':<14}{'planned':>10}")
+        lines += [f"  {k:<12}{v / MIB:>10.2f}" for k, v in self.footprint.by_kind().items()]
+        memory = self.summary.memory
+        if memory.peak_bytes is not None:
+            added = memory.peak_bytes - self.libraries_bytes
+            lines.append(
+                f"  {'total':<12}{self.footprint.nbytes / MIB:>10.2f}   used at most "
+                f"{added / MIB:.2f} above the {self.libraries_bytes / MIB:.2f} of the libraries"
+            )
+        lines.append(f"arena      {self.arena_bytes} bytes, planned {self.footprint.arena_bytes}")
+        for name, growth in (("heap", self.heap_growth), ("resident", self.rss_growth)):
+            lines.append(
+                f"growth     {name} {growth.bytes_per_1000:+.0f} ± {growth.error:.0f} bytes per "
+                f"1,000 frames{'' if growth.significant else ' (noise)'}"
+            )
+        if self.allocations is not None:
+            traced = self.allocations
+            lines.append(
+                f"python     {traced.net_bytes:+.0f} bytes a frame stay, "
+                f"{traced.transient_bytes / 1e6:.2f} MB at most come and go in one"
+            )
+        lines.append(f"faults     {self.page_faults:.1f} pages a frame")
+        if self.rails_mw:
+            lines.append(
+                "power      " + ", ".join(f"{k} {v:.0f} mW" for k, v in self.rails_mw.items())
+            )
+        if self.temperature_deg is not None:
+            lines.append(f"hottest    {self.temperature_deg:.0f} °C")
+        return "\n".join(lines)
+
+
+def asdict_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Dataclasses inside a dictionary as dictionaries."""
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {k: _plain(v) for k, v in asdict(value).items()}
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
+        return None
+    return value
+
+
+def _spreads(summary: RunSummary) -> list[tuple[str, Spread | None]]:
+    stages = [(f"{name}_", spread) for name, spread in summary.stages.items()]
+    return [("", summary.localize), *stages, ("age_", summary.age)]
+
+
+def _mb(nbytes: int | None) -> float | None:
+    return None if nbytes is None else round(nbytes / 1e6, 3)
