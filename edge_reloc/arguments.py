@@ -64,7 +64,11 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="of networks (default: float32 where the map has it)",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="of networks (default 0: every core)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of networks and matching (default 0: one a core)",
     )
     parser.add_argument(
         "--budget",

@@ -45,8 +45,7 @@ class Settings:
     around the first pose. threshold_px: reprojection error of an inlier at an
     image 640 pixels wide, scaled with the width. match_block: candidates
     that are compared at once; memory for speed. precision: of the networks,
-    "float32" or "float16". threads: of the engine, 0
-    for every core.
+    "float32" or "float16". threads: of networks and matching, 0 for one a core.
     """
 
     method: str | None = None

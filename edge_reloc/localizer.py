@@ -20,6 +20,7 @@ from .pointmap import open_points
 from .pose.guided import GuidedMatcher
 from .pose.solver import NARROWING, PoseSolver
 from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
+from .workers import Workers
 
 WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
@@ -63,6 +64,7 @@ class Localizer:
         similarity = (
             spec.min_similarity if settings.min_similarity is None else settings.min_similarity
         )
+        self.workers = Workers(settings.threads)
         self.matcher = NearestMatcher(
             self.points,
             self.arena,
@@ -71,6 +73,7 @@ class Localizer:
             block=settings.match_block,
             min_similarity=similarity,
             max_ratio=spec.max_ratio if settings.max_ratio is None else settings.max_ratio,
+            workers=self.workers,
         )
         self.solver = PoseSolver(
             threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
@@ -111,6 +114,10 @@ class Localizer:
         Maps of turned photos: a frame that does not say how it is turned is
         tried at the heading that worked last, then at the other three.
         """
+        with self.workers.frame():
+            return self._localize_turned(frame)
+
+    def _localize_turned(self, frame: Frame) -> PoseEstimate:
         if not self.spec.turns or frame.quarter_turns is not None:
             return self._localize(frame)
         first: PoseEstimate | None = None
@@ -205,8 +212,9 @@ class Localizer:
         return best
 
     def close(self) -> None:
-        """Give engines back."""
+        """Give engines and threads back."""
         self.engines.close()
+        self.workers.close()
 
 
 def _engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.reader import MapBundle
-from ..product import small_product
 from ..types import Features, Frame
 
 F32 = NDArray[np.float32]
@@ -39,8 +38,7 @@ class Vlad:
     def embedding(self, descriptor: F32) -> F32:
         """Unit vector (E,) of descriptors (N,D); zeros when there are none."""
         aggregated = aggregate(descriptor, self.centroids, self.sharpness)
-        # Not @: OpenBLAS would start threads for a product of 30 microseconds.
-        projected = np.einsum("ev,v->e", self.projection, aggregated - self.mean)
+        projected = self.projection @ (aggregated - self.mean)
         return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12), np.float32)
 
 
@@ -55,7 +53,7 @@ def aggregate(descriptor: F32, centroids: F32, sharpness: float | None) -> F32:
     if len(descriptor) == 0:
         return np.zeros(centroids.size, np.float32)
     # Nearest centroid: |d - c|^2 = const - 2 d.c + |c|^2
-    score = small_product(descriptor, centroids.T)
+    score = descriptor @ centroids.T
     score -= 0.5 * (centroids * centroids).sum(axis=1)
     share = np.zeros((words, len(descriptor)), np.float32)
     if sharpness is None:
@@ -64,7 +62,7 @@ def aggregate(descriptor: F32, centroids: F32, sharpness: float | None) -> F32:
         score -= score.max(axis=1, keepdims=True)
         np.exp(sharpness * score.T, out=share)
         share /= share.sum(axis=0)
-    residual = small_product(share, descriptor) - share.sum(axis=1, keepdims=True) * centroids
+    residual = share @ descriptor - share.sum(axis=1, keepdims=True) * centroids
     residual /= np.maximum(np.linalg.norm(residual, axis=1, keepdims=True), 1e-12)
     flat = residual.ravel()
     flat = np.sign(flat) * np.sqrt(np.abs(flat))

@@ -2,7 +2,8 @@
 
 One matrix product serves both directions: a row's best candidate is kept
 while blocks of candidates pass by, and a candidate's best similarity is the
-maximum of its column, which is whole within its block. Memory is one block.
+maximum of its column, which is whole within its block. Memory is one block, shared
+by the threads, each of which takes some of the keypoints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from ..memory import Arena
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
+from ..workers import Workers
+
+WORTH = 1 << 23  # multiplications that pay for waking another thread
 
 
 class NearestMatcher:
@@ -21,7 +25,7 @@ class NearestMatcher:
     block: candidates a product, which takes keypoints x block x 4 bytes.
     min_similarity: cosine that a match must reach. max_ratio: largest
     distance to the best over distance to the second best candidate; 1
-    switches the test off.
+    switches the test off. workers: threads that share the work, one by default.
     """
 
     def __init__(
@@ -34,19 +38,24 @@ class NearestMatcher:
         block: int,
         min_similarity: float,
         max_ratio: float,
+        workers: Workers | None = None,
     ) -> None:
+        self._workers = workers or Workers()
+        threads = self._workers.count
         self._points = points
         self._min_similarity = min_similarity
         self._max_ratio = max_ratio
         dim = points.dim
         self._size = block = min(block, max(candidates, 1))
-        self._half = arena.take("match.half", (block, dim), np.float16)
-        self._block = arena.take("match.block", (block, dim), np.float32)
+        self._half = arena.take("match.half", (threads, block, dim), np.float16)
+        self._block = arena.take("match.block", (threads, block, dim), np.float32)
         self._similarity = arena.take("match.similarity", (keypoints * block,), np.float32)
         self._best = arena.take("match.best", (keypoints,), np.float32)
         self._second = arena.take("match.second", (keypoints,), np.float32)
         self._column = arena.take("match.column", (keypoints,), np.int32)
-        self._best_of_candidate = arena.take("match.best_of_candidate", (candidates,), np.float32)
+        self._best_of_candidate = arena.take(
+            "match.best_of_candidate", (threads, candidates), np.float32
+        )
 
     def match(self, features: Features, candidates: Candidates, out: Correspondences) -> None:
         """Fill the correspondences, best similarity first; set n."""
@@ -96,23 +105,46 @@ class NearestMatcher:
     def _search(self, descriptor: NDArray[np.float32], point_id: NDArray[np.int32]) -> None:
         """Best, second best and column of every row; best of every column."""
         n, c = len(descriptor), len(point_id)
-        best, second, column = self._best[:n], self._second[:n], self._column[:n]
+        work = n * c * self._points.dim
+        threads = min(self._workers.count, n, max(work // WORTH, 1))
+        rows = [n * k // threads for k in range(threads + 1)]
+
+        def search(thread: int) -> None:
+            self._search_rows(thread, rows[thread], rows[thread + 1], descriptor, point_id)
+
+        self._workers.each(search, threads)
+        of_threads = self._best_of_candidate[:threads, :c]
+        of_threads.max(axis=0, out=of_threads[0])
+
+    def _search_rows(
+        self,
+        thread: int,
+        first: int,
+        end: int,
+        descriptor: NDArray[np.float32],
+        point_id: NDArray[np.int32],
+    ) -> None:
+        """The same for the rows from first to end, in the thread's own memory."""
+        n, c = end - first, len(point_id)
+        best, second = self._best[first:end], self._second[first:end]
+        column = self._column[first:end]
         best[:] = second[:] = -2.0
         column[:] = 0
         rows = np.arange(n)
+        place = self._similarity[first * self._size : end * self._size]
         for start in range(0, c, self._size):
             ids = point_id[start : start + self._size]
             size = len(ids)
-            block = self._block[:size]
+            block = self._block[thread, :size]
             if ids[-1] - ids[0] == size - 1:  # a run of neighbours: no gather
                 block[:] = self._points.descriptor[ids[0] : ids[0] + size]
             else:
-                half = self._half[:size]
+                half = self._half[thread, :size]
                 np.take(self._points.descriptor, ids, axis=0, out=half, mode="clip")
                 block[:] = half
-            similarity = self._similarity[: n * size].reshape(n, size)
-            np.matmul(descriptor, block.T, out=similarity)
-            similarity.max(axis=0, out=self._best_of_candidate[start : start + size])
+            similarity = place[: n * size].reshape(n, size)
+            np.matmul(descriptor[first:end], block.T, out=similarity)
+            similarity.max(axis=0, out=self._best_of_candidate[thread, start : start + size])
             argmax = similarity.argmax(axis=1)
             block_best = similarity[rows, argmax]
             if self._max_ratio < 1.0:
@@ -127,7 +159,7 @@ class NearestMatcher:
         """Rows whose best is mutual, similar enough and distinct enough."""
         best = self._best[:n]
         accepted = best >= np.maximum(
-            self._best_of_candidate[:c][self._column[:n]], self._min_similarity
+            self._best_of_candidate[0, self._column[:n]], self._min_similarity
         )
         if self._max_ratio < 1.0:
             distance2 = np.maximum(1.0 - best, 0.0)

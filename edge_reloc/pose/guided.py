@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from ..camera import Camera
 from ..geometry import camera_centre, transform
 from ..pointmap import PointMap
-from ..product import small_product
 from ..types import Correspondences, Features
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-PARTS = 8  # the image is searched and judged in 8x8 parts
+PARTS = 8  # the image is judged in 8x8 parts
+SEARCH_PARTS = 6  # and searched in 6x6: fewer are larger products, more are more of them
 BLOCK = 1024  # map points of a part that are compared at once
 ENOUGH = 15  # points and keypoints that a part needs before silence there counts
 SLACK = 0.6  # how much further than asked is compared, as a share of the radius
@@ -37,9 +37,9 @@ class _Pairs(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What was compared: V points that have pairs, where they were projected, pairs.
+    """What was compared: V points that have pairs, where they were projected, Q pairs.
 
-    reach_px: every similar pair within this distance is there.
+    xy (2,V), keypoint_xy (2,Q). reach_px: every similar pair within this distance is there.
     """
 
     camera: Camera
@@ -47,6 +47,7 @@ class _Seen(NamedTuple):
     xyz: F32
     xy: F32
     pairs: _Pairs
+    keypoint_xy: F32
     reach_px: float
 
 
@@ -87,8 +88,7 @@ class GuidedMatcher:
             seen = self._seen = self._compare(camera, cam_from_world, features, radius_px)
             xy = seen.xy
         pairs = seen.pairs
-        away = xy[pairs.point] - features.xy_px[pairs.keypoint]
-        good = np.flatnonzero((away * away).sum(axis=1) <= radius_px**2)
+        good = np.flatnonzero(_length2(xy[:, pairs.point] - seen.keypoint_xy) <= radius_px**2)
         good = good[_first_of_each(pairs.point[good], len(seen.ids))]
         good = good[_first_of_each(pairs.keypoint[good], features.n)][: out.capacity]
         m = out.n = len(good)
@@ -104,7 +104,7 @@ class GuidedMatcher:
         """Every similar pair within the radius and some slack."""
         reach = (1.0 + SLACK) * radius_px
         ids, xy = self._project(camera, cam_from_world)
-        self._expected = _count_by_part(camera, xy)
+        self._expected = _count_by_part(camera, xy.T)
         if features.n and len(ids):
             pairs = self._similar(camera, ids, xy, features, reach)
         else:
@@ -115,16 +115,14 @@ class GuidedMatcher:
         row[pairs.point] = 1
         used = np.flatnonzero(row)
         row[used] = np.arange(len(used))
+        keypoint = pairs.keypoint[best_first]
         return _Seen(
             camera,
             ids[used],
             np.asarray(self._points.xyz)[ids[used]],
-            xy[used],
-            _Pairs(
-                row[pairs.point[best_first]],
-                pairs.keypoint[best_first],
-                pairs.similarity[best_first],
-            ),
+            xy[:, used],
+            _Pairs(row[pairs.point[best_first]], keypoint, pairs.similarity[best_first]),
+            np.ascontiguousarray(features.xy_px[keypoint].T),
             reach,
         )
 
@@ -138,9 +136,8 @@ class GuidedMatcher:
         xyz = _in_camera(seen.xyz, cam_from_world)
         if (xyz[2] <= 0).any():
             return None
-        xy = np.asarray(camera.pixels_from_rays((xyz[:2] / xyz[2]).T), np.float32)
-        away = xy - seen.xy
-        return None if (away * away).sum(axis=1).max() > slack * slack else xy
+        xy = np.asarray(camera.pixels_from_rays((xyz[:2] / xyz[2]).T).T, np.float32)
+        return None if _length2(xy - seen.xy).max() > slack * slack else xy
 
     def coverage(self, camera: Camera, features: Features, inlier_px: F64) -> float:
         """Share of the image that agrees with the last pose looked from, 0..1.
@@ -156,7 +153,7 @@ class GuidedMatcher:
         return float((_count_by_part(camera, inlier_px)[judged] >= 2).mean())
 
     def _project(self, camera: Camera, cam_from_world: F64) -> tuple[NDArray[np.int32], F32]:
-        """Ids (V,) and pixels (V,2) of the points that fall into the image.
+        """Ids (V,) and pixels (2,V) of the points that fall into the image.
 
         In float32, from the camera's place: good to a thousandth of a pixel.
         """
@@ -168,7 +165,7 @@ class GuidedMatcher:
         seen = np.flatnonzero(x * x + y * y <= camera.reach**2)
         u, v = camera.pixels_from_rays(np.stack([x[seen], y[seen]]).T).T
         inside = np.flatnonzero((u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height))
-        xy = np.stack([u[inside], v[inside]], axis=1)
+        xy = np.stack([u[inside], v[inside]])
         return ids[ahead[seen[inside]]], np.asarray(xy, np.float32)
 
     def _cells_in_view(self, camera: Camera, cam_from_world: F64) -> NDArray[np.intp]:
@@ -189,33 +186,37 @@ class GuidedMatcher:
         features: Features,
         radius_px: float,
     ) -> _Pairs:
-        """All pairs that are similar and within the radius.
+        """All pairs that are similar and within the radius; xy (2,V).
 
         One matrix product a part of the image: cheaper than looking up the
         neighbours of every point and comparing those alone.
         """
-        part = _part(camera, xy)
+        part = _part(camera, xy.T, SEARCH_PARTS)
         order = np.argsort(part, kind="stable")
-        bounds = np.searchsorted(part[order], np.arange(PARTS * PARTS + 1))
-        width, height = camera.width / PARTS, camera.height / PARTS
-        x, y = np.ascontiguousarray(features.xy_px[: features.n].T)
+        bounds = np.searchsorted(part[order], np.arange(SEARCH_PARTS**2 + 1)).tolist()
+        width, height = camera.width / SEARCH_PARTS, camera.height / SEARCH_PARTS
+        ids, (our_x, our_y) = ids[order], xy[:, order]
+        their_x, their_y = np.ascontiguousarray(features.xy_px[: features.n].T)
         descriptor = np.asarray(self._points.descriptor)  # slices of a memmap are slow to make
         found = []
-        for k in np.flatnonzero(np.diff(bounds)):
-            left, top = k // PARTS * width - radius_px, k % PARTS * height - radius_px
-            right, bottom = left + width + 2 * radius_px, top + height + 2 * radius_px
-            near = np.flatnonzero((x >= left) & (x <= right) & (y >= top) & (y <= bottom))
-            theirs, their_x, their_y = features.descriptor[near].T, x[near], y[near]
-            for start in range(bounds[k], bounds[k + 1], BLOCK):
-                rows = order[start : min(start + BLOCK, bounds[k + 1])]
-                ours = descriptor[ids[rows]].astype(np.float32)
-                similarity = small_product(ours, theirs)
-                row, column = np.nonzero(similarity >= self._min_similarity)
-                away_x = xy[rows, 0][row] - their_x[column]
-                away_y = xy[rows, 1][row] - their_y[column]
-                close = away_x * away_x + away_y * away_y <= radius_px**2
-                row, column = row[close], column[close]
-                found.append(_Pairs(rows[row], near[column], similarity[row, column]))
+        for column in range(SEARCH_PARTS):
+            nearby = _between(their_x, column * width - radius_px, width + 2 * radius_px)
+            nearby_y = their_y[nearby]
+            for row in range(SEARCH_PARTS):
+                near = nearby[_between(nearby_y, row * height - radius_px, height + 2 * radius_px)]
+                theirs = features.descriptor[near].T
+                part_of = column * SEARCH_PARTS + row
+                for start in range(bounds[part_of], bounds[part_of + 1], BLOCK):
+                    end = min(start + BLOCK, bounds[part_of + 1])
+                    similarity = descriptor[ids[start:end]].astype(np.float32) @ theirs
+                    similar = np.flatnonzero(similarity >= self._min_similarity)
+                    point, keypoint = np.divmod(similar, max(len(near), 1))
+                    point, keypoint = point + start, near[keypoint]
+                    away_x = our_x[point] - their_x[keypoint]
+                    away_y = our_y[point] - their_y[keypoint]
+                    close = np.flatnonzero(away_x * away_x + away_y * away_y <= radius_px**2)
+                    cosine = similarity.ravel()[similar[close]]
+                    found.append(_Pairs(order[point[close]], keypoint[close], cosine))
         return _Pairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
@@ -234,13 +235,23 @@ def _first_of_each(group: NDArray[np.intp], groups: int) -> NDArray[np.bool_]:
     return np.asarray(first[group] == rows)
 
 
-def _part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Part of the image (N,), column by column, in which pixels (N,2) lie."""
-    column = np.clip(xy_px[:, 0] * (PARTS / camera.width), 0, PARTS - 1).astype(np.uint8)
-    row = np.clip(xy_px[:, 1] * (PARTS / camera.height), 0, PARTS - 1).astype(np.uint8)
-    return np.asarray(column * np.uint8(PARTS) + row)
+def _length2(xy: F32) -> F32:
+    """Squared length (N,) of vectors (2,N)."""
+    return np.asarray(xy[0] * xy[0] + xy[1] * xy[1])
+
+
+def _between(values: F32, low: float, width: float) -> NDArray[np.intp]:
+    """Rows with low <= value <= low + width."""
+    return np.flatnonzero((values >= low) & (values <= low + width))
+
+
+def _part(camera: Camera, xy_px: NDArray[np.floating[Any]], parts: int) -> NDArray[np.uint8]:
+    """Part of the image (N,) of parts x parts, column by column, in which pixels (N,2) lie."""
+    column = np.clip(xy_px[:, 0] * (parts / camera.width), 0, parts - 1).astype(np.uint8)
+    row = np.clip(xy_px[:, 1] * (parts / camera.height), 0, parts - 1).astype(np.uint8)
+    return np.asarray(column * np.uint8(parts) + row)
 
 
 def _count_by_part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """(64,) how many pixels (N,2) fall into each part of the image."""
-    return np.bincount(_part(camera, xy_px), minlength=PARTS * PARTS)
+    return np.bincount(_part(camera, xy_px, PARTS), minlength=PARTS * PARTS)

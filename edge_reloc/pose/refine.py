@@ -18,7 +18,7 @@ F64 = NDArray[np.float64]
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
-CONVERGED = 1e-3  # a step below this share of the pose's own uncertainty is the last
+CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the last
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ F64 = NDArray[np.float64]
 REFERENCE_SIDE_PX = 640
 ROUNDS = 3
 NARROWING = (2.4, 1.6, 1.0, 1.0)  # inlier thresholds of a second pass, relative
-STEPS = 3  # of a round that is not the last: the inliers change after it anyway
+STEPS = 2  # of a round that is not the last: the inliers change after it anyway
 LAST_STEPS = 10
 
 
