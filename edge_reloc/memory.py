@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from numpy.typing import DTypeLike, NDArray
 from .errors import EdgeRelocError
 
 ALIGNMENT_BYTES = 64  # a cache line; enough for AVX-512 and NEON loads
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGEST_KEPT_BYTES, KEPT_BYTES = 32 << 20, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,18 @@ class Arena:
     def seal(self) -> None:
         """From here on `take` raises."""
         self.sealed = True
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep what this process frees, for its next allocations.
+
+    By default it gives large pieces back to the system, which must clear and map them
+    again a frame later. The process then stays at its peak instead of returning to it.
+    Does nothing where the C library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

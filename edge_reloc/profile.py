@@ -86,7 +86,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--frames", type=int, metavar="N", help=f"to measure (default {DEFAULT_FRAMES})")
     add("--seconds", type=float, metavar="T", help="to measure, instead of or beside --frames")
     add("--warm-up", type=int, default=10, metavar="N", help="frames before (default 10)")
-    add("--sample-every", type=int, default=25, metavar="N", help="frames between memory samples")
+    add("--sample-every", type=int, default=10, metavar="N", help="frames between memory samples")
     add("--samples", type=Path, metavar="JSONL", help="write each memory sample there at once")
     add("--faults", type=Path, metavar="JSON", help="scenario of faults: see docs/profiling.md")
     add(

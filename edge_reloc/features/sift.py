@@ -8,12 +8,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ..memory import keep_freed_memory
 from ..types import Features, Frame
 from .spec import FeatureSpec
 
 # OpenCV doubles the image and keeps, as float32, six smoothed versions and their five
-# differences at that size, and again at every half of it.
-PYRAMID_BYTES = 4 * 4 * (6 + 5) * 4 // 3
+# differences at that size, and again at every half of it; and two images to make them.
+PYRAMID_BYTES = 4 * 4 * (6 + 5 + 2) * 4 // 3
 
 
 class SiftExtractor:
@@ -27,6 +28,7 @@ class SiftExtractor:
     def __init__(self, spec: FeatureSpec, width: int, height: int) -> None:
         shrink = min(spec.max_side / max(width, height), 1.0)
         self.borrowed_bytes = int(PYRAMID_BYTES * width * height * shrink * shrink)
+        keep_freed_memory()  # taking the pyramid anew costs a third of the frame
         self._keypoints = spec.keypoints
         self._max_side = spec.max_side
         # Without the precise upscale OpenCV's positions are a quarter pixel off, in x and y.

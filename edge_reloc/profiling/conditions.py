@@ -41,7 +41,7 @@ class Condition:
             )
         value = figures[self.figure]
         if value is None:
-            return f"{self.text}: {self.figure} cannot be measured on this machine"
+            return f"{self.text}: {self.figure} is unknown: too short a run, or not told here"
         if OPERATORS[self.compare](value, self.limit):
             return None
         return f"{self.text}: {self.figure} is {value:g}"

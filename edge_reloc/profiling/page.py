@@ -119,11 +119,7 @@ def _footprint(profile: Profile) -> str:
 def _growth(profile: Profile) -> str:
     lines = []
     for name, growth in (("heap", profile.heap_growth), ("resident", profile.rss_growth)):
-        verdict = "growth" if growth.significant else "no growth that stands out of the noise"
-        lines.append(
-            f"{name}: {growth.bytes_per_1000:+.0f} ± {growth.error:.0f} bytes per 1,000 frames, "
-            f"{verdict}"
-        )
+        lines.append(f"growth of the {name} memory: {growth.to_text()}")
     if profile.allocations is not None:
         traced = profile.allocations
         lines.append(
@@ -135,9 +131,8 @@ def _growth(profile: Profile) -> str:
 
 
 def _latency_plot(profile: Profile) -> str:
-    return _plot(
-        [("frame, ms", list(range(len(profile.latency_ms))), profile.latency_ms)], zero=True
-    )
+    frames, ms = zip(*profile.latency_ms, strict=True) if profile.latency_ms else ((), ())
+    return _plot([("ms of each frame, by its number", frames, ms)], zero=True)
 
 
 def _memory_plot(profile: Profile) -> str:

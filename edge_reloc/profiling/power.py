@@ -25,6 +25,31 @@ class PowerSample:
     clock_mhz: float | None
 
 
+class PowerSummary:
+    """Of many samples: mean milliwatts by rail, the hottest, the slowest clock."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self.temperature_deg: float | None = None
+        self.clock_mhz: float | None = None
+
+    def add(self, sample: PowerSample) -> None:
+        """Count one sample."""
+        self._count += 1
+        for name, milliwatts in sample.rails_mw.items():
+            self._sums[name] = self._sums.get(name, 0.0) + milliwatts
+        if sample.temperature_deg is not None:
+            self.temperature_deg = max(sample.temperature_deg, self.temperature_deg or -273.15)
+        if sample.clock_mhz is not None:
+            self.clock_mhz = min(sample.clock_mhz, self.clock_mhz or sample.clock_mhz)
+
+    @property
+    def rails_mw(self) -> dict[str, float]:
+        """Means; a rail that was silent in some samples counts as 0 there."""
+        return {name: total / self._count for name, total in self._sums.items()}
+
+
 def read_power(root: Path = SYSFS) -> PowerSample:
     """One sample now. root: the /sys of the machine."""
     rails = _rails(root)

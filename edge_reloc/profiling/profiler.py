@@ -22,13 +22,14 @@ from ..types import Frame
 from .faults import Faults, FaultySink, faulty_frames
 from .growth import measure_growth
 from .heap import PythonAllocations, heap_in_use, trace_allocations
+from .history import History
 from .memory import read_memory
-from .power import read_power
+from .power import PowerSummary, read_power
 from .report import MemorySample, Profile
 from .statistics import RunStatistics
 
-LATENCIES = 2000  # kept for the plot; of longer runs every second, fourth, ... frame
-SAMPLES = 400  # of memory, likewise
+LATENCIES = 2000  # kept for the plot
+SAMPLES = 400  # of memory
 TRACED_FRAMES = 12
 
 
@@ -43,29 +44,10 @@ class ProfileOptions:
     frames: int | None
     seconds: float | None
     warm_up: int = 10
-    sample_every: int = 25
+    sample_every: int = 10
     samples: Path | None = None
     allocations: bool = True
     faults: Faults | None = None
-
-
-class Thinned:
-    """A list that never holds more than `capacity`: then every second one goes."""
-
-    def __init__(self, capacity: int) -> None:
-        self.items: list[Any] = []
-        self._capacity = capacity
-        self._stride = 1
-        self._seen = 0
-
-    def add(self, item: Any) -> None:
-        """Keep it, if it is its turn."""
-        if self._seen % self._stride == 0:
-            self.items.append(item)
-            if len(self.items) >= self._capacity:
-                self.items = self.items[::2]
-                self._stride *= 2
-        self._seen += 1
 
 
 class Profiler:
@@ -81,9 +63,9 @@ class Profiler:
         self._session, self._options = session, options
         self._cold_start_ms, self._libraries_bytes = cold_start_ms, libraries_bytes
         self._statistics = RunStatistics()
-        self._latency = Thinned(LATENCIES)
-        self._samples = Thinned(SAMPLES)
-        self._power = Thinned(SAMPLES)
+        self._latency = History(LATENCIES, 2)
+        self._samples = History(SAMPLES, 4)
+        self._power = PowerSummary()
         self._sinks: list[Sink] = [FaultySink(options.faults)] if options.faults else []
 
     def run(self, show: Callable[[int, float], None] = lambda done, ms: None) -> Profile:
@@ -107,7 +89,7 @@ class Profiler:
                     continue
                 age = (end_ns - frame.t_ns) * 1e-6 if self._session.source.live else None
                 self._statistics.add(estimate, ms, age)
-                self._latency.add(ms)
+                self._latency.add(measured, ms)
                 faults += pages
                 for sink in self._sinks:
                     sink.write(estimate)
@@ -142,12 +124,13 @@ class Profiler:
             pss_bytes=memory.pss_bytes,
             heap_bytes=heap_in_use(),
         )
-        self._samples.add(sample)
+        self._samples.add(*(float("nan") if v is None else v for v in sample.values()))
         self._power.add(read_power())
         journal.write({"time_s": round(time.time(), 1), **sample.__dict__})
 
     def _report(self, page_faults: float) -> Profile:
-        session, samples = self._session, self._samples.items
+        session, power = self._session, self._power
+        samples, latency = self._samples.rows, self._latency.rows
         memory = read_memory()
         summary = self._statistics.summary(
             dropped=session.source.dropped,
@@ -156,8 +139,6 @@ class Profiler:
             map_bytes=session.localizer.map_bytes,
             memory=memory,
         )
-        power = self._power.items
-        rails = {name for sample in power for name in sample.rails_mw}
         return Profile(
             machine=_machine(),
             settings={k: v for k, v in session.localizer.settings.__dict__.items() if k != "gate"},
@@ -166,23 +147,15 @@ class Profiler:
             footprint=plan_footprint(session.bundle, session.camera, session.localizer.settings),
             arena_bytes=session.localizer.arena.nbytes,
             libraries_bytes=self._libraries_bytes,
-            samples=tuple(samples),
-            rss_growth=measure_growth(
-                [s.frame for s in samples], [s.rss_bytes or 0 for s in samples]
-            ),
-            heap_growth=measure_growth(
-                [s.frame for s in samples], [s.heap_bytes or 0 for s in samples]
-            ),
+            samples=tuple(MemorySample.of(row) for row in samples),
+            rss_growth=measure_growth(samples[:, 0], samples[:, 1]),
+            heap_growth=measure_growth(samples[:, 0], samples[:, 3]),
             allocations=self._trace(),
             page_faults=round(page_faults, 2),
-            latency_ms=tuple(round(ms, 3) for ms in self._latency.items),
-            rails_mw={
-                name: sum(s.rails_mw.get(name, 0.0) for s in power) / len(power) for name in rails
-            },
-            temperature_deg=max(
-                (s.temperature_deg for s in power if s.temperature_deg is not None), default=None
-            ),
-            clock_mhz=min((s.clock_mhz for s in power if s.clock_mhz is not None), default=None),
+            latency_ms=tuple((int(frame), round(ms, 3)) for frame, ms in latency),
+            rails_mw=power.rails_mw,
+            temperature_deg=power.temperature_deg,
+            clock_mhz=power.clock_mhz,
         )
 
     def _trace(self) -> PythonAllocations | None:

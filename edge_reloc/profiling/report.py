@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,13 +21,27 @@ class MemorySample:
     pss_bytes: int | None
     heap_bytes: int | None
 
+    def values(self) -> tuple[int | None, ...]:
+        """In the order of the fields."""
+        return self.frame, self.rss_bytes, self.pss_bytes, self.heap_bytes
+
+    @classmethod
+    def of(cls, row: Iterable[float]) -> MemorySample:
+        """Inverse of `values`, with NaN where a value is unknown."""
+        frame, *values = (None if value != value else int(value) for value in row)
+        rss_bytes, pss_bytes, heap_bytes = values
+        return cls(
+            frame=frame or 0, rss_bytes=rss_bytes, pss_bytes=pss_bytes, heap_bytes=heap_bytes
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """Everything about one run. cold_start_ms: steps before the first pose, in order.
 
-    libraries_bytes: resident before the map was opened. latency_ms: of every frame, or
-    evenly spread ones. page_faults: per frame, without disk. rails_mw: means.
+    libraries_bytes: resident before the map was opened. latency_ms: frame numbers with
+    milliseconds, of every frame or of evenly spread ones. page_faults: per frame, without
+    disk. rails_mw: means.
     """
 
     machine: dict[str, Any]
@@ -41,7 +56,7 @@ class Profile:
     heap_growth: Growth
     allocations: PythonAllocations | None
     page_faults: float
-    latency_ms: tuple[float, ...]
+    latency_ms: tuple[tuple[int, float], ...]
     rails_mw: dict[str, float]
     temperature_deg: float | None
     clock_mhz: float | None
@@ -102,10 +117,7 @@ class Profile:
             )
         lines.append(f"arena      {self.arena_bytes} bytes, planned {self.footprint.arena_bytes}")
         for name, growth in (("heap", self.heap_growth), ("resident", self.rss_growth)):
-            lines.append(
-                f"growth     {name} {growth.bytes_per_1000:+.0f} ± {growth.error:.0f} bytes per "
-                f"1,000 frames{'' if growth.significant else ' (noise)'}"
-            )
+            lines.append(f"growth     {name} {growth.to_text()}")
         if self.allocations is not None:
             traced = self.allocations
             lines.append(
