@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from .errors import EdgeRelocError
 
 ALIGNMENT_BYTES = 64  # a cache line; enough for AVX-512 and NEON loads
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 LARGEST_KEPT_BYTES, KEPT_BYTES = 32 << 20, 1 << 30
 
 
@@ -80,6 +80,7 @@ def keep_freed_memory() -> None:
 
     By default it gives large pieces back to the system, which must clear and map them
     again a frame later. The process then stays at its peak instead of returning to it.
+    Threads that begin later share one pool, or each would keep what it once freed.
     Does nothing where the C library is not glibc.
     """
     try:
@@ -88,3 +89,4 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(M_ARENA_MAX, 1)

@@ -126,8 +126,12 @@ def compare(before: dict[str, Any], profile: Profile) -> str:
         if was is None or now is None or was == now:
             continue
         share = f"{now / was - 1.0:+8.1%}" if was else ""
-        lines.append(f"{name:<30} {was:>10g} {now:>10g} {share}")
+        lines.append(f"{name:<30} {_figure(was):>10} {_figure(now):>10} {share}")
     return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _read_profile(path: Path) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def _parse(data: memoryview) -> OnnxHeader:
-    graph = next((v for n, v in _fields(data) if n == _MODEL_GRAPH), None)
+    # All fields are read, so that a file that is cut off behind the graph is noticed too.
+    graph = dict(_fields(data)).get(_MODEL_GRAPH)
     if not isinstance(graph, memoryview):
         raise ValueError("it holds no graph")
     inputs: dict[str, Binding] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -10,14 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-from ..errors import SinkError
 from ..footprint import plan_footprint
 from ..runner import Interruptible
 from ..session import Session
 from ..sinks import Sink
+from ..sinks.lines import LineFile
 from ..types import Frame
 from .faults import Faults, FaultySink, faulty_frames
 from .growth import measure_growth
@@ -73,7 +73,11 @@ class Profiler:
         options, localizer = self._options, self._session.localizer
         begun, faults = time.monotonic(), 0.0
         measured = -options.warm_up
-        with _Journal(options.samples) as journal, Interruptible() as interruptible:
+        with contextlib.ExitStack() as stack:
+            journal = LineFile(options.samples) if options.samples else None
+            if journal is not None:
+                stack.callback(journal.close)
+            interruptible = stack.enter_context(Interruptible())
             for frame in interruptible.frames(self._frames()):  # type: ignore[arg-type]
                 pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
                 start_ns = time.monotonic_ns()
@@ -116,7 +120,7 @@ class Profiler:
                 return
             self._session.reopen_source()
 
-    def _sample(self, frame: int, journal: _Journal) -> None:
+    def _sample(self, frame: int, journal: LineFile | None) -> None:
         memory = read_memory()
         sample = MemorySample(
             frame=frame,
@@ -126,7 +130,8 @@ class Profiler:
         )
         self._samples.add(*(float("nan") if v is None else v for v in sample.values()))
         self._power.add(read_power())
-        journal.write({"time_s": round(time.time(), 1), **sample.__dict__})
+        if journal is not None:
+            journal.write(json.dumps({"time_s": round(time.time(), 1), **sample.__dict__}))
 
     def _report(self, page_faults: float) -> Profile:
         session, power = self._session, self._power
@@ -167,39 +172,6 @@ class Profiler:
 
     def _step(self, frame: Frame) -> None:
         self._session.localizer.localize(frame)
-
-
-class _Journal:
-    """Memory samples on disk, a line each, whole at every moment."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._stream: TextIO | None = None
-
-    def __enter__(self) -> _Journal:
-        if self._path is not None:
-            try:
-                self._stream = open(self._path, "a", encoding="utf-8", buffering=1)
-            except OSError as error:
-                raise SinkError(f"{self._path}: cannot be written ({error.strerror})") from error
-        return self
-
-    def write(self, values: dict[str, Any]) -> None:
-        """One sample. SinkError when the disk is full; the run so far stays."""
-        if self._stream is not None:
-            try:
-                self._stream.write(json.dumps(values) + "\n")
-            except OSError as error:
-                raise SinkError(f"{self._path}: cannot be written ({error.strerror})") from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._stream is not None:
-            self._stream.close()
 
 
 def _machine() -> dict[str, Any]:

@@ -38,7 +38,7 @@ class LineFile:
                 self._stream.truncate()
             raise SinkError(
                 f"{self._path}: writing stopped ({error.strerror}); "
-                f"the poses before that are in the file"
+                f"the lines before that are in the file"
             ) from error
         self._good_bytes += size
 

@@ -115,6 +115,22 @@ def test_matches_equal_the_definition(radius_px: float) -> None:
     np.testing.assert_array_equal(out.xy_px[: out.n], features.xy_px[out.keypoint[: out.n]])
 
 
+@pytest.mark.parametrize("step", [0.0, 0.002, 0.01, 0.1, 3.0])
+def test_looking_again_equals_looking_afresh(step: float) -> None:
+    """Whether the pose moved so little that comparisons are reused, or further."""
+    points, features = world()
+    first = compose(so3_exp([0.004, -0.006, 0.003]), [0.01, -0.01, 0.02]) @ TRUTH
+    second = compose(so3_exp([0.0, step, 0.2 * step]), [step, 0.0, -step]) @ first
+    matcher, out = look(points, features, first, WIDE_PX)
+    for pose, radius_px in ((second, CLOSE_PX), (first, WIDE_PX), (second, WIDE_PX)):
+        matcher.match(CAMERA, pose, features, radius_px, out)
+        again = set(zip(out.keypoint[: out.n], out.point_id[: out.n], strict=True))
+        _, fresh = look(points, features, pose, radius_px)
+        afresh = set(zip(fresh.keypoint[: fresh.n], fresh.point_id[: fresh.n], strict=True))
+        # Points at the border may have come into the image meanwhile, or left it.
+        assert len(again ^ afresh) <= 0.02 * len(afresh)
+
+
 def test_a_pose_slightly_off_is_corrected() -> None:
     points, features = world()
     pose = compose(so3_exp([0.0, np.radians(1.0), 0.0]), [0.03, -0.03, 0.03]) @ TRUTH

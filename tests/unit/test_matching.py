@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_reloc.matching import nearest
 from edge_reloc.matching.nearest import NearestMatcher
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import PointMap
 from edge_reloc.types import Candidates, Correspondences, Features
+from edge_reloc.workers import Workers
 
 BLOCK = 256  # so that a map needs several
 
@@ -57,7 +59,11 @@ def plain(
 
 @pytest.mark.parametrize("ratio", [1.0, 0.8])
 @pytest.mark.parametrize("dense", [True, False])
-def test_matches_equal_the_definition(ratio: float, dense: bool) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_matches_equal_the_definition(
+    ratio: float, dense: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearest, "WORTH", 1)  # even these few are shared between threads
     points, features, arena = make(points=3 * BLOCK + 17, keypoints=300, dim=64)
     candidates = Candidates(arena, points.n, 300)
     candidates.clear()
@@ -73,6 +79,7 @@ def test_matches_equal_the_definition(ratio: float, dense: bool) -> None:
         block=BLOCK,
         min_similarity=0.8,
         max_ratio=ratio,
+        workers=Workers(threads),
     )
     out = Correspondences(arena, 300)
     arena.seal()
