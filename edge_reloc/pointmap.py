@@ -22,17 +22,18 @@ CELL_RADIUS = "cells/radius.npy"
 class PointMap:
     """P points in K cells; the points of a cell are neighbours in memory.
 
-    xyz (P,3) float32 in world units; descriptor (P,D) float16 of unit length;
-    cell_start (K+1,) int32: cell k holds points cell_start[k] to
+    xyz (P,3) float32 in world units; descriptor (P,D) float16 or int8, of unit length
+    after multiplication with `scale`; cell_start (K+1,) int32: cell k holds points cell_start[k] to
     cell_start[k+1], the best-observed first; cell_centre (K,3) float32;
     cell_radius (K,) float32: all its points lie within.
     """
 
     xyz: NDArray[np.float32]
-    descriptor: NDArray[np.float16]
+    descriptor: NDArray[np.float16] | NDArray[np.int8]
     cell_start: NDArray[np.int32]
     cell_centre: NDArray[np.float32]
     cell_radius: NDArray[np.float32]
+    scale: float = 1.0
 
     @property
     def n(self) -> int:
@@ -41,6 +42,13 @@ class PointMap:
     @property
     def dim(self) -> int:
         return int(self.descriptor.shape[1])
+
+    def decode(self, descriptor: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of `descriptor` as unit vectors, in `out`, which is returned."""
+        out[:] = descriptor
+        if self.scale != 1.0:
+            out *= np.float32(self.scale)
+        return out
 
     def points_of_cells(self, cells: NDArray[Any]) -> NDArray[np.int32]:
         """Ids of the points in the given cells, cell by cell."""
@@ -58,7 +66,13 @@ def open_points(bundle: MapBundle) -> PointMap:
         cell_start=np.asarray(bundle.array(CELL_START)),
         cell_centre=np.asarray(bundle.array(CELL_CENTRE)),
         cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
+        scale=float(bundle.manifest.features.get("descriptor_scale", 1.0)),
     )
+    if points.descriptor.dtype not in (np.float16, np.int8):
+        raise BundleError(
+            f"{bundle.directory / DESCRIPTORS}: descriptors are {points.descriptor.dtype}, "
+            f"expected float16 or int8"
+        )
     dim = bundle.manifest.features.get("dim")
     if points.descriptor.ndim != 2 or points.dim != dim:
         raise BundleError(

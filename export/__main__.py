@@ -1,4 +1,4 @@
-"""`edge-reloc export <what>`: networks for the device, in three steps."""
+"""`edge-reloc export <what>`: maps and their networks made ready for the device."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Step(NamedTuple):
 
 STEPS = {
     "onnx": Step(".to_float16", "strongly typed float16 ONNX of a map's networks"),
+    "int8": Step(".to_int8", "a map with descriptors of half the size"),
     "parity": Step(".parity", "what float16 changes: numbers, keypoints, poses"),
     "engine": Step(".to_tensorrt", "TensorRT engines, for this GPU or ahead of time"),
 }

@@ -31,7 +31,8 @@ class FeatureSpec:
     (cosine; second best over best distance, 1 switches the test off).
     turns: the mapping photos were turned by quarter turns to one heading, so
     the runtime may have to turn frames as well. weights_sha256: of the source
-    weights, None for sift.
+    weights, None for sift. descriptor_scale: what the numbers of the map's descriptors
+    are multiplied with, 1 unless they are int8.
     """
 
     kind: str
@@ -43,10 +44,15 @@ class FeatureSpec:
     turns: bool = False
     networks: tuple[NetworkSpec, ...] = ()
     weights_sha256: str | None = None
+    descriptor_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 16 <= self.keypoints <= 16384:
             raise ConfigError(f"features: keypoints is {self.keypoints}, expected 16 to 16384")
+        if not 0 < self.descriptor_scale <= 1:
+            raise ConfigError(
+                f"features: descriptor_scale is {self.descriptor_scale}, expected 0 to 1"
+            )
         if self.kind != "sift" and not self.networks:
             raise ConfigError(f"features: '{self.kind}' names no network")
 

@@ -47,7 +47,9 @@ class NearestMatcher:
         self._max_ratio = max_ratio
         dim = points.dim
         self._size = block = min(block, max(candidates, 1))
-        self._half = arena.take("match.half", (threads, block, dim), np.float16)
+        self._gathered = arena.take(
+            "match.gathered", (threads, block, dim), points.descriptor.dtype
+        )
         self._block = arena.take("match.block", (threads, block, dim), np.float32)
         self._similarity = arena.take("match.similarity", (keypoints * block,), np.float32)
         self._best = arena.take("match.best", (keypoints,), np.float32)
@@ -137,11 +139,11 @@ class NearestMatcher:
             size = len(ids)
             block = self._block[thread, :size]
             if ids[-1] - ids[0] == size - 1:  # a run of neighbours: no gather
-                block[:] = self._points.descriptor[ids[0] : ids[0] + size]
+                stored = self._points.descriptor[ids[0] : ids[0] + size]
             else:
-                half = self._half[thread, :size]
-                np.take(self._points.descriptor, ids, axis=0, out=half, mode="clip")
-                block[:] = half
+                stored = self._gathered[thread, :size]
+                np.take(self._points.descriptor, ids, axis=0, out=stored, mode="clip")
+            self._points.decode(stored, block)
             similarity = place[: n * size].reshape(n, size)
             np.matmul(descriptor[first:end], block.T, out=similarity)
             similarity.max(axis=0, out=self._best_of_candidate[thread, start : start + size])

@@ -198,6 +198,7 @@ class GuidedMatcher:
         ids, (our_x, our_y) = ids[order], xy[:, order]
         their_x, their_y = np.ascontiguousarray(features.xy_px[: features.n].T)
         descriptor = np.asarray(self._points.descriptor)  # slices of a memmap are slow to make
+        room = np.empty((BLOCK, self._points.dim), np.float32)
         found = []
         for column in range(SEARCH_PARTS):
             nearby = _between(their_x, column * width - radius_px, width + 2 * radius_px)
@@ -208,7 +209,8 @@ class GuidedMatcher:
                 part_of = column * SEARCH_PARTS + row
                 for start in range(bounds[part_of], bounds[part_of + 1], BLOCK):
                     end = min(start + BLOCK, bounds[part_of + 1])
-                    similarity = descriptor[ids[start:end]].astype(np.float32) @ theirs
+                    ours = self._points.decode(descriptor[ids[start:end]], room[: end - start])
+                    similarity = ours @ theirs
                     similar = np.flatnonzero(similarity >= self._min_similarity)
                     point, keypoint = np.divmod(similar, max(len(near), 1))
                     point, keypoint = point + start, near[keypoint]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from ..footprint import MIB
 from .report import Profile
 
-WIDTH, HEIGHT, MARGIN = 640, 220, 44
+WIDTH, HEIGHT, MARGIN = 900, 260, 44
 COLOURS = ("#2563a8", "#c2571a", "#3b8a4d", "#8a4d9e", "#a8892b", "#5a6a78")
 
 STYLE = """
@@ -90,14 +91,17 @@ def _stage_bar(profile: Profile) -> str:
     stages = profile.summary.stages
     total = sum(s.p50_ms for s in stages.values()) or 1.0
     at, parts = 0.0, []
-    for index, (name, spread) in enumerate(stages.items()):
+    for index, spread in enumerate(stages.values()):
         width = WIDTH * spread.p50_ms / total
         colour = COLOURS[index % len(COLOURS)]
         parts.append(f'<rect x="{at:.1f}" y="0" width="{width:.1f}" height="26" fill="{colour}"/>')
-        if width > 7 * len(name):
-            parts.append(f'<text x="{at + 5:.1f}" y="18" fill="#fff" font-size="12">{name}</text>')
         at += width
-    return f'<svg width="{WIDTH}" height="26">{"".join(parts)}</svg>'
+    names = " ".join(
+        f'<span style="color:{COLOURS[k % len(COLOURS)]}">■</span> {escape(name)}'
+        for k, name in enumerate(stages)
+    )
+    bar = f'<svg viewBox="0 0 {WIDTH} 26" width="{WIDTH}" height="26">{"".join(parts)}</svg>'
+    return f"{bar}<p class=note>{names}, at their medians</p>"
 
 
 def _footprint(profile: Profile) -> str:
@@ -132,7 +136,7 @@ def _growth(profile: Profile) -> str:
 
 def _latency_plot(profile: Profile) -> str:
     frames, ms = zip(*profile.latency_ms, strict=True) if profile.latency_ms else ((), ())
-    return _plot([("ms of each frame, by its number", frames, ms)], zero=True)
+    return _plot([("ms a frame", frames, ms)])
 
 
 def _memory_plot(profile: Profile) -> str:
@@ -146,41 +150,63 @@ def _memory_plot(profile: Profile) -> str:
         known = [(x, y / 1e6) for x, y in points if y is not None]
         if known:
             curves.append((f"{label}, MB", [x for x, _ in known], [y for _, y in known]))
-    return _plot(curves, zero=True)
+    return _plot(curves)
 
 
-def _plot(curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, zero: bool) -> str:
+def _plot(curves: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> str:
     xs = [x for _, curve, _ in curves for x in curve]
     ys = [y for _, _, curve in curves for y in curve]
     if not xs:
         return "<p class=note>Too few frames to draw.</p>"
     left, right = min(xs), max(max(xs), min(xs) + 1)
-    low, high = (0.0 if zero else min(ys)), max(ys) * 1.05 or 1.0
-    wide, tall = WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN // 2 - 20
+    low, high = 0.0, max(ys) * 1.05 or 1.0
+    wide, tall = WIDTH - MARGIN - 12, HEIGHT - 62
 
-    def at(x: float, y: float) -> str:
-        across = MARGIN + wide * (x - left) / (right - left)
-        return f"{across:.1f},{12 + tall * (1 - (y - low) / (high - low)):.1f}"
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            MARGIN + wide * (x - left) / (right - left),
+            12 + tall * (1 - (y - low) / (high - low)),
+        )
 
     parts = []
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        y = 12 + tall * (1 - step / 4)
+    for value in _ticks(low, high):
+        _, y = place(left, value)
         parts.append(
-            f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'<line x1="{MARGIN}" x2="{MARGIN + wide}" y1="{y:.1f}" y2="{y:.1f}" '
             f'stroke="#e3e7ec"/><text x="{MARGIN - 6}" y="{y + 4:.1f}" font-size="11" '
-            f'text-anchor="end">{value:.3g}</text>'
+            f'text-anchor="end">{value:g}</text>'
+        )
+    for value in _ticks(left, right):
+        x, _ = place(value, low)
+        parts.append(
+            f'<text x="{x:.1f}" y="{tall + 28}" font-size="11" text-anchor="middle">'
+            f"{value:g}</text>"
         )
     for index, (name, x_values, y_values) in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
-        points = " ".join(at(x, y) for x, y in zip(x_values, y_values, strict=True))
+        points = " ".join(
+            "{:.1f},{:.1f}".format(*place(x, y)) for x, y in zip(x_values, y_values, strict=True)
+        )
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
-            f'<text x="{MARGIN + 150 * index}" y="{HEIGHT - 6}" font-size="12" fill="{colour}">'
+            f'<text x="{MARGIN + 150 * index}" y="{HEIGHT - 10}" font-size="12" fill="{colour}">'
             f"{escape(name)}</text>"
         )
+    parts.append(
+        f'<text x="{MARGIN + wide}" y="{HEIGHT - 10}" font-size="12" text-anchor="end" '
+        f'fill="#5a6a78">frame</text>'
+    )
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return f"<svg {size}>{''.join(parts)}</svg>"
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to eight round numbers between two."""
+    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9)))
+    for finer in (2.0, 2.5, 2.0):
+        if (high - low) / step < 4:
+            step /= finer
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
