@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 LARGEST = 6  # lines of code that are named
 
@@ -21,14 +22,23 @@ class _MallInfo(ctypes.Structure):
     ]
 
 
-def heap_in_use() -> int | None:
-    """Bytes that are allocated from the C library now; None where it does not tell."""
+def _mallinfo() -> Callable[[], _MallInfo] | None:
     try:
         mallinfo2 = ctypes.CDLL(None).mallinfo2  # glibc 2.33 and later
     except (OSError, AttributeError):
         return None
     mallinfo2.restype = _MallInfo
-    info = mallinfo2()
+    return cast(Callable[[], _MallInfo], mallinfo2)
+
+
+_MALLINFO = _mallinfo()
+
+
+def heap_in_use() -> int | None:
+    """Bytes that are allocated from the C library now; None where it does not tell."""
+    if _MALLINFO is None:
+        return None
+    info = _MALLINFO()
     return int(info.uordblks + info.hblkhd)
 
 

@@ -7,6 +7,7 @@ GPU is asked through its management library. Both may be absent: then nothing is
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,49 +51,61 @@ class PowerSummary:
         return {name: total / self._count for name, total in self._sums.items()}
 
 
-def read_power(root: Path = SYSFS) -> PowerSample:
-    """One sample now. root: the /sys of the machine."""
-    rails = _rails(root)
-    temperature = _hottest(root)
-    khz = _number(root / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    gpu = _Nvml.sample() if root == SYSFS and not rails else None
-    if gpu is not None:
-        rails, temperature = {"GPU": gpu[0]}, gpu[1]
-    return PowerSample(
-        rails_mw=rails,
-        temperature_deg=temperature,
-        clock_mhz=None if khz is None else khz / 1000.0,
-    )
+class PowerReader:
+    """Finds the sensors once, then reads them. root: the /sys of the machine."""
+
+    def __init__(self, root: Path = SYSFS) -> None:
+        self._rails = list(_rails(root))
+        zones = (root / "class/thermal").glob("thermal_zone*")
+        self._zones = [str(zone / "temp") for zone in zones]
+        self._clock = str(root / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+        self._ask_nvml = root == SYSFS and not self._rails
+
+    def read(self) -> PowerSample:
+        """One sample now."""
+        rails = {}
+        for label, voltage, current in self._rails:
+            millivolts, milliamperes = _number(voltage), _number(current)
+            if millivolts is not None and milliamperes is not None:
+                rails[label] = millivolts * milliamperes / 1000.0
+        zones = [_number(zone) for zone in self._zones]
+        degrees = [z / 1000.0 for z in zones if z is not None and -40_000 < z < 200_000]
+        temperature, khz = max(degrees, default=None), _number(self._clock)
+        gpu = _Nvml.sample() if self._ask_nvml else None
+        if gpu is not None:
+            rails, temperature = {"GPU": gpu[0]}, gpu[1]
+        return PowerSample(
+            rails_mw=rails,
+            temperature_deg=temperature,
+            clock_mhz=None if khz is None else khz / 1000.0,
+        )
 
 
-def _rails(root: Path) -> dict[str, float]:
-    rails = {}
+def _rails(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Label, voltage file and current file of each channel of a Jetson's sensors."""
     for sensor in sorted((root / "class/hwmon").glob("hwmon*")):
-        if _text(sensor / "name") != "ina3221":
+        if _text(str(sensor / "name")) != "ina3221":
             continue
         for channel in (1, 2, 3):
-            label = _text(sensor / f"in{channel}_label")
-            millivolts = _number(sensor / f"in{channel}_input")
-            milliamperes = _number(sensor / f"curr{channel}_input")
-            if label and millivolts is not None and milliamperes is not None:
-                rails[label] = millivolts * milliamperes / 1000.0
-    return rails
+            label = _text(str(sensor / f"in{channel}_label"))
+            if label:
+                yield (
+                    label,
+                    str(sensor / f"in{channel}_input"),
+                    str(sensor / f"curr{channel}_input"),
+                )
 
 
-def _hottest(root: Path) -> float | None:
-    zones = [_number(zone / "temp") for zone in (root / "class/thermal").glob("thermal_zone*")]
-    degrees = [z / 1000.0 for z in zones if z is not None and -40_000 < z < 200_000]
-    return max(degrees, default=None)
-
-
-def _text(path: Path) -> str | None:
+def _text(path: str) -> str | None:
+    # Not pathlib, which interns the parts of every path that it makes: memory that grows.
     try:
-        return path.read_text(errors="replace").strip()
+        with open(path, errors="replace") as stream:
+            return stream.read().strip()
     except OSError:
         return None
 
 
-def _number(path: Path) -> float | None:
+def _number(path: str) -> float | None:
     text = _text(path)
     try:
         return None if text is None else float(text)

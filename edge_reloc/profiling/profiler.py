@@ -24,7 +24,7 @@ from .growth import measure_growth
 from .heap import PythonAllocations, heap_in_use, trace_allocations
 from .history import History
 from .memory import read_memory
-from .power import PowerSummary, read_power
+from .power import PowerReader, PowerSummary
 from .report import MemorySample, Profile
 from .statistics import RunStatistics
 
@@ -65,7 +65,7 @@ class Profiler:
         self._statistics = RunStatistics()
         self._latency = History(LATENCIES, 2)
         self._samples = History(SAMPLES, 4)
-        self._power = PowerSummary()
+        self._power, self._sensors = PowerSummary(), PowerReader()
         self._sinks: list[Sink] = [FaultySink(options.faults)] if options.faults else []
 
     def run(self, show: Callable[[int, float], None] = lambda done, ms: None) -> Profile:
@@ -129,7 +129,7 @@ class Profiler:
             heap_bytes=heap_in_use(),
         )
         self._samples.add(*(float("nan") if v is None else v for v in sample.values()))
-        self._power.add(read_power())
+        self._power.add(self._sensors.read())
         if journal is not None:
             journal.write(json.dumps({"time_s": round(time.time(), 1), **sample.__dict__}))
 

@@ -16,7 +16,7 @@ from edge_reloc.profiling.faults import Faults, FaultySink, faulty_frames, read_
 from edge_reloc.profiling.growth import measure_growth
 from edge_reloc.profiling.heap import heap_in_use, trace_allocations
 from edge_reloc.profiling.history import History
-from edge_reloc.profiling.power import PowerSummary, read_power
+from edge_reloc.profiling.power import PowerReader, PowerSummary
 from edge_reloc.types import Frame, PoseEstimate, Status
 
 FRAMES = np.arange(0, 4000, 10)
@@ -215,7 +215,8 @@ def fake_jetson(root: Path) -> None:
 
 def test_power_of_a_jetson(tmp_path: Path) -> None:
     fake_jetson(tmp_path)
-    sample = read_power(tmp_path)
+    sensors = PowerReader(tmp_path)
+    sample = sensors.read()
     assert sample.rails_mw == {"VDD_IN": 9000.0, "VDD_CPU_GPU_CV": 3200.0}
     assert sample.temperature_deg == 52.25
     assert sample.clock_mhz == pytest.approx(1510.4)
@@ -223,11 +224,11 @@ def test_power_of_a_jetson(tmp_path: Path) -> None:
     summary.add(sample)
     (tmp_path / "class/hwmon/hwmon1/curr1_input").write_text("1000")
     (tmp_path / "class/thermal/thermal_zone1/temp").write_text("40000")
-    summary.add(read_power(tmp_path))
+    summary.add(sensors.read())
     assert summary.rails_mw["VDD_IN"] == 7000.0
     assert summary.temperature_deg == 52.25
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
-    sample = read_power(tmp_path)
+    sample = PowerReader(tmp_path).read()
     assert (sample.rails_mw, sample.temperature_deg, sample.clock_mhz) == ({}, None, None)
