@@ -56,7 +56,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--match-block",
         type=int,
         metavar="N",
-        help="candidates compared at once: memory for speed (default 512)",
+        help="candidates compared at once: memory for speed (default 256)",
     )
     parser.add_argument(
         "--precision",

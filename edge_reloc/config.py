@@ -59,7 +59,7 @@ class Settings:
     min_similarity: float | None = None
     max_ratio: float | None = None
     seed: int = 0
-    match_block: int = 512
+    match_block: int = 256
     precision: str | None = None
     threads: int = 0
     gate: Gate = field(default_factory=Gate)

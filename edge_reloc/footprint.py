@@ -28,7 +28,7 @@ ACTIVATION_SHARE = 2.0
 # structures; measured by 'edge-reloc profile', which shows what was really used.
 BORROWED_BYTES = 24 * MIB
 # What can be lowered, in the order of what it costs least, and how far.
-MATCH_BLOCKS = (512, 256, 128)
+MATCH_BLOCKS = (256, 128, 64)
 CANDIDATE_SHARES = (0.75, 0.5, 0.35, 0.25)
 
 
