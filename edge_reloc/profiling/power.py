@@ -7,7 +7,7 @@ GPU is asked through its management library. Both may be absent: then nothing is
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,37 +18,46 @@ SYSFS = Path("/sys")
 class PowerSample:
     """rails_mw: milliwatts by rail; temperature_deg: the hottest zone or GPU.
 
-    clock_mhz: of the first processor core, or of the GPU; None where unknown.
+    clock_mhz: of the first processor core; gpu_clock_mhz: of a Jetson's GPU; None where
+    unknown. throttled: whether something is slowed down to cool it.
     """
 
     rails_mw: dict[str, float]
     temperature_deg: float | None
     clock_mhz: float | None
+    gpu_clock_mhz: float | None
+    throttled: bool
 
 
 class PowerSummary:
-    """Of many samples: mean milliwatts by rail, the hottest, the slowest clock."""
+    """Of many samples: mean milliwatts by rail, the hottest, the slowest clocks."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._count = self._throttled = 0
         self.temperature_deg: float | None = None
         self.clock_mhz: float | None = None
+        self.gpu_clock_mhz: float | None = None
 
     def add(self, sample: PowerSample) -> None:
         """Count one sample."""
         self._count += 1
+        self._throttled += sample.throttled
         for name, milliwatts in sample.rails_mw.items():
             self._sums[name] = self._sums.get(name, 0.0) + milliwatts
-        if sample.temperature_deg is not None:
-            self.temperature_deg = max(sample.temperature_deg, self.temperature_deg or -273.15)
-        if sample.clock_mhz is not None:
-            self.clock_mhz = min(sample.clock_mhz, self.clock_mhz or sample.clock_mhz)
+        self.temperature_deg = _extreme(max, self.temperature_deg, sample.temperature_deg)
+        self.clock_mhz = _extreme(min, self.clock_mhz, sample.clock_mhz)
+        self.gpu_clock_mhz = _extreme(min, self.gpu_clock_mhz, sample.gpu_clock_mhz)
 
     @property
     def rails_mw(self) -> dict[str, float]:
         """Means; a rail that was silent in some samples counts as 0 there."""
         return {name: total / self._count for name, total in self._sums.items()}
+
+    @property
+    def throttled_share(self) -> float | None:
+        """Share of the samples in which something was slowed down; None without samples."""
+        return self._throttled / self._count if self._count else None
 
 
 class PowerReader:
@@ -59,6 +68,12 @@ class PowerReader:
         zones = (root / "class/thermal").glob("thermal_zone*")
         self._zones = [str(zone / "temp") for zone in zones]
         self._clock = str(root / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+        # An Orin's GPU is called 17000000.gpu or 17000000.ga10b, a Thor's gpu-gpc-0.
+        clocks = sorted((root / "class/devfreq").glob("*g[pa][u1]*"))
+        self._gpu_clock = str(clocks[0] / "cur_freq") if clocks else None
+        coolers = sorted((root / "class/thermal").glob("cooling_device*"))
+        fans = [c for c in coolers if "fan" in (_text(str(c / "type")) or "fan")]
+        self._coolers = [str(c / "cur_state") for c in coolers if c not in fans]
         self._ask_nvml = root == SYSFS and not self._rails
 
     def read(self) -> PowerSample:
@@ -71,6 +86,7 @@ class PowerReader:
         zones = [_number(zone) for zone in self._zones]
         degrees = [z / 1000.0 for z in zones if z is not None and -40_000 < z < 200_000]
         temperature, khz = max(degrees, default=None), _number(self._clock)
+        hertz = _number(self._gpu_clock) if self._gpu_clock else None
         gpu = _Nvml.sample() if self._ask_nvml else None
         if gpu is not None:
             rails, temperature = {"GPU": gpu[0]}, gpu[1]
@@ -78,6 +94,8 @@ class PowerReader:
             rails_mw=rails,
             temperature_deg=temperature,
             clock_mhz=None if khz is None else khz / 1000.0,
+            gpu_clock_mhz=None if hertz is None else hertz / 1e6,
+            throttled=any((_number(cooler) or 0) > 0 for cooler in self._coolers),
         )
 
 
@@ -111,6 +129,14 @@ def _number(path: str) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
+
+
+def _extreme(
+    choose: Callable[[float, float], float], one: float | None, other: float | None
+) -> float | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return choose(one, other)
 
 
 class _Nvml:

@@ -161,6 +161,8 @@ class Profiler:
             rails_mw=power.rails_mw,
             temperature_deg=power.temperature_deg,
             clock_mhz=power.clock_mhz,
+            gpu_clock_mhz=power.gpu_clock_mhz,
+            throttled_share=power.throttled_share,
         )
 
     def _trace(self) -> PythonAllocations | None:

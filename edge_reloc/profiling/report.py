@@ -60,6 +60,8 @@ class Profile:
     rails_mw: dict[str, float]
     temperature_deg: float | None
     clock_mhz: float | None
+    gpu_clock_mhz: float | None
+    throttled_share: float | None
 
     def figures(self) -> dict[str, float | None]:
         """The named figures that conditions and comparisons speak of."""
@@ -82,6 +84,7 @@ class Profile:
             "peak_mb": _mb(memory.peak_bytes),
             "added_mb": _mb(added),
             "planned_mb": _mb(self.footprint.nbytes),
+            "borrowed_mb": None if added is None else _mb(added - self._owned_bytes),
             "arena_bytes": self.arena_bytes,
             "arena_unplanned_bytes": self.arena_bytes - self.footprint.arena_bytes,
             "growth_bytes": self.heap_growth.bytes,
@@ -91,7 +94,16 @@ class Profile:
             "page_faults": self.page_faults,
             "power_mw": sum(self.rails_mw.values()) if self.rails_mw else None,
             "temperature_deg": self.temperature_deg,
+            "clock_mhz": self.clock_mhz,
+            "gpu_clock_mhz": self.gpu_clock_mhz,
+            "throttled_share": self.throttled_share,
         }
+
+    @property
+    def _owned_bytes(self) -> int:
+        """What is taken knowingly: the arena, and the map's files as far as they are read."""
+        kinds = self.footprint.by_kind()
+        return self.arena_bytes + kinds.get("map", 0) + kinds.get("descriptors", 0)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -115,6 +127,11 @@ class Profile:
                 f"  {'total':<12}{self.footprint.nbytes / MIB:>10.2f}   used at most "
                 f"{added / MIB:.2f} above the {self.libraries_bytes / MIB:.2f} of the libraries"
             )
+            lines.append(
+                f"  {'not our own':<12}{(self.footprint.nbytes - self._owned_bytes) / MIB:>9.2f}"
+                f"   used at most {(added - self._owned_bytes) / MIB:.2f}, by the engine, OpenCV, "
+                f"numpy and Python"
+            )
         lines.append(f"arena      {self.arena_bytes} bytes, planned {self.footprint.arena_bytes}")
         for name, growth in (("heap", self.heap_growth), ("resident", self.rss_growth)):
             lines.append(f"growth     {name} {growth.to_text()}")
@@ -131,6 +148,12 @@ class Profile:
             )
         if self.temperature_deg is not None:
             lines.append(f"hottest    {self.temperature_deg:.0f} °C")
+        clocks = (("processor", self.clock_mhz), ("GPU", self.gpu_clock_mhz))
+        known = [f"{name} {mhz:.0f} MHz" for name, mhz in clocks if mhz is not None]
+        if known:
+            lines.append(f"clocks     at least {', '.join(known)}")
+        if self.throttled_share:
+            lines.append(f"throttled  in {self.throttled_share:.0%} of the samples")
         return "\n".join(lines)
 
 

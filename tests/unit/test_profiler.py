@@ -205,6 +205,12 @@ def fake_jetson(root: Path) -> None:
         "class/thermal/thermal_zone0/temp": "48500",
         "class/thermal/thermal_zone1/temp": "52250",
         "class/thermal/thermal_zone2/temp": "-256000",  # a zone that is switched off
+        "class/thermal/cooling_device0/type": "pwm-fan",
+        "class/thermal/cooling_device0/cur_state": "3",
+        "class/thermal/cooling_device1/type": "devfreq-17000000.gpu",
+        "class/thermal/cooling_device1/cur_state": "0",
+        "class/devfreq/17000000.gpu/cur_freq": "918000000",
+        "class/devfreq/8188000.dla/cur_freq": "1",
         "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1510400",
     }
     for name, text in files.items():
@@ -220,15 +226,23 @@ def test_power_of_a_jetson(tmp_path: Path) -> None:
     assert sample.rails_mw == {"VDD_IN": 9000.0, "VDD_CPU_GPU_CV": 3200.0}
     assert sample.temperature_deg == 52.25
     assert sample.clock_mhz == pytest.approx(1510.4)
+    assert sample.gpu_clock_mhz == pytest.approx(918.0)
+    assert not sample.throttled
     summary = PowerSummary()
     summary.add(sample)
     (tmp_path / "class/hwmon/hwmon1/curr1_input").write_text("1000")
     (tmp_path / "class/thermal/thermal_zone1/temp").write_text("40000")
+    (tmp_path / "class/thermal/cooling_device1/cur_state").write_text("2")
+    (tmp_path / "class/devfreq/17000000.gpu/cur_freq").write_text("306000000")
     summary.add(sensors.read())
     assert summary.rails_mw["VDD_IN"] == 7000.0
     assert summary.temperature_deg == 52.25
+    assert summary.gpu_clock_mhz == pytest.approx(306.0)
+    assert summary.throttled_share == 0.5
 
 
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     sample = PowerReader(tmp_path).read()
     assert (sample.rails_mw, sample.temperature_deg, sample.clock_mhz) == ({}, None, None)
+    assert sample.gpu_clock_mhz is None and not sample.throttled
+    assert PowerSummary().throttled_share is None
