@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -127,7 +129,14 @@ def fit_budget(
 
 
 def libraries_bytes() -> int:
-    """What this process holds before a map is opened: Python and its libraries."""
+    """What this process holds before a map is opened: Python and its libraries.
+
+    The engine's and the k-d tree's are loaded for this, where they are installed: they
+    would be with the map, and are large.
+    """
+    for library in ("onnxruntime", "pykdtree.kdtree"):
+        with contextlib.suppress(ImportError):  # whoever needs it says so
+            importlib.import_module(library)
     return read_memory().rss_bytes or 0
 
 

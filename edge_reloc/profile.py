@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     conditions = [parse_condition(text) for text in options.conditions]
     before = _read_profile(options.compare) if options.compare else None
     faults = read_faults(options.faults) if options.faults else None
-    _load_engine()
-    cold["import libraries"] = _lap(begun)
     libraries = libraries_bytes()
+    cold["import libraries"] = _lap(begun)
     begun = time.perf_counter()
     session_settings = demo_options(options) if options.demo else session_options(options)
     with Session(session_settings) as session:
@@ -142,15 +141,6 @@ def _read_profile(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise ConfigError(f"{path}: not a profile; make one with 'edge-reloc profile --save FILE'")
-
-
-def _load_engine() -> None:
-    """Count the engine's own library with the libraries, not with the map."""
-    try:
-        import onnxruntime  # noqa: F401
-        import pykdtree.kdtree  # noqa: F401
-    except ImportError:
-        pass  # whoever needs it says so
 
 
 def _lap(begun: float) -> float:
