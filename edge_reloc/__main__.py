@@ -26,6 +26,7 @@ PROGRAMS = {
     "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
+    "train-features": Program("edge_reloc_export.train_features", "our own feature network"),
     "doctor": Program("edge_reloc.doctor", "what this machine has and lacks, with the cure"),
     "export": Program("edge_reloc_export.__main__", "float16 networks and TensorRT engines"),
     "calibrate": Program("edge_reloc_calib.calibrate", "camera intrinsics from a board"),
@@ -35,7 +36,7 @@ PROGRAMS = {
 def usage() -> str:
     """The help text: one line a program."""
     lines = ["usage: edge-reloc <program> [options]    (--help after a program: its options)", ""]
-    lines += [f"  {name:<10} {entry.summary}" for name, entry in PROGRAMS.items()]
+    lines += [f"  {name:<14} {entry.summary}" for name, entry in PROGRAMS.items()]
     lines += ["", "  --version  print the version"]
     return "\n".join(lines)
 

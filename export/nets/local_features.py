@@ -13,6 +13,7 @@ from edge_reloc.errors import ConfigError
 
 from .detector import Detector, Keypoints
 from .edgepoint2 import load_edgepoint2
+from .waymark import load_waymark
 from .xfeat import load_xfeat
 
 
@@ -51,6 +52,15 @@ NETWORKS = {
         threshold=5e-4,
         min_similarity={32: 0.88, 48: 0.85, 64: 0.82},  # 48 lies between, not measured
         border_px=4,
+    ),
+    # Learns its keypoints from EdgePoint2, so it has the same threshold.
+    "waymark": FeatureNetwork(
+        load=load_waymark,
+        stride=8,
+        threshold=5e-4,
+        min_similarity={64: 0.82},
+        border_px=4,
+        float32=("network.detect*",),
     ),
 }
 

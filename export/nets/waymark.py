@@ -1,0 +1,193 @@
+"""Waymark: keypoints, descriptors, dense features and a place embedding in one pass.
+
+Our own network. Residual blocks at 1/4 to 1/32 of the image, widened where they are
+cheap; a detector that works at half resolution, since a keypoint is as exact as the maps
+it is read from; everything that describes is fused at 1/8. Only convolutions, average
+pooling, bilinear enlargement and pixel shuffles: operators that engines fuse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from edge_reloc.errors import EngineError
+
+from .detector import DenseMaps
+
+STRIDE_PX = 8  # one cell of descriptors, reliability and dense features
+MULTIPLE_PX = 32  # the deepest features are at 1/32
+DIM = 64
+EMBEDDING_DIM = 256
+
+
+class Widths(NamedTuple):
+    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32, of the fusion and of the detector."""
+
+    half: int
+    quarter: int
+    eighth: int
+    sixteenth: int
+    thirty_second: int
+    fusion: int
+    detector: int
+
+
+SIZES = {
+    "s": Widths(8, 16, 32, 64, 96, 64, 8),
+    "m": Widths(16, 24, 64, 96, 128, 64, 8),
+}
+
+
+class WaymarkMaps(NamedTuple):
+    """Of images (B,1,H,W); h = H/8, w = W/8, padded to multiples of 32 pixels before.
+
+    logits (B,1,H,W) of a keypoint at each pixel; descriptors (B,64,h,w), not normalised;
+    reliability (B,1,h,w), logits; dense (B,C,h,w) features; embedding (B,256), unit length.
+    """
+
+    logits: Tensor
+    descriptors: Tensor
+    reliability: Tensor
+    dense: Tensor
+    embedding: Tensor
+
+
+class Block(nn.Module):
+    """Two convolutions around a skip, which is a 1x1 where widths differ."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps of the same size."""
+        return F.relu(self.second(F.relu(self.first(x))) + self.skip(x))
+
+
+class Waymark(nn.Module):
+    """The network; `size` is "s" or "m"."""
+
+    dim = DIM
+
+    def __init__(self, size: str = "m") -> None:
+        super().__init__()
+        self.size = size
+        w = SIZES[size]
+        self.stem = nn.Sequential(
+            nn.Conv2d(4, w.half, 3, padding=1, bias=False), nn.BatchNorm2d(w.half), nn.ReLU()
+        )
+        self.quarter = Block(w.half, w.quarter)
+        self.eighth = Block(w.quarter, w.eighth)
+        self.sixteenth = Block(w.eighth, w.sixteenth)
+        self.thirty_second = Block(w.sixteenth, w.thirty_second)
+        widths = (w.quarter, w.eighth, w.sixteenth, w.thirty_second)
+        self.laterals = nn.ModuleList(nn.Conv2d(width, w.fusion, 1) for width in widths)
+        self.fusion = Block(w.fusion, w.fusion)
+        self.descriptors = nn.Conv2d(w.fusion, DIM, 1)
+        self.reliability = nn.Conv2d(w.fusion, 1, 1)
+        self.detect_half = nn.Conv2d(w.half, w.detector, 1)
+        self.detect_quarter = nn.Conv2d(w.quarter, w.detector, 1)
+        self.detect_fused = nn.Conv2d(w.fusion, w.detector, 1)
+        self.detector = nn.Sequential(
+            nn.Conv2d(w.detector, w.detector, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(w.detector, w.detector, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(w.detector, 4, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+        self.embedding = nn.Conv2d(w.sixteenth + w.thirty_second, EMBEDDING_DIM, 1)
+
+    def forward(self, image_B1HW: Tensor) -> WaymarkMaps:
+        """Maps of grey images of any range.
+
+        H and W that are no multiple of 32 are padded on the right and below, after
+        normalisation, so that the padding is the image's mean grey.
+        """
+        height, width = image_B1HW.shape[-2:]
+        image = F.instance_norm(image_B1HW, eps=1e-5)
+        down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
+        if down or right:
+            image = F.pad(image, (0, right, 0, down))
+        half = self.stem(F.pixel_unshuffle(image, 2))
+        quarter = self.quarter(F.avg_pool2d(half, 2))
+        eighth = self.eighth(F.avg_pool2d(quarter, 2))
+        sixteenth = self.sixteenth(F.avg_pool2d(eighth, 2))
+        thirty_second = self.thirty_second(F.avg_pool2d(sixteenth, 2))
+        levels = (F.avg_pool2d(quarter, 2), eighth, sixteenth, thirty_second)
+        at_own_size = [layer(x) for layer, x in zip(self.laterals, levels, strict=True)]
+        fused = self.fusion(
+            at_own_size[0]
+            + at_own_size[1]
+            + _enlarge(at_own_size[2], 2)
+            + _enlarge(at_own_size[3], 4)
+        )
+        logits = self.detector(
+            self.detect_half(half)
+            + _enlarge(self.detect_quarter(quarter), 2)
+            + _enlarge(self.detect_fused(fused), 4)
+        )
+        deep = torch.cat([F.avg_pool2d(sixteenth, 2), thirty_second], dim=1)
+        # Generalised mean with power 2: strong responses count more, and no root of 0.
+        pooled = F.relu(self.embedding(deep)).square().mean(dim=(2, 3))
+        return WaymarkMaps(
+            logits,
+            self.descriptors(fused),
+            self.reliability(fused),
+            fused,
+            F.normalize(torch.sqrt(pooled + 1e-6), dim=1),
+        )
+
+    def dense(self, image_11HW: Tensor) -> DenseMaps:
+        """Heat, reliability and descriptors of the H x W pixels."""
+        height, width = image_11HW.shape[-2:]
+        maps = self(image_11HW)
+        heat = torch.sigmoid(maps.logits).squeeze((0, 1))[:height, :width]
+        reliability = torch.sigmoid(maps.reliability).squeeze((0, 1))
+        return DenseMaps(heat, reliability, maps.descriptors.squeeze(0))
+
+
+def load_waymark(weights: Path) -> Waymark:
+    """A trained network, batch norm folded into its convolutions.
+
+    weights: `checkpoint.pt` of a training, or a file of only "size" and "network".
+    Raises EngineError for a file that is missing, damaged or another network.
+    """
+    if not weights.is_file():
+        raise EngineError(f"{weights}: no such weights file; train one with train-features")
+    try:
+        state = torch.load(str(weights), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen unrelated classes
+        raise EngineError(f"{weights}: damaged or not weights ({error})") from error
+    try:
+        model = Waymark(state.get("size") or state["config"]["size"])
+        model.load_state_dict({k: v.float() for k, v in state["network"].items()})
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise EngineError(f"{weights}: not Waymark's weights ({error})") from error
+    return fold(model.eval())
+
+
+def fold(model: Waymark) -> Waymark:
+    """The same network with its batch norm inside the convolutions; in place."""
+    for block in model.modules():
+        for name, pair in list(block.named_children()):
+            if isinstance(pair, nn.Sequential) and isinstance(pair[-1], nn.BatchNorm2d):
+                block.add_module(name, fuse_conv_bn_eval(pair[0], pair[-1]))
+    model.stem = nn.Sequential(fuse_conv_bn_eval(model.stem[0], model.stem[1]), nn.ReLU())
+    return model
+
+
+def _enlarge(maps: Tensor, factor: int) -> Tensor:
+    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)

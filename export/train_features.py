@@ -1,0 +1,99 @@
+"""Train our own feature network on photos; an interrupted training goes on where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edge_reloc.errors import ConfigError
+from edge_reloc.program import OK, program
+
+LONGEST_PX = 640
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-reloc train-features", description=__doc__)
+    add = parser.add_argument
+    add(
+        "--photos",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of photos; of a scene (with mapping.txt) only mapping photos are taken",
+    )
+    add("--teacher", type=Path, required=True, help="EdgePoint2 weights: its keypoints are learnt")
+    add("--output", type=Path, required=True, help="folder of this training")
+    add("--size", choices=("s", "m"), default="m", help="of the network (default m)")
+    add("--steps", type=int, default=20_000, help="of the schedule (default 20000)")
+    add("--until", type=int, help="stop at this step; call again to go on")
+    add("--batch", type=int, default=8, help="pairs a step (default 8)")
+    add("--view", type=int, default=256, help="side of a view in pixels (default 256)")
+    add("--report-every", type=int, default=200, help="steps between reports (default 200)")
+    add("--device", default="auto", help="cpu, cuda or auto (default)")
+    add("--threads", type=int, default=0, help="of a CPU (default 0: all cores)")
+    add("--seed", type=int, default=0)
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code of the program."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.view % 32 or options.view < 64:
+        parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
+    if min(options.steps, options.batch, options.report_every) < 1:
+        parser.error("--steps, --batch and --report-every are at least 1")
+    import torch
+
+    from .nets.edgepoint2 import load_edgepoint2
+    from .training.features.photos import read_photos
+    from .training.features.trainer import FeatureConfig, FeatureTrainer
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cuda = torch.cuda.is_available()
+    if options.device == "cuda" and not cuda:
+        raise ConfigError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    device = torch.device("cuda" if cuda and options.device != "cpu" else "cpu")
+    for folder in options.photos:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: no such folder of photos")
+    teacher = load_edgepoint2(options.teacher)
+    photos = read_photos(options.photos, longest_px=LONGEST_PX, shortest_px=options.view * 7 // 8)
+    config = FeatureConfig(
+        size=options.size,
+        steps=options.steps,
+        batch=options.batch,
+        view_px=options.view,
+        seed=options.seed,
+    )
+    trainer = FeatureTrainer(photos, teacher, config, options.output, device)
+    print(
+        f"{len(photos)} photos, {len(trainer.held_out)} of them held out; "
+        f"step {trainer.step} of {config.steps} on {device}",
+        flush=True,
+    )
+    begun, first = time.perf_counter(), trainer.step
+    options.output.mkdir(parents=True, exist_ok=True)
+    with open(options.output / "log.jsonl", "a", encoding="utf-8") as log:
+        for report in trainer.train(options.until or config.steps, options.report_every):
+            seconds = (time.perf_counter() - begun) / max(report.step - first, 1)
+            log.write(json.dumps({**asdict(report), "seconds_a_step": round(seconds, 3)}) + "\n")
+            log.flush()
+            print(
+                f"step {report.step:6d}  keypoints {report.keypoints:.3f}  "
+                f"descriptors {report.descriptors:.3f}  right {report.accuracy:.1%}  "
+                f"held out {report.held_out_accuracy:.1%}  {seconds:.2f} s a step",
+                flush=True,
+            )
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What the feature network is asked for, on two views of one photo."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...nets.waymark import STRIDE_PX, WaymarkMaps
+from .pairs import Views, apply
+
+TEMPERATURE = 0.06
+TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
+FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not matter
+EDGE_PX = 5  # of the photo inside a view: what is found there is the photo's end
+
+
+class Matches(NamedTuple):
+    """M right matches between views: row of the batch, pixels in both (M,2)."""
+
+    row: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class Losses(NamedTuple):
+    """Means over a batch; accuracy: share of matches that are nearest neighbours."""
+
+    keypoints: Tensor
+    descriptors: Tensor
+    reliability: Tensor
+    accuracy: Tensor
+
+
+def away_from_edges(inside: Tensor) -> Tensor:
+    """(B,1,S,S) of what is inside and not at the photo's end."""
+    outside = 1.0 - inside.to(torch.float32)
+    return 1.0 - F.max_pool2d(outside, 2 * EDGE_PX + 1, stride=1, padding=EDGE_PX)
+
+
+def choose_matches(
+    first: Views, second: Views, heat: Tensor, count: int, generator: torch.Generator
+) -> Matches:
+    """Up to `count` points a view, one a cell at most, likelier where the heat is high.
+
+    heat (B,1,S,S): logits of keypoints in the first view.
+    """
+    size = heat.shape[-1]
+    inside = away_from_edges(first.inside)
+    masked = torch.where(inside > 0, heat.clamp(FLOOR, CEILING), torch.full_like(heat, -50.0))
+    cells = F.pixel_unshuffle(masked, STRIDE_PX)
+    best, place = cells.max(dim=1)
+    noise = torch.rand(best.shape, generator=generator).to(best.device).clamp(1e-6, 1 - 1e-6)
+    gumbel = -torch.log(-torch.log(noise))
+    order = torch.topk((0.35 * best + gumbel).flatten(1), min(count, best[0].numel())).indices
+    cell_y, cell_x = order // (size // STRIDE_PX), order % (size // STRIDE_PX)
+    within = place.flatten(1).gather(1, order)
+    x = cell_x * STRIDE_PX + within % STRIDE_PX
+    y = cell_y * STRIDE_PX + within // STRIDE_PX
+    xy = torch.stack([x, y], dim=2).to(torch.float32)
+    there = apply(torch.linalg.inv(second.photo_from_view) @ first.photo_from_view, xy)
+    seen = (there >= 0).all(2) & (there <= size - 1).all(2)
+    seen &= best.flatten(1).gather(1, order) > FLOOR - 1
+    ok_there = look_up(away_from_edges(second.inside), there.clamp(0, size - 1)).squeeze(2) > 0.99
+    row, column = torch.nonzero(seen & ok_there, as_tuple=True)
+    return Matches(row, xy[row, column], there[row, column])
+
+
+def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
+    """(B,N,C) of maps (B,C,h,w) at pixels (B,N,2), bilinear."""
+    height, width = maps.shape[-2:]
+    cell = (xy - (stride - 1) / 2) / stride
+    normal = cell / torch.tensor([width - 1, height - 1], device=maps.device) * 2 - 1
+    taken = F.grid_sample(
+        maps, normal[:, :, None], align_corners=True, padding_mode="border", mode="bilinear"
+    )
+    return taken.squeeze(3).transpose(1, 2)
+
+
+def at_matches(maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
+    """(M,C) of maps (B,C,h,w) at 1/8, at pixels (M,2) of the batch's rows (M,)."""
+    out = maps.new_zeros((len(row), maps.shape[1]))
+    for k in range(len(maps)):
+        here = torch.nonzero(row == k).flatten()
+        if len(here):
+            out[here] = look_up(maps[k : k + 1], xy[here][None], STRIDE_PX)[0]
+    return out
+
+
+def pair_losses(
+    first: WaymarkMaps,
+    second: WaymarkMaps,
+    views: tuple[Views, Views],
+    teacher: tuple[Tensor, Tensor],
+    matches: Matches,
+) -> Losses:
+    """Of one batch of pairs. teacher: its logits (B,1,S,S) of both clean views."""
+    keypoints = 0.5 * sum(
+        _keypoint_loss(maps.logits, logits, view.inside)
+        for maps, logits, view in zip((first, second), teacher, views, strict=True)
+    )
+    ours = F.normalize(at_matches(first.descriptors, matches.row, matches.first), dim=1)
+    theirs = F.normalize(at_matches(second.descriptors, matches.row, matches.second), dim=1)
+    near = torch.cdist(matches.second, matches.second) < TOO_NEAR_PX
+    near &= matches.row[:, None] == matches.row[None]
+    near.fill_diagonal_(False)
+    similarity = (ours @ theirs.T / TEMPERATURE).masked_fill(near, -1e4)
+    right = torch.arange(len(ours), device=ours.device)
+    forward, backward = F.log_softmax(similarity, 1), F.log_softmax(similarity, 0)
+    log_share = (forward + backward).diagonal()
+    certain = torch.exp(log_share.detach())
+    asked = at_matches(first.reliability, matches.row, matches.first).squeeze(1)
+    return Losses(
+        torch.as_tensor(keypoints),
+        -0.5 * log_share.mean(),
+        F.binary_cross_entropy_with_logits(asked, certain),
+        (similarity.argmax(dim=1) == right).float().mean(),
+    )
+
+
+def _keypoint_loss(logits: Tensor, teacher: Tensor, inside: Tensor) -> Tensor:
+    """How far from the teacher's, where it matters: keypoints, and what is nearly one."""
+    target = teacher.clamp(FLOOR, CEILING)
+    weight = (0.1 + torch.sigmoid(target + 7.0)) * away_from_edges(inside)
+    away = F.smooth_l1_loss(logits, target, reduction="none")
+    return (weight * away).sum() / weight.sum().clamp(min=1.0)

@@ -1,0 +1,203 @@
+"""Our own feature network and its training: limits, geometry of views, going on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
+from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths  # noqa: E402
+from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark  # noqa: E402
+from edge_reloc_export.to_onnx import export_features  # noqa: E402
+from edge_reloc_export.training.features.losses import choose_matches  # noqa: E402
+from edge_reloc_export.training.features.pairs import apply, make_views  # noqa: E402
+from edge_reloc_export.training.features.photos import Photos, read_photos  # noqa: E402
+from edge_reloc_export.training.features.trainer import (  # noqa: E402
+    FeatureConfig,
+    FeatureTrainer,
+)
+
+PARAMETERS, GFLOP = 1_000_000, 2.6  # of size m at 640x480; a multiplication and an addition: 2
+VIEW = 64
+
+
+def textured(count: int = 30) -> Photos:
+    """Smooth noise with a gradient: every place looks different."""
+    generator = np.random.default_rng(0)
+    images = []
+    for _ in range(count):
+        height, width = generator.integers(90, 140, 2)
+        coarse = generator.uniform(0, 255, (18, 18)).astype(np.float32)
+        image = cv2.resize(coarse, (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
+    return Photos(images)
+
+
+def teacher() -> EdgePoint2:
+    torch.manual_seed(1)
+    return EdgePoint2(Widths(4, 8, 8, 8, 32, 4)).eval()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_network_keeps_its_limits(size: str) -> None:
+    model = Waymark(size).eval()
+    assert sum(p.numel() for p in model.parameters()) < PARAMETERS
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        maps = model(torch.rand(1, 1, 480, 640) * 255)
+    assert flops.get_total_flops() / 1e9 < GFLOP
+    assert maps.logits.shape == (1, 1, 480, 640)
+    assert maps.descriptors.shape == (1, 64, 60, 80)
+    assert maps.reliability.shape == (1, 1, 60, 80)
+    assert maps.embedding.shape == (1, 256)
+    assert float(maps.embedding.norm()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_folding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = Waymark("s")
+    with torch.no_grad():
+        for _ in range(3):  # give batch norm something to fold
+            model.train()(torch.rand(2, 1, 64, 96) * 255)
+        model.eval()
+        image = torch.rand(1, 1, 70, 90) * 255  # no multiple of 32
+        before = model.dense(image)
+        after = fold(model).dense(image)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+    assert before.heat.shape == (70, 90)
+    for a, b in zip(before, after, strict=True):
+        assert a is not None and b is not None
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_views_show_what_their_homographies_say() -> None:
+    """A pixel of one view, through the photo, is the same grey in the other."""
+    photos, generator = textured(), torch.Generator().manual_seed(5)
+    rows = torch.arange(12)
+    first, second = make_views(photos, rows, VIEW, generator, hard=0.5)
+    matches = choose_matches(first, second, torch.zeros(12, 1, VIEW, VIEW), 40, generator)
+    assert len(matches.row) > 200
+    assert len(torch.unique(matches.row)) == 12
+    there = apply(
+        (torch.linalg.inv(second.photo_from_view) @ first.photo_from_view)[matches.row],
+        matches.first[:, None],
+    )[:, 0]
+    torch.testing.assert_close(there, matches.second, rtol=0, atol=1e-3)
+    normal = matches.second / (VIEW - 1) * 2 - 1
+    grey_first = first.clean[matches.row, 0, matches.first[:, 1].long(), matches.first[:, 0].long()]
+    grey_second = torch.stack(
+        [
+            torch.nn.functional.grid_sample(
+                second.clean[row : row + 1], xy.view(1, 1, 1, 2), align_corners=True
+            ).squeeze()
+            for row, xy in zip(matches.row, normal, strict=True)
+        ]
+    )
+    assert float((grey_first - grey_second).abs().median()) < 2.0
+    turned = torch.atan2(first.photo_from_view[:, 1, 0], first.photo_from_view[:, 0, 0])
+    assert float(turned.max() - turned.min()) > np.pi  # any heading
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    config = FeatureConfig(size="s", steps=6, batch=2, view_px=VIEW, matches=20)
+
+    def trainer(folder: str) -> FeatureTrainer:
+        return FeatureTrainer(textured(), teacher(), config, tmp_path / folder, torch.device("cpu"))
+
+    whole = trainer("whole")
+    reports = list(whole.train(6, 3))
+    assert [r.step for r in reports] == [3, 6]
+    parted = trainer("parted")
+    list(parted.train(3, 3))
+    again = trainer("parted")
+    assert again.step == 3
+    last = list(again.train(6, 3))
+    assert last == reports[1:]
+    for a, b in zip(whole.network.parameters(), again.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ConfigError, match="belongs to a training with other settings"):
+        FeatureTrainer(
+            textured(),
+            teacher(),
+            FeatureConfig(size="s", steps=7, batch=2, view_px=VIEW, matches=20),
+            tmp_path / "parted",
+            torch.device("cpu"),
+        )
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    config = FeatureConfig(size="s", steps=60, batch=4, view_px=VIEW, matches=24)
+    trainer = FeatureTrainer(textured(60), teacher(), config, tmp_path, torch.device("cpu"))
+    before = trainer.held_out_accuracy()
+    reports = list(trainer.train(60, 20))
+    assert reports[-1].descriptors < 0.8 * reports[0].descriptors
+    assert reports[-1].keypoints < reports[0].keypoints
+    assert reports[-1].held_out_accuracy > max(2 * before, 0.1)
+
+
+def test_queries_are_never_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name, grey in (("a.png", 10), ("b.png", 200)):
+        cv2.imwrite(str(tmp_path / "images" / name), np.full((80, 100), grey, np.uint8))
+    (tmp_path / "mapping.txt").write_text("a.png\n")
+    photos = read_photos([tmp_path], longest_px=50, shortest_px=30)
+    assert len(photos) == 1 and photos.image(0).shape == (40, 50)
+    assert int(photos.image(0)[0, 0]) == 10
+    with pytest.raises(ConfigError, match="no photos of 45 px or more"):
+        read_photos([tmp_path], longest_px=50, shortest_px=45)
+
+
+def test_the_exported_graph_agrees_with_torch(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(3)
+    model = Waymark("s")
+    weights, path = tmp_path / "waymark.pt", tmp_path / "waymark.onnx"
+    torch.save({"size": "s", "network": model.state_dict()}, weights)
+    export_features("waymark", weights, 96, 64, 128, path)
+    image = torch.rand((1, 1, 64, 96), generator=torch.Generator().manual_seed(4)) * 255
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    xy, _scores, descriptors = session.run(None, {"image": image.numpy()})
+    assert xy.shape == (128, 2) and descriptors.shape == (128, 64)
+    with torch.no_grad():
+        heat = load_waymark(weights).dense(image).heat.numpy()
+    inside = (xy > 8).all(axis=1) & (xy < [88, 56]).all(axis=1)
+    whole = np.rint(xy[inside]).astype(int)
+    window = [heat[y - 2 : y + 3, x - 2 : x + 3].max() for x, y in whole]
+    assert len(window) > 20
+    assert np.median(np.array(window) - heat[whole[:, 1], whole[:, 0]]) < 1e-3
+
+
+def test_weights_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no such weights file"):
+        load_waymark(tmp_path / "none.pt")
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(EngineError, match="damaged or not weights"):
+        load_waymark(tmp_path / "cut.pt")
+    torch.save({"size": "s", "network": Waymark("m").state_dict()}, tmp_path / "other.pt")
+    with pytest.raises(EngineError, match="not Waymark's weights"):
+        load_waymark(tmp_path / "other.pt")
+
+
+@pytest.mark.data
+def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_dir: Path) -> None:
+    command = [sys.executable, "-m", "edge_reloc", "train-features", "--output", str(tmp_path)]
+    command += ["--photos", str(data_dir / "photos"), "--view", "96", "--batch", "2"]
+    command += ["--teacher", str(weights_dir / "edgepoint2_T32.pth"), "--size", "s"]
+    command += ["--steps", "4", "--report-every", "2", "--device", "cpu"]
+    for until, begins in ((2, 0), (4, 2)):
+        done = subprocess.run(
+            [*command, "--until", str(until)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"step {begins} of 4 on cpu" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
