@@ -33,6 +33,22 @@ def read_memory() -> ProcessMemory:
     )
 
 
+def resident_of_files(folder: Path) -> int | None:
+    """Bytes of mapped files below a folder that are resident now; None where not told."""
+    try:
+        lines = (PROC_SELF / "smaps").read_text().splitlines()
+    except OSError:
+        return None
+    below, inside, total = f"{folder.resolve()}/", False, 0
+    for line in lines:
+        words = line.split(maxsplit=5)
+        if "-" in words[0] and not words[0].endswith(":"):  # a mapping's own line
+            inside = len(words) == 6 and words[5].startswith(below)
+        elif inside and words[0] == "Rss:":
+            total += int(words[1]) * 1024
+    return total
+
+
 def _kilobyte_fields(path: Path) -> dict[str, int]:
     try:
         lines = path.read_text().splitlines()

@@ -23,7 +23,7 @@ from .faults import Faults, FaultySink, faulty_frames
 from .growth import measure_growth
 from .heap import PythonAllocations, heap_in_use, trace_allocations
 from .history import History
-from .memory import read_memory
+from .memory import read_memory, resident_of_files
 from .power import PowerReader, PowerSummary
 from .report import MemorySample, Profile
 from .statistics import RunStatistics
@@ -152,6 +152,7 @@ class Profiler:
             footprint=plan_footprint(session.bundle, session.camera, session.localizer.settings),
             arena_bytes=session.localizer.arena.nbytes,
             libraries_bytes=self._libraries_bytes,
+            map_resident_bytes=resident_of_files(session.bundle.directory),
             samples=tuple(MemorySample.of(row) for row in samples),
             rss_growth=measure_growth(samples[:, 0], samples[:, 1]),
             heap_growth=measure_growth(samples[:, 0], samples[:, 3]),

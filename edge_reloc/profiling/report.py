@@ -39,7 +39,8 @@ class MemorySample:
 class Profile:
     """Everything about one run. cold_start_ms: steps before the first pose, in order.
 
-    libraries_bytes: resident before the map was opened. latency_ms: frame numbers with
+    libraries_bytes: resident before the map was opened. map_resident_bytes: of the map's
+    files, as far as they were touched. latency_ms: frame numbers with
     milliseconds, of every frame or of evenly spread ones. page_faults: per frame, without
     disk. rails_mw: means.
     """
@@ -51,6 +52,7 @@ class Profile:
     footprint: Footprint
     arena_bytes: int
     libraries_bytes: int
+    map_resident_bytes: int | None
     samples: tuple[MemorySample, ...]
     rss_growth: Growth
     heap_growth: Growth
@@ -84,7 +86,8 @@ class Profile:
             "peak_mb": _mb(memory.peak_bytes),
             "added_mb": _mb(added),
             "planned_mb": _mb(self.footprint.nbytes),
-            "borrowed_mb": None if added is None else _mb(added - self._owned_bytes),
+            "borrowed_mb": _mb(self.borrowed_bytes),
+            "map_resident_mb": _mb(self.map_resident_bytes),
             "arena_bytes": self.arena_bytes,
             "arena_unplanned_bytes": self.arena_bytes - self.footprint.arena_bytes,
             "growth_bytes": self.heap_growth.bytes,
@@ -100,10 +103,12 @@ class Profile:
         }
 
     @property
-    def _owned_bytes(self) -> int:
-        """What is taken knowingly: the arena, and the map's files as far as they are read."""
-        kinds = self.footprint.by_kind()
-        return self.arena_bytes + kinds.get("map", 0) + kinds.get("descriptors", 0)
+    def borrowed_bytes(self) -> int | None:
+        """At most used by the engine, OpenCV, numpy and Python: all but arena and map."""
+        peak, mapped = self.summary.memory.peak_bytes, self.map_resident_bytes
+        if peak is None or mapped is None:
+            return None
+        return peak - self.libraries_bytes - self.arena_bytes - mapped
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -127,10 +132,11 @@ class Profile:
                 f"  {'total':<12}{self.footprint.nbytes / MIB:>10.2f}   used at most "
                 f"{added / MIB:.2f} above the {self.libraries_bytes / MIB:.2f} of the libraries"
             )
+        if self.borrowed_bytes is not None and self.map_resident_bytes is not None:
             lines.append(
-                f"  {'not our own':<12}{(self.footprint.nbytes - self._owned_bytes) / MIB:>9.2f}"
-                f"   used at most {(added - self._owned_bytes) / MIB:.2f}, by the engine, OpenCV, "
-                f"numpy and Python"
+                f"           of that arena {self.arena_bytes / MIB:.2f}, touched of the map "
+                f"{self.map_resident_bytes / MIB:.2f}, engine, OpenCV, numpy and Python "
+                f"{self.borrowed_bytes / MIB:.2f}"
             )
         lines.append(f"arena      {self.arena_bytes} bytes, planned {self.footprint.arena_bytes}")
         for name, growth in (("heap", self.heap_growth), ("resident", self.rss_growth)):

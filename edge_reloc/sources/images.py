@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ class ImageSource:
         self.skipped = []
         for index, name in enumerate(self._names):
             try:
-                image = read_photo(self._base / name, self._grey)
+                image = read_photo(self._path(name), self._grey)
                 camera = self._fit.at(image.shape[1], image.shape[0])
             except (SourceError, CameraError) as error:
                 self._skip(name, error)
@@ -70,7 +71,7 @@ class ImageSource:
         """(width, height) of the first readable photo, which must fit the camera."""
         for name in self._names:
             try:
-                height, width = read_photo(self._base / name, self._grey).shape[:2]
+                height, width = read_photo(self._path(name), self._grey).shape[:2]
             except SourceError as error:
                 self._skip(name, error)
                 continue
@@ -80,8 +81,12 @@ class ImageSource:
             f"{self._base}: none of {len(self._names)} photos can be read; first: {self.skipped[0]}"
         )
 
+    def _path(self, name: str) -> str:
+        # Not pathlib, which interns every path that it makes: memory that grows.
+        return os.path.join(self._base, name)
+
     def _skip(self, name: str, error: Exception) -> None:
-        text = str(error).removeprefix(f"{self._base / name}: ")
+        text = str(error).removeprefix(f"{self._path(name)}: ")
         self.skipped.append(f"{name}: {text}")
 
 
@@ -89,11 +94,16 @@ def names_in_folder(folder: Path) -> list[str]:
     """Names of the photos directly in a folder, natural order."""
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder of photos")
-    names = [p.name for p in folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file()]
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if _is_photo(e.name) and e.is_file()]
     if not names:
         kinds = " ".join(sorted(PHOTO_SUFFIXES))
         raise SourceError(f"{folder}: no photos in this folder (looked for {kinds})")
     return sorted(names, key=natural_key)
+
+
+def _is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
 
 
 def names_in_glob(pattern: str) -> tuple[Path, list[str]]:

@@ -20,9 +20,9 @@ def read_photo(path: str | Path, grey: bool = True) -> U8:
     columns, not to how a viewer turns them. Raises SourceError for a photo
     that is missing, damaged or cut off.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as stream:
+            data = stream.read()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from None
     # OpenCV fills the missing half of a cut-off JPEG with grey and says nothing.

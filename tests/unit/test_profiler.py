@@ -16,6 +16,7 @@ from edge_reloc.profiling.faults import Faults, FaultySink, faulty_frames, read_
 from edge_reloc.profiling.growth import measure_growth
 from edge_reloc.profiling.heap import heap_in_use, trace_allocations
 from edge_reloc.profiling.history import History
+from edge_reloc.profiling.memory import resident_of_files
 from edge_reloc.profiling.power import PowerReader, PowerSummary
 from edge_reloc.types import Frame, PoseEstimate, Status
 
@@ -92,6 +93,22 @@ def test_heap_counts_what_the_c_library_gives() -> None:
     assert held is not None and after is not None
     assert held - before == pytest.approx(40 << 20, rel=0.02)
     assert abs(after - before) < 1 << 20
+
+
+def test_resident_files_are_counted_as_far_as_they_are_touched(tmp_path: Path) -> None:
+    if resident_of_files(tmp_path) is None:
+        pytest.skip("the system does not tell")
+    path = tmp_path / "large.npy"
+    np.save(path, np.ones(1 << 20))
+    assert resident_of_files(tmp_path) == 0
+    mapped = np.lib.format.open_memmap(path, mode="r")
+    mapped[: 1 << 19].sum()
+    half = resident_of_files(tmp_path)
+    mapped.sum()
+    whole = resident_of_files(tmp_path)
+    assert half is not None and whole is not None
+    assert 4 << 20 <= half < whole and whole >= 8 << 20
+    assert resident_of_files(tmp_path / "elsewhere") == 0
 
 
 def test_allocations_that_stay_and_that_pass() -> None:

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
-from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths  # noqa: E402
+from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2  # noqa: E402
 from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark  # noqa: E402
 from edge_reloc_export.to_onnx import export_features  # noqa: E402
 from edge_reloc_export.training.features.losses import choose_matches  # noqa: E402
@@ -29,6 +29,7 @@ from edge_reloc_export.training.features.trainer import (  # noqa: E402
 
 PARAMETERS, GFLOP = 1_000_000, 2.6  # of size m at 640x480; a multiplication and an addition: 2
 VIEW = 64
+LEARNT = 0.06  # right nearest neighbours among some 200; chance is 0.005
 
 
 def textured(count: int = 30) -> Photos:
@@ -128,20 +129,23 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         FeatureTrainer(
             textured(),
             teacher(),
-            FeatureConfig(size="s", steps=7, batch=2, view_px=VIEW, matches=20),
+            FeatureConfig(size="s", steps=6, batch=3, view_px=VIEW, matches=20),
             tmp_path / "parted",
             torch.device("cpu"),
         )
 
 
-def test_training_learns(tmp_path: Path) -> None:
-    config = FeatureConfig(size="s", steps=60, batch=4, view_px=VIEW, matches=24)
-    trainer = FeatureTrainer(textured(60), teacher(), config, tmp_path, torch.device("cpu"))
-    before = trainer.held_out_accuracy()
+@pytest.mark.data
+def test_training_learns(tmp_path: Path, data_dir: Path, weights_dir: Path) -> None:
+    """A few steps on few photos: far from good, and far from chance."""
+    photos = read_photos([data_dir / "photos"], longest_px=400, shortest_px=112)
+    config = FeatureConfig(size="s", steps=60, batch=4, view_px=96, matches=60, harden=10_000)
+    keypoints = load_edgepoint2(weights_dir / "edgepoint2_T32.pth")
+    trainer = FeatureTrainer(photos, keypoints, config, tmp_path, torch.device("cpu"))
     reports = list(trainer.train(60, 20))
-    assert reports[-1].descriptors < 0.8 * reports[0].descriptors
-    assert reports[-1].keypoints < reports[0].keypoints
-    assert reports[-1].held_out_accuracy > max(2 * before, 0.1)
+    assert reports[-1].keypoints < 0.7 * reports[0].keypoints
+    assert reports[-1].descriptors < reports[0].descriptors
+    assert reports[-1].held_out_accuracy > LEARNT
 
 
 def test_queries_are_never_trained_on(tmp_path: Path) -> None:

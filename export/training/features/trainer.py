@@ -7,7 +7,6 @@ was interrupted goes on as if it had not been.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -27,12 +26,16 @@ from .photos import Photos
 
 HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
+WARM_UP = 500  # steps
+COOL_DOWN = 0.2  # of the steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
     """size: of `Waymark`. batch: pairs a step. view_px: side of a view. matches: a pair, at
-    most. rate: AdamW's, warmed up and then falling to nothing as a cosine. seed.
+    most. rate: AdamW's, warmed up, held, and falling to nothing over the last fifth of the
+    steps, so that a training can be given more steps before that. harden: steps over which
+    views come to differ as much as they ever will.
     """
 
     size: str = "m"
@@ -41,7 +44,12 @@ class FeatureConfig:
     view_px: int = 256
     matches: int = 160
     rate: float = 2e-3
+    harden: int = 4000
     seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change in the course of a training: all but its length."""
+        return {name: value for name, value in asdict(self).items() if name != "steps"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +128,7 @@ class FeatureTrainer:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * _schedule(step, config.steps)
-        hard = min(0.3 + step / max(0.4 * config.steps, 1), 1.0)
+        hard = min(0.2 + 0.8 * step / config.harden, 1.0)
         rows = self.rows[torch.randint(len(self.rows), (config.batch,), generator=generator)]
         self.network.train()
         losses = self._losses(rows, generator, hard)
@@ -171,7 +179,7 @@ class FeatureTrainer:
         stream = io.BytesIO()
         torch.save(
             {
-                "config": asdict(self.config),
+                "config": self.config.identity(),
                 "step": self.step,
                 "network": self.network.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
@@ -187,7 +195,7 @@ class FeatureTrainer:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         except Exception as error:  # torch raises a dozen unrelated classes
             raise ConfigError(f"{self.checkpoint}: damaged ({error}); delete it") from error
-        if state["config"] != asdict(self.config):
+        if state["config"] != self.config.identity():
             raise ConfigError(
                 f"{self.checkpoint}: belongs to a training with other settings "
                 f"({state['config']}); name another folder"
@@ -198,7 +206,6 @@ class FeatureTrainer:
 
 
 def _schedule(step: int, steps: int) -> float:
-    warm = min(500, max(steps // 20, 1))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1)))
+    """Share of the full rate."""
+    warm = min(WARM_UP, max(steps // 20, 1))
+    return min((step + 1) / warm, 1.0, (steps - step) / max(COOL_DOWN * steps, 1.0))
