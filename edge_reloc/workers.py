@@ -1,8 +1,9 @@
-"""Threads of our own that share a stage, and BLAS kept from starting its.
+"""Threads of our own that share a stage, and libraries kept from starting theirs.
 
-OpenBLAS's threads spin when a product is done, on cores that the next stage needs: an
-engine that follows a threaded product takes a quarter longer. So products stay on the
-thread that asks for them, and a stage that is worth it is split between threads here.
+The threads of OpenBLAS and of the k-d tree's OpenMP spin when their work is done, on
+cores that the next stage needs: an engine that follows a threaded product takes a quarter
+longer, matching that follows a search of the tree two thirds. So libraries stay on the
+thread that asks them, and a stage that is worth it is split between threads here.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ class Workers:
     def __init__(self, threads: int = 1) -> None:
         self.count = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.count - 1) if self.count > 1 else None
-        self._blas = ThreadpoolController().select(user_api="blas")
+        self._libraries = ThreadpoolController()  # those that are loaded by now
 
     def frame(self) -> AbstractContextManager[object]:
-        """Context in which BLAS starts no threads, in the whole process."""
-        blas: AbstractContextManager[object] = self._blas.limit(limits=1)
-        return blas
+        """Context in which BLAS and OpenMP start no threads, in the whole process."""
+        limited: AbstractContextManager[object] = self._libraries.limit(limits=1)
+        return limited
 
     def each(self, work: Callable[[int], None], parts: int) -> None:
         """Call work(0) to work(parts - 1), at most `count` parts, all at once."""
