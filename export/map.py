@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge_reloc_export.map")
 
-FEATURES = ("sift", "xfeat", "edgepoint2")
+FEATURES = ("sift", "xfeat", "edgepoint2", "waymark")
 MODEL_FILE = "model.npz"
 
 

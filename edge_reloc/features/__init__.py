@@ -1,5 +1,6 @@
 """Local features: keypoints and descriptors of a frame."""
 
-from .spec import FeatureSpec, NetworkSpec, open_extractor
+from .extractor import open_extractor
+from .spec import FeatureSpec, NetworkSpec
 
 __all__ = ["FeatureSpec", "NetworkSpec", "open_extractor"]

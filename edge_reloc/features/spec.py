@@ -1,15 +1,11 @@
-"""Which local features a map speaks, and how to open their extractor."""
+"""Which local features a map speaks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..camera import Camera
 from ..errors import BundleError, ConfigError
-from ..inference.engine import Engine
-from ..stages import Extractor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +64,3 @@ class FeatureSpec:
             return cls(**{**values, "networks": networks})
         except TypeError as error:
             raise BundleError(f"features: {error}") from error
-
-
-def open_extractor(
-    spec: FeatureSpec, camera: Camera, open_network: Callable[[str], Engine]
-) -> Extractor:
-    """The extractor of a spec for frames of one camera.
-
-    open_network: file name in `spec.networks` -> its engine. Of several input sizes the
-    one is taken that shrinks the camera's images least.
-    """
-    if spec.kind == "sift":
-        from .sift import SiftExtractor
-
-        return SiftExtractor(spec, camera.width, camera.height)
-    from .network import NetworkExtractor
-
-    network = max(spec.networks, key=lambda n: _fit(n, camera))
-    return NetworkExtractor(spec, open_network(network.file))
-
-
-def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:
-    scale = min(network.width / camera.width, network.height / camera.height)
-    return min(scale, 1.0), -network.width * network.height

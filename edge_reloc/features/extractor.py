@@ -1,0 +1,31 @@
+"""The one place that chooses how a map's local features are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..camera import Camera
+from ..inference.engine import Engine
+from ..stages import Extractor
+from .network import NetworkExtractor
+from .sift import SiftExtractor
+from .spec import FeatureSpec, NetworkSpec
+
+
+def open_extractor(
+    spec: FeatureSpec, camera: Camera, open_network: Callable[[str], Engine]
+) -> Extractor:
+    """The extractor of a spec for frames of one camera.
+
+    open_network: file name in `spec.networks` -> its engine. Of several input sizes the
+    one is taken that shrinks the camera's images least.
+    """
+    if spec.kind == "sift":
+        return SiftExtractor(spec, camera.width, camera.height)
+    network = max(spec.networks, key=lambda n: _fit(n, camera))
+    return NetworkExtractor(spec, open_network(network.file))
+
+
+def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:
+    scale = min(network.width / camera.width, network.height / camera.height)
+    return min(scale, 1.0), -network.width * network.height
