@@ -40,7 +40,7 @@ class Widths(NamedTuple):
 
 SIZES = {
     "s": Widths(8, 16, 32, 64, 96, 64, 8),
-    "m": Widths(16, 24, 64, 96, 128, 64, 8),
+    "m": Widths(16, 24, 64, 88, 112, 64, 8),
 }
 
 

@@ -27,7 +27,7 @@ from edge_reloc_export.training.features.trainer import (  # noqa: E402
     FeatureTrainer,
 )
 
-PARAMETERS, GFLOP = 1_000_000, 2.6  # of size m at 640x480; a multiplication and an addition: 2
+PARAMETERS, GFLOP = 1_000_000, 2.5  # of size m at 640x480; a multiplication and an addition: 2
 VIEW = 64
 LEARNT = 0.06  # right nearest neighbours among some 200; chance is 0.005
 
