@@ -1,11 +1,13 @@
-"""What in-plane rotation does to each kind of features.
+"""What rotation, scale, blur and darkness do to each kind of features.
 
-    python tests/benchmarks/rotation.py --data shared/data --weights shared/weights
+    python tests/benchmarks/features.py --data DATA --weights WEIGHTS
+    python tests/benchmarks/features.py ... --kinds sift xfeat waymark=runs/waymark/checkpoint.pt
 
-Two questions. `angles`: photos turned about their centre by a known angle, so
-the truth is exact. `headings`: pairs of drone photos with reference poses,
-flown the same way and opposite ways, the second photo as it is and turned by
-half a turn. Matches are mutual nearest neighbours above the kind's similarity.
+Two questions. `changes`: photos of a scene against themselves turned, made smaller or
+larger, blurred or darkened, so the truth is exact. `headings`: pairs of drone photos with
+reference poses, flown the same way and opposite ways, the second photo as it is and turned
+by half a turn. Matches are mutual nearest neighbours above the kind's similarity. A kind
+is named like its weights file, or NAME=FILE.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,8 +32,12 @@ from edge_reloc.types import Features, Frame
 
 Array = NDArray[np.float64]
 ANGLES_DEG = (0, 10, 20, 30, 45, 60, 90, 135, 180)
-ANGLE_PHOTOS = 6
-ANGLE_TOLERANCE_PX = 3.0
+SCALES = (0.5, 0.7, 1.4)
+BLURS_PX = (1.0, 2.0, 4.0)  # standard deviations
+DARKNESS = (0.3, 0.1, 0.03)  # of the light; the sensor's noise stays as it is
+SENSOR_NOISE = 2.0  # grey levels
+SCENE, PHOTOS = "herz_jesus", 6
+TOLERANCE_PX = 3.0
 PAIRS = 12
 EPIPOLAR_TOLERANCE_PX = 2.0
 NEIGHBOUR_M = (3.0, 20.0)  # of flight between the photos of a pair
@@ -70,34 +77,66 @@ class Kind:
         return a[0][rows].astype(np.float64), b[0][forward[rows]].astype(np.float64)
 
 
-def angles(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:
-    """Right and all matches between a photo and itself turned, by angle."""
-    folder = data / "kitchen"
-    names = (folder / "mapping.txt").read_text().split()
-    images = [_grey(folder / "images" / name) for name in names[:: len(names) // ANGLE_PHOTOS]]
+class Change(NamedTuple):
+    """A known change of a photo: where pixels go (2,3), and what becomes of the greys."""
+
+    label: str
+    matrix: Array
+    light: float = 1.0
+    blur_px: float = 0.0
+
+    def apply(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+        """The changed photo, of the same size."""
+        size = (image.shape[1], image.shape[0])
+        # Made smaller, a photo is blurred first, or its texture would turn into noise.
+        shrink = 1.0 / np.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
+        sigma = max(self.blur_px, 0.5 * (shrink - 1.0))
+        seen = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
+        seen = cv2.warpAffine(seen, self.matrix, size, flags=cv2.INTER_LINEAR)
+        if self.light < 1.0:
+            noise = np.random.default_rng(seed).normal(0, SENSOR_NOISE, image.shape)
+            seen = np.clip(np.rint(seen * self.light + noise), 0, 255)
+        return np.asarray(seen, np.uint8)
+
+
+def known_changes(width: int, height: int) -> list[Change]:
+    """All of them, about the middle of photos of this size."""
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    still = np.eye(2, 3)
+    return [
+        *(Change(f"{a}°", cv2.getRotationMatrix2D(middle, a, 1.0)) for a in ANGLES_DEG),
+        *(Change(f"x{s}", cv2.getRotationMatrix2D(middle, 0, s)) for s in SCALES),
+        *(Change(f"blur {b:g} px", still, blur_px=b) for b in BLURS_PX),
+        *(Change(f"light {d:g}", still, light=d) for d in DARKNESS),
+    ]
+
+
+def changes(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:
+    """Right and all matches between a photo and itself changed."""
+    folder = data / SCENE
+    names = sorted((folder / "mapping.txt").read_text().split())
+    images = [_grey(folder / "images" / n) for n in names[:: max(len(names) // PHOTOS, 1)]]
     height, width = images[0].shape
     result: dict[str, object] = {}
     for name in kinds:
         kind = Kind(name, weights, keypoints, (width, height))
-        upright = [kind.extract(image) for image in images]
+        plain = [kind.extract(image) for image in images]
         rows = {}
-        for angle in ANGLES_DEG:
-            turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+        for change in known_changes(width, height):
             right = total = shared = 0
-            for image, features in zip(images, upright, strict=True):
-                turned = cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR)
-                expected = features[0] @ turn[:, :2].T + turn[:, 2]
+            for seed, (image, features) in enumerate(zip(images, plain, strict=True)):
+                expected = features[0] @ change.matrix[:, :2].T + change.matrix[:, 2]
                 inside = ((expected > 8) & (expected < [width - 9, height - 9])).all(axis=1)
                 visible = (features[0][inside], features[1][inside])
-                xy_a, xy_b = kind.match(visible, kind.extract(turned))
-                error = np.linalg.norm(xy_a @ turn[:, :2].T + turn[:, 2] - xy_b, axis=1)
-                right += int((error < ANGLE_TOLERANCE_PX).sum())
-                total += len(error)
+                xy_a, xy_b = kind.match(visible, kind.extract(change.apply(image, seed)))
+                there = xy_a @ change.matrix[:, :2].T + change.matrix[:, 2]
+                right += int((np.linalg.norm(there - xy_b, axis=1) < TOLERANCE_PX).sum())
+                total += len(xy_a)
                 shared += len(visible[0])
-            rows[str(angle)] = {"right": right, "matches": total, "keypoints": shared}
+            rows[change.label] = {"right": right, "matches": total, "keypoints": shared}
         result[name] = rows
-        cells = "  ".join(f"{a}°:{r['right'] / r['keypoints']:.0%}" for a, r in rows.items())
-        print(f"  {name:<16} {cells}", flush=True)
+        cells = "  ".join(f"{c}: {r['right'] / r['keypoints']:.0%}" for c, r in rows.items())
+        print(f"  {name.split('=')[0]:<16} {cells}", flush=True)
     return result
 
 
@@ -127,7 +166,7 @@ def headings(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dic
             rows[label] = {"right": right, "matches": total}
         result[name] = rows
         cells = "  ".join(f"{h}: {r['right']} of {r['matches']}" for h, r in rows.items())
-        print(f"  {name:<16} {cells}", flush=True)
+        print(f"  {name.split('=')[0]:<16} {cells}", flush=True)
     return result
 
 
@@ -142,12 +181,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(argv)
-    print("photo against itself turned: right matches of the keypoints in view")
-    by_angle = angles(options.kinds, options.weights, options.data, options.keypoints)
+    print(f"{SCENE}, photo against itself changed: right matches of the keypoints in view")
+    by_change = changes(options.kinds, options.weights, options.data, options.keypoints)
     print(f"drone pairs: matches within {EPIPOLAR_TOLERANCE_PX:g} px of the epipolar line")
     by_heading = headings(options.kinds, options.weights, options.data, options.keypoints)
     if options.json:
-        options.json.write_text(json.dumps({"angles": by_angle, "headings": by_heading}, indent=1))
+        options.json.write_text(
+            json.dumps({"changes": by_change, "headings": by_heading}, indent=1)
+        )
     return 0
 
 
@@ -158,8 +199,10 @@ def _spec(
         return FeatureSpec(kind="sift", dim=128, keypoints=keypoints, min_similarity=0.8)
     from edge_reloc_export.to_onnx import export_features, feature_spec
 
+    name, _, given = name.partition("=")
     kind = name.split("_")[0]
     file = weights / ("xfeat.onnx" if kind == "xfeat" else f"{name}.pth")
+    file = Path(given) if given else file
     export_features(kind, file, *size, keypoints, work / "features.onnx")
     network = NetworkSpec(file="features.onnx", width=size[0], height=size[1])
     return feature_spec(kind, file, keypoints, [network])
