@@ -12,6 +12,7 @@ from ...nets.waymark import STRIDE_PX, WaymarkMaps
 from .pairs import Views, apply
 
 TEMPERATURE = 0.06
+PLACE_TEMPERATURE = 0.1
 TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
 FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not matter
 EDGE_PX = 5  # of the photo inside a view: what is found there is the photo's end
@@ -31,6 +32,7 @@ class Losses(NamedTuple):
     keypoints: Tensor
     descriptors: Tensor
     reliability: Tensor
+    places: Tensor
     accuracy: Tensor
 
 
@@ -95,8 +97,11 @@ def pair_losses(
     views: tuple[Views, Views],
     teacher: tuple[Tensor, Tensor],
     matches: Matches,
+    photos: Tensor,
 ) -> Losses:
-    """Of one batch of pairs. teacher: its logits (B,1,S,S) of both clean views."""
+    """Of one batch of pairs. teacher: its logits (B,1,S,S) of both clean views; photos
+    (B,): which photo each pair shows.
+    """
     keypoints = 0.5 * sum(
         _keypoint_loss(maps.logits, logits, view.inside)
         for maps, logits, view in zip((first, second), teacher, views, strict=True)
@@ -116,8 +121,18 @@ def pair_losses(
         torch.as_tensor(keypoints),
         -0.5 * log_share.mean(),
         F.binary_cross_entropy_with_logits(asked, certain),
+        _place_loss(first.embedding, second.embedding, photos),
         (similarity.argmax(dim=1) == right).float().mean(),
     )
+
+
+def _place_loss(first: Tensor, second: Tensor, photos: Tensor) -> Tensor:
+    """Each view's other view is to be found among those of the batch, by embedding."""
+    photos = photos.to(first.device)
+    same = (photos[:, None] == photos[None]).fill_diagonal_(False)
+    similarity = (first @ second.T / PLACE_TEMPERATURE).masked_fill(same, -1e4)
+    right = torch.arange(len(first), device=first.device)
+    return 0.5 * (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right))
 
 
 def _keypoint_loss(logits: Tensor, teacher: Tensor, inside: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from .photos import Photos
 
 HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
+RELIABILITY_WEIGHT, PLACE_WEIGHT = 0.3, 0.2
 WARM_UP = 500  # steps
 COOL_DOWN = 0.2  # of the steps
 
@@ -60,6 +61,7 @@ class StepReport:
     keypoints: float
     descriptors: float
     reliability: float
+    places: float
     accuracy: float
     held_out_accuracy: float
 
@@ -104,7 +106,7 @@ class FeatureTrainer:
 
     def train(self, until: int, report_every: int) -> Iterator[StepReport]:
         """Train up to a step (the schedule's end at most), saving at every report."""
-        sums = torch.zeros(4)
+        sums = torch.zeros(5)
         for step in range(self.step, min(until, self.config.steps)):
             sums += self._one(step)
             self.step = step + 1
@@ -118,12 +120,13 @@ class FeatureTrainer:
                     keypoints=mean[0],
                     descriptors=mean[1],
                     reliability=mean[2],
-                    accuracy=mean[3],
+                    places=mean[3],
+                    accuracy=mean[4],
                     held_out_accuracy=self.held_out_accuracy(),
                 )
 
     def _one(self, step: int) -> Tensor:
-        """Losses (3) and accuracy of one step."""
+        """Losses (4) and accuracy of one step."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         for group in self.optimiser.param_groups:
@@ -132,7 +135,8 @@ class FeatureTrainer:
         rows = self.rows[torch.randint(len(self.rows), (config.batch,), generator=generator)]
         self.network.train()
         losses = self._losses(rows, generator, hard)
-        total = losses.keypoints + losses.descriptors + 0.3 * losses.reliability
+        total = losses.keypoints + losses.descriptors
+        total = total + RELIABILITY_WEIGHT * losses.reliability + PLACE_WEIGHT * losses.places
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -150,7 +154,7 @@ class FeatureTrainer:
         count = len(rows)
         first = type(maps)(*(x[:count].float() for x in maps))
         second = type(maps)(*(x[count:].float() for x in maps))
-        return pair_losses(first, second, views, logits, matches)
+        return pair_losses(first, second, views, logits, matches, rows)
 
     def _teach(self, views: tuple[Views, Views]) -> tuple[Tensor, Tensor]:
         with self._precision():
