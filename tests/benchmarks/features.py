@@ -70,6 +70,8 @@ class Kind:
 
     def match(self, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         """Pixels (M,2) in a and in b of the mutual nearest neighbours."""
+        if len(a[0]) == 0 or len(b[0]) == 0:
+            return np.zeros((0, 2)), np.zeros((0, 2))
         similarity = a[1] @ b[1].T
         forward, backward = similarity.argmax(axis=1), similarity.argmax(axis=0)
         rows = np.flatnonzero(backward[forward] == np.arange(len(a[0])))
