@@ -12,6 +12,7 @@ from ...nets.waymark import STRIDE_PX, WaymarkMaps
 from .pairs import Views, apply
 
 TEMPERATURE = 0.06
+BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint
 PLACE_TEMPERATURE = 0.1
 TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
 FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not matter
@@ -136,8 +137,12 @@ def _place_loss(first: Tensor, second: Tensor, photos: Tensor) -> Tensor:
 
 
 def _keypoint_loss(logits: Tensor, teacher: Tensor, inside: Tensor) -> Tensor:
-    """How far from the teacher's, where it matters: keypoints, and what is nearly one."""
-    target = teacher.clamp(FLOOR, CEILING)
-    weight = (0.1 + torch.sigmoid(target + 7.0)) * away_from_edges(inside)
+    """How far from the teacher's, where it matters: keypoints, and what is nearly one.
+
+    At the photo's end and beyond there is none, whatever the teacher finds there.
+    """
+    within = away_from_edges(inside)
+    target = torch.where(within > 0, teacher.clamp(FLOOR, CEILING), torch.full_like(teacher, FLOOR))
+    weight = torch.where(within > 0, 0.1 + torch.sigmoid(target + 7.0), BEYOND_WEIGHT)
     away = F.smooth_l1_loss(logits, target, reduction="none")
     return (weight * away).sum() / weight.sum().clamp(min=1.0)
