@@ -28,7 +28,9 @@ PROGRAMS = {
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
     "train-features": Program("edge_reloc_export.train_features", "our own feature network"),
     "doctor": Program("edge_reloc.doctor", "what this machine has and lacks, with the cure"),
-    "export": Program("edge_reloc_export.__main__", "float16 networks and TensorRT engines"),
+    "export": Program(
+        "edge_reloc_export.__main__", "float16 networks, TensorRT engines, smaller maps"
+    ),
     "calibrate": Program("edge_reloc_calib.calibrate", "camera intrinsics from a board"),
 }
 

@@ -98,7 +98,7 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
 
 def byte_size(text: str) -> int:
     """Bytes of a size as people write it: 256MiB, 1.5G, 65536."""
-    match = re.fullmatch(r"([0-9.]+)\s*([kmg]?)(i?b)?", text.strip().lower())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?", text.strip().lower())
     if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; expected such as 256MiB or 1GiB")
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; expected such as 512MiB or 1GiB")
     return int(float(match[1]) * UNITS[match[2]])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_reloc.arguments import byte_size
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.program import program
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from .engines.build import BuildOptions
     from .engines.flavour import Flavour
-
-SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,12 +194,10 @@ def _progress(network: str, target: str) -> Any:
 
 
 def _bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9.]+)\s*([kmg]?)(i?b)?", text.strip().lower())
-    if match is None:
-        raise ConfigError(f"--workspace {text}: expected a size such as 512MiB or 1GiB")
-    return int(float(match[1]) * SIZES[match[2]])
+    try:
+        return None if text is None else byte_size(text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--workspace: {error}") from None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from .system import Jetson
 DISTRIBUTIONS = {
     "numpy": ("numpy",),
     "pykdtree": ("pykdtree",),
+    "threadpoolctl": ("threadpoolctl",),
     "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "tensorrt": ("tensorrt",),
@@ -63,9 +64,9 @@ def opencv_build() -> str | None:
 def check_packages(
     root: Path, jetson: Jetson | None, find: Find, build: Callable[[], str | None]
 ) -> list[Check]:
-    """numpy, pykdtree, OpenCV, and at least one inference engine."""
+    """numpy, pykdtree, threadpoolctl, OpenCV, and at least one inference engine."""
     checks = []
-    for name in ("numpy", "pykdtree"):
+    for name in ("numpy", "pykdtree", "threadpoolctl"):
         version = find(name)
         if version is None:
             checks.append(missing(name, "not installed", "pip install edge-reloc"))

@@ -166,7 +166,9 @@ def load_waymark(weights: Path) -> Waymark:
     Raises EngineError for a file that is missing, damaged or another network.
     """
     if not weights.is_file():
-        raise EngineError(f"{weights}: no such weights file; train one with train-features")
+        raise EngineError(
+            f"{weights}: no such weights file; train one with 'edge-reloc train-features'"
+        )
     try:
         state = torch.load(str(weights), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen unrelated classes

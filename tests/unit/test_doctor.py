@@ -107,7 +107,7 @@ def look(root: Path, find: Callable[[str], str | None], build: str | None) -> di
 
 
 def test_an_orin_with_a_closed_virtual_environment(machine: Callable[..., Path]) -> None:
-    found = look(machine(ORIN), having(numpy="1.26.4", pykdtree="1.4.3"), None)
+    found = look(machine(ORIN), having(numpy="1.26.4", pykdtree="1.4.3", threadpoolctl="3.5"), None)
     assert found["JetPack"].found == "JetPack 6, Jetson Linux 36.4.3"
     assert found["board"].found == "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit"
     assert found["CUDA"].found == "12.6.11, in /usr/local/cuda"
@@ -129,6 +129,7 @@ def test_an_orin_as_it_should_be(machine: Callable[..., Path]) -> None:
     packages = having(
         numpy="1.26.4",
         pykdtree="1.4.3",
+        threadpoolctl="3.5",
         cv2="",
         tensorrt="10.3.0",
         onnxruntime="1.19.2",
@@ -155,7 +156,9 @@ def test_opencv_of_the_package_index_hides_gstreamer_on_a_jetson(
 
 
 def test_a_thor(machine: Callable[..., Path]) -> None:
-    packages = having(numpy="2.2", pykdtree="1.4.3", cv2="4.6.0", tensorrt="10.13.2")
+    packages = having(
+        numpy="2.2", pykdtree="1.4.3", threadpoolctl="3.5", cv2="4.6.0", tensorrt="10.13.2"
+    )
     found = look(machine(THOR), packages, WITH_GSTREAMER)
     assert found["JetPack"].found == "JetPack 7, Jetson Linux 38.2.0"
     assert found["driver"].found == "NVIDIA 580.00"
@@ -167,7 +170,9 @@ def test_a_thor(machine: Callable[..., Path]) -> None:
 
 def test_a_desktop_with_a_gpu(machine: Callable[..., Path]) -> None:
     root = machine(DESKTOP)
-    packages = having(numpy="2.2", pykdtree="1.4.3", cv2="4.11", onnxruntime="1.22")
+    packages = having(
+        numpy="2.2", pykdtree="1.4.3", threadpoolctl="3.5", cv2="4.11", onnxruntime="1.22"
+    )
     found = look(root, packages, WITHOUT_GSTREAMER)
     assert "JetPack" not in found and "power mode" not in found
     assert found["driver"].found == "NVIDIA 550.54.14"
@@ -179,7 +184,9 @@ def test_a_desktop_with_a_gpu(machine: Callable[..., Path]) -> None:
 
 
 def test_a_laptop_without_one(machine: Callable[..., Path]) -> None:
-    packages = having(numpy="2.2", pykdtree="1.4.3", cv2="5.0", onnxruntime="1.31")
+    packages = having(
+        numpy="2.2", pykdtree="1.4.3", threadpoolctl="3.5", cv2="5.0", onnxruntime="1.31"
+    )
     found = look(machine(LAPTOP), packages, WITHOUT_GSTREAMER)
     assert found["GPU"].found == "no NVIDIA driver: networks run on the CPU"
     assert found["camera"].state is State.NOTE
@@ -188,7 +195,7 @@ def test_a_laptop_without_one(machine: Callable[..., Path]) -> None:
 
 def test_packages_that_are_missing_are_named(machine: Callable[..., Path]) -> None:
     found = look(machine(LAPTOP), having(), None)
-    for subject in ("numpy", "pykdtree", "OpenCV", "ONNX Runtime"):
+    for subject in ("numpy", "pykdtree", "threadpoolctl", "OpenCV", "ONNX Runtime"):
         assert found[subject].state is State.MISSING
         assert found[subject].cure.startswith("pip install")
 
