@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_reloc.errors import ConfigError
 from edge_reloc.program import OK, program
 
-LONGEST_PX = 640
+LONGEST_PX = 800
 
 
 def _parser() -> argparse.ArgumentParser:

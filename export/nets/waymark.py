@@ -85,6 +85,7 @@ class Waymark(nn.Module):
         super().__init__()
         self.size = size
         w = SIZES[size]
+        self.dense_dim = w.fusion
         self.stem = nn.Sequential(
             nn.Conv2d(4, w.half, 3, padding=1, bias=False), nn.BatchNorm2d(w.half), nn.ReLU()
         )

@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...nets.waymark import STRIDE_PX, WaymarkMaps
-from .pairs import Views, apply
+from .pairs import Views, apply, pixel_grid
 
 TEMPERATURE = 0.06
 BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint
 PLACE_TEMPERATURE = 0.1
 TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
 FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not matter
-EDGE_PX = 5  # of the photo inside a view: what is found there is the photo's end
 
 
 class Matches(NamedTuple):
@@ -34,13 +33,8 @@ class Losses(NamedTuple):
     descriptors: Tensor
     reliability: Tensor
     places: Tensor
+    distilled: Tensor
     accuracy: Tensor
-
-
-def away_from_edges(inside: Tensor) -> Tensor:
-    """(B,1,S,S) of what is inside and not at the photo's end."""
-    outside = 1.0 - inside.to(torch.float32)
-    return 1.0 - F.max_pool2d(outside, 2 * EDGE_PX + 1, stride=1, padding=EDGE_PX)
 
 
 def choose_matches(
@@ -51,8 +45,7 @@ def choose_matches(
     heat (B,1,S,S): logits of keypoints in the first view.
     """
     size = heat.shape[-1]
-    inside = away_from_edges(first.inside)
-    masked = torch.where(inside > 0, heat.clamp(FLOOR, CEILING), torch.full_like(heat, -50.0))
+    masked = torch.where(first.within > 0, heat.clamp(FLOOR, CEILING), torch.full_like(heat, -50.0))
     cells = F.pixel_unshuffle(masked, STRIDE_PX)
     best, place = cells.max(dim=1)
     noise = torch.rand(best.shape, generator=generator).to(best.device).clamp(1e-6, 1 - 1e-6)
@@ -66,18 +59,21 @@ def choose_matches(
     there = apply(torch.linalg.inv(second.photo_from_view) @ first.photo_from_view, xy)
     seen = (there >= 0).all(2) & (there <= size - 1).all(2)
     seen &= best.flatten(1).gather(1, order) > FLOOR - 1
-    ok_there = look_up(away_from_edges(second.inside), there.clamp(0, size - 1)).squeeze(2) > 0.99
+    ok_there = look_up(second.within, there.clamp(0, size - 1)).squeeze(2) > 0.99
     row, column = torch.nonzero(seen & ok_there, as_tuple=True)
     return Matches(row, xy[row, column], there[row, column])
 
 
 def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
-    """(B,N,C) of maps (B,C,h,w) at pixels (B,N,2), bilinear."""
+    """(B,N,C) of maps (B,C,h,w) at pixels (B,N,2): bilinear, of strided maps bicubic, as the
+    detector's `sample` reads them.
+    """
     height, width = maps.shape[-2:]
     cell = (xy - (stride - 1) / 2) / stride
     normal = cell / torch.tensor([width - 1, height - 1], device=maps.device) * 2 - 1
+    mode = "bilinear" if stride == 1 else "bicubic"
     taken = F.grid_sample(
-        maps, normal[:, :, None], align_corners=True, padding_mode="border", mode="bilinear"
+        maps, normal[:, :, None], align_corners=True, padding_mode="border", mode=mode
     )
     return taken.squeeze(3).transpose(1, 2)
 
@@ -92,20 +88,32 @@ def at_matches(maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
     return out
 
 
+class Taught(NamedTuple):
+    """What a teacher says of the clean views: logits (B,1,S,S), descriptors (B,D,S/4,S/4)."""
+
+    logits: Tensor
+    descriptors: Tensor
+
+
 def pair_losses(
-    first: WaymarkMaps,
-    second: WaymarkMaps,
+    maps: tuple[WaymarkMaps, WaymarkMaps],
+    retold: tuple[Tensor, Tensor],
     views: tuple[Views, Views],
-    teacher: tuple[Tensor, Tensor],
+    taught: tuple[Taught, Taught],
     matches: Matches,
     photos: Tensor,
 ) -> Losses:
-    """Of one batch of pairs. teacher: its logits (B,1,S,S) of both clean views; photos
-    (B,): which photo each pair shows.
+    """Of one batch of pairs. retold (B,D,h,w): the teacher's descriptors as read from our
+    dense features; photos (B,): which photo each pair shows.
     """
+    first, second = maps
     keypoints = 0.5 * sum(
-        _keypoint_loss(maps.logits, logits, view.inside)
-        for maps, logits, view in zip((first, second), teacher, views, strict=True)
+        _keypoint_loss(of.logits, said.logits, view.within)
+        for of, said, view in zip(maps, taught, views, strict=True)
+    )
+    distilled = 0.5 * sum(
+        _distillation_loss(ours, said.descriptors, view.within)
+        for ours, said, view in zip(retold, taught, views, strict=True)
     )
     ours = F.normalize(at_matches(first.descriptors, matches.row, matches.first), dim=1)
     theirs = F.normalize(at_matches(second.descriptors, matches.row, matches.second), dim=1)
@@ -114,34 +122,66 @@ def pair_losses(
     near.fill_diagonal_(False)
     similarity = (ours @ theirs.T / TEMPERATURE).masked_fill(near, -1e4)
     right = torch.arange(len(ours), device=ours.device)
-    forward, backward = F.log_softmax(similarity, 1), F.log_softmax(similarity, 0)
-    log_share = (forward + backward).diagonal()
+    # Shares of the right one among all of the other view's, both ways.
+    log_share = 2 * similarity.diagonal() - similarity.logsumexp(1) - similarity.logsumexp(0)
     certain = torch.exp(log_share.detach())
     asked = at_matches(first.reliability, matches.row, matches.first).squeeze(1)
     return Losses(
         torch.as_tensor(keypoints),
         -0.5 * log_share.mean(),
         F.binary_cross_entropy_with_logits(asked, certain),
-        _place_loss(first.embedding, second.embedding, photos),
-        (similarity.argmax(dim=1) == right).float().mean(),
+        _place_loss(first.embedding, second.embedding, overlap(*views), photos),
+        torch.as_tensor(distilled),
+        (similarity.detach().argmax(dim=1) == right).float().mean(),
     )
 
 
-def _place_loss(first: Tensor, second: Tensor, photos: Tensor) -> Tensor:
-    """Each view's other view is to be found among those of the batch, by embedding."""
+def overlap(first: Views, second: Views) -> Tensor:
+    """(B,) share of what a view shows of the photo that the other shows too, both ways'
+    mean.
+    """
+    size = first.clean.shape[-1]
+    grid = pixel_grid(size, first.clean.device).view(size, size, 2)[8::16, 8::16].reshape(-1, 2)
+    shares = []
+    for here, there in ((first, second), (second, first)):
+        between = torch.linalg.inv(there.photo_from_view) @ here.photo_from_view
+        xy = apply(between, grid[None].expand(len(between), -1, -1))
+        seen = ((xy >= 0) & (xy <= size - 1)).all(2)
+        inside = here.inside[:, 0, 8::16, 8::16].flatten(1)
+        shares.append((seen & inside).sum(1) / inside.sum(1).clamp(min=1))
+    return 0.5 * (shares[0] + shares[1])
+
+
+def _place_loss(first: Tensor, second: Tensor, shared: Tensor, photos: Tensor) -> Tensor:
+    """Two things are asked of embeddings: each view's other view is to be found among those
+    of the batch, and their similarity is to say how much two views share.
+    """
     photos = photos.to(first.device)
     same = (photos[:, None] == photos[None]).fill_diagonal_(False)
-    similarity = (first @ second.T / PLACE_TEMPERATURE).masked_fill(same, -1e4)
+    cosine = first @ second.T
+    similarity = (cosine / PLACE_TEMPERATURE).masked_fill(same, -1e4)
     right = torch.arange(len(first), device=first.device)
-    return 0.5 * (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right))
+    found = 0.5 * (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right))
+    sharing = F.binary_cross_entropy_with_logits(
+        (cosine - 0.5) / PLACE_TEMPERATURE, torch.diag(shared), reduction="none"
+    ).masked_fill(same, 0.0)
+    # Half the weight to the pairs that share something, half to all that do not.
+    others = (sharing.sum() - sharing.trace()) / max(sharing.numel() - len(first), 1)
+    return found + 0.5 * (sharing.trace() / len(first) + others)
 
 
-def _keypoint_loss(logits: Tensor, teacher: Tensor, inside: Tensor) -> Tensor:
+def _distillation_loss(ours: Tensor, theirs: Tensor, within: Tensor) -> Tensor:
+    """1 - cosine with the teacher's descriptors at 1/8, where the photo is."""
+    weight = (F.avg_pool2d(within, STRIDE_PX) > 0.99).to(torch.float32).squeeze(1)
+    cosine = F.cosine_similarity(ours, F.avg_pool2d(theirs, 2), dim=1)
+    return (weight * (1.0 - cosine)).sum() / weight.sum().clamp(min=1.0)
+
+
+def _keypoint_loss(logits: Tensor, teacher: Tensor, within: Tensor) -> Tensor:
     """How far from the teacher's, where it matters: keypoints, and what is nearly one.
 
     At the photo's end and beyond there is none, whatever the teacher finds there.
     """
-    within = away_from_edges(inside)
     target = torch.where(within > 0, teacher.clamp(FLOOR, CEILING), torch.full_like(teacher, FLOOR))
     weight = torch.where(within > 0, 0.1 + torch.sigmoid(target + 7.0), BEYOND_WEIGHT)
     away = F.smooth_l1_loss(logits, target, reduction="none")

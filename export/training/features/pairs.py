@@ -13,54 +13,82 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .photos import Photos
+from .photos import LEVELS, Photos
+
+EDGE_PX = 5  # of the photo inside a view: what is found there is the photo's end
+NARROWEST = 0.8  # photo pixels a view pixel, where the photo allows it
 
 
 class Views(NamedTuple):
     """B views: clean (B,1,S,S) and as a camera gave them, `image`; 0..255 both.
 
     photo_from_view (B,3,3): pixels of the view to pixels of the photo. inside (B,1,S,S):
-    whether a pixel shows the photo.
+    whether a pixel shows the photo; within (B,1,S,S): 1.0 where it does and is not at the
+    photo's end.
     """
 
     clean: Tensor
     image: Tensor
     photo_from_view: Tensor
     inside: Tensor
+    within: Tensor
 
 
 def make_views(
     photos: Photos, rows: Tensor, size_px: int, generator: torch.Generator, *, hard: float
 ) -> tuple[Views, Views]:
-    """Two views of each of the photos `rows` (B,), which share most of what they show.
+    """Two views of each of the photos `rows` (B,), of one place of it.
 
-    hard: 0 to 1, how far the views differ; any heading from 0 on.
+    hard: 0 to 1, how far the views differ in all but heading. A third of the first views
+    stand nearly as the photo does and half of the second views nearly as the first; the
+    others have any heading, from hard = 0 on.
     """
     device = photos.pixels.device
+    count = len(rows)
     side = photos.sizes[rows].to(torch.float32)
     centre = torch.stack([side[:, 1], side[:, 0]], dim=1) / 2 - 0.5
-    shortest = side.min(dim=1).values
-    # Both look at one place of the photo, with a base scale that the two vary.
-    room = (side.flip(1) - shortest[:, None] * 0.7).clamp(min=0) / 2
-    place = centre + (2 * _rand((len(rows), 2), generator) - 1) * room
-    base = shortest / size_px * (0.55 + 0.5 * _rand((len(rows),), generator))
-    views = []
+    # Photo pixels a view pixel: from the whole photo in view to its own pixels.
+    widest = side.min(dim=1).values / size_px * 1.05
+    narrowest = torch.minimum(torch.full_like(widest, NARROWEST), 0.6 * widest)
+    base = narrowest * (widest / narrowest) ** torch.sqrt(_rand((count,), generator))
+    room = (side.flip(1) - 0.75 * size_px * base[:, None]).clamp(min=0) / 2
+    place = centre + (2 * _rand((count, 2), generator) - 1) * room
+    heading = _turns(count, 1 / 3, generator)
+    views, seen = [], []
     for _ in range(2):
-        shape = (len(rows),)
-        angle = 2 * math.pi * _rand(shape, generator)
+        shape = (count,)
         scale = base * torch.exp((2 * _rand(shape, generator) - 1) * (0.1 + 0.4 * hard))
-        shift = (2 * _rand((len(rows), 2), generator) - 1) * (0.1 * hard * shortest[:, None])
-        tilt = (2 * _rand((len(rows), 2), generator) - 1) * (0.15 + 0.6 * hard) / size_px
+        shift = (2 * _rand((count, 2), generator) - 1) * (0.25 * hard * size_px * base[:, None])
+        tilt = (2 * _rand((count, 2), generator) - 1) * (0.15 + 0.6 * hard) / size_px
         squeeze = torch.exp((2 * _rand(shape, generator) - 1) * (0.05 + 0.35 * hard))
-        turn = math.pi * _rand(shape, generator)
-        views.append(
-            _photo_from_view(size_px, angle, scale, place + shift, tilt, squeeze, turn).to(device)
-        )
-    seen = [warp(photos, rows, matrix, size_px) for matrix in views]
-    return (
-        Views(seen[0][0], photograph(seen[0][0], generator, hard), views[0], seen[0][1]),
-        Views(seen[1][0], photograph(seen[1][0], generator, hard), views[1], seen[1][1]),
+        along = math.pi * _rand(shape, generator)
+        matrix = _photo_from_view(size_px, heading, scale, place + shift, tilt, squeeze, along)
+        views.append(matrix.to(device))
+        seen.append(warp(photos, rows, views[-1], size_px))
+        heading = heading + _turns(count, 1 / 2, generator)
+    made = []
+    for (clean, inside, within), matrix in zip(seen, views, strict=True):
+        fill = _fills(count, generator).to(device)[:, None, None, None]
+        filled = torch.where(inside | (fill < 0), clean, fill)
+        image = photograph(filled, generator, hard)
+        made.append(Views(clean, image, matrix, inside, within))
+    return made[0], made[1]
+
+
+def _turns(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """(B,) headings: this share of them within some 20 degrees, the others any."""
+    near = 0.35 * torch.randn((count,), generator=generator)
+    return torch.where(
+        _rand((count,), generator) < share, near, 2 * math.pi * _rand((count,), generator)
     )
+
+
+def _fills(count: int, generator: torch.Generator) -> Tensor:
+    """(B,) greys beyond the photo's end: black, as undistorted photos have, or any; a
+    third is negative, for the photo's mean.
+    """
+    draw, grey = _rand((count,), generator), 255 * _rand((count,), generator)
+    return torch.where(draw < 1 / 3, -1.0, torch.where(draw < 2 / 3, 0.0, grey))
 
 
 def _photo_from_view(
@@ -91,29 +119,40 @@ def _rotation(angle: Tensor) -> Tensor:
 
 def warp(
     photos: Photos, rows: Tensor, photo_from_view: Tensor, size_px: int
-) -> tuple[Tensor, Tensor]:
-    """Views (B,1,S,S) in 0..255, the photo's mean grey outside of it, and what is inside."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Views (B,1,S,S) in 0..255, their mean grey beyond the photo; what is inside, and what
+    is inside by more than EDGE_PX of the view.
+    """
     device = photos.pixels.device
     grid = pixel_grid(size_px, device)
-    images, insides = [], []
-    for row, matrix in zip(rows.tolist(), photo_from_view, strict=True):
-        photo = photos.image(row).to(torch.float32)
-        height, width = photo.shape
-        xy = apply(matrix[None], grid[None])[0]
-        inside = ((xy >= 0) & (xy <= torch.tensor([width - 1, height - 1], device=device))).all(1)
-        inside &= _depth(matrix, grid) > 0.2
-        normal = xy / torch.tensor([width - 1, height - 1], device=device) * 2 - 1
-        mean = photo.mean()
-        # Where the view is smaller than the photo, a blurred photo avoids aliasing.
-        shrink = math.sqrt(float(torch.linalg.det(matrix[:2, :2]).abs().clamp(min=1e-6)))
-        source = _blurred(photo[None, None] - mean, 0.4 * max(shrink - 1.0, 0.0))
+    all_xy = apply(photo_from_view, grid[None].expand(len(rows), -1, -1))
+    shrinks = torch.linalg.det(photo_from_view[:, :2, :2]).abs().clamp(min=1e-6).sqrt().tolist()
+    corners = [0, size_px - 1, size_px * (size_px - 1), size_px * size_px - 1]
+    images, insides, withins = [], [], []
+    for xy, row, shrink in zip(all_xy, rows.tolist(), shrinks, strict=True):
+        height, width = photos.sizes[row].tolist()
+        level = min(max(round(math.log2(shrink)), 0), LEVELS - 1)
+        photo = photos.image(row, level)
+        at_level = (xy + 0.5) / 2**level - 0.5
+        # Only what the view shows is turned into floats.
+        x0, y0 = (max(math.floor(v), 0) for v in at_level[corners].amin(0).tolist())
+        x1, y1 = (math.ceil(v) + 2 for v in at_level[corners].amax(0).tolist())
+        source = photo[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)].to(torch.float32)
+        extent = torch.tensor([source.shape[1], source.shape[0]], device=device)
+        normal = (2 * (at_level - torch.tensor([x0, y0], device=device)) + 1) / extent - 1
         seen = F.grid_sample(
-            source, normal.view(1, size_px, size_px, 2), align_corners=True, padding_mode="zeros"
+            source[None, None],
+            normal.view(1, size_px, size_px, 2),
+            align_corners=False,
+            padding_mode="border",
         )
-        mask = inside.view(1, 1, size_px, size_px)
-        images.append(seen * mask + mean)
+        last = torch.tensor([width - 1, height - 1], device=device)
+        margin = torch.minimum(xy, last - xy).amin(1).view(1, 1, size_px, size_px)
+        mask = margin >= 0
+        images.append(torch.where(mask, seen, (seen * mask).sum() / mask.sum()))
         insides.append(mask)
-    return torch.cat(images), torch.cat(insides)
+        withins.append((margin > EDGE_PX * shrink).to(torch.float32))
+    return torch.cat(images), torch.cat(insides), torch.cat(withins)
 
 
 def pixel_grid(size_px: int, device: torch.device) -> Tensor:
@@ -133,12 +172,8 @@ def apply(matrix: Tensor, xy: Tensor) -> Tensor:
     return mapped / depth.clamp(min=1e-3)
 
 
-def _depth(matrix: Tensor, xy: Tensor) -> Tensor:
-    return xy @ matrix[2, :2] + matrix[2, 2]
-
-
 def photograph(clean: Tensor, generator: torch.Generator, hard: float) -> Tensor:
-    """What light, lens, sensor and coding make of clean views (B,1,S,S)."""
+    """What light, lens, sensor and coding make of clean views (B,1,S,S); S is of eights."""
     count, _, size, _ = clean.shape
     device = clean.device
 
@@ -164,7 +199,30 @@ def photograph(clean: Tensor, generator: torch.Generator, hard: float) -> Tensor
     image = image / night
     # Eight bits, after the exposure that the camera chose.
     levels = 255.0 * torch.where(night < 1.0, night + 0.2, 1.0)
-    return (torch.round(image * levels) / levels).clamp(0, 1) * 255.0
+    image = (torch.round(image * levels) / levels).clamp(0, 1) * 255.0
+    coarse = 40.0 * hard * draw(1, 1, 1) ** 2
+    return torch.where(draw(1, 1, 1) < 0.4, _coded(image, coarse), image)
+
+
+def _coded(image: Tensor, coarse: Tensor) -> Tensor:
+    """As JPEG keeps it: 8x8 blocks of cosines, finer ones in coarser steps.
+
+    coarse (B,1,1,1): grey levels of a step at the middle of the frequencies.
+    """
+    k = torch.arange(8, device=image.device, dtype=image.dtype)
+    cosines = torch.cos(math.pi / 8 * (k[None] + 0.5) * k[:, None]) * 0.5
+    cosines[0] *= math.sqrt(0.5)
+    blocks = torch.einsum("uy,vx,bnymx->bnmuv", cosines, cosines, _blocks(image))
+    step = 1.0 + coarse[..., None] * (k[:, None] + k[None]) / 7
+    kept = torch.round(blocks / step) * step
+    back = torch.einsum("uy,vx,bnmuv->bnymx", cosines, cosines, kept)
+    return back.reshape(image.shape)
+
+
+def _blocks(image: Tensor) -> Tensor:
+    """(B,S/8,8,S/8,8) of (B,1,S,S)."""
+    count, _, size, _ = image.shape
+    return image.view(count, size // 8, 8, size // 8, 8)
 
 
 def _smear(image: Tensor, length: Tensor, angle: Tensor, hard: float) -> Tensor:

@@ -12,30 +12,50 @@ from torch import Tensor
 
 from edge_reloc.errors import ConfigError
 
+LEVELS = 3
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 class Photos:
-    """N grey photos, uint8, in one flat tensor that moves to a device as a whole."""
+    """N grey photos, uint8, in one flat tensor that moves to a device as a whole.
+
+    Each is kept at its own size, at half and at a quarter of it: a view that shows a
+    photo smaller than it is takes the level nearest to its own scale.
+    """
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        self.sizes = torch.tensor(sizes)
-        self.starts = torch.tensor([0, *np.cumsum([h * w for h, w in sizes])])
-        self.pixels = torch.from_numpy(np.concatenate([image.ravel() for image in images]))
+        levels = [level for image in images for level in _pyramid(image)]
+        self._sizes = torch.tensor([level.shape for level in levels])
+        self._starts = torch.tensor([0, *np.cumsum([level.size for level in levels])])
+        self.pixels = torch.from_numpy(np.concatenate([level.ravel() for level in levels]))
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self._sizes) // LEVELS
+
+    @property
+    def sizes(self) -> Tensor:
+        """(N,2) height and width."""
+        return self._sizes[::LEVELS]
 
     def to(self, device: torch.device) -> Photos:
         """The same with its pixels there."""
         self.pixels = self.pixels.to(device)
         return self
 
-    def image(self, index: int) -> Tensor:
-        """(H,W) uint8."""
-        height, width = self.sizes[index].tolist()
-        return self.pixels[self.starts[index] : self.starts[index + 1]].view(height, width)
+    def image(self, index: int, level: int = 0) -> Tensor:
+        """(H,W) uint8, halved `level` times; its pixels 2^level as large, from the same corner."""
+        at = index * LEVELS + level
+        height, width = self._sizes[at].tolist()
+        return self.pixels[self._starts[at] : self._starts[at + 1]].view(height, width)
+
+
+def _pyramid(image: np.ndarray) -> list[np.ndarray]:
+    levels = [image]
+    for _ in range(LEVELS - 1):
+        even = levels[-1][: levels[-1].shape[0] // 2 * 2, : levels[-1].shape[1] // 2 * 2]
+        size = (even.shape[1] // 2, even.shape[0] // 2)
+        levels.append(np.asarray(cv2.resize(even, size, interpolation=cv2.INTER_AREA), np.uint8))
+    return levels
 
 
 def read_photos(folders: Iterable[Path], *, longest_px: int, shortest_px: int) -> Photos:

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from edge_reloc.errors import ConfigError
 from edge_reloc.files import write_atomic
 
-from ...nets.waymark import Waymark
-from .losses import choose_matches, pair_losses
+from ...nets.waymark import Waymark, WaymarkMaps
+from .losses import Losses, Taught, choose_matches, pair_losses
 from .pairs import Views, make_views
 from .photos import Photos
 
 HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
-RELIABILITY_WEIGHT, PLACE_WEIGHT = 0.3, 0.2
+RELIABILITY_WEIGHT, PLACE_WEIGHT, DISTILLATION_WEIGHT = 0.3, 0.2, 1.0
 WARM_UP = 500  # steps
 COOL_DOWN = 0.2  # of the steps
 
@@ -62,6 +62,7 @@ class StepReport:
     descriptors: float
     reliability: float
     places: float
+    distilled: float
     accuracy: float
     held_out_accuracy: float
 
@@ -69,7 +70,10 @@ class StepReport:
 class FeatureTrainer:
     """One training; `folder` holds its checkpoint.
 
-    teacher: module with `(image) -> (descriptors, logits)` whose keypoints are learnt.
+    teacher: module with `(image) -> (descriptors, logits)`, descriptors (B,dim,S/4,S/4) and
+    logits (B,1,S,S). Its keypoints are learnt; its descriptors are to be readable from our
+    dense features by a 1x1 convolution, which is thrown away after the training. Photos
+    are drawn by their area.
     """
 
     def __init__(
@@ -82,20 +86,25 @@ class FeatureTrainer:
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
         self.photos = photos.to(device)
-        self.teacher = teacher.eval().to(device)
+        layout = torch.channels_last
+        self.teacher = teacher.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
         torch.manual_seed(config.seed)
-        self.network = Waymark(config.size).to(device)
-        decays = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        self.network = Waymark(config.size).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.retell = nn.Conv2d(self.network.dense_dim, int(teacher.dim), 1).to(device)
+        parameters = [*self.network.parameters(), *self.retell.parameters()]
+        decays = [p for p in parameters if p.ndim > 1]
+        others = [p for p in parameters if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
             [{"params": decays, "weight_decay": 1e-2}, {"params": others, "weight_decay": 0.0}],
             lr=config.rate,
+            fused=True,
         )
+        self.bfloat16 = device.type == "cuda" or _has_bfloat16()
         every = max(len(photos) // HELD_OUT, 2)
         self.held_out = torch.arange(0, len(photos), every)
         kept = torch.ones(len(photos), dtype=torch.bool)
         kept[self.held_out] = False
-        self.rows = torch.nonzero(kept).flatten()
+        self.area = photos.sizes.prod(dim=1).to(torch.float64) * kept
         self.step = 0
         self._resume()
 
@@ -106,7 +115,7 @@ class FeatureTrainer:
 
     def train(self, until: int, report_every: int) -> Iterator[StepReport]:
         """Train up to a step (the schedule's end at most), saving at every report."""
-        sums = torch.zeros(5)
+        sums = torch.zeros(len(Losses._fields))
         for step in range(self.step, min(until, self.config.steps)):
             sums += self._one(step)
             self.step = step + 1
@@ -121,49 +130,55 @@ class FeatureTrainer:
                     descriptors=mean[1],
                     reliability=mean[2],
                     places=mean[3],
-                    accuracy=mean[4],
+                    distilled=mean[4],
+                    accuracy=mean[5],
                     held_out_accuracy=self.held_out_accuracy(),
                 )
 
     def _one(self, step: int) -> Tensor:
-        """Losses (4) and accuracy of one step."""
+        """Losses and accuracy of one step."""
         config = self.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * _schedule(step, config.steps)
-        hard = min(0.2 + 0.8 * step / config.harden, 1.0)
-        rows = self.rows[torch.randint(len(self.rows), (config.batch,), generator=generator)]
+        hardest = min(0.2 + 0.8 * step / config.harden, 1.0)
+        hard = hardest * (0.2 + 0.8 * float(torch.rand((), generator=generator)))
+        rows = torch.multinomial(self.area, config.batch, replacement=True, generator=generator)
         self.network.train()
         losses = self._losses(rows, generator, hard)
         total = losses.keypoints + losses.descriptors
         total = total + RELIABILITY_WEIGHT * losses.reliability + PLACE_WEIGHT * losses.places
+        total = total + DISTILLATION_WEIGHT * losses.distilled
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         return torch.stack([loss.detach().cpu() for loss in losses])
 
-    def _losses(self, rows: Tensor, generator: torch.Generator, hard: float) -> Any:
-        config = self.config
+    def _losses(self, rows: Tensor, generator: torch.Generator, hard: float) -> Losses:
+        config, layout = self.config, torch.channels_last
         with torch.no_grad():
             views = make_views(self.photos, rows, config.view_px, generator, hard=hard)
-            logits = self._teach(views)
-            matches = choose_matches(*views, logits[0], config.matches, generator)
+            taught = self._teach(views)
+            matches = choose_matches(*views, taught[0].logits, config.matches, generator)
+        images = torch.cat([views[0].image, views[1].image])
         with self._precision():
-            maps = self.network(torch.cat([views[0].image, views[1].image]))
-        count = len(rows)
-        first = type(maps)(*(x[:count].float() for x in maps))
-        second = type(maps)(*(x[count:].float() for x in maps))
-        return pair_losses(first, second, views, logits, matches, rows)
+            maps = self.network(images.contiguous(memory_format=layout))
+            retold = self.retell(maps.dense).float().chunk(2)
+        first, second = zip(*(x.float().chunk(2) for x in maps), strict=True)
+        both = (WaymarkMaps(*first), WaymarkMaps(*second))
+        return pair_losses(both, retold, views, taught, matches, rows)
 
-    def _teach(self, views: tuple[Views, Views]) -> tuple[Tensor, Tensor]:
+    def _teach(self, views: tuple[Views, Views]) -> tuple[Taught, Taught]:
+        clean = torch.cat([views[0].clean, views[1].clean])
         with self._precision():
-            _, logits = self.teacher(torch.cat([views[0].clean, views[1].clean]))
-        return tuple(logits.float().chunk(2))  # type: ignore[return-value]
+            descriptors, logits = self.teacher(clean)
+        first, second = zip(logits.float().chunk(2), descriptors.float().chunk(2), strict=True)
+        return Taught(*first), Taught(*second)
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", dtype=torch.bfloat16)
+        if self.bfloat16:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
     @torch.no_grad()
@@ -186,6 +201,7 @@ class FeatureTrainer:
                 "config": self.config.identity(),
                 "step": self.step,
                 "network": self.network.state_dict(),
+                "retell": self.retell.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
             },
             stream,
@@ -205,8 +221,15 @@ class FeatureTrainer:
                 f"({state['config']}); name another folder"
             )
         self.network.load_state_dict(state["network"])
+        self.retell.load_state_dict(state["retell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
+
+
+def _has_bfloat16() -> bool:
+    """Whether this processor multiplies in it; elsewhere it would be slower."""
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(asked and asked())
 
 
 def _schedule(step: int, steps: int) -> float:
