@@ -57,7 +57,7 @@ class Localizer:
         self.extractor = open_extractor(spec, camera, self.engines.open)
         embedder = self.method.embedder
         self.features = Features(
-            self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0
+            self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0, spec.place_dim
         )
         self.candidates = Candidates(self.arena, self.method.capacity, spec.keypoints)
         self.correspondences = Correspondences(self.arena, spec.keypoints)

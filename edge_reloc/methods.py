@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .bundle.reader import MapBundle
 from .config import Settings
-from .embedding.vlad import open_vlad
+from .embedding.place import KIND, open_embedding
 from .errors import BundleError, ConfigError
 from .inference.engines import Engines
 from .pointmap import PointMap
@@ -79,8 +79,8 @@ def _visible_structure(
 
 def _embedder(bundle: MapBundle, engines: Engines) -> Embedder:
     kind = bundle.manifest.embedding.get("kind")
-    if kind == "vlad":
-        return open_vlad(bundle)
+    if kind in ("vlad", KIND):
+        return open_embedding(bundle)
     if kind == "dinov2":
         from .embedding.dinov2 import DinoV2Embedder
 

@@ -45,14 +45,18 @@ class Features:
     """Keypoints of one frame, best score first.
 
     xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float32 of unit
-    length, embedding (E,) float32 of unit length (E may be 0).
+    length, embedding (E,) float32 of unit length (E may be 0), place (G,) float32: what
+    the feature network says of the image as a whole (G is 0 where it says nothing).
     """
 
-    def __init__(self, arena: Arena, capacity: int, dim: int, embedding_dim: int) -> None:
+    def __init__(
+        self, arena: Arena, capacity: int, dim: int, embedding_dim: int, place_dim: int = 0
+    ) -> None:
         self.xy_px: F32 = arena.take("features.xy_px", (capacity, 2), np.float32)
         self.score: F32 = arena.take("features.score", (capacity,), np.float32)
         self.descriptor: F32 = arena.take("features.descriptor", (capacity, dim), np.float32)
         self.embedding: F32 = arena.take("features.embedding", (embedding_dim,), np.float32)
+        self.place: F32 = arena.take("features.place", (place_dim,), np.float32)
         self.n = 0
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edge_reloc_export.map")
 
-FEATURES = ("sift", "xfeat", "edgepoint2", "waymark")
+FEATURES = ("waymark", "sift", "xfeat", "edgepoint2")
 MODEL_FILE = "model.npz"
 
 
@@ -41,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="csv with name,lat,lon,alt; 'exif'; 'none'; 'auto' (default): EXIF when it is there",
     )
-    add("--features", choices=FEATURES, default="sift", help="local features (default sift)")
-    add("--weights", type=Path, help="weights file of learned features")
+    add("--features", choices=FEATURES, default="waymark", help="local features (default waymark)")
+    add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
     add("--keypoints", type=int, default=2048, help="keypoints a photo (default 2048)")
     add(
         "--turns",

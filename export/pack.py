@@ -10,6 +10,7 @@ import numpy as np
 import edge_reloc
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
 from edge_reloc.embedding import vlad
+from edge_reloc.embedding.place import KIND, PLACE_MEAN, VladAndPlace
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry import camera_centre
 from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
@@ -19,7 +20,7 @@ from .mapping.cells import make_cells
 from .mapping.combine import PhotoStore
 from .mapping.descriptors import point_descriptors
 from .mapping.model import SceneModel, View, save_model
-from .mapping.vocabulary import learn_vocabulary
+from .mapping.vocabulary import learn_embedding
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +49,11 @@ def pack_map(
     packed = reorder_points(model, grid.order)
     descriptor = point_descriptors(packed, store)
     photos = [store.get(view.name) for view in packed.views]
-    vocabulary = learn_vocabulary([(p.xy_px, p.descriptor.astype(np.float32)) for p in photos])
-    # Everything that follows must see the projection as the bundle stores it.
-    vocabulary.projection = vocabulary.projection.astype(np.float16).astype(np.float32)
-    embedding = np.stack([vocabulary.embedding(p.descriptor.astype(np.float32)) for p in photos])
+    learnt = learn_embedding(photos)
+    vocabulary = learnt.vlad if isinstance(learnt, VladAndPlace) else learnt
+    embedding = np.stack(
+        [learnt.embedding(p.descriptor.astype(np.float32), p.pooled_place()) for p in photos]
+    )
     seen = [np.unique(view.point_id) for view in packed.views]
 
     cameras = {}
@@ -68,8 +70,8 @@ def pack_map(
         ),
         features=spec.to_dict(),
         embedding={
-            "kind": "vlad",
-            "dim": vocabulary.dim,
+            "kind": "vlad" if learnt is vocabulary else KIND,
+            "dim": learnt.dim,
             "sharpness": vocabulary.sharpness,
         },
         method="image_retrieval",
@@ -93,6 +95,8 @@ def pack_map(
         bundle.add_array(vlad.CENTROIDS, vocabulary.centroids)
         bundle.add_array(vlad.MEAN, vocabulary.mean)
         bundle.add_array(vlad.PROJECTION, vocabulary.projection.astype(np.float16))
+        if isinstance(learnt, VladAndPlace):
+            bundle.add_array(PLACE_MEAN, learnt.place_mean)
         bundle.add_array(image_retrieval.EMBEDDING, embedding.astype(np.float16))
         start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
         bundle.add_array(image_retrieval.START, start)

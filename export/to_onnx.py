@@ -135,9 +135,7 @@ def export_features(
     module = load_local_features(kind, weights, keypoints)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand((1, 1, height, width), generator=generator) * 255
-    export_module(
-        module, [image], ["image"], ["xy_px", "scores", "descriptors"], output, compare=False
-    )
+    export_module(module, [image], ["image"], module.output_names, output, compare=False)
 
 
 def feature_spec(
@@ -147,7 +145,7 @@ def feature_spec(
 
     networks: the files that `export_features` wrote, one per input size.
     """
-    from .nets.local_features import feature_network
+    from .nets.local_features import feature_network, place_dim
 
     entry = feature_network(kind)
     network = entry.load(weights)
@@ -158,6 +156,7 @@ def feature_spec(
         min_similarity=entry.min_similarity[network.dim],
         networks=tuple(networks),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        place_dim=place_dim(network),
     )
 
 

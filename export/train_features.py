@@ -92,6 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"held out {report.held_out_accuracy:.1%}  {seconds:.2f} s a step",
                 flush=True,
             )
+    if trainer.step == config.steps:
+        print(f"{trainer.write_weights()}: the trained weights, in float16")
     return OK
 
 

@@ -35,8 +35,8 @@ class Vlad:
         """Fill features.embedding from the descriptors of the frame."""
         features.embedding[:] = self.embedding(features.descriptor[: features.n])
 
-    def embedding(self, descriptor: F32) -> F32:
-        """Unit vector (E,) of descriptors (N,D); zeros when there are none."""
+    def embedding(self, descriptor: F32, place: F32 | None = None) -> F32:
+        """Unit vector (E,) of descriptors (N,D); zeros when there are none. place: not used."""
         aggregated = aggregate(descriptor, self.centroids, self.sharpness)
         projected = self.projection @ (aggregated - self.mean)
         return np.asarray(projected / max(float(np.linalg.norm(projected)), 1e-12), np.float32)

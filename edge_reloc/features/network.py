@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from ..embedding.place import pool
 from ..errors import BundleError
 from ..inference.engine import Engine
 from ..types import Features, Frame
 from .spec import FeatureSpec
 
-IMAGE, XY, SCORES, DESCRIPTORS = "image", "xy_px", "scores", "descriptors"
+IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"
+PLACE_CELL_PX = 32
 
 
 class NetworkExtractor:
@@ -18,7 +21,11 @@ class NetworkExtractor:
 
     The network takes `image` (1,1,H,W) float32 grey in 0..255 and returns
     `xy_px` (K,2), `scores` (K,) (zero or less: empty slot) and `descriptors`
-    (K,D) of unit length, best score first.
+    (K,D) of unit length, best score first; and, where the spec has a place_dim, `place`
+    (1,G,H/32,W/32), not negative.
+
+    place_map (G,h,w): that of the last image alone, without what fills the input; valid
+    until the next image.
     """
 
     def __init__(self, spec: FeatureSpec, engine: Engine) -> None:
@@ -33,6 +40,17 @@ class NetworkExtractor:
                 f"feature network '{spec.kind}': descriptors have {found} numbers, "
                 f"the map was made with {spec.dim}; rebuild the map with this network"
             )
+        self.place_map: NDArray[np.float32] | None = None
+        self._place: NDArray[np.float32] | None = None
+        if spec.place_dim:
+            place = engine.outputs.get(PLACE)
+            if place is None or place.shape[1] != spec.place_dim:
+                raise BundleError(
+                    f"feature network '{spec.kind}': output '{PLACE}' is "
+                    f"{None if place is None else place.shape}, expected "
+                    f"(1,{spec.place_dim},H/32,W/32); rebuild the map with this network"
+                )
+            self._place = place[0]
 
     def extract(self, frame: Frame, out: Features) -> None:
         """Fill xy_px, score and descriptor, best score first."""
@@ -53,6 +71,10 @@ class NetworkExtractor:
             self._image[:] = cv2.mean(image)[0]
         self._image[:fit_height, :fit_width] = image
         self._engine.run()
+        if self._place is not None:
+            rows, columns = -(-fit_height // PLACE_CELL_PX), -(-fit_width // PLACE_CELL_PX)
+            self.place_map = self._place[:, :rows, :columns]
+            out.place[:] = pool(self.place_map)
         xy = self._engine.outputs[XY]
         scores = self._engine.outputs[SCORES]
         # Padding ends in an edge, and edges make keypoints that are not there.

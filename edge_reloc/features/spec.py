@@ -28,7 +28,8 @@ class FeatureSpec:
     turns: the mapping photos were turned by quarter turns to one heading, so
     the runtime may have to turn frames as well. weights_sha256: of the source
     weights, None for sift. descriptor_scale: what the numbers of the map's descriptors
-    are multiplied with, 1 unless they are int8.
+    are multiplied with, 1 unless they are int8. place_dim: G, length of the network's own
+    image embedding, 0 for none.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class FeatureSpec:
     networks: tuple[NetworkSpec, ...] = ()
     weights_sha256: str | None = None
     descriptor_scale: float = 1.0
+    place_dim: int = 0
 
     def __post_init__(self) -> None:
         if not 16 <= self.keypoints <= 16384:

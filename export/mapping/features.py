@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.camera import Camera
+from edge_reloc.embedding.place import pool
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec, open_extractor
 from edge_reloc.files import write_atomic
@@ -27,6 +28,7 @@ from edge_reloc.stages import Extractor
 from edge_reloc.types import Features, Frame
 
 log = logging.getLogger(__name__)
+F32 = NDArray[np.float32]
 
 CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
@@ -42,7 +44,8 @@ class PhotoFeatures:
     """Keypoints of one photo, best score first, in pixels of the photo.
 
     xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float16 of unit
-    length; width and height of the photo in pixels.
+    length; width and height of the photo in pixels. place (G,h,w) float16, what the
+    network sees at about 1/32 of the photo as it lies, or None.
     """
 
     xy_px: NDArray[np.float32]
@@ -50,6 +53,17 @@ class PhotoFeatures:
     descriptor: NDArray[np.float16]
     width: int
     height: int
+    place: NDArray[np.float16] | None = None
+
+    def pooled_place(self, low: F32 | None = None, high: F32 | None = None) -> F32 | None:
+        """Place vector (G,) of the whole photo or of the part between two pixels (2,)."""
+        if self.place is None:
+            return None
+        _, rows, columns = self.place.shape
+        per_px = np.array([columns / self.width, rows / self.height])
+        x0, y0 = (0, 0) if low is None else np.floor(low * per_px).astype(int).clip(min=0)
+        x1, y1 = (columns, rows) if high is None else np.ceil(high * per_px).astype(int)
+        return pool(self.place[:, y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
 
 
 class FeatureStore:
@@ -163,6 +177,7 @@ class FeatureStore:
             identity += [spec.max_side]
         else:
             identity += [spec.weights_sha256, sorted((n.width, n.height) for n in spec.networks)]
+            identity += [spec.place_dim] if spec.place_dim else []
         key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
         return self._folder / f"{key}.npz"
 
@@ -176,14 +191,18 @@ class FeatureStore:
         camera = Camera(model="pinhole", width=size[0], height=size[1], fx=1, fy=1, cx=0, cy=0)
         if self._extractor is None or self._extractor[0] != size:
             arena = Arena()
-            out = Features(arena, self.spec.keypoints, self.spec.dim, 0)
+            out = Features(arena, self.spec.keypoints, self.spec.dim, 0, self.spec.place_dim)
             open_network = partial(self._open_network, arena=arena)
             self._extractor = (size, open_extractor(self.spec, camera, open_network), out)
         _, extractor, out = self._extractor
         extractor.extract(
             Frame(image=image, t_ns=0, camera=camera, name=name, quarter_turns=turns), out
         )
+        place = getattr(extractor, "place_map", None)
+        if place is not None:  # as the photo lies, not as it was turned
+            place = np.rot90(place, -turns, axes=(1, 2)).astype(np.float16)
         return PhotoFeatures(
+            place=place,
             xy_px=out.xy_px[: out.n].copy(),
             score=out.score[: out.n].copy(),
             descriptor=out.descriptor[: out.n].astype(np.float16),
@@ -234,6 +253,7 @@ def _save(path: Path, features: PhotoFeatures) -> None:
         score=features.score,
         descriptor=features.descriptor,
         size=np.array([features.width, features.height]),
+        place=np.zeros(0, np.float16) if features.place is None else features.place,
     )
     write_atomic(path, stream.getvalue())
 
@@ -250,6 +270,7 @@ def _load(path: Path) -> PhotoFeatures | None:
                 descriptor=data["descriptor"],
                 width=width,
                 height=height,
+                place=data["place"] if "place" in data and data["place"].size else None,
             )
     except (ValueError, KeyError, OSError, EOFError, BadZipFile):
         log.warning("%s: damaged cache entry, extracted again", path.name)

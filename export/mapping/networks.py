@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import missing_package
 from edge_reloc.features import FeatureSpec, NetworkSpec
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,9 @@ def feature_settings(
 ) -> FeatureSpec:
     """Spec of a kind of features, with its networks written under `work`.
 
-    sizes: (width, height) of every photo. The four commonest sizes get a
-    network each; other photos are fitted into the one that suits best.
+    weights: None for those that ship with the package. sizes: (width, height) of every
+    photo. The four commonest sizes get a network each; other photos are fitted into the
+    one that suits best.
     """
     if kind == "sift":
         return FeatureSpec(
@@ -38,10 +39,12 @@ def feature_settings(
             min_similarity=SIFT_MIN_SIMILARITY,
             max_ratio=SIFT_MAX_RATIO,
         )
-    if weights is None:
-        raise MappingError(f"features '{kind}' need their weights: name the file with --weights")
-    if not weights.is_file():
-        raise MappingError(f"{weights}: no such weights file")
+    try:
+        from ..nets.local_features import weights_file
+    except ModuleNotFoundError as error:
+        purpose = f"features '{kind}' (--features sift needs no network)"
+        raise missing_package(error.name or "torch", purpose, "export") from None
+    weights = weights_file(kind, weights)
     common = Counter(_network_size(size) for size in sizes).most_common()
     if len(common) > MAX_NETWORKS:
         log.info(

@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.vlad import Vlad, aggregate
 from edge_reloc.errors import MappingError
+
+from .features import PhotoFeatures
 
 F32 = NDArray[np.float32]
 
@@ -48,6 +51,17 @@ def learn_vocabulary(
         np.ascontiguousarray(axes[:dimensions], dtype=np.float32),
         SHARPNESS,
     )
+
+
+def learn_embedding(photos: list[PhotoFeatures]) -> Vlad | VladAndPlace:
+    """The image embedding of a map, of whatever its features bring along."""
+    vlad = learn_vocabulary([(p.xy_px, p.descriptor.astype(np.float32)) for p in photos])
+    # Everything that follows must see the projection as the bundle stores it.
+    vlad.projection = vlad.projection.astype(np.float16).astype(np.float32)
+    places = [place for p in photos if (place := p.pooled_place()) is not None]
+    if len(places) < len(photos):
+        return vlad
+    return VladAndPlace(vlad, np.mean(places, axis=0).astype(np.float32))
 
 
 def random_crop(xy: F32, generator: np.random.Generator) -> NDArray[np.bool_]:

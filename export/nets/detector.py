@@ -21,12 +21,14 @@ class DenseMaps(NamedTuple):
 
     heat (H,W) > 0, how much a pixel is a keypoint; reliability (h,w) of the
     descriptors or None; descriptors (D,h,w), one a cell of `stride` pixels. h and
-    w may reach over H and W (padding): nothing is found there.
+    w may reach over H and W (padding): nothing is found there. place (1,G,H/32,W/32) or
+    None: what the network sees, not negative.
     """
 
     heat: Tensor
     reliability: Tensor | None
     descriptors: Tensor
+    place: Tensor | None = None
 
 
 class Keypoints(NamedTuple):

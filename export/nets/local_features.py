@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edge_reloc.errors import ConfigError
+from edge_reloc.errors import ConfigError, MappingError
 
-from .detector import Detector, Keypoints
+from .detector import DenseMaps, Detector, Keypoints
 from .edgepoint2 import load_edgepoint2
 from .waymark import load_waymark
 from .xfeat import load_xfeat
@@ -26,6 +26,7 @@ class FeatureNetwork:
     no keypoint. min_similarity: cosine that a 2D-3D match must reach, by D. border_px:
     width of the rim where the image's own edge makes keypoints. float32: layers (names
     or patterns) that stay float32 in a float16 export: their numbers become positions.
+    shipped: weights that come with the package, None where users name their own.
     """
 
     load: Callable[[Path], Any]
@@ -34,6 +35,7 @@ class FeatureNetwork:
     min_similarity: dict[int, float]
     border_px: int = 0
     float32: tuple[str, ...] = ()
+    shipped: Path | None = None
 
 
 NETWORKS = {
@@ -61,6 +63,7 @@ NETWORKS = {
         min_similarity={64: 0.82},
         border_px=4,
         float32=("network.detect*",),
+        shipped=Path(__file__).parent / "weights" / "waymark_m.pt",
     ),
 }
 
@@ -73,10 +76,24 @@ class LocalFeatures(nn.Module):
         self.network = network
         self.detector = detector
 
-    def forward(self, image: Tensor) -> Keypoints:
-        """xy_px (K,2), scores (K,), descriptors (K,D); see `Keypoints`."""
-        keypoints: Keypoints = self.detector(self.network.dense(image))
-        return keypoints
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """xy_px (K,2), scores (K,), descriptors (K,D), see `Keypoints`; and place
+        (1,G,H/32,W/32) of networks that have it.
+        """
+        maps: DenseMaps = self.network.dense(image)
+        keypoints: Keypoints = self.detector(maps)
+        return (*keypoints, *([] if maps.place is None else [maps.place]))
+
+    @property
+    def output_names(self) -> list[str]:
+        """Of what `forward` returns, in order."""
+        names = ["xy_px", "scores", "descriptors"]
+        return names + (["place"] if place_dim(self.network) else [])
+
+
+def place_dim(network: Any) -> int:
+    """G of a network's place embedding, 0 for networks without one."""
+    return int(getattr(network, "place_dim", 0))
 
 
 def feature_network(kind: str) -> FeatureNetwork:
@@ -84,6 +101,16 @@ def feature_network(kind: str) -> FeatureNetwork:
     if kind not in NETWORKS:
         raise ConfigError(f"feature network: found '{kind}', expected one of {', '.join(NETWORKS)}")
     return NETWORKS[kind]
+
+
+def weights_file(kind: str, named: Path | None) -> Path:
+    """The weights to use: the named file, or those that ship with the package."""
+    file = named or feature_network(kind).shipped
+    if file is None:
+        raise MappingError(f"features '{kind}' need their weights: name the file with --weights")
+    if not file.is_file():
+        raise MappingError(f"{file}: no such weights file")
+    return file
 
 
 def float32_layers(kind: str) -> list[str]:

@@ -48,13 +48,15 @@ class WaymarkMaps(NamedTuple):
     """Of images (B,1,H,W); h = H/8, w = W/8, padded to multiples of 32 pixels before.
 
     logits (B,1,H,W) of a keypoint at each pixel; descriptors (B,64,h,w), not normalised;
-    reliability (B,1,h,w), logits; dense (B,C,h,w) features; embedding (B,256), unit length.
+    reliability (B,1,h,w), logits; dense (B,C,h,w) features; place (B,256,H/32,W/32), not
+    negative, and its mean of squares' root, embedding (B,256), of unit length.
     """
 
     logits: Tensor
     descriptors: Tensor
     reliability: Tensor
     dense: Tensor
+    place: Tensor
     embedding: Tensor
 
 
@@ -80,6 +82,7 @@ class Waymark(nn.Module):
     """The network; `size` is "s" or "m"."""
 
     dim = DIM
+    place_dim = EMBEDDING_DIM
 
     def __init__(self, size: str = "m") -> None:
         super().__init__()
@@ -142,12 +145,14 @@ class Waymark(nn.Module):
         )
         deep = torch.cat([F.avg_pool2d(sixteenth, 2), thirty_second], dim=1)
         # Generalised mean with power 2: strong responses count more, and no root of 0.
-        pooled = F.relu(self.embedding(deep)).square().mean(dim=(2, 3))
+        place = F.relu(self.embedding(deep))
+        pooled = place.square().mean(dim=(2, 3))
         return WaymarkMaps(
             logits,
             self.descriptors(fused),
             self.reliability(fused),
             fused,
+            place,
             F.normalize(torch.sqrt(pooled + 1e-6), dim=1),
         )
 
@@ -157,7 +162,7 @@ class Waymark(nn.Module):
         maps = self(image_11HW)
         heat = torch.sigmoid(maps.logits).squeeze((0, 1))[:height, :width]
         reliability = torch.sigmoid(maps.reliability).squeeze((0, 1))
-        return DenseMaps(heat, reliability, maps.descriptors.squeeze(0))
+        return DenseMaps(heat, reliability, maps.descriptors.squeeze(0), maps.place)
 
 
 def load_waymark(weights: Path) -> Waymark:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.vlad import Vlad
 
 from ..mapping.combine import PhotoStore
+from ..mapping.features import PhotoFeatures
 from ..mapping.model import SceneModel
 from ..mapping.vocabulary import random_crop
 
@@ -44,7 +46,7 @@ class Bank:
 def make_bank(
     model: SceneModel,
     store: PhotoStore,
-    vocabulary: Vlad,
+    vocabulary: Vlad | VladAndPlace,
     *,
     parts: int,
     progress: bool = True,
@@ -61,6 +63,7 @@ def make_bank(
         descriptor = photo.descriptor.astype(np.float32)
         for part in range(parts + 1):
             rows = np.ones(len(descriptor), bool) if part == 0 else None
+            inside = None
             if rows is None:
                 rows, inside = _part(photo.xy_px, generator)
                 ids = view.point_id[inside[view.keypoint]]
@@ -68,7 +71,7 @@ def make_bank(
                 ids = view.point_id
             if part > 0 and (rows.sum() < 50 or len(ids) == 0):
                 continue
-            embedding.append(vocabulary.embedding(descriptor[rows]))
+            embedding.append(vocabulary.embedding(descriptor[rows], _place(photo, inside)))
             views.append(index)
             seen.append(np.unique(ids))
             whole.append(part == 0)
@@ -79,6 +82,13 @@ def make_bank(
         point_id=np.concatenate(seen).astype(np.int32),
         whole=np.array(whole),
     )
+
+
+def _place(photo: PhotoFeatures, inside: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
+    if inside is None:
+        return photo.pooled_place()
+    xy = photo.xy_px[inside]
+    return photo.pooled_place(xy.min(axis=0), xy.max(axis=0))
 
 
 def _part(

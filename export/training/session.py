@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.embedding.vlad import open_vlad
+from edge_reloc.embedding.place import open_embedding
 from edge_reloc.errors import MappingError
 from edge_reloc.pointmap import open_points
 
@@ -49,7 +49,7 @@ class TrainingSession:
                 f"{work}: holds {len(self.model.xyz)} points, the bundle {bundle_dir} has "
                 f"{self.points.n}; they are not of the same mapping run, map again"
             )
-        self.bank = make_bank(self.model, open_any_store(work), open_vlad(bundle), parts=PARTS)
+        self.bank = make_bank(self.model, open_any_store(work), open_embedding(bundle), parts=PARTS)
         self.held_out = held_out_views(len(self.model.views))
         entries = np.arange(len(self.bank.view))
         held_out_entry = self.held_out[self.bank.view]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pykdtree.kdtree import KDTree
 
 from edge_reloc.camera import Camera
 from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
@@ -38,6 +39,7 @@ DARKNESS = (0.3, 0.1, 0.03)  # of the light; the sensor's noise stays as it is
 SENSOR_NOISE = 2.0  # grey levels
 SCENE, PHOTOS = "herz_jesus", 6
 TOLERANCE_PX = 3.0
+HOMOGRAPHY_PX = 3.0  # mean at the photo's corners
 PAIRS = 12
 EPIPOLAR_TOLERANCE_PX = 2.0
 NEIGHBOUR_M = (3.0, 20.0)  # of flight between the photos of a pair
@@ -80,12 +82,16 @@ class Kind:
 
 
 class Change(NamedTuple):
-    """A known change of a photo: where pixels go (2,3), and what becomes of the greys."""
+    """A known change of a photo: where pixels go (2,3), and what becomes of the greys.
+
+    Beyond the photo there is its mean grey, or black.
+    """
 
     label: str
     matrix: Array
     light: float = 1.0
     blur_px: float = 0.0
+    black: bool = False
 
     def apply(self, image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         """The changed photo, of the same size."""
@@ -94,7 +100,10 @@ class Change(NamedTuple):
         shrink = 1.0 / np.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
         sigma = max(self.blur_px, 0.5 * (shrink - 1.0))
         seen = cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.05 else image
-        seen = cv2.warpAffine(seen, self.matrix, size, flags=cv2.INTER_LINEAR)
+        grey = cv2.mean(image)[0]
+        seen = cv2.warpAffine(
+            seen, self.matrix, size, flags=cv2.INTER_LINEAR, borderValue=0 if self.black else grey
+        )
         if self.light < 1.0:
             noise = np.random.default_rng(seed).normal(0, SENSOR_NOISE, image.shape)
             seen = np.clip(np.rint(seen * self.light + noise), 0, 255)
@@ -108,13 +117,16 @@ def known_changes(width: int, height: int) -> list[Change]:
     return [
         *(Change(f"{a}°", cv2.getRotationMatrix2D(middle, a, 1.0)) for a in ANGLES_DEG),
         *(Change(f"x{s}", cv2.getRotationMatrix2D(middle, 0, s)) for s in SCALES),
+        Change("45° in black", cv2.getRotationMatrix2D(middle, 45, 1.0), black=True),
         *(Change(f"blur {b:g} px", still, blur_px=b) for b in BLURS_PX),
         *(Change(f"light {d:g}", still, light=d) for d in DARKNESS),
     ]
 
 
 def changes(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:
-    """Right and all matches between a photo and itself changed."""
+    """Of a photo and itself changed: right and all matches, keypoints found again, and
+    whether a homography through the matches is right to HOMOGRAPHY_PX at the corners.
+    """
     folder = data / SCENE
     names = sorted((folder / "mapping.txt").read_text().split())
     images = [_grey(folder / "images" / n) for n in names[:: max(len(names) // PHOTOS, 1)]]
@@ -125,21 +137,56 @@ def changes(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict
         plain = [kind.extract(image) for image in images]
         rows = {}
         for change in known_changes(width, height):
-            right = total = shared = 0
+            right = total = shared = again = exact = 0
             for seed, (image, features) in enumerate(zip(images, plain, strict=True)):
                 expected = features[0] @ change.matrix[:, :2].T + change.matrix[:, 2]
                 inside = ((expected > 8) & (expected < [width - 9, height - 9])).all(axis=1)
                 visible = (features[0][inside], features[1][inside])
-                xy_a, xy_b = kind.match(visible, kind.extract(change.apply(image, seed)))
+                found = kind.extract(change.apply(image, seed))
+                again += _found_again(expected[inside], found[0])
+                xy_a, xy_b = kind.match(visible, found)
+                exact += _homography_is_right(xy_a, xy_b, change.matrix, width, height)
                 there = xy_a @ change.matrix[:, :2].T + change.matrix[:, 2]
                 right += int((np.linalg.norm(there - xy_b, axis=1) < TOLERANCE_PX).sum())
                 total += len(xy_a)
                 shared += len(visible[0])
-            rows[change.label] = {"right": right, "matches": total, "keypoints": shared}
+            rows[change.label] = {
+                "right": right,
+                "matches": total,
+                "keypoints": shared,
+                "found again": again,
+                "homographies": exact,
+                "photos": len(images),
+            }
         result[name] = rows
-        cells = "  ".join(f"{c}: {r['right'] / r['keypoints']:.0%}" for c, r in rows.items())
-        print(f"  {name.split('=')[0]:<16} {cells}", flush=True)
+        for what, part, whole in (
+            ("matched", "right", "keypoints"),
+            ("repeated", "found again", "keypoints"),
+            ("homography", "homographies", "photos"),
+        ):
+            cells = "  ".join(f"{c}: {r[part] / r[whole]:.0%}" for c, r in rows.items())
+            print(f"  {name.split('=')[0]:<16} {what:<10} {cells}", flush=True)
     return result
+
+
+def _found_again(expected: Array, found: Array) -> int:
+    """How many of the keypoints have one within the tolerance in the changed photo."""
+    if len(expected) == 0 or len(found) == 0:
+        return 0
+    near, _ = KDTree(found.astype(np.float64)).query(expected.astype(np.float64), k=1)
+    return int((near < TOLERANCE_PX).sum())
+
+
+def _homography_is_right(xy_a: Array, xy_b: Array, matrix: Array, width: int, height: int) -> bool:
+    if len(xy_a) < 8:
+        return False
+    found, _ = cv2.findHomography(xy_a, xy_b, cv2.USAC_MAGSAC, 2.0, maxIters=5000)
+    if found is None:
+        return False
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    there = cv2.perspectiveTransform(corners[:, None], found)[:, 0]
+    error = np.linalg.norm(there - (corners @ matrix[:, :2].T + matrix[:, 2]), axis=1)
+    return bool(error.mean() < HOMOGRAPHY_PX)
 
 
 def headings(kinds: list[str], weights: Path, data: Path, keypoints: int) -> dict[str, object]:

@@ -173,6 +173,22 @@ def test_turned_frames_give_pixels_of_the_frame_as_it_is(turns: int | None, colo
     assert engine.seen[-1, -1] == pytest.approx(image.mean(), abs=0.5)
 
 
+def test_the_place_map_is_of_the_image_alone() -> None:
+    """What fills the network's input beside the frame does not count."""
+    engine = _BrightestDots(96, 96, 16, 4)
+    place = np.zeros((1, 2, 3, 3), np.float32)
+    place[0, :, :2, :2], place[0, 1, 2, :], place[0, 0, :, 2] = [[[3.0]], [[4.0]]], 9.0, 9.0
+    engine.outputs["place"] = place
+    network = NetworkSpec(file="x", width=96, height=96)
+    spec = FeatureSpec(kind="dots", dim=4, keypoints=16, networks=(network,), place_dim=2)
+    extractor, features = NetworkExtractor(spec, engine), Features(Arena(), 16, 4, 0, 2)
+    extractor.extract(_frame(np.zeros((60, 64), np.uint8), None), features)
+    np.testing.assert_allclose(features.place, [0.6, 0.8], atol=1e-5)
+    del engine.outputs["place"]
+    with pytest.raises(BundleError, match="output 'place' is None, expected"):
+        NetworkExtractor(spec, engine)
+
+
 def test_larger_frames_are_fitted_and_pixels_scaled_back() -> None:
     image = np.full((120, 160), 20, np.uint8)
     image[40:42, 100:102] = 255  # one pixel at half the size: centre (100.5, 40.5)

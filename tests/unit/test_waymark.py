@@ -15,12 +15,17 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from edge_reloc.embedding.place import pool  # noqa: E402
 from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
 from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2  # noqa: E402
 from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark  # noqa: E402
 from edge_reloc_export.to_onnx import export_features  # noqa: E402
-from edge_reloc_export.training.features.losses import choose_matches  # noqa: E402
-from edge_reloc_export.training.features.pairs import apply, make_views  # noqa: E402
+from edge_reloc_export.training.features.losses import choose_matches, overlap  # noqa: E402
+from edge_reloc_export.training.features.pairs import (  # noqa: E402
+    apply,
+    make_views,
+    pixel_grid,
+)
 from edge_reloc_export.training.features.photos import Photos, read_photos  # noqa: E402
 from edge_reloc_export.training.features.trainer import (  # noqa: E402
     FeatureConfig,
@@ -108,6 +113,22 @@ def test_views_show_what_their_homographies_say() -> None:
     assert float(turned.max() - turned.min()) > np.pi  # any heading
 
 
+def test_overlap_is_what_two_views_share() -> None:
+    """Against the truth of a fine grid, and 1 for a view and itself."""
+    photos, generator = textured(), torch.Generator().manual_seed(9)
+    first, second = make_views(photos, torch.arange(8), VIEW, generator, hard=1.0)
+    torch.testing.assert_close(overlap(first, first), torch.ones(8))
+    grid = pixel_grid(VIEW, torch.device("cpu"))[None].expand(8, -1, -1)
+    shares = []
+    for here, there in ((first, second), (second, first)):
+        xy = apply(torch.linalg.inv(there.photo_from_view) @ here.photo_from_view, grid)
+        seen = ((xy >= 0) & (xy <= VIEW - 1)).all(2) & here.inside.flatten(1)
+        shares.append(seen.sum(1) / here.inside.flatten(1).sum(1))
+    truth = 0.5 * (shares[0] + shares[1])
+    assert float(truth.min()) < 0.8
+    torch.testing.assert_close(overlap(first, second), truth, rtol=0, atol=0.15)
+
+
 def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     config = FeatureConfig(size="s", steps=6, batch=2, view_px=VIEW, matches=20)
 
@@ -125,6 +146,12 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     assert last == reports[1:]
     for a, b in zip(whole.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(a, b)
+    shipped = load_waymark(again.write_weights())
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(6)) * 255
+    with torch.no_grad():
+        trained = fold(again.network.eval())(image)
+        for a, b in zip(shipped(image), trained, strict=True):
+            torch.testing.assert_close(a, b, rtol=0.02, atol=0.02 * float(b.abs().max()))
     with pytest.raises(ConfigError, match="belongs to a training with other settings"):
         FeatureTrainer(
             textured(),
@@ -169,10 +196,13 @@ def test_the_exported_graph_agrees_with_torch(tmp_path: Path) -> None:
     export_features("waymark", weights, 96, 64, 128, path)
     image = torch.rand((1, 1, 64, 96), generator=torch.Generator().manual_seed(4)) * 255
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    xy, _scores, descriptors = session.run(None, {"image": image.numpy()})
+    xy, _scores, descriptors, place = session.run(None, {"image": image.numpy()})
     assert xy.shape == (128, 2) and descriptors.shape == (128, 64)
     with torch.no_grad():
         heat = load_waymark(weights).dense(image).heat.numpy()
+        embedding = load_waymark(weights)(image).embedding.numpy()[0]
+    assert place.shape == (1, 256, 2, 3)
+    np.testing.assert_allclose(pool(place[0]), embedding, atol=1e-4)
     inside = (xy > 8).all(axis=1) & (xy < [88, 56]).all(axis=1)
     whole = np.rint(xy[inside]).astype(int)
     window = [heat[y - 2 : y + 3, x - 2 : x + 3].max() for x, y in whole]

@@ -208,6 +208,23 @@ class FeatureTrainer:
         )
         write_atomic(self.checkpoint, stream.getvalue())
 
+    def write_weights(self) -> Path:
+        """`waymark_SIZE.pt`, what ships: the network alone in float16, and how it was trained."""
+        path = self.folder / f"waymark_{self.config.size}.pt"
+        network = {
+            name: value.to("cpu", torch.float16) if value.is_floating_point() else value.cpu()
+            for name, value in self.network.state_dict().items()
+        }
+        state = {
+            "size": self.config.size,
+            "network": network,
+            "training": {**self.config.identity(), "step": self.step, "photos": len(self.photos)},
+        }
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        write_atomic(path, stream.getvalue())
+        return path
+
     def _resume(self) -> None:
         if not self.checkpoint.is_file():
             return
