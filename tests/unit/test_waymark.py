@@ -18,6 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from edge_reloc.embedding.place import pool  # noqa: E402
 from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
 from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2  # noqa: E402
+from edge_reloc_export.nets.local_features import (  # noqa: E402
+    load_local_features,
+    weights_file,
+)
 from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark  # noqa: E402
 from edge_reloc_export.to_onnx import export_features  # noqa: E402
 from edge_reloc_export.training.features.losses import choose_matches, overlap  # noqa: E402
@@ -235,3 +239,34 @@ def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_
         assert f"step {begins} of 4 on cpu" in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
+
+
+def test_the_shipped_weights_are_small_and_whole() -> None:
+    file = weights_file("waymark", None)
+    assert file.stat().st_size < 3_000_000
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    assert all(v.dtype == torch.float16 for v in state["network"].values() if v.is_floating_point())
+    assert state["training"]["step"] > 10_000
+    assert load_waymark(file).size == state["size"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("turn", [0, 90, 180])
+def test_the_shipped_weights_match_a_photo_they_never_saw(turn: int, data_dir: Path) -> None:
+    """A photo and itself turned and darker: most matches are right."""
+    path = sorted((data_dir / "herz_jesus" / "images").iterdir())[5]
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:640, :640]
+    network = load_local_features("waymark", weights_file("waymark", None), 512)
+    found = []
+    for image in (grey, np.rot90(0.6 * grey, turn // 90)):
+        with torch.no_grad():
+            found.append(network(torch.from_numpy(image.astype(np.float32).copy())[None, None]))
+    (xy, _, first, _), (turned, _, second, _) = found
+    similarity = first @ second.T
+    forward, backward = similarity.argmax(1), similarity.argmax(0)
+    mutual = backward[forward] == torch.arange(len(first))
+    x, y = xy[mutual].T
+    expected = {0: (x, y), 90: (y, 639 - x), 180: (639 - x, 639 - y)}[turn]
+    error = (torch.stack(expected, 1) - turned[forward[mutual]]).norm(dim=1)
+    assert int(mutual.sum()) > 200
+    assert float((error < 3).float().mean()) > 0.7
