@@ -157,6 +157,7 @@ def feature_spec(
         networks=tuple(networks),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         place_dim=place_dim(network),
+        pair_similarity=entry.pair_similarity,
     )
 
 

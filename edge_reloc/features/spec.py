@@ -25,6 +25,8 @@ class FeatureSpec:
     images with a longer side are made smaller first (sift only; a network has
     its input size). min_similarity and max_ratio: acceptance of a 2D-3D match
     (cosine; second best over best distance, 1 switches the test off).
+    pair_similarity: cosine that matches between mapping photos must reach, None for
+    min_similarity: thousands of pairs give wrong matches more chances than one frame.
     turns: the mapping photos were turned by quarter turns to one heading, so
     the runtime may have to turn frames as well. weights_sha256: of the source
     weights, None for sift. descriptor_scale: what the numbers of the map's descriptors
@@ -43,6 +45,7 @@ class FeatureSpec:
     weights_sha256: str | None = None
     descriptor_scale: float = 1.0
     place_dim: int = 0
+    pair_similarity: float | None = None
 
     def __post_init__(self) -> None:
         if not 16 <= self.keypoints <= 16384:
@@ -53,6 +56,11 @@ class FeatureSpec:
             )
         if self.kind != "sift" and not self.networks:
             raise ConfigError(f"features: '{self.kind}' names no network")
+
+    @property
+    def similarity_of_pairs(self) -> float:
+        """Cosine that matches between mapping photos must reach."""
+        return self.min_similarity if self.pair_similarity is None else self.pair_similarity
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary."""

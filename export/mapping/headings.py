@@ -84,7 +84,7 @@ def _agreement(store: FeatureStore, name: str, k: int, other: str, k_other: int)
     rows, _ = match_descriptors(
         first.descriptor.astype(np.float32),
         second.descriptor.astype(np.float32),
-        min_similarity=store.spec.min_similarity,
+        min_similarity=store.spec.similarity_of_pairs,
         max_ratio=1.0,
     )
     if len(rows) < 16:

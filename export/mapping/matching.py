@@ -84,7 +84,7 @@ def match_pairs(
 
     sift = store.spec.kind == "sift"
     settings = {
-        "min_similarity": 0.0 if sift else store.spec.min_similarity,
+        "min_similarity": 0.0 if sift else store.spec.similarity_of_pairs,
         "max_ratio": SIFT_RATIO if sift else 1.0,
     }
     folder = store.work / "matches"

@@ -61,7 +61,7 @@ class Kind:
                 spec, self._camera, lambda file: open_engine(Path(work) / file, self._arena)
             )
         self.min_similarity = spec.min_similarity
-        self._features = Features(self._arena, keypoints, spec.dim, 0)
+        self._features = Features(self._arena, keypoints, spec.dim, 0, spec.place_dim)
 
     def extract(self, image: NDArray[np.uint8], turns: int = 0) -> tuple[Array, Array]:
         """Pixels (N,2) in the photo as it is, and descriptors (N,D)."""
