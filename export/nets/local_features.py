@@ -86,7 +86,7 @@ class LocalFeatures(nn.Module):
         """
         maps: DenseMaps = self.network.dense(image)
         keypoints: Keypoints = self.detector(maps)
-        return (*keypoints, *([] if maps.place is None else [maps.place]))
+        return keypoints if maps.place is None else (*keypoints, maps.place)
 
     @property
     def output_names(self) -> list[str]:
