@@ -65,9 +65,9 @@ def test_a_map_in_float16_only_is_smaller_and_gives_the_same_poses(
     bundle, whole = open_bundle(small, verify=True), open_bundle(DEMO / "map")
     assert not bundle.has("nets/cells.onnx") and bundle.has("nets/cells.fp16.onnx")
     networks = [name for name in bundle.manifest.files if name.startswith("nets/")]
+    assert len(networks) == 3  # the features' and two heads'
     assert bundle.nbytes(set(networks)) < 0.6 * sum(
-        whole.manifest.files[n["network"]].nbytes
-        for n in whole.manifest.methods["visible_structure"]["heads"].values()
+        whole.manifest.files[name.replace(".fp16", "")].nbytes for name in networks
     )
     common = ["--source", FRAMES, "--calibration", DEMO / "camera.json", "--frames", 6]
     for name, place in (("half", small), ("full", DEMO / "map")):
@@ -114,8 +114,9 @@ def test_parity_of_the_demo(tmp_path: Path) -> None:
         assert row["ok"] == row["reference_ok"] == 4
         assert row["broken_limits"] == [] and row["overlap"] > 0.99
     for network in report["networks"]:
-        (output,) = network["outputs"]["float16"]
-        assert 0 < output["rms"] < 1e-3 * output["size"]
+        # Keypoints change places where scores tie; the network's last output never does.
+        output = network["outputs"]["float16"][-1]
+        assert 0 < output["rms"] < 2e-3 * output["size"]
         assert len(network["layers"]) >= 3
     kept = open_bundle(tmp_path / "map", verify=True).manifest.parity
     assert kept["poses"] == report["poses"]
@@ -140,7 +141,7 @@ def test_what_export_refuses(small: Path, tmp_path: Path) -> None:
     )
     one_line(
         call("export", "parity", "--map", small, "--source", FRAMES),
-        "has no 'nets/cells.onnx'",
+        "has no 'nets/",
         "parity compares both precisions",
     )
     assert call("export", "onnx").returncode == 2

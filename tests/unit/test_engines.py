@@ -132,20 +132,22 @@ def test_the_program_builds_keeps_and_replaces(tmp_path: Path) -> None:
     done = program(*common, "--json")
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
+    (features,) = [n.name for n in (DEMO / "map" / "nets").glob("waymark*.fp16.onnx")]
+    networks = [features, "cells.fp16.onnx", "generative.fp16.onnx"]
     assert [(r["network"], r["target"]) for r in reports] == [
-        (f"{head}.fp16.onnx", target) for head in ("cells", "generative") for target in TARGETS
+        (network, target) for network in networks for target in TARGETS
     ]
     assert {r["note"] for r in reports} == {"built"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(before) == 8  # a plan and a side-car each
+    assert len(before) == 12  # a plan and a side-car each
     done = program(*common)
-    assert done.stdout.count("kept, nothing changed") == 4
+    assert done.stdout.count("kept, nothing changed") == 6
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     done = program("--demo", "--target", "sm86", "--output", tmp_path, "--optimisation-level", 1)
     assert "replaces one: the build options changed: built none, now optimisation_level=1" in (
         done.stdout
     )
-    assert len(list(tmp_path.iterdir())) == 8
+    assert len(list(tmp_path.iterdir())) == 12
 
 
 def test_keys_tell_what_changed(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         *("--demo", "--target", "sm86", "--output", tmp_path),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
     )
-    refused(done, "cells.fp16.sm86.rtx", "cannot be written (File too large)", "MB are free")
+    refused(done, ".fp16.sm86.rtx", "cannot be written (File too large)", "MB are free")
     assert list(tmp_path.iterdir()) == []
 
 
