@@ -172,7 +172,7 @@ def test_a_budget_that_fits_and_one_that_is_made_to(edge_reloc: Program) -> None
     assert refused.returncode == 1
     planned = float(refused.stderr.split(" MiB are planned")[0].split()[-1])
     # Blocks of matching are all that can go while every candidate stays.
-    tight = f"{int(planned - 1)}MiB"
+    tight = f"{planned - 0.8:.1f}MiB"
     refused = edge_reloc(*run, "--budget", tight)
     assert refused.returncode == 1 and "--match-block" in refused.stderr
     fitted = edge_reloc(*run, "--budget", tight, "--fit")
