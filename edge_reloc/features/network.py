@@ -41,8 +41,8 @@ class NetworkExtractor:
                 f"the map was made with {spec.dim}; rebuild the map with this network"
             )
         self.place_map: NDArray[np.float32] | None = None
-        self._place: NDArray[np.float32] | None = None
-        if spec.place_dim:
+        self._has_place = spec.place_dim > 0
+        if self._has_place:
             place = engine.outputs.get(PLACE)
             if place is None or place.shape[1] != spec.place_dim:
                 raise BundleError(
@@ -50,7 +50,6 @@ class NetworkExtractor:
                     f"{None if place is None else place.shape}, expected "
                     f"(1,{spec.place_dim},H/32,W/32); rebuild the map with this network"
                 )
-            self._place = place[0]
 
     def extract(self, frame: Frame, out: Features) -> None:
         """Fill xy_px, score and descriptor, best score first."""
@@ -71,9 +70,9 @@ class NetworkExtractor:
             self._image[:] = cv2.mean(image)[0]
         self._image[:fit_height, :fit_width] = image
         self._engine.run()
-        if self._place is not None:
+        if self._has_place:
             rows, columns = -(-fit_height // PLACE_CELL_PX), -(-fit_width // PLACE_CELL_PX)
-            self.place_map = self._place[:, :rows, :columns]
+            self.place_map = self._engine.outputs[PLACE][0, :, :rows, :columns]
             out.place[:] = pool(self.place_map)
         xy = self._engine.outputs[XY]
         scores = self._engine.outputs[SCORES]
