@@ -16,7 +16,8 @@ class Gate:
     min_spread: occupied cells of a 4x4 grid over the image.
     max_rotation_std_deg: largest standard deviation of the rotation, which
     catches poses that hang on a few clumped points. min_coverage: of the
-    image parts that should agree with the pose, how many do (second pass).
+    image parts that should agree with the pose, how many do (second pass);
+    None takes what the map's features ask for.
     min_keypoints: below, the image is called featureless.
     """
 
@@ -24,7 +25,7 @@ class Gate:
     min_inlier_ratio: float = 0.04
     min_spread: int = 4
     max_rotation_std_deg: float = 2.0
-    min_coverage: float = 0.5
+    min_coverage: float | None = None
     min_keypoints: int = 30
 
     def __post_init__(self) -> None:

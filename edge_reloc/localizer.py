@@ -200,14 +200,16 @@ class Localizer:
                 break
         inliers = self.correspondences.xy_px[best.inlier_index]
         coverage = self.guided.coverage(camera, self.features, inliers)
-        if coverage < self.settings.gate.min_coverage:
+        needed = self.settings.gate.min_coverage
+        needed = self.spec.min_coverage if needed is None else needed
+        if coverage < needed:
             return replace(
                 best,
                 status=Status.IMPLAUSIBLE,
                 cam_from_world=None,
                 covariance=None,
                 reason=f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
-                f"the pose, {self.settings.gate.min_coverage:.0%} are needed",
+                f"the pose, {needed:.0%} are needed",
             )
         return best
 

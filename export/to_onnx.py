@@ -158,6 +158,7 @@ def feature_spec(
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         place_dim=place_dim(network),
         pair_similarity=entry.pair_similarity,
+        min_coverage=entry.min_coverage,
     )
 
 

@@ -27,6 +27,7 @@ class FeatureSpec:
     (cosine; second best over best distance, 1 switches the test off).
     pair_similarity: cosine that matches between mapping photos must reach, None for
     min_similarity: thousands of pairs give wrong matches more chances than one frame.
+    min_coverage: share of the image that must agree with a pose, see `Gate`.
     turns: the mapping photos were turned by quarter turns to one heading, so
     the runtime may have to turn frames as well. weights_sha256: of the source
     weights, None for sift. descriptor_scale: what the numbers of the map's descriptors
@@ -46,6 +47,7 @@ class FeatureSpec:
     descriptor_scale: float = 1.0
     place_dim: int = 0
     pair_similarity: float | None = None
+    min_coverage: float = 0.5
 
     def __post_init__(self) -> None:
         if not 16 <= self.keypoints <= 16384:

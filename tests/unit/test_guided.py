@@ -9,6 +9,7 @@ import pytest
 
 from edge_reloc.camera import Camera
 from edge_reloc.config import Gate
+from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry import compose, pose_error, so3_exp, transform
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import PointMap
@@ -169,7 +170,9 @@ def test_a_pose_that_fits_one_object_only_is_covered_badly() -> None:
     estimate = solver.settle(CAMERA, pose, matches, (1.0, 1.0))
     assert estimate.inliers > 40 and estimate.inlier_index is not None
     inliers = matches.xy_px[estimate.inlier_index]
-    assert matcher.coverage(CAMERA, features, inliers) < Gate().min_coverage
+    assert (
+        matcher.coverage(CAMERA, features, inliers) < FeatureSpec(kind="sift", dim=DIM).min_coverage
+    )
 
 
 def test_nothing_in_view_is_no_match() -> None:
