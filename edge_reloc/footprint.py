@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 # ONNX Runtime keeps a repacked copy of most weights beside the file's own.
 WEIGHT_COPIES = 2.0
-# Beside the values between layers: the layers' own workspace and blocked layouts. Of Waymark
-# ONNX Runtime takes 2.6 times as much, of XFeat less than twice.
+# Beside the values between layers: the layers' own workspace and blocked layouts. Twice
+# is enough for XFeat; Waymark, with more channels where the image is large, takes 2.6 times.
 ACTIVATION_SHARE = 2.75
 # OpenCV's, the k-d tree's and numpy's temporaries in a frame, and the engine's own
 # structures; measured by 'edge-reloc profile', which shows what was really used.

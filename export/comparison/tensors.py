@@ -74,5 +74,8 @@ def _same_keypoints(
     distance, index = KDTree(np.ascontiguousarray(found[XY])).query(wanted[XY][there], k=1)
     same = distance <= SAME_PX
     rows, others = np.flatnonzero(there)[same], index[same]
-    names = (XY, SCORES, DESCRIPTORS)
-    return {n: wanted[n][rows] for n in names}, {n: found[n][others] for n in names}
+    of_keypoints = (XY, SCORES, DESCRIPTORS)
+    return (
+        {n: value[rows] if n in of_keypoints else value for n, value in wanted.items()},
+        {n: value[others] if n in of_keypoints else value for n, value in found.items()},
+    )

@@ -117,7 +117,7 @@ def weights_file(kind: str, named: Path | None) -> Path:
     if file is None:
         raise MappingError(f"features '{kind}' need their weights: name the file with --weights")
     if not file.is_file():
-        raise MappingError(f"{file}: no such weights file")
+        raise MappingError(f"{file}: no such weights file; name another with --weights")
     return file
 
 
