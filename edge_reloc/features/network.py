@@ -88,6 +88,7 @@ class NetworkExtractor:
         x = (xy[rows, 0] + 0.5) * (width / fit_width) - 0.5
         y = (xy[rows, 1] + 0.5) * (height / fit_height) - 0.5
         out.xy_px[:n, 0], out.xy_px[:n, 1] = _turn_back(x, y, width, height, turns)
+        out.row[:n] = rows
         out.score[:n] = scores[rows]
         out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][rows]
 

@@ -15,6 +15,7 @@ from ..memory import Arena
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
 from ..workers import Workers
+from .matches import one_group, write_matches
 
 WORTH = 1 << 23  # multiplications that pay for waking another thread
 
@@ -65,23 +66,14 @@ class NearestMatcher:
         n, c = features.n, candidates.n
         if n == 0 or c == 0:
             return
-        groups = candidates.group[:c]
-        if groups.min() == groups.max() and (candidates.query_group[:n] == groups[0]).all():
+        if one_group(features, candidates):
             self._search(features.descriptor[:n], candidates.point_id[:c])
             rows = self._accept(n, c)
-            columns = self._column[rows]
+            columns: NDArray[np.integer] = self._column[rows]
             scores = self._best[rows]
         else:
             rows, columns, scores = self._match_groups(features, candidates)
-        order = np.argsort(-scores, kind="stable")[: out.capacity]
-        rows, columns = rows[order], columns[order]
-        m = out.n = len(rows)
-        point_id = candidates.point_id[columns]
-        out.xy_px[:m] = features.xy_px[rows]
-        out.xyz_world[:m] = self._points.xyz[point_id]
-        out.weight[:m] = scores[order]
-        out.keypoint[:m] = rows
-        out.point_id[:m] = point_id
+        write_matches(self._points, features, candidates, rows, columns, scores, out)
 
     def _match_groups(
         self, features: Features, candidates: Candidates

@@ -1,0 +1,153 @@
+"""The seam to the CUDA driver: all that the runtime asks of a GPU, and who answers.
+
+`pycuda` answers where it is installed (Jetsons compile it), `cuda-python` otherwise (it
+comes as wheels). Whoever it is, an error names what was being done.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EdgeRelocError, MissingPackageError
+
+BINDINGS = {"pycuda": "pycuda", "cuda-python": "cuda.bindings"}  # and the module each brings
+
+
+class CudaError(EdgeRelocError):
+    """CUDA refused something; the text says what was being done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceInfo:
+    """One CUDA device.
+
+    integrated: it shares its memory with the processor, as on a Jetson, so that mapped
+    host memory costs no copy. total_bytes: of its memory.
+    """
+
+    name: str
+    compute_capability: str
+    multiprocessors: int
+    integrated: bool
+    total_bytes: int
+
+    @property
+    def target(self) -> str:
+        """As compilers name it: sm_87."""
+        return "sm_" + self.compute_capability.replace(".", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostMemory:
+    """Pinned memory of the processor: array (nbytes,) uint8; address: as the device sees
+    it, 0 where it was not asked to be mapped. owner: what keeps it alive.
+    """
+
+    array: NDArray[np.uint8]
+    address: int
+    owner: Any
+
+
+class Cuda(Protocol):
+    """One device, its context current in the thread that opened it.
+
+    Addresses are of device memory. A stream is its handle, as TensorRT takes it. What is
+    named asynchronous is done in the order of its stream, some time before `synchronize`
+    returns; until then its memory must stay. Everything raises CudaError.
+    """
+
+    info: DeviceInfo
+
+    def allocate(self, nbytes: int) -> int:
+        """Device memory, aligned to 256 bytes at least."""
+
+    def free(self, address: int) -> None:
+        """Give device memory back."""
+
+    def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
+        """Pinned memory, seen by the device too when mapped."""
+
+    def free_host(self, memory: HostMemory) -> None:
+        """Give it back."""
+
+    def create_stream(self) -> int:
+        """A stream that does not wait for the default one."""
+
+    def destroy_stream(self, stream: int) -> None:
+        """Give a stream back."""
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until all that the stream was asked for is done."""
+
+    def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
+        """Host to device, asynchronous; the array is contiguous and pinned."""
+
+    def download(self, array: NDArray[Any], address: int, stream: int) -> None:
+        """Device to host, asynchronous; the array is contiguous and pinned."""
+
+    def clear(self, address: int, nbytes: int, stream: int) -> None:
+        """Zeros, asynchronous."""
+
+    def load(self, image: bytes) -> Any:
+        """A module of compiled kernels."""
+
+    def function(self, module: Any, name: str) -> Any:
+        """One kernel of a module."""
+
+    def launch(
+        self,
+        function: Any,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[np.generic],
+        stream: int,
+    ) -> None:
+        """Start a kernel, asynchronous. arguments: addresses as uint64, others as the
+        kernel declares them.
+        """
+
+    def create_event(self) -> Any:
+        """A mark to be put into a stream."""
+
+    def record(self, event: Any, stream: int) -> None:
+        """Put the mark behind all that the stream was asked for."""
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Between two marks that the stream has passed; waits for the second."""
+
+    def close(self) -> None:
+        """Give the device's context back."""
+
+
+def bindings() -> str | None:
+    """The package that speaks to CUDA here; None when neither is installed."""
+    for name, module in BINDINGS.items():
+        if importlib.util.find_spec(module.split(".")[0]) and importlib.util.find_spec(module):
+            return name
+    return None
+
+
+def open_cuda(name: str | None = None) -> Cuda:
+    """The first CUDA device. name: of BINDINGS, None for the one that is installed.
+
+    MissingPackageError says what to install, CudaError that there is no device.
+    """
+    name = name or bindings()
+    if name is None:
+        raise MissingPackageError(
+            "the GPU needs the package 'pycuda' or 'cuda-python', neither is installed: "
+            "pip install 'edge-reloc[gpu]' (on a Jetson: pip install pycuda)"
+        )
+    if name == "pycuda":
+        from .with_pycuda import PyCuda
+
+        return PyCuda()
+    from .with_cuda_python import CudaPython
+
+    return CudaPython()

@@ -1,0 +1,93 @@
+"""One GPU as the runtime uses it: a device, its memory, one stream, and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..pointmap import PointMap
+from .arena import DeviceArena
+from .driver import Cuda
+from .graph import Graph
+from .kernels import kernel_image
+from .resident import ResidentDescriptors
+
+Compile = Callable[[str, Mapping[str, int], str], bytes]
+
+
+class Gpu:
+    """Everything runs on `stream`, in order.
+
+    compile: makes machine code of (source, definitions, target). mapped: of
+    `DeviceArena`. graphs: whether what repeats every frame is recorded once.
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        *,
+        budget_bytes: int | None = None,
+        mapped: bool | None = None,
+        graphs: bool = True,
+        compile: Compile = kernel_image,
+    ) -> None:
+        self.cuda = cuda
+        self.arena = DeviceArena(cuda, budget_bytes=budget_bytes, mapped=mapped)
+        self.stream = cuda.create_stream()
+        self._compile = compile
+        self._graphs: list[Graph] | None = [] if graphs else None
+        self._resident: ResidentDescriptors | None = None
+
+    def resident(self, points: PointMap) -> ResidentDescriptors:
+        """The map's descriptors in device memory: taken once, for all who ask."""
+        if self._resident is None:
+            self._resident = ResidentDescriptors(points, self.arena, self.stream)
+        return self._resident
+
+    def kernels(self, source: str, defines: Mapping[str, int]) -> Kernels:
+        """Kernels of a source in `kernels/`, compiled for this device."""
+        image = self._compile(source, defines, self.cuda.info.target)
+        return Kernels(self.cuda, self.cuda.load(image), self.stream)
+
+    def repeat(self, ask: Callable[[], None]) -> Callable[[], None]:
+        """What asks the stream for the same as `ask` does, in one call where graphs are used.
+
+        ask: starts kernels and fills memory, with arguments that never change.
+        """
+        if self._graphs is None:
+            return ask
+        graph = Graph(self.stream, ask)
+        self._graphs.append(graph)
+        return graph.run
+
+    def wait(self) -> None:
+        """Until all that was asked for is done."""
+        self.cuda.synchronize(self.stream)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.wait()
+        for graph in self._graphs or []:
+            graph.close()
+        self.arena.close()
+        self.cuda.destroy_stream(self.stream)
+        self.cuda.close()
+
+
+class Kernels:
+    """The kernels of one source."""
+
+    def __init__(self, cuda: Cuda, module: Any, stream: int) -> None:
+        self._cuda, self._module, self._stream = cuda, module, stream
+        self._functions: dict[str, Any] = {}
+
+    def start(
+        self, name: str, blocks: tuple[int, int], threads: int, *arguments: np.generic
+    ) -> None:
+        """Ask the stream to run a kernel on blocks (x, y) of some threads."""
+        if name not in self._functions:
+            self._functions[name] = self._cuda.function(self._module, name)
+        grid, block = (*blocks, 1), (threads, 1, 1)
+        self._cuda.launch(self._functions[name], grid, block, arguments, self._stream)

@@ -1,0 +1,37 @@
+"""What matchers share: which keypoints may meet which candidates, and the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pointmap import PointMap
+from ..types import Candidates, Correspondences, Features
+
+
+def one_group(features: Features, candidates: Candidates) -> bool:
+    """Whether every keypoint may match every candidate; there is one of each at least."""
+    groups = candidates.group[: candidates.n]
+    first = groups[0]
+    return bool((groups == first).all() and (candidates.query_group[: features.n] == first).all())
+
+
+def write_matches(
+    points: PointMap,
+    features: Features,
+    candidates: Candidates,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.integer],
+    similarity: NDArray[np.float32],
+    out: Correspondences,
+) -> None:
+    """Keypoints `rows` matched with candidates `columns`, all (M,), the most similar first."""
+    order = np.argsort(-similarity, kind="stable")[: out.capacity]
+    rows, columns = rows[order], columns[order]
+    m = out.n = len(rows)
+    point_id = candidates.point_id[columns]
+    out.xy_px[:m] = features.xy_px[rows]
+    out.xyz_world[:m] = points.xyz[point_id]
+    out.weight[:m] = similarity[order]
+    out.keypoint[:m] = rows
+    out.point_id[:m] = point_id
