@@ -86,31 +86,20 @@ inline void body() {
     abort();
 }
 
-// Releases those that have all arrived where they wait for each other.
-inline bool release() {
-    bool any = false;
-    const int threads = (int)fibres.size();
-    for (int first = 0; first < threads; first += WARP) {
-        int waiting = 0, live = 0;
-        for (int t = first; t < first + WARP && t < threads; ++t) {
-            live += fibres[t].state != Fibre::DONE;
-            waiting += fibres[t].state == Fibre::AT_WARP;
-        }
-        if (waiting == 0) continue;
-        if (waiting != live) stuck();  // a warp parted
-        for (int t = first; t < first + WARP && t < threads; ++t) fibres[t].state = Fibre::READY;
-        any = true;
-    }
-    if (any) return true;
+// Releases the threads that have all arrived where they wait for each other.
+inline bool release(Fibre* first, Fibre* end, decltype(Fibre::READY) place) {
     int waiting = 0, live = 0;
-    for (const Fibre& f : fibres) {
-        live += f.state != Fibre::DONE;
-        waiting += f.state == Fibre::AT_BLOCK;
+    for (Fibre* f = first; f < end; ++f) {
+        live += f->state != Fibre::DONE;
+        waiting += f->state == place;
     }
-    if (live == 0) return false;
-    if (waiting != live) stuck();
-    for (Fibre& f : fibres)
-        if (f.state == Fibre::AT_BLOCK) f.state = Fibre::READY;
+    if (waiting == 0) return false;
+    if (waiting != live) {
+        fprintf(stderr, "stand-in: threads wait for each other at different places\n");
+        abort();
+    }
+    for (Fibre* f = first; f < end; ++f)
+        if (f->state == place) f->state = Fibre::READY;
     return true;
 }
 
@@ -130,13 +119,21 @@ inline void run_block(int threads) {
         f.context.uc_link = nullptr;
         makecontext(&f.context, body, 0);
     }
+    // One warp goes as far as it can before the next begins, so that whoever forgets to wait
+    // for the others is alone.
+    Fibre *begin = fibres.data(), *end = begin + threads;
     do {
-        for (Fibre& f : fibres) {
-            if (f.state != Fibre::READY) continue;
-            current = &f;
-            swapcontext(&scheduler, &f.context);
+        for (Fibre* warp = begin; warp < end; warp += WARP) {
+            Fibre* warp_end = warp + WARP < end ? warp + WARP : end;
+            do {
+                for (Fibre* f = warp; f < warp_end; ++f) {
+                    if (f->state != Fibre::READY) continue;
+                    current = f;
+                    swapcontext(&scheduler, &f->context);
+                }
+            } while (release(warp, warp_end, Fibre::AT_WARP));
         }
-    } while (release());
+    } while (release(begin, end, Fibre::AT_BLOCK));
 }
 
 }  // namespace stand_in
