@@ -64,6 +64,15 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="of networks (default: float32 where the map has it)",
     )
     parser.add_argument(
+        "--engine",
+        choices=["onnxruntime", "tensorrt", "auto"],
+        help="of networks (default: tensorrt where the map has engines and there is a GPU); "
+        "auto falls back to onnxruntime when tensorrt does not work",
+    )
+    parser.add_argument(
+        "--matcher", choices=["cpu", "cuda"], help="default: cuda with tensorrt, otherwise cpu"
+    )
+    parser.add_argument(
         "--threads",
         type=int,
         default=0,

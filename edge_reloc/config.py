@@ -46,7 +46,8 @@ class Settings:
     around the first pose. threshold_px: reprojection error of an inlier at an
     image 640 pixels wide, scaled with the width. match_block: candidates
     that are compared at once; memory for speed. precision: of the networks,
-    "float32" or "float16". threads: of networks and matching, 0 for one a core.
+    "float32" or "float16". engine: of the networks, "onnxruntime" or "tensorrt"; "auto" falls
+    back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of networks and matching, 0 for one a core.
     """
 
     method: str | None = None
@@ -62,6 +63,8 @@ class Settings:
     seed: int = 0
     match_block: int = 256
     precision: str | None = None
+    engine: str | None = None
+    matcher: str | None = None
     threads: int = 0
     gate: Gate = field(default_factory=Gate)
 
@@ -74,6 +77,12 @@ class Settings:
             raise ConfigError(
                 f"precision: found '{self.precision}', expected 'float32' or 'float16'"
             )
+        if self.engine not in (None, "onnxruntime", "tensorrt", "auto"):
+            raise ConfigError(
+                f"engine: found '{self.engine}', expected 'onnxruntime', 'tensorrt' or 'auto'"
+            )
+        if self.matcher not in (None, "cpu", "cuda"):
+            raise ConfigError(f"matcher: found '{self.matcher}', expected 'cpu' or 'cuda'")
         if self.candidates is not None and self.candidates < 16:
             raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
         if not 16 <= self.match_block <= 1 << 16:

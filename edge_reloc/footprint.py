@@ -13,7 +13,8 @@ from .bundle.reader import MapBundle
 from .camera import Camera
 from .config import Settings
 from .errors import ConfigError
-from .inference.planned import PlannedEngines
+from .inference.engines import Engines
+from .inference.planned import PlannedEngines, PlannedTensorRtEngines
 from .localizer import Localizer
 from .memory import Arena
 from .pointmap import DESCRIPTORS
@@ -46,36 +47,56 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Host memory of one localiser in bytes.
+    """Memory of one localiser in bytes.
 
-    rows: all that is planned. arena_bytes: of the one mapping, which is exact; the
-    others are upper bounds (weights, activations, borrowed) or exact (map files, which
-    are mapped, and shared between processes that use the same map).
+    rows: all that is planned of the host. arena_bytes: of the one mapping, which is exact;
+    the others are upper bounds (weights, activations, borrowed) or exact (map files, which
+    are mapped, and shared between processes that use the same map). device_rows: of the
+    GPU. one_memory: the host's and the GPU's are the same, as on a Jetson, and count
+    together.
     """
 
     rows: tuple[Row, ...]
     arena_bytes: int
+    device_rows: tuple[Row, ...] = ()
+    one_memory: bool = False
 
     @property
     def nbytes(self) -> int:
-        """In all."""
-        return sum(row.nbytes for row in self.rows)
+        """In all, of the host's memory."""
+        return sum(row.nbytes for row in self.rows) + self.device_bytes * self.one_memory
+
+    @property
+    def device_bytes(self) -> int:
+        """Of the GPU's."""
+        return sum(row.nbytes for row in self.device_rows)
 
     def by_kind(self) -> dict[str, int]:
         """Sums, in the order of the rows."""
         sums: dict[str, int] = {}
         for row in self.rows:
             sums[row.kind] = sums.get(row.kind, 0) + row.nbytes
+        if self.device_rows and self.one_memory:
+            sums["GPU"] = self.device_bytes
         return sums
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
-        return {"rows": [asdict(r) for r in self.rows], "nbytes": self.nbytes}
+        return {
+            "rows": [asdict(r) for r in self.rows],
+            "nbytes": self.nbytes,
+            "device_rows": [asdict(r) for r in self.device_rows],
+            "device_nbytes": self.device_bytes,
+            "one_memory": self.one_memory,
+        }
 
     def to_text(self) -> str:
         """A table for people."""
         lines = [f"{kind:<12} {nbytes / MIB:9.2f} MiB" for kind, nbytes in self.by_kind().items()]
-        return "\n".join([*lines, f"{'total':<12} {self.nbytes / MIB:9.2f} MiB"])
+        lines.append(f"{'total':<12} {self.nbytes / MIB:9.2f} MiB")
+        if self.device_rows and not self.one_memory:
+            lines.append(f"{'of the GPU':<12} {self.device_bytes / MIB:9.2f} MiB")
+        return "\n".join(lines)
 
 
 def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Footprint:
@@ -85,7 +106,7 @@ def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Foo
     plan and the real one cannot differ.
     """
     localizer = Localizer.planned(bundle, camera, settings)
-    assert isinstance(localizer.engines, PlannedEngines)
+    gpu = localizer.gpu
     rows = [
         *_engine_rows(localizer.engines),
         *_map_rows(localizer.bundle),
@@ -93,7 +114,14 @@ def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Foo
         Row(kind="borrowed", name="features", nbytes=localizer.extractor.borrowed_bytes),
         Row(kind="borrowed", name="OpenCV, k-d tree, numpy, engine", nbytes=BORROWED_BYTES),
     ]
-    return Footprint(rows=tuple(rows), arena_bytes=localizer.arena.nbytes)
+    if gpu is not None and gpu.arena.pinned_bytes:
+        rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
+    return Footprint(
+        rows=tuple(rows),
+        arena_bytes=localizer.arena.nbytes,
+        device_rows=tuple(_device_rows(localizer)),
+        one_memory=gpu is not None and gpu.cuda.info.integrated,
+    )
 
 
 def check_budget(
@@ -177,7 +205,20 @@ def _advice(bundle: MapBundle, camera: Camera, settings: Settings, room: int) ->
     return f"no limit can be lowered that far: the least is {(least - room) / MIB:.1f} MiB over"
 
 
-def _engine_rows(engines: PlannedEngines) -> list[Row]:
+def _device_rows(localizer: Localizer) -> list[Row]:
+    if localizer.gpu is None:
+        return []
+    rows = [Row(kind="device", name=e.name, nbytes=e.nbytes) for e in localizer.gpu.arena.ledger]
+    if isinstance(localizer.engines, PlannedTensorRtEngines):
+        for name, nbytes in localizer.engines.weights.items():
+            rows.append(Row(kind="weights", name=name, nbytes=nbytes))
+    gaps = localizer.gpu.arena.nbytes - sum(e.nbytes for e in localizer.gpu.arena.ledger)
+    return [*rows, Row(kind="device", name="alignment", nbytes=gaps)]
+
+
+def _engine_rows(engines: Engines) -> list[Row]:
+    if not isinstance(engines, PlannedEngines):  # on the GPU
+        return []
     rows = []
     for path in engines.headers:
         nbytes = int(WEIGHT_COPIES * path.stat().st_size)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from .acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
 from .bundle.reader import MapBundle
 from .camera import Camera
 from .config import Settings
+from .cuda.driver import CudaError
+from .cuda.gpu import Gpu
+from .errors import EngineError, MissingPackageError
 from .features import FeatureSpec, open_extractor
 from .geometry import Array
 from .inference.engines import Engines
-from .inference.planned import PlannedEngines
+from .inference.planned import PlannedEngines, PlannedTensorRtEngines
+from .inference.tensorrt import TensorRtEngines
 from .matching.nearest import NearestMatcher
+from .matching.nearest_cuda import CudaMatcher
 from .memory import Arena
 from .methods import Method, build_method
 from .pointmap import open_points
 from .pose.guided import GuidedMatcher
 from .pose.solver import NARROWING, PoseSolver
+from .stages import Matcher
 from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
 from .workers import Workers
+
+log = logging.getLogger(__name__)
 
 WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
@@ -31,8 +41,9 @@ GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right pla
 class Localizer:
     """Opens a bundle for one camera, takes its memory, localises frames.
 
-    engines: another way to open the bundle's networks than `Engines`. arena: where
-    buffers come from; `open` plans one of exactly the right size.
+    engines: another way to open the bundle's networks than the engine of the settings.
+    arena: where buffers come from; `open` plans one of exactly the right size. gpu: what
+    runs there when the settings or the machine ask for it; closed with the localiser.
     """
 
     def __init__(
@@ -42,13 +53,20 @@ class Localizer:
         settings: Settings,
         engines: Callable[[MapBundle, Arena, Settings], Engines] | None = None,
         arena: Arena | None = None,
+        gpu: Gpu | None = None,
     ) -> None:
         manifest = bundle.manifest
         spec = FeatureSpec.from_dict(manifest.features)
         self.bundle, self.camera, self.settings = bundle, camera, settings
         self.spec = spec
         self.arena = arena or Arena()
-        self.engines = (engines or _engines)(bundle, self.arena, settings)
+        self.acceleration = choose_acceleration(bundle, settings)
+        self.gpu = gpu or (open_gpu() if self.acceleration.uses_gpu else None)
+        self.engines = (
+            engines(bundle, self.arena, settings)
+            if engines
+            else _open_engines(bundle, self.arena, settings, self.acceleration, self.gpu)
+        )
         self.points = open_points(bundle)
         self.method_name = settings.method or manifest.method
         self.method: Method = build_method(
@@ -65,15 +83,8 @@ class Localizer:
             spec.min_similarity if settings.min_similarity is None else settings.min_similarity
         )
         self.workers = Workers(settings.threads)
-        self.matcher = NearestMatcher(
-            self.points,
-            self.arena,
-            keypoints=spec.keypoints,
-            candidates=self.method.capacity,
-            block=settings.match_block,
-            min_similarity=similarity,
-            max_ratio=spec.max_ratio if settings.max_ratio is None else settings.max_ratio,
-            workers=self.workers,
+        self.matcher = self._open_matcher(
+            similarity, spec.max_ratio if settings.max_ratio is None else settings.max_ratio
         )
         self.solver = PoseSolver(
             threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
@@ -85,7 +96,32 @@ class Localizer:
             self.guided = GuidedMatcher(self.points, min_similarity=similarity - GUIDED_SLACK)
             self.second = Correspondences(self.arena, spec.keypoints)
         self.quarter_turns = 0  # the heading that worked last
+        self.engines.ready()
         self.arena.seal()
+        if self.gpu is not None:
+            self.gpu.arena.seal()
+
+    def _open_matcher(self, min_similarity: float, max_ratio: float) -> Matcher:
+        if self.gpu is not None and self.acceleration.matcher == "cuda":
+            return CudaMatcher(
+                self.points,
+                self.gpu,
+                keypoints=self.spec.keypoints,
+                candidates=self.method.capacity,
+                min_similarity=min_similarity,
+                max_ratio=max_ratio,
+                source=self.extractor.device_descriptors,
+            )
+        return NearestMatcher(
+            self.points,
+            self.arena,
+            keypoints=self.spec.keypoints,
+            candidates=self.method.capacity,
+            block=self.settings.match_block,
+            min_similarity=min_similarity,
+            max_ratio=max_ratio,
+            workers=self.workers,
+        )
 
     @classmethod
     def open(cls, bundle: MapBundle, camera: Camera, settings: Settings | None = None) -> Localizer:
@@ -94,14 +130,27 @@ class Localizer:
         Raises EdgeRelocError when the bundle cannot serve these settings.
         """
         settings = settings or Settings()
-        size = cls.planned(bundle, camera, settings).arena.nbytes
-        return cls(bundle, camera, settings, arena=Arena(size))
+        try:
+            size = cls.planned(bundle, camera, settings).arena.nbytes
+            return cls(bundle, camera, settings, arena=Arena(size))
+        except (CudaError, EngineError, MissingPackageError) as error:
+            if settings.engine != "auto":
+                raise
+            log.warning("%s; --engine auto goes on with ONNX Runtime", error)
+            settings = replace(settings, engine="onnxruntime", matcher=None)
+            return cls.open(bundle, camera, settings)
 
     @classmethod
     def planned(cls, bundle: MapBundle, camera: Camera, settings: Settings) -> Localizer:
         """The same put together without weights and memory, to see what it would take."""
         apart = MapBundle(bundle.directory, bundle.manifest)
-        return cls(apart, camera, settings, _planned_engines, Arena())
+        acceleration = choose_acceleration(bundle, settings)
+        gpu = planned_gpu() if acceleration.uses_gpu else None
+
+        def engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+            return _plan_engines(bundle, arena, settings, acceleration, gpu)
+
+        return cls(apart, camera, settings, engines, Arena(), gpu)
 
     @property
     def map_bytes(self) -> int:
@@ -217,13 +266,31 @@ class Localizer:
         """Give engines and threads back."""
         self.engines.close()
         self.workers.close()
+        if self.gpu is not None:
+            self.gpu.close()
 
 
-def _engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+def _open_engines(
+    bundle: MapBundle,
+    arena: Arena,
+    settings: Settings,
+    acceleration: Acceleration,
+    gpu: Gpu | None,
+) -> Engines:
+    if gpu is not None and acceleration.engine == "tensorrt":
+        return TensorRtEngines(bundle, arena, gpu, precision=settings.precision)
     return Engines(bundle, arena, precision=settings.precision, threads=settings.threads)
 
 
-def _planned_engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+def _plan_engines(
+    bundle: MapBundle,
+    arena: Arena,
+    settings: Settings,
+    acceleration: Acceleration,
+    gpu: Gpu | None,
+) -> Engines:
+    if gpu is not None and acceleration.engine == "tensorrt":
+        return PlannedTensorRtEngines(bundle, arena, gpu, precision=settings.precision)
     return PlannedEngines(bundle, arena, precision=settings.precision)
 
 

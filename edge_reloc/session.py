@@ -216,6 +216,8 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
         candidates=options.candidates,
         match_block=options.match_block or Settings.match_block,
         precision=options.precision,
+        engine=options.engine,
+        matcher=options.matcher,
         threads=options.threads,
     )
     return {

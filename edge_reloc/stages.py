@@ -17,6 +17,7 @@ class Extractor(Protocol):
 
     dim: int  # D, length of a descriptor
     borrowed_bytes: int  # most that libraries take inside themselves for one image
+    device_descriptors: int  # where on the GPU descriptors (K,D) float32 lie too, or 0
 
     def extract(self, frame: Frame, out: Features) -> None:
         """Fill xy_px, score and descriptor, best score first; set n."""

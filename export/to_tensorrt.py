@@ -62,9 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.output is None and not options.map:
         parser.error("--output is required with --demo and --onnx")
+    from edge_reloc.cuda.probe import find_gpu
+
     from .engines.build import BuildOptions
     from .engines.flavour import open_flavour
-    from .engines.gpu import find_gpu
 
     targets = [t.strip().lower() for text in options.target for t in text.split(",") if t.strip()]
     flavour = open_flavour(options.flavour, ahead_of_time=bool(targets))

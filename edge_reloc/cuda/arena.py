@@ -76,7 +76,6 @@ class DeviceArena:
             self.pinned_bytes += padded
         memory = self.cuda.allocate_host(padded, mapped=self.mapped)
         self._host.append(memory)
-        memory.array[:] = 0
         host = memory.array[:nbytes].view(dtype).reshape(shape)
         return Staged(host=host, address=address or memory.address, mapped=self.mapped)
 

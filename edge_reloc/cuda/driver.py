@@ -71,7 +71,7 @@ class Cuda(Protocol):
         """Give device memory back."""
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Pinned memory, seen by the device too when mapped."""
+        """Zeroed pinned memory, seen by the device too when mapped."""
 
     def free_host(self, memory: HostMemory) -> None:
         """Give it back."""

@@ -45,7 +45,10 @@ class Graph:
 
     def close(self) -> None:
         """Give the graph back."""
-        for what, destroy in ((self._runnable, "cuGraphExecDestroy"), (self._graph, "cuGraphDestroy")):
+        for what, destroy in (
+            (self._runnable, "cuGraphExecDestroy"),
+            (self._graph, "cuGraphDestroy"),
+        ):
             if what:
                 self._ask("give a graph back", destroy, what)
                 what.value = None

@@ -15,19 +15,25 @@ LARGEST_ROW_BYTES = 512
 class ResidentDescriptors:
     """P rows at `address`, each padded with zeros to `row_bytes`, a power of two from 32 on.
 
-    int8: of the numbers, otherwise float16.
+    int8: of the numbers, otherwise float16. fill: copy the map's descriptors there.
     """
 
-    def __init__(self, points: PointMap, arena: DeviceArena, stream: int) -> None:
+    def __init__(
+        self, points: PointMap, arena: DeviceArena, stream: int, *, fill: bool = True
+    ) -> None:
         kind = points.descriptor.dtype
         self.int8 = kind == np.int8
         self.row_bytes = row_bytes(points.dim, kind.itemsize)
         self.address = arena.take("map.descriptors", points.n * self.row_bytes)
+        if fill:
+            self._fill(points, arena, stream)
+
+    def _fill(self, points: PointMap, arena: DeviceArena, stream: int) -> None:
+        kind = points.descriptor.dtype
         numbers = self.row_bytes // kind.itemsize
         at_once = max(UPLOAD_BYTES // self.row_bytes, 1)
         staging = arena.cuda.allocate_host(at_once * self.row_bytes, mapped=False)
         rows = staging.array.view(kind).reshape(at_once, numbers)
-        rows[:] = 0
         for first in range(0, points.n, at_once):
             stored = points.descriptor[first : first + at_once]
             rows[: len(stored), : points.dim] = stored

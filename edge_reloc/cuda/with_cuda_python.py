@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from ..errors import missing_package
 from .driver import CudaError, DeviceInfo, HostMemory
 
-_C_TYPES = {"u": {4: ctypes.c_uint32, 8: ctypes.c_uint64}, "i": {4: ctypes.c_int32}}
+_C_TYPES: dict[str, dict[int, Any]] = {
+    "u": {4: ctypes.c_uint32, 8: ctypes.c_uint64},
+    "i": {4: ctypes.c_int32},
+}
 
 
 class CudaPython:
@@ -31,9 +34,7 @@ class CudaPython:
         if self._ask("count the devices", driver.cuDeviceGetCount) == 0:
             raise CudaError("CUDA: the driver knows no device")
         self._device = self._ask("open the device", driver.cuDeviceGet, 0)
-        self._context = self._ask(
-            "open a context", driver.cuDevicePrimaryCtxRetain, self._device
-        )
+        self._context = self._ask("open a context", driver.cuDevicePrimaryCtxRetain, self._device)
         self._ask("enter the context", driver.cuCtxSetCurrent, self._context)
         kinds = driver.CUdevice_attribute
         name = self._ask("ask the device's name", driver.cuDeviceGetName, 256, self._device)
@@ -58,11 +59,12 @@ class CudaPython:
         self._ask("give device memory back", self._cu.cuMemFree, address)
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Pinned memory."""
+        """Pinned memory, zeroed."""
         cu = self._cu
         flags = cu.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0
         pointer = int(self._ask(f"pin {nbytes} bytes", cu.cuMemHostAlloc, nbytes, flags))
         array = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(pointer))
+        array[:] = 0
         address = 0
         if mapped:
             address = int(self._ask("map memory", cu.cuMemHostGetDevicePointer, pointer, 0))

@@ -61,10 +61,10 @@ class PyCuda:
             self._memory.pop(address).free()
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Pinned memory."""
+        """Pinned memory, zeroed."""
         flags = self._cu.host_alloc_flags.DEVICEMAP if mapped else 0
         with self._doing(f"pin {nbytes} bytes"):
-            array = self._cu.pagelocked_empty(nbytes, np.uint8, mem_flags=flags)
+            array = self._cu.pagelocked_zeros(nbytes, np.uint8, mem_flags=flags)
             address = int(array.base.get_device_pointer()) if mapped else 0
         return HostMemory(array=array, address=address, owner=array.base)
 

@@ -32,6 +32,7 @@ class NetworkExtractor:
         self.dim = spec.dim
         # Grey, turned, resized: three bytes a pixel, of cameras up to four times as large.
         self.borrowed_bytes = 12 * int(engine.inputs[IMAGE].size)
+        self.device_descriptors = engine.address(DESCRIPTORS)
         self._engine = engine
         self._image = engine.inputs[IMAGE][0, 0]
         found = engine.outputs[DESCRIPTORS].shape[-1]

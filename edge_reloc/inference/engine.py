@@ -22,6 +22,9 @@ class Engine(Protocol):
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         """Valid until the next `run`."""
 
+    def address(self, name: str) -> int:
+        """Where an input or output lies on the GPU; 0 when it does not."""
+
     def run(self) -> None:
         """One inference from `inputs` into `outputs`."""
 

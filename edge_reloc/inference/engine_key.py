@@ -118,14 +118,17 @@ def read_sidecar(path: Path) -> EngineRecord:
         raise EngineError(f"{path}: the side-car lacks or garbles {error}; {cure}") from error
 
 
+def find_sidecars(folder: Path, network: str) -> list[EngineRecord]:
+    """Side-cars of the engines of one ONNX file (by its name), whatever became of the plans."""
+    records = (
+        read_sidecar(p) for p in sorted(folder.glob(f"{Path(network).stem}.*{SIDECAR_SUFFIX}"))
+    )
+    return [record for record in records if record.network == Path(network).name]
+
+
 def find_engines(folder: Path, network: str) -> list[EngineRecord]:
-    """Side-cars of the engines of one ONNX file (by its name) that have a whole plan."""
-    records = []
-    for path in sorted(folder.glob(f"{Path(network).stem}.*{SIDECAR_SUFFIX}")):
-        record = read_sidecar(path)
-        if record.network == Path(network).name and record.whole:
-            records.append(record)
-    return records
+    """Those that have a whole plan."""
+    return [record for record in find_sidecars(folder, network) if record.whole]
 
 
 def _short(value: Any) -> str:

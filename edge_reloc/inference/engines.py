@@ -37,6 +37,9 @@ class Engines:
         self._opened.append(engine)
         return engine
 
+    def ready(self) -> None:
+        """All networks are open: take what they share, before the first frame."""
+
     def close(self) -> None:
         """Give every engine's memory back."""
         while self._opened:

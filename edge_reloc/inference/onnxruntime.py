@@ -102,6 +102,10 @@ class OnnxRuntimeEngine:
     def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
         bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
+    def address(self, name: str) -> int:
+        """0: nothing lies on a GPU."""
+        return 0
+
     def run(self) -> None:
         """One inference from `inputs` into `outputs`."""
         self._session.run_with_iobinding(self._binding)

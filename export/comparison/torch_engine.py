@@ -38,6 +38,10 @@ class TorchEngine:
         self.outputs: dict[str, NDArray[Any]] = {}
         self.run()
 
+    def address(self, name: str) -> int:
+        """0: nothing lies on a GPU."""
+        return 0
+
     def run(self) -> None:
         """One inference; the outputs are new arrays every time."""
         with torch.no_grad():

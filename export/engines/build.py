@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from edge_reloc.bundle.reader import hash_file
+from edge_reloc.cuda.driver import DeviceInfo
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.files import write_atomic
 from edge_reloc.inference.engine_key import (
@@ -26,7 +27,6 @@ from edge_reloc.inference.engine_key import (
 )
 
 from .flavour import Flavour
-from .gpu import Gpu
 from .network import Layer, list_layers, make_logger, parse_network
 
 Progress = Callable[[str, int, int], None]  # phase, step, steps
@@ -62,7 +62,12 @@ class BuildOptions:
 
 
 def engine_key(
-    flavour: Flavour, onnx_file: Path, options: BuildOptions, *, target: str | None, gpu: Gpu | None
+    flavour: Flavour,
+    onnx_file: Path,
+    options: BuildOptions,
+    *,
+    target: str | None,
+    gpu: DeviceInfo | None,
 ) -> EngineKey:
     """The key of an engine for a target ("sm86") built ahead of time, or for this GPU."""
     if not onnx_file.is_file():

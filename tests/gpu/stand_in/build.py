@@ -13,7 +13,15 @@ from edge_reloc.cuda.kernels import SOURCES
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
-OPTIONS = ("-O2", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas", "-Wno-dangling-pointer")
+OPTIONS = (
+    "-O2",
+    "-std=c++17",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-Wno-dangling-pointer",
+)
 
 
 def build_driver(folder: Path) -> Path:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+from .driver import DeviceInfo
 
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """name: as the driver tells it; compute_capability: "8.7"."""
-
-    name: str
-    compute_capability: str
+# Of CUdevice_attribute.
+_MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76
 
 
-def find_gpu() -> Gpu | None:
+def find_gpu() -> DeviceInfo | None:
     """The first CUDA device, or None where there is no driver or no device.
 
     Through the driver library alone: no other package needs to be installed, and no
@@ -26,15 +20,23 @@ def find_gpu() -> Gpu | None:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
-    device, number = ctypes.c_int(), ctypes.c_int()
+    device, number, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
     name = ctypes.create_string_buffer(256)
     if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
         return None
     if cuda.cuDeviceGetName(name, len(name), device):
         return None
-    capability = []
-    for attribute in (_MAJOR, _MINOR):
+    if cuda.cuDeviceTotalMem_v2(ctypes.byref(size), device):
+        return None
+    values = {}
+    for attribute in (_MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR):
         if cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device):
             return None
-        capability.append(str(number.value))
-    return Gpu(name=name.value.decode(), compute_capability=".".join(capability))
+        values[attribute] = number.value
+    return DeviceInfo(
+        name=name.value.decode(),
+        compute_capability=f"{values[_MAJOR]}.{values[_MINOR]}",
+        multiprocessors=values[_MULTIPROCESSORS],
+        integrated=bool(values[_INTEGRATED]),
+        total_bytes=size.value,
+    )
