@@ -47,7 +47,8 @@ class Settings:
     image 640 pixels wide, scaled with the width. match_block: candidates
     that are compared at once; memory for speed. precision: of the networks,
     "float32" or "float16". engine: of the networks, "onnxruntime" or "tensorrt"; "auto" falls
-    back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of networks and matching, 0 for one a core.
+    back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of
+    networks and matching on the CPU, 0 for one a core.
     """
 
     method: str | None = None

@@ -13,7 +13,7 @@ from .camera import Camera
 from .config import Settings
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
-from .errors import EngineError, MissingPackageError
+from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .features import FeatureSpec, open_extractor
 from .geometry import Array
 from .inference.engines import Engines
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
+OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right place
 
 
@@ -42,8 +43,8 @@ class Localizer:
     """Opens a bundle for one camera, takes its memory, localises frames.
 
     engines: another way to open the bundle's networks than the engine of the settings.
-    arena: where buffers come from; `open` plans one of exactly the right size. gpu: what
-    runs there when the settings or the machine ask for it; closed with the localiser.
+    arena: where buffers come from; `open` plans one of exactly the right size. gpu: where
+    the chosen acceleration needs one; closed with the localiser.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Localizer:
         self.spec = spec
         self.arena = arena or Arena()
         self.acceleration = choose_acceleration(bundle, settings)
-        self.gpu = gpu or (open_gpu() if self.acceleration.uses_gpu else None)
+        self.gpu = gpu
         self.engines = (
             engines(bundle, self.arena, settings)
             if engines
@@ -130,11 +131,16 @@ class Localizer:
         Raises EdgeRelocError when the bundle cannot serve these settings.
         """
         settings = settings or Settings()
+        gpu: Gpu | None = None
         try:
             size = cls.planned(bundle, camera, settings).arena.nbytes
-            return cls(bundle, camera, settings, arena=Arena(size))
-        except (CudaError, EngineError, MissingPackageError) as error:
-            if settings.engine != "auto":
+            if choose_acceleration(bundle, settings).uses_gpu:
+                gpu = open_gpu()
+            return cls(bundle, camera, settings, arena=Arena(size), gpu=gpu)
+        except EdgeRelocError as error:
+            if gpu is not None:
+                gpu.close()
+            if settings.engine != "auto" or not isinstance(error, OF_THE_GPU):
                 raise
             log.warning("%s; --engine auto goes on with ONNX Runtime", error)
             settings = replace(settings, engine="onnxruntime", matcher=None)

@@ -39,6 +39,7 @@ class Gpu:
         self._compile = compile
         self._graphs: list[Graph] | None = [] if graphs else None
         self._resident: ResidentDescriptors | None = None
+        self._closed = False
 
     def resident(self, points: PointMap) -> ResidentDescriptors:
         """The map's descriptors in device memory: taken once, for all who ask."""
@@ -67,7 +68,10 @@ class Gpu:
         self.cuda.synchronize(self.stream)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give everything back; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self.wait()
         for graph in self._graphs or []:
             graph.close()

@@ -265,3 +265,8 @@ API cuGetProcAddress_v2(const char* name, void** out, int, unsigned long long, i
 API cuGetProcAddress(const char* name, void** out, int version, unsigned long long flags) {
     return cuGetProcAddress_v2(name, out, version, flags, nullptr);
 }
+
+// For what stands in for TensorRT: a call in the order of a stream.
+API stand_in_ask(void* stream, void (*call)(long), long number) {
+    return ask(stream, [=] { call(number); });
+}

@@ -5,6 +5,7 @@
 // to shared memory lands when it is waited for, no earlier, and shared memory begins as NaN.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -32,8 +33,10 @@ struct Copy {
 };
 
 struct Fibre {
-    ucontext_t context;
+    ucontext_t context;  // to begin with; afterwards `here`, which switches without the kernel
+    jmp_buf here;
     std::vector<char> stack;
+    bool begun = false;
     dim3 index;
     int lane = 0, warp = 0;
     enum { READY, AT_WARP, AT_BLOCK, DONE } state = READY;
@@ -48,7 +51,7 @@ struct Word {
 
 inline std::vector<Fibre> fibres;
 inline Fibre* current = nullptr;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::vector<Word> board[2];  // what lanes show each other, in turns
 inline void (*entry)(void*) = nullptr;
 inline void* entry_data = nullptr;
@@ -56,8 +59,17 @@ inline void* entry_data = nullptr;
 inline void pause(decltype(Fibre::READY) state) {
     Fibre* me = current;
     me->state = state;
-    swapcontext(&me->context, &scheduler);
+    if (!_setjmp(me->here)) _longjmp(scheduler, 1);
     current = me;
+}
+
+// Lets a thread go on until it waits or ends.
+inline void resume(Fibre* fibre) {
+    current = fibre;
+    if (_setjmp(scheduler)) return;
+    if (fibre->begun) _longjmp(fibre->here, 1);
+    fibre->begun = true;
+    setcontext(&fibre->context);
 }
 
 // Shows `mine` to the warp; what each lane showed, once all have.
@@ -78,7 +90,7 @@ inline void land(size_t left) {
 inline void body() {
     entry(entry_data);
     current->state = Fibre::DONE;
-    swapcontext(&current->context, &scheduler);
+    _longjmp(scheduler, 1);
 }
 
 [[noreturn]] inline void stuck() {
@@ -111,7 +123,8 @@ inline void run_block(int threads) {
         Fibre& f = fibres[t];
         f.stack.resize(STACK_BYTES);
         f.index = {(unsigned)t, 0, 0};
-        f.lane = t % WARP, f.warp = t / WARP, f.exchanges = 0, f.state = Fibre::READY;
+        f.lane = t % WARP, f.warp = t / WARP, f.exchanges = 0, f.begun = false;
+        f.state = Fibre::READY;
         f.open.clear(), f.closed.clear();
         getcontext(&f.context);
         f.context.uc_stack.ss_sp = f.stack.data();
@@ -126,11 +139,8 @@ inline void run_block(int threads) {
         for (Fibre* warp = begin; warp < end; warp += WARP) {
             Fibre* warp_end = warp + WARP < end ? warp + WARP : end;
             do {
-                for (Fibre* f = warp; f < warp_end; ++f) {
-                    if (f->state != Fibre::READY) continue;
-                    current = f;
-                    swapcontext(&scheduler, &f->context);
-                }
+                for (Fibre* f = warp; f < warp_end; ++f)
+                    if (f->state == Fibre::READY) resume(f);
             } while (release(warp, warp_end, Fibre::AT_WARP));
         }
     } while (release(begin, end, Fibre::AT_BLOCK));
