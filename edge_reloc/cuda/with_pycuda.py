@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,11 +34,13 @@ class PyCuda:
             driver.init()
         with self._doing("open the device"):
             device = driver.Device(0)
-            self._context = device.retain_primary_context()
+            self._context: Any = device.retain_primary_context()
             self._context.push()
+        atexit.register(self.close)  # pycuda aborts the process over a context left behind
         kinds = driver.device_attribute
         with self._doing("ask the device what it is"):
-            major, minor = device.compute_capability()
+            major = device.get_attribute(kinds.COMPUTE_CAPABILITY_MAJOR)
+            minor = device.get_attribute(kinds.COMPUTE_CAPABILITY_MINOR)
             self.info = DeviceInfo(
                 name=device.name(),
                 compute_capability=f"{major}.{minor}",
@@ -143,11 +146,15 @@ class PyCuda:
             return float(start.time_till(end))
 
     def close(self) -> None:
-        """Leave the context."""
+        """Leave the context; a second time does nothing."""
+        if self._context is None:
+            return
+        atexit.unregister(self.close)
         self._memory.clear()
         self._streams.clear()
         with self._doing("close the context"):
             self._context.pop()
+        self._context = None
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[None]:

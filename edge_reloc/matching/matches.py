@@ -8,6 +8,20 @@ from numpy.typing import NDArray
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
 
+SLACK = 1e-5  # of a similarity: what rounding may take off one that decides something
+
+
+def worth(min_similarity: float, max_ratio: float) -> float:
+    """Similarity below which nothing is decided, neither a match nor its ratio test.
+
+    A second best spoils the match of a best one s when (1 - s) > max_ratio^2 (1 - second);
+    the least s that matches at all is min_similarity.
+    """
+    least = min_similarity
+    if max_ratio < 1.0:
+        least = min(least, 1.0 - (1.0 - least) / max_ratio**2)
+    return least - SLACK
+
 
 def one_group(features: Features, candidates: Candidates) -> bool:
     """Whether every keypoint may match every candidate; there is one of each at least."""

@@ -2,8 +2,10 @@
 
 One matrix product serves both directions: a row's best candidate is kept
 while blocks of candidates pass by, and a candidate's best similarity is the
-maximum of its column, which is whole within its block. Memory is one block, shared
-by the threads, each of which takes some of the keypoints.
+maximum of its column, which is whole within its block. Similarities that can decide
+no match are seen once, by a comparison; few keypoints have others in a block, and only
+theirs are searched. Memory is one block, shared by the threads, each of which takes some
+of the keypoints.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from ..memory import Arena
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
 from ..workers import Workers
-from .matches import one_group, write_matches
+from .matches import one_group, worth, write_matches
 
+CROWDED = 4  # similarities a keypoint that may decide something: then all are searched
 WORTH = 1 << 23  # multiplications that pay for waking another thread
 
 
@@ -53,6 +56,7 @@ class NearestMatcher:
         )
         self._block = arena.take("match.block", (threads, block, dim), np.float32)
         self._similarity = arena.take("match.similarity", (keypoints * block,), np.float32)
+        self._decides = arena.take("match.decides", (keypoints * block,), np.bool_)
         self._best = arena.take("match.best", (keypoints,), np.float32)
         self._second = arena.take("match.second", (keypoints,), np.float32)
         self._column = arena.take("match.column", (keypoints,), np.int32)
@@ -124,8 +128,9 @@ class NearestMatcher:
         column = self._column[first:end]
         best[:] = second[:] = -2.0
         column[:] = 0
-        rows = np.arange(n)
         place = self._similarity[first * self._size : end * self._size]
+        decides = self._decides[first * self._size : end * self._size]
+        least = np.float32(worth(self._min_similarity, self._max_ratio))
         for start in range(0, c, self._size):
             ids = point_id[start : start + self._size]
             size = len(ids)
@@ -138,16 +143,25 @@ class NearestMatcher:
             self._points.decode(stored, block)
             similarity = place[: n * size].reshape(n, size)
             np.matmul(descriptor[first:end], block.T, out=similarity)
-            similarity.max(axis=0, out=self._best_of_candidate[thread, start : start + size])
+            np.greater_equal(place[: n * size], least, out=decides[: n * size])
+            rows = _rows_with(decides[: n * size], n, size)
+            of_candidate = self._best_of_candidate[thread, start : start + size]
+            if len(rows) == 0:
+                of_candidate[:] = -2.0
+                continue
+            if len(rows) < n:
+                similarity = similarity[rows]
+            similarity.max(axis=0, out=of_candidate)
+            here = np.arange(len(rows))
             argmax = similarity.argmax(axis=1)
-            block_best = similarity[rows, argmax]
+            block_best, best_before = similarity[here, argmax], best[rows]
             if self._max_ratio < 1.0:
-                similarity[rows, argmax] = -2.0
-                np.maximum(second, similarity.max(axis=1), out=second)
-                np.maximum(second, np.minimum(best, block_best), out=second)
-            better = block_best > best
-            best[better] = block_best[better]
-            column[better] = argmax[better] + start
+                similarity[here, argmax] = -2.0
+                lesser = np.maximum(similarity.max(axis=1), np.minimum(best_before, block_best))
+                second[rows] = np.maximum(second[rows], lesser)
+            better = block_best > best_before
+            best[rows[better]] = block_best[better]
+            column[rows[better]] = argmax[better] + start
 
     def _accept(self, n: int, c: int) -> NDArray[np.intp]:
         """Rows whose best is mutual, similar enough and distinct enough."""
@@ -159,3 +173,11 @@ class NearestMatcher:
             distance2 = np.maximum(1.0 - best, 0.0)
             accepted &= distance2 <= self._max_ratio**2 * (1.0 - self._second[:n])
         return np.flatnonzero(accepted)
+
+
+def _rows_with(decides: NDArray[np.bool_], n: int, size: int) -> NDArray[np.intp]:
+    """Rows of the (n * size) flags that have any set; all of them when many are."""
+    if np.count_nonzero(decides) > CROWDED * n:
+        return np.arange(n)
+    rows = np.flatnonzero(decides) // size
+    return rows[np.flatnonzero(np.diff(rows, prepend=-1))]

@@ -14,11 +14,10 @@ from ..cuda.arena import Staged
 from ..cuda.gpu import Gpu
 from ..pointmap import PointMap
 from ..types import Candidates, Correspondences, Features
-from .matches import one_group, write_matches
+from .matches import one_group, worth, write_matches
 
 WARPS = 4
 BLOCKS_A_MULTIPROCESSOR = 4  # that shared memory and registers allow for 64 float16
-SLACK = 1e-5  # of a similarity: what rounding may take off one that decides something
 HEADER = 8  # words of the kernels' `Frame`
 NO_RUN = -1
 
@@ -99,7 +98,7 @@ class CudaMatcher:
         words[4:HEADER].view(np.float32)[:] = (
             self._min_similarity,
             self._max_ratio**2,
-            self._worth(),
+            worth(self._min_similarity, self._max_ratio),
             self._points.scale,
         )
         rows, point_id, query_group, group = self._parts()
@@ -117,13 +116,6 @@ class CudaMatcher:
         ids = HEADER + self._keypoints
         query_group = ids + self._candidates
         return HEADER, ids, query_group, query_group + self._keypoints
-
-    def _worth(self) -> float:
-        """Similarity below which nothing is decided."""
-        least = self._min_similarity
-        if self._max_ratio < 1.0:
-            least = min(least, 1.0 - (1.0 - least) / self._max_ratio**2)
-        return least - SLACK
 
     def _ask(self) -> None:
         """The kernels of one frame; all that changes from frame to frame is in the input."""

@@ -103,6 +103,7 @@ API cuCtxPopCurrent_v2(void** out) { if (out) *out = &context; return OK; }
 API cuCtxGetCurrent(void** out) { return *out = &context, OK; }
 API cuCtxGetDevice(int* out) { return *out = 0, OK; }
 API cuCtxGetApiVersion(void*, unsigned* out) { return *out = 13000, OK; }
+API cuCtxDetach(void*) { return OK; }
 API cuCtxSynchronize() {
     for (auto& s : streams)
         if (int code = finish(s.first)) return code;
@@ -191,6 +192,7 @@ API cuModuleGetFunction(void** out, void* module, const char* name) {
 }
 API cuFuncGetAttribute(int* out, int, void*) { return *out = 0, OK; }
 API cuFuncSetAttribute(void*, int, int) { return OK; }
+API cuFuncSetBlockShape(void*, int, int, int) { return OK; }
 API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned, void* stream, void** arguments, void** extra) {
     Function* function = (Function*)f;
