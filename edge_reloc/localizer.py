@@ -73,7 +73,7 @@ class Localizer:
         self.method: Method = build_method(
             self.method_name, bundle, self.points, self.engines, settings
         )
-        self.extractor = open_extractor(spec, camera, self.engines.open)
+        self.extractor = open_extractor(spec, camera, self.engines.open, gpu)
         embedder = self.method.embedder
         self.features = Features(
             self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0, spec.place_dim

@@ -5,25 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..camera import Camera
+from ..cuda.gpu import Gpu
 from ..inference.engine import Engine
 from ..stages import Extractor
-from .network import NetworkExtractor
+from .fit_cuda import FitOnGpu
+from .network import IMAGE, NetworkExtractor
 from .sift import SiftExtractor
 from .spec import FeatureSpec, NetworkSpec
 
 
 def open_extractor(
-    spec: FeatureSpec, camera: Camera, open_network: Callable[[str], Engine]
+    spec: FeatureSpec,
+    camera: Camera,
+    open_network: Callable[[str], Engine],
+    gpu: Gpu | None = None,
 ) -> Extractor:
     """The extractor of a spec for frames of one camera.
 
     open_network: file name in `spec.networks` -> its engine. Of several input sizes the
-    one is taken that shrinks the camera's images least.
+    one is taken that shrinks the camera's images least. gpu: prepares images for a network
+    that runs there.
     """
     if spec.kind == "sift":
         return SiftExtractor(spec, camera.width, camera.height)
     network = max(spec.networks, key=lambda n: _fit(n, camera))
-    return NetworkExtractor(spec, open_network(network.file))
+    engine = open_network(network.file)
+    address = engine.address(IMAGE)
+    if gpu is None or address == 0:
+        return NetworkExtractor(spec, engine)
+    engine.written_on_gpu(IMAGE)
+    largest = 3 * camera.width * camera.height
+    fitter = FitOnGpu(gpu, address, network.width, network.height, largest)
+    return NetworkExtractor(spec, engine, fitter)
 
 
 def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:

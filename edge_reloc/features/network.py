@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +9,7 @@ from ..embedding.place import pool
 from ..errors import BundleError
 from ..inference.engine import Engine
 from ..types import Features, Frame
+from .fit import FitOnCpu, ImageFitter
 from .spec import FeatureSpec
 
 IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"
@@ -24,17 +24,21 @@ class NetworkExtractor:
     (K,D) of unit length, best score first; and, where the spec has a place_dim, `place`
     (1,G,H/32,W/32), not negative.
 
+    fitter: how images get into the network's input, by OpenCV when None.
     place_map (G,h,w): that of the last image alone, without what fills the input; valid
     until the next image.
     """
 
-    def __init__(self, spec: FeatureSpec, engine: Engine) -> None:
+    def __init__(
+        self, spec: FeatureSpec, engine: Engine, fitter: ImageFitter | None = None
+    ) -> None:
         self.dim = spec.dim
         # Grey, turned, resized: three bytes a pixel, of cameras up to four times as large.
         self.borrowed_bytes = 12 * int(engine.inputs[IMAGE].size)
         self.device_descriptors = engine.address(DESCRIPTORS)
         self._engine = engine
-        self._image = engine.inputs[IMAGE][0, 0]
+        self._net_height, self._net_width = engine.inputs[IMAGE].shape[2:]
+        self._fitter = fitter or FitOnCpu(engine.inputs[IMAGE][0, 0])
         found = engine.outputs[DESCRIPTORS].shape[-1]
         if found != spec.dim:
             raise BundleError(
@@ -54,22 +58,10 @@ class NetworkExtractor:
 
     def extract(self, frame: Frame, out: Features) -> None:
         """Fill xy_px, score and descriptor, best score first."""
-        image = frame.image
-        if image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         turns = (frame.quarter_turns or 0) % 4
-        if turns:
-            image = np.ascontiguousarray(np.rot90(image, turns))
-        height, width = image.shape
-        net_height, net_width = self._image.shape
-        scale = min(net_width / width, net_height / height, 1.0)
-        fit_width, fit_height = round(width * scale), round(height * scale)
-        if (fit_width, fit_height) != (width, height):
-            image = cv2.resize(image, (fit_width, fit_height), interpolation=cv2.INTER_AREA)
-        if (fit_width, fit_height) != (net_width, net_height):
-            # Networks normalise by the image's mean and spread: grey disturbs them least.
-            self._image[:] = cv2.mean(image)[0]
-        self._image[:fit_height, :fit_width] = image
+        fit = self._fitter.fit(frame.image, turns)
+        width, height = fit.width, fit.height
+        fit_width, fit_height = fit.fit_width, fit.fit_height
         self._engine.run()
         if self._has_place:
             rows, columns = -(-fit_height // PLACE_CELL_PX), -(-fit_width // PLACE_CELL_PX)
@@ -80,18 +72,18 @@ class NetworkExtractor:
         # Padding ends in an edge, and edges make keypoints that are not there.
         border = 4
         keep = (scores > 0) & (xy[:, 0] >= 0) & (xy[:, 1] >= 0)
-        if fit_width < net_width:
+        if fit_width < self._net_width:
             keep &= xy[:, 0] < fit_width - border
-        if fit_height < net_height:
+        if fit_height < self._net_height:
             keep &= xy[:, 1] < fit_height - border
-        rows = np.flatnonzero(keep)[: out.capacity]
-        out.n = n = len(rows)
-        x = (xy[rows, 0] + 0.5) * (width / fit_width) - 0.5
-        y = (xy[rows, 1] + 0.5) * (height / fit_height) - 0.5
+        found = np.flatnonzero(keep)[: out.capacity]
+        out.n = n = len(found)
+        x = (xy[found, 0] + 0.5) * (width / fit_width) - 0.5
+        y = (xy[found, 1] + 0.5) * (height / fit_height) - 0.5
         out.xy_px[:n, 0], out.xy_px[:n, 1] = _turn_back(x, y, width, height, turns)
-        out.row[:n] = rows
-        out.score[:n] = scores[rows]
-        out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][rows]
+        out.row[:n] = found
+        out.score[:n] = scores[found]
+        out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][found]
 
 
 def _turn_back(

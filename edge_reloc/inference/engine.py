@@ -25,6 +25,9 @@ class Engine(Protocol):
     def address(self, name: str) -> int:
         """Where an input or output lies on the GPU; 0 when it does not."""
 
+    def written_on_gpu(self, name: str) -> None:
+        """This input is written where it lies on the GPU, never from the host."""
+
     def run(self) -> None:
         """One inference from `inputs` into `outputs`."""
 

@@ -106,6 +106,9 @@ class OnnxRuntimeEngine:
         """0: nothing lies on a GPU."""
         return 0
 
+    def written_on_gpu(self, name: str) -> None:
+        """Never: nothing lies on a GPU."""
+
     def run(self) -> None:
         """One inference from `inputs` into `outputs`."""
         self._session.run_with_iobinding(self._binding)

@@ -40,6 +40,9 @@ class PlannedEngine:
         """0: it lies nowhere."""
         return 0
 
+    def written_on_gpu(self, name: str) -> None:
+        """Never: nothing lies on a GPU."""
+
     def run(self) -> None:
         """Nothing: what is planned has no weights."""
 

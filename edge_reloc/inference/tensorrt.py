@@ -77,10 +77,14 @@ class TensorRtEngine:
                 f"{self.path}: input '{name}' is {mine.dtype} {mine.shape}, output '{output}' of "
                 f"{producer.path.name} is {theirs.dtype} {theirs.shape}; they cannot be connected"
             )
-        self._sent = [buffer for buffer in self._sent if buffer is not self._staged[name]]
+        self.written_on_gpu(name)
         self._staged[name] = producer._staged[output]
         self.inputs[name] = theirs
         self._set_address(name, producer.address(output))
+
+    def written_on_gpu(self, name: str) -> None:
+        """Stop sending this input: a kernel writes it at its address."""
+        self._sent = [buffer for buffer in self._sent if buffer is not self._staged[name]]
 
     def ready(self, scratch: int, nbytes: int) -> None:
         """Take the scratch at an address, warm up, and record a graph where that works."""

@@ -42,6 +42,9 @@ class TorchEngine:
         """0: nothing lies on a GPU."""
         return 0
 
+    def written_on_gpu(self, name: str) -> None:
+        """Never: nothing lies on a GPU."""
+
     def run(self) -> None:
         """One inference; the outputs are new arrays every time."""
         with torch.no_grad():

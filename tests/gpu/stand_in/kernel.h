@@ -165,11 +165,12 @@ inline uint32_t __float_as_uint(float v) { uint32_t u; memcpy(&u, &v, 4); return
 inline float __uint_as_float(uint32_t u) { float v; memcpy(&v, &u, 4); return v; }
 inline int __float2int_rn(float v) { return (int)std::nearbyint(v); }
 
-inline float __shfl_xor_sync(unsigned, float value, int mask) {
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
     stand_in::Word mine = {};
-    memcpy(mine.value, &value, 4);
+    memcpy(mine.value, &value, sizeof(T));
     const stand_in::Word* all = stand_in::exchange(mine);
-    memcpy(&value, all[stand_in::current->lane ^ mask].value, 4);
+    memcpy(&value, all[stand_in::current->lane ^ mask].value, sizeof(T));
     return value;
 }
 

@@ -1,0 +1,65 @@
+"""An image into a network's input: grey, turned, no larger than it, the rest its mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """width, height: of the turned image; fit_width, fit_height: what it became, at the
+    input's upper left.
+    """
+
+    width: int
+    height: int
+    fit_width: int
+    fit_height: int
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], turns: int, net_width: int, net_height: int) -> Fit:
+        """The largest that keeps the image's proportions and never enlarges it."""
+        height, width = image.shape[:2]
+        if turns % 2:
+            height, width = width, height
+        scale = min(net_width / width, net_height / height, 1.0)
+        fit_width, fit_height = round(width * scale), round(height * scale)
+        return cls(width=width, height=height, fit_width=fit_width, fit_height=fit_height)
+
+
+class ImageFitter(Protocol):
+    """Where and how it is done."""
+
+    def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
+        """Fill the network's input from an image (H,W) grey or (H,W,3) BGR, turned
+        counter-clockwise by quarter `turns`.
+        """
+
+
+class FitOnCpu:
+    """By OpenCV, into an input (h,w) float32 that lies in host memory."""
+
+    def __init__(self, net_input: NDArray[np.float32]) -> None:
+        self._input = net_input
+
+    def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
+        """Fill the input."""
+        if image.ndim == 3:
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+        net_height, net_width = self._input.shape
+        fit = Fit.of(image, turns, net_width, net_height)
+        if turns:
+            image = np.ascontiguousarray(np.rot90(image, turns))
+        size = (fit.fit_width, fit.fit_height)
+        if size != (fit.width, fit.height):
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        if size != (net_width, net_height):
+            # Networks normalise by the image's mean and spread: grey disturbs them least.
+            self._input[:] = cv2.mean(image)[0]
+        self._input[: fit.fit_height, : fit.fit_width] = image
+        return fit
