@@ -80,6 +80,13 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="of networks and matching (default 0: one a core)",
     )
     parser.add_argument(
+        "--in-flight",
+        type=int,
+        choices=[1, 2],
+        default=1,
+        help="frames worked on at once; 2: more poses a second, each somewhat later (default 1)",
+    )
+    parser.add_argument(
         "--budget",
         type=byte_size,
         metavar="SIZE",

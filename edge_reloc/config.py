@@ -48,7 +48,8 @@ class Settings:
     that are compared at once; memory for speed. precision: of the networks,
     "float32" or "float16". engine: of the networks, "onnxruntime" or "tensorrt"; "auto" falls
     back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of
-    networks and matching on the CPU, 0 for one a core.
+    networks and matching on the CPU, 0 for one a core. in_flight: frames worked on at once,
+    1 or 2: with 2 the next frame's features are found while a frame is localised.
     """
 
     method: str | None = None
@@ -67,6 +68,7 @@ class Settings:
     engine: str | None = None
     matcher: str | None = None
     threads: int = 0
+    in_flight: int = 1
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
@@ -88,6 +90,8 @@ class Settings:
             raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
         if not 16 <= self.match_block <= 1 << 16:
             raise ConfigError(f"match_block: found {self.match_block}, expected 16 to 65536")
+        if self.in_flight not in (1, 2):
+            raise ConfigError(f"in_flight: found {self.in_flight}, expected 1 or 2")
         if self.images < 1:
             raise ConfigError(f"images: found {self.images}, expected at least 1")
         if self.threshold_px <= 0:

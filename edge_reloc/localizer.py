@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
 from .bundle.reader import MapBundle
@@ -37,6 +37,14 @@ LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """A frame's features, and how long each stage took, milliseconds."""
+
+    features: Features
+    laps: dict[str, float]
 
 
 class Localizer:
@@ -78,6 +86,19 @@ class Localizer:
         self.features = Features(
             self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0, spec.place_dim
         )
+        # Maps of turned photos look at a frame again, so that the next one has to wait.
+        self.in_flight = 1 if spec.turns else settings.in_flight
+        self.slots = [self.features]
+        if self.in_flight == 2:
+            self.slots.append(
+                Features(
+                    self.arena,
+                    spec.keypoints,
+                    spec.dim,
+                    len(self.features.embedding),
+                    spec.place_dim,
+                )
+            )
         self.candidates = Candidates(self.arena, self.method.capacity, spec.keypoints)
         self.correspondences = Correspondences(self.arena, spec.keypoints)
         similarity = (
@@ -111,7 +132,8 @@ class Localizer:
                 candidates=self.method.capacity,
                 min_similarity=min_similarity,
                 max_ratio=max_ratio,
-                source=self.extractor.device_descriptors,
+                # With two frames in flight the next one's descriptors lie there already.
+                source=self.extractor.device_descriptors if self.in_flight == 1 else 0,
             )
         return NearestMatcher(
             self.points,
@@ -190,9 +212,19 @@ class Localizer:
         return estimate
 
     def _localize(self, frame: Frame) -> PoseEstimate:
+        return self.locate(frame, self.extract(frame, self.slots[0]))
+
+    def extract(self, frame: Frame, features: Features) -> Extracted:
+        """The first half of `localize`, into features of `slots`."""
         clock = _Clock()
-        self.extractor.extract(frame, self.features)
+        self.extractor.extract(frame, features)
         clock.lap("extract")
+        return Extracted(features=features, laps=clock.laps)
+
+    def locate(self, frame: Frame, extracted: Extracted) -> PoseEstimate:
+        """The second half. It may run beside the first half of the next frame."""
+        clock = _Clock(extracted.laps)
+        self.features = extracted.features
         keypoints = self.features.n
         if keypoints < self.settings.gate.min_keypoints:
             self.candidates.n = self.correspondences.n = 0
@@ -301,10 +333,10 @@ def _plan_engines(
 
 
 class _Clock:
-    """Wall time between laps, milliseconds."""
+    """Wall time between laps, milliseconds, added to those before."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
+    def __init__(self, laps: dict[str, float] | None = None) -> None:
+        self.laps = dict(laps or {})
         self._last = time.perf_counter_ns()
 
     def lap(self, stage: str) -> None:

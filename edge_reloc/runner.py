@@ -6,9 +6,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
+from .flow import Done, Flow
+from .localizer import Localizer
 from .profiling import RunStatistics
 from .sinks import Sink
 from .sources import Source
@@ -39,19 +42,36 @@ def run(
     so poses never lag behind by a queue. watch: called after every frame.
     Raises what the source or a sink raises (SourceError, SinkError).
     """
-    with Interruptible() as interruptible:
-        for frame in interruptible.frames(source):
-            begin_ns = time.monotonic_ns()
-            estimate = localizer.localize(frame)
-            end_ns = time.monotonic_ns()
-            age_ms = (end_ns - frame.t_ns) * 1e-6 if source.live else None
-            statistics.add(estimate, (end_ns - begin_ns) * 1e-6, age_ms)
-            for sink in sinks:
-                sink.write(estimate)
-            if watch is not None:
-                watch(frame, estimate)
-            if statistics.frames == limit:
+
+    def done(frame: Frame, estimate: PoseEstimate, begin_ns: int) -> None:
+        end_ns = time.monotonic_ns()
+        age_ms = (end_ns - frame.t_ns) * 1e-6 if source.live else None
+        statistics.add(estimate, (end_ns - begin_ns) * 1e-6, age_ms)
+        for sink in sinks:
+            sink.write(estimate)
+        if watch is not None:
+            watch(frame, estimate)
+
+    with Interruptible() as interruptible, _flow(localizer, done) as push:
+        for number, frame in enumerate(interruptible.frames(source), 1):
+            push(frame)
+            if number == limit:
                 break
+
+
+@contextmanager
+def _flow(localizer: Localizes, done: Done) -> Iterator[Callable[[Frame], None]]:
+    """What takes in a frame and reports its pose, at once or with the next in flight."""
+    if isinstance(localizer, Localizer) and localizer.in_flight == 2:
+        with Flow(localizer, done) as flow:
+            yield flow.push
+        return
+
+    def push(frame: Frame) -> None:
+        begin_ns = time.monotonic_ns()
+        done(frame, localizer.localize(frame), begin_ns)
+
+    yield push
 
 
 class Interruptible:

@@ -219,6 +219,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
         engine=options.engine,
         matcher=options.matcher,
         threads=options.threads,
+        in_flight=options.in_flight,
     )
     return {
         "settings": settings,

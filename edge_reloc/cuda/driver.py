@@ -64,6 +64,12 @@ class Cuda(Protocol):
 
     info: DeviceInfo
 
+    def enter(self) -> None:
+        """Make the device current in the calling thread too."""
+
+    def leave(self) -> None:
+        """Undo `enter`, before the thread ends."""
+
     def allocate(self, nbytes: int) -> int:
         """Device memory, aligned to 256 bytes at least."""
 

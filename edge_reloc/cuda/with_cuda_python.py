@@ -35,7 +35,7 @@ class CudaPython:
             raise CudaError("CUDA: the driver knows no device")
         self._device = self._ask("open the device", driver.cuDeviceGet, 0)
         self._context = self._ask("open a context", driver.cuDevicePrimaryCtxRetain, self._device)
-        self._ask("enter the context", driver.cuCtxSetCurrent, self._context)
+        self.enter()
         kinds = driver.CUdevice_attribute
         name = self._ask("ask the device's name", driver.cuDeviceGetName, 256, self._device)
         major = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
@@ -49,6 +49,13 @@ class CudaPython:
                 self._ask("ask the device's memory", driver.cuDeviceTotalMem, self._device)
             ),
         )
+
+    def enter(self) -> None:
+        """Make the context current in this thread."""
+        self._ask("enter the context", self._cu.cuCtxSetCurrent, self._context)
+
+    def leave(self) -> None:
+        """Nothing: a context may be current in a thread that ends."""
 
     def allocate(self, nbytes: int) -> int:
         """Device memory."""

@@ -51,6 +51,16 @@ class PyCuda:
         self._memory: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
 
+    def enter(self) -> None:
+        """Make the context current in this thread."""
+        with self._doing("enter the context"):
+            self._context.push()
+
+    def leave(self) -> None:
+        """pycuda aborts the process over a thread that ends with a context."""
+        with self._doing("leave the context"):
+            self._context.pop()
+
     def allocate(self, nbytes: int) -> int:
         """Device memory."""
         with self._doing(f"take {nbytes} bytes of the device"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,7 +37,8 @@ class RunSummary:
 
     dropped: frames that a live source threw away because a newer one was
     there. skipped: files that could not be read. first_ms: the first frame,
-    which also pays for warming up and is left out of the percentiles.
+    which also pays for warming up and is left out of the percentiles. localize: from taking
+    in a frame to its pose. frames_per_s: poses a second, from the first frame's to the last's.
     """
 
     frames: int
@@ -48,6 +50,7 @@ class RunSummary:
     stages: dict[str, Spread]
     localize: Spread | None
     age: Spread | None
+    frames_per_s: float | None = None
     arena_bytes: int | None = None
     map_bytes: int | None = None
     memory: ProcessMemory = field(default_factory=ProcessMemory)
@@ -78,6 +81,8 @@ class RunSummary:
             lines.append(
                 f"{name:<10} {s.p50_ms:8.1f} {s.p95_ms:8.1f} {s.p99_ms:8.1f} {s.max_ms:8.1f}"
             )
+        if self.frames_per_s is not None:
+            lines.append(f"throughput {self.frames_per_s:.1f} frames/s")
         if self.first_ms is not None:
             lines.append(f"first frame {self.first_ms:.1f} ms, not in the table")
         lines.append(
@@ -95,6 +100,7 @@ class RunStatistics:
         self.frames = 0
         self._statuses = {status: 0 for status in Status}
         self._first_ms: float | None = None
+        self._first_s = self._last_s = 0.0  # when the first and the last pose were there
         self._stages: dict[str, Histogram] = {}
         self._localize = Histogram()
         self._age = Histogram()
@@ -108,8 +114,9 @@ class RunStatistics:
         """Count one frame. localize_ms: wall time; age_ms: capture to pose."""
         self.frames += 1
         self._statuses[estimate.status] += 1
+        self._last_s = time.monotonic()
         if self._first_ms is None:
-            self._first_ms = localize_ms
+            self._first_ms, self._first_s = localize_ms, self._last_s
             return
         self._localize.add(localize_ms)
         for stage, ms in estimate.stages_ms.items():
@@ -137,10 +144,15 @@ class RunStatistics:
             stages={stage: Spread.of(histogram) for stage, histogram in self._stages.items()},
             localize=Spread.of(self._localize) if self._localize.count else None,
             age=Spread.of(self._age) if self._age.count else None,
+            frames_per_s=self._rate(),
             arena_bytes=arena_bytes,
             map_bytes=map_bytes,
             memory=memory or ProcessMemory(),
         )
+
+    def _rate(self) -> float | None:
+        seconds = self._last_s - self._first_s
+        return round((self.frames - 1) / seconds, 2) if seconds > 0 else None
 
 
 def megabytes(nbytes: int | None) -> str:

@@ -30,6 +30,8 @@ from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey
 from edge_reloc.inference.tensorrt import TensorRtEngine, TensorRtEngines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory import Arena
+from edge_reloc.profiling import RunStatistics
+from edge_reloc.runner import run
 from edge_reloc.session import DEMO
 from edge_reloc.sources import open_source
 from edge_reloc.types import PoseEstimate, Status
@@ -133,6 +135,26 @@ def test_poses_are_those_of_onnx_runtime(
         assert one.cam_from_world is not None and other.cam_from_world is not None
         np.testing.assert_allclose(one.cam_from_world, other.cam_from_world, atol=3e-3)
         assert one.matches == pytest.approx(other.matches, rel=0.1)
+
+
+def test_two_frames_in_flight_give_the_same_poses(prepared: Path, open_gpu: Any) -> None:
+    bundle, camera, poses = open_bundle(prepared), demo_camera(), []
+    for in_flight in (1, 2):
+        settings = Settings(engine="tensorrt", threads=1, in_flight=in_flight)
+        localizer = Localizer(bundle, camera, settings, gpu=open_gpu())
+        found: list[PoseEstimate] = []
+        source = open_source(str(DEMO / "frames"), camera)
+        run(
+            localizer,
+            source,
+            RunStatistics(),
+            limit=3,
+            watch=lambda frame, pose: found.append(pose),  # noqa: B023
+        )
+        localizer.close()
+        poses.append([pose.cam_from_world for pose in found])
+    assert all(pose is not None for pose in poses[0])
+    np.testing.assert_array_equal(poses[0], poses[1])
 
 
 def test_what_is_planned_is_what_is_taken(prepared: Path, open_gpu: Any) -> None:

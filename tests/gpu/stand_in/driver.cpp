@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -50,17 +51,24 @@ static bool within(const std::map<char*, size_t>& taken, const void* at, size_t 
 }
 static bool on_device(const void* at, size_t n) { return within(device, at, n) || within(pinned, at, n); }
 
+static std::mutex asking, working;  // of streams' lists; of what is done to memory
+
 static int ask(void* stream, Work work) {
+    std::lock_guard<std::mutex> lock(asking);
     Stream* s = (Stream*)stream;
     if (!streams.count(s)) return INVALID;
     (s->capturing ? s->captured : s->waiting).push_back(std::move(work));
     return OK;
 }
 static int finish(Stream* s) {
-    if (!streams.count(s)) return INVALID;
-    if (s->capturing) return CAPTURING;
+    std::lock_guard<std::mutex> work_lock(working);
     Works works;
-    works.swap(s->waiting);
+    {
+        std::lock_guard<std::mutex> lock(asking);
+        if (!streams.count(s)) return INVALID;
+        if (s->capturing) return CAPTURING;
+        works.swap(s->waiting);
+    }
     for (Work& work : works) work();
     return OK;
 }
