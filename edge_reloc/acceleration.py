@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .bundle.reader import MapBundle
 from .config import Settings
-from .cuda.driver import DeviceInfo, open_cuda
+from .cuda.driver import CudaError, DeviceInfo, open_cuda
 from .cuda.gpu import Gpu
 from .cuda.planned import ORIN, PlannedGpu
 from .cuda.probe import find_gpu
@@ -44,6 +44,11 @@ def choose_acceleration(bundle: MapBundle, settings: Settings) -> Acceleration:
 
 def open_gpu() -> Gpu:
     """The GPU of this machine. Raises CudaError or MissingPackageError."""
+    if find_gpu() is None:
+        raise CudaError(
+            "no CUDA device on this machine, or no NVIDIA driver (libcuda.so.1); leave out "
+            "--engine tensorrt and --matcher cuda, or let --engine auto decide"
+        )
     return Gpu(open_cuda())
 
 

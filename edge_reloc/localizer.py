@@ -185,6 +185,18 @@ class Localizer:
         """Size of the bundle's files that this localiser uses."""
         return self.bundle.nbytes(self.bundle.used)
 
+    @property
+    def gpu_note(self) -> str:
+        """What runs on the GPU, in words; "" for nothing."""
+        if self.gpu is None:
+            return ""
+        parts = [self.engines.name] if self.acceleration.engine == "tensorrt" else []
+        if self.acceleration.matcher == "cuda":
+            parts.append("matching by CUDA")
+        arena = self.gpu.arena
+        memory = "shared with the processor" if arena.mapped else f"of {self.gpu.cuda.info.name}"
+        return f"{' and '.join(parts)}, {arena.nbytes / 1e6:.1f} MB {memory}"
+
     def localize(self, frame: Frame) -> PoseEstimate:
         """Pose and truth about it. Never raises for what a camera shows.
 

@@ -121,13 +121,14 @@ class Session:
         self.source = open_source(self.options.source, self._calibration, names=self.options.names)
 
     def headline(self) -> str:
-        """What is about to run, in two lines, a third when limits were lowered."""
+        """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
         manifest, camera = self.bundle.manifest, self.camera
         return (
             f"map        {manifest.name}, {self.localizer.points.n} points, "
             f"{manifest.features['kind']}, method {self.localizer.method_name}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
+            + (f"\ngpu        {self.localizer.gpu_note}" if self.localizer.gpu_note else "")
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
 

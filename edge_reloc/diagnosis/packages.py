@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "tensorrt": ("tensorrt",),
     "tensorrt_rtx": ("tensorrt-rtx", "tensorrt_rtx"),
     "pycuda": ("pycuda",),
+    "cuda.bindings": ("cuda-bindings",),
 }
 
 Find = Callable[[str], "str | None"]
@@ -78,7 +79,7 @@ def check_packages(
     if onnxruntime is not None:
         checks.append(ok("ONNX Runtime", f"{onnxruntime}, on the CPU"))
     else:
-        # TensorRT engines cannot be run yet, so that nothing else runs a network.
+        # Also beside TensorRT: planning and --engine auto need one that always works.
         cure = "pip install onnxruntime" if jetson else "pip install 'edge-reloc[cpu]'"
         checks.append(missing("ONNX Runtime", "not installed", cure))
     return [*checks, *tensorrt]
@@ -125,11 +126,15 @@ def _tensorrt(root: Path, jetson: Jetson | None, find: Find) -> list[Check]:
     rtx = find("tensorrt_rtx")
     if rtx is not None:
         checks.append(ok("TensorRT-RTX", f"{rtx}: builds engines ahead of time"))
-    pycuda = find("pycuda")
+    pycuda, cuda_python = find("pycuda"), find("cuda.bindings")
     if pycuda is not None:
         checks.append(ok("pycuda", pycuda or "version unknown"))
-    elif jetson is not None:
-        checks.append(note("pycuda", "not installed", "see docs/jetson.md, 'pycuda'"))
+    if cuda_python is not None:
+        checks.append(ok("cuda-python", cuda_python or "version unknown"))
+    if jetson is not None and pycuda is None and cuda_python is None:
+        checks.append(
+            note("pycuda", "neither it nor cuda-python is installed", "docs/jetson.md, 'CUDA'")
+        )
     return checks
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ..errors import EngineError
 from ..memory import Arena
 
 
@@ -33,6 +34,18 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the network's memory back."""
+
+
+class OnHost:
+    """What engines say of the GPU that do not run there."""
+
+    def address(self, name: str) -> int:
+        """0: nothing lies there."""
+        return 0
+
+    def written_on_gpu(self, name: str) -> None:
+        """Nobody writes there."""
+        raise EngineError(f"input '{name}' does not lie on a GPU")
 
 
 def open_engine(path: Path, arena: Arena, *, threads: int = 0) -> Engine:

@@ -27,6 +27,11 @@ class Engines:
         self.threads = threads
         self._opened: list[Engine] = []
 
+    @property
+    def name(self) -> str:
+        """What runs the networks, for people."""
+        return "ONNX Runtime"
+
     def open(self, network: str) -> Engine:
         """The engine of a network, by the name of its float32 file.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError, missing_package
 from ..memory import Arena
+from .engine import OnHost
 
 WARM_UP = 2  # runs after which an engine holds all the memory it will ever use
 
@@ -48,7 +49,7 @@ def _share_scratch() -> bool:
     return _shares_scratch
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(OnHost):
     """An ONNX network whose inputs and outputs live in the arena."""
 
     def __init__(self, path: Path, arena: Arena, *, threads: int = 0) -> None:
@@ -101,13 +102,6 @@ class OnnxRuntimeEngine:
     @staticmethod
     def _bind(bind: Any, name: str, array: NDArray[Any]) -> None:
         bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def address(self, name: str) -> int:
-        """0: nothing lies on a GPU."""
-        return 0
-
-    def written_on_gpu(self, name: str) -> None:
-        """Never: nothing lies on a GPU."""
 
     def run(self) -> None:
         """One inference from `inputs` into `outputs`."""

@@ -12,7 +12,7 @@ from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
 from ..errors import EngineError
 from ..memory import Arena
-from .engine import Engine
+from .engine import Engine, OnHost
 from .engine_key import find_engines
 from .engines import Engines
 from .onnx_header import OnnxHeader, read_header
@@ -21,7 +21,7 @@ from .tensorrt import TensorRtEngines
 Take = Callable[[str, tuple[int, ...], str], NDArray[Any]]
 
 
-class PlannedEngine:
+class PlannedEngine(OnHost):
     """Takes the bindings that an engine of this file will take, and never runs."""
 
     def __init__(self, path: Path, header: OnnxHeader, take: Take) -> None:
@@ -35,13 +35,6 @@ class PlannedEngine:
                         f"expected fixed sizes (export it again with static shapes)"
                     )
                 target[name] = take(f"engine.{path.stem}.{name}", binding.shape, binding.dtype)
-
-    def address(self, name: str) -> int:
-        """0: it lies nowhere."""
-        return 0
-
-    def written_on_gpu(self, name: str) -> None:
-        """Never: nothing lies on a GPU."""
 
     def run(self) -> None:
         """Nothing: what is planned has no weights."""
@@ -72,6 +65,9 @@ class PlannedOnGpu(PlannedEngine):
     def address(self, name: str) -> int:
         """Somewhere: that it is not 0 is all that counts."""
         return 256
+
+    def written_on_gpu(self, name: str) -> None:
+        """Nothing is written."""
 
 
 class PlannedTensorRtEngines(TensorRtEngines):

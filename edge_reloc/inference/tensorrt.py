@@ -249,6 +249,12 @@ class TensorRtEngines(Engines):
         self._packages: dict[str, TensorRt] = {}
         self._made: list[TensorRtEngine] = []
 
+    @property
+    def name(self) -> str:
+        """For example TensorRT 10.3.0."""
+        known = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+        return " and ".join(f"{known[f]} {p.version}" for f, p in self._packages.items())
+
     def ready(self) -> None:
         """Take the scratch that all engines share, as large as the largest asks for."""
         if not self._made:

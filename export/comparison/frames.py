@@ -50,7 +50,11 @@ def localise(
     results = []
     for done, frame in enumerate(frames):
         if frame.camera not in localizers:
-            localizers[frame.camera] = Localizer(bundle, frame.camera, settings, engines)
+            localizers[frame.camera] = (
+                Localizer(bundle, frame.camera, settings, engines)
+                if engines
+                else Localizer.open(bundle, frame.camera, settings)
+            )
         localizer = localizers[frame.camera]
         estimate = localizer.localize(frame)
         features, candidates = localizer.features, localizer.candidates

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_reloc.acceleration import choose_acceleration
 from edge_reloc.bundle import MapBundle
 from edge_reloc.config import Settings
 from edge_reloc.evaluation.score import parse_method
@@ -16,6 +17,8 @@ from edge_reloc.types import Frame
 from .change import compare
 from .frames import OpenEngines, localise
 from .rounded_engine import RoundedEngines
+
+JUDGED = ("float16", "tensorrt")  # forms that a device may run
 
 
 def compare_poses(
@@ -32,13 +35,14 @@ def compare_poses(
     The reference is torch where `programs` are given, ONNX float32 otherwise; ONNX
     float32 against torch then shows how much of a change is not float16's doing, and
     another seed of the solver how firm the poses stand in the first place.
-    rounded: the float16 networks as `write_rounded` leaves them.
+    rounded: the float16 networks as `write_rounded` leaves them. Where there is a GPU and
+    the map has engines, they are a form too, with matching on the GPU.
     """
     rows = []
     for text in methods:
         base = parse_method(text, Settings(threads=threads)).settings
         results = {}
-        for form, settings, engines in _forms(base, programs, rounded):
+        for form, settings, engines in _forms(bundle, base, programs, rounded):
             results[form] = localise(
                 bundle,
                 frames,
@@ -55,16 +59,18 @@ def compare_poses(
                     "form": form,
                     "reference_ok": sum(r.status.value == "OK" for r in results[reference]),
                     **change.to_json(),
-                    "broken_limits": change.broken_limits() if form == "float16" else [],
+                    "broken_limits": change.broken_limits() if form in JUDGED else [],
                 }
             )
     return rows
 
 
 def _forms(
-    base: Settings, programs: dict[str, Path], rounded: dict[str, Path]
+    bundle: MapBundle, base: Settings, programs: dict[str, Path], rounded: dict[str, Path]
 ) -> list[tuple[str, Settings, OpenEngines | None]]:
     """Name, settings and engines of each form, the reference first."""
+    on_gpu = replace(base, engine=None)
+    base = replace(base, engine="onnxruntime")
     forms: list[tuple[str, Settings, OpenEngines | None]] = []
     if programs:
         from .torch_engine import TorchEngines
@@ -74,6 +80,8 @@ def _forms(
     forms.append(("onnx float32", float32, None))
     forms.append(("float32, other seed", replace(float32, seed=base.seed + 1), None))
     forms.append(("float16", base, partial(RoundedEngines, rounded)))
+    if choose_acceleration(bundle, on_gpu).engine == "tensorrt":
+        forms.append(("tensorrt", on_gpu, None))
     return forms
 
 

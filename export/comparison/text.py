@@ -24,7 +24,7 @@ def to_text(report: dict[str, Any]) -> str:
         ]
         lines.append("  " + "  ".join(cells).rstrip())
     for row in report["poses"]:
-        if row["form"] == "float16":
+        if row["form"] in ("float16", "tensorrt"):
             verdict = "; ".join(row["broken_limits"]) or "within the limits"
             lines.append(f"  {row['method']}, {row['form']}: {verdict}")
     for network in report["networks"]:

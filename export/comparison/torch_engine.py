@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from edge_reloc.bundle import MapBundle
 from edge_reloc.config import Settings
 from edge_reloc.errors import EngineError
-from edge_reloc.inference.engine import Engine
+from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
 from edge_reloc.memory import Arena
 
 from ..float16.graph import load_graph
 
 
-class TorchEngine:
+class TorchEngine(OnHost):
     """A program that `export_module` left (.pt2), with the ONNX file's bindings."""
 
     def __init__(self, program: Path, onnx_file: Path) -> None:
@@ -37,13 +37,6 @@ class TorchEngine:
         self._names = [value.name for value in graph.output]
         self.outputs: dict[str, NDArray[Any]] = {}
         self.run()
-
-    def address(self, name: str) -> int:
-        """0: nothing lies on a GPU."""
-        return 0
-
-    def written_on_gpu(self, name: str) -> None:
-        """Never: nothing lies on a GPU."""
 
     def run(self) -> None:
         """One inference; the outputs are new arrays every time."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_reloc.bundle import MapBundle
 from edge_reloc.camera import Camera
 from edge_reloc.config import Settings
-from edge_reloc.inference.engine import Engine
+from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory import Arena
@@ -24,7 +24,7 @@ from edge_reloc.types import Frame
 Feed = dict[str, NDArray[Any]]  # inputs of one inference by name
 
 
-class Recorder:
+class Recorder(OnHost):
     """An engine that keeps a copy of what it is fed."""
 
     def __init__(self, engine: Engine, feeds: list[Feed]) -> None:

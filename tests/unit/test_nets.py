@@ -12,6 +12,7 @@ from edge_reloc.errors import BundleError, ConfigError, EngineError  # noqa: E40
 from edge_reloc.features import FeatureSpec, NetworkSpec  # noqa: E402
 from edge_reloc.features.network import NetworkExtractor  # noqa: E402
 from edge_reloc.features.sift import SiftExtractor  # noqa: E402
+from edge_reloc.inference.engine import OnHost
 from edge_reloc.memory import Arena  # noqa: E402
 from edge_reloc.types import Features, Frame  # noqa: E402
 from edge_reloc_export.nets.detector import DenseMaps, Detector, sample  # noqa: E402
@@ -117,7 +118,7 @@ def test_export_refuses_int64_and_writes_nothing(tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-class _BrightestDots:
+class _BrightestDots(OnHost):
     """An engine whose keypoints are the pixels at 255, best-filled first."""
 
     def __init__(self, height: int, width: int, keypoints: int, dim: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_reloc.inference.engine import OnHost
 from edge_reloc.memory import Arena
 from edge_reloc.pointmap import PointMap
 from edge_reloc.retrieval.cells import CellsRetriever
@@ -15,7 +16,7 @@ from edge_reloc.types import Candidates, Features
 POINTS, CELLS, KEYPOINTS = 4000, 50, 32
 
 
-class FixedEngine:
+class FixedEngine(OnHost):
     """A network whose answer is known."""
 
     def __init__(self, name: str, value: np.ndarray) -> None:
