@@ -76,6 +76,9 @@ class Cuda(Protocol):
     def free(self, address: int) -> None:
         """Give device memory back."""
 
+    def free_bytes(self) -> int:
+        """Of the device's memory, what nobody has taken."""
+
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
         """Zeroed pinned memory, seen by the device too when mapped."""
 

@@ -38,6 +38,10 @@ class PlannedCuda:
     def free(self, address: int) -> None:
         """Nothing."""
 
+    def free_bytes(self) -> int:
+        """All of it."""
+        return self.info.total_bytes
+
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
         """Memory of which no page is touched."""
         return HostMemory(array=np.zeros(nbytes, np.uint8), address=256, owner=None)

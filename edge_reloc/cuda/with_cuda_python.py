@@ -65,6 +65,13 @@ class CudaPython:
         """Give device memory back."""
         self._ask("give device memory back", self._cu.cuMemFree, address)
 
+    def free_bytes(self) -> int:
+        """What nobody has taken."""
+        code, free, _ = self._cu.cuMemGetInfo()
+        if int(code):
+            raise CudaError(f"CUDA: ask for free memory: error {int(code)}")
+        return int(free)
+
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
         """Pinned memory, zeroed."""
         cu = self._cu

@@ -73,6 +73,11 @@ class PyCuda:
         with self._doing("give device memory back"):
             self._memory.pop(address).free()
 
+    def free_bytes(self) -> int:
+        """What nobody has taken."""
+        with self._doing("ask for free memory"):
+            return int(self._cu.mem_get_info()[0])
+
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
         """Pinned memory, zeroed."""
         flags = self._cu.host_alloc_flags.DEVICEMAP if mapped else 0

@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=["float16", "int8"])
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="of both, on the processor")
+    parser.add_argument("--frames", type=int, default=10_000, help="of the GPU's memory check")
     parser.add_argument("--gpu", action="store_true", help="only the GPU's rows")
     options = parser.parse_args()
     cases = [(n, d, k) for k in options.kinds for d in options.dims for n in options.sizes]
@@ -125,6 +126,7 @@ def open_cpu(case: Case, threads: int) -> tuple[Callable[[], None], Corresponden
 def on_gpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> None:
     from edge_reloc.acceleration import open_gpu
 
+    same_memory(make(20_000, 64, "float16"), open_gpu(), options.frames)
     libraries = {name: load() for name, load in (("torch", with_torch), ("cupy", with_cupy))}
     roofline = libraries["torch"](None) if libraries["torch"] else None
     name = find_gpu().name  # type: ignore[union-attr]
@@ -149,6 +151,30 @@ def on_gpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> No
             f"{share:>8} {len(pairs & expected) / len(expected):8.2%}",
             flush=True,
         )
+
+
+def same_memory(case: Case, gpu: Any, frames: int) -> None:
+    """Match frame after frame; print what the device's free memory did."""
+    from edge_reloc.matching.nearest_cuda import CudaMatcher
+
+    out = Correspondences(Arena(), KEYPOINTS)
+    matcher = CudaMatcher(
+        case.points,
+        gpu,
+        keypoints=KEYPOINTS,
+        candidates=case.points.n,
+        min_similarity=MIN_SIMILARITY,
+        max_ratio=MAX_RATIO,
+    )
+    gpu.arena.seal()
+    matcher.match(case.features, case.candidates, out)
+    before, matches = gpu.cuda.free_bytes(), out.n
+    for _ in range(frames):
+        matcher.match(case.features, case.candidates, out)
+        assert out.n == matches
+    change = before - gpu.cuda.free_bytes()
+    print(f"{frames} frames: device memory grew by {change} bytes, {gpu.arena.nbytes} are ours")
+    gpu.close()
 
 
 def ours_on_gpu(case: Case, gpu: Any, repeat: int) -> tuple[float, float, set[tuple[int, int]]]:

@@ -20,7 +20,9 @@ def test_the_driver_tells_what_the_device_is(cuda: Cuda) -> None:
 
 
 def test_bytes_go_up_and_come_down(cuda: Cuda) -> None:
+    before = cuda.free_bytes()
     stream, address = cuda.create_stream(), cuda.allocate(1000)
+    assert cuda.free_bytes() <= before
     sent, got = (cuda.allocate_host(1000, mapped=False) for _ in range(2))
     assert not sent.array.any()
     sent.array[:] = np.arange(1000) % 251

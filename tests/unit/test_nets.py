@@ -12,7 +12,7 @@ from edge_reloc.errors import BundleError, ConfigError, EngineError  # noqa: E40
 from edge_reloc.features import FeatureSpec, NetworkSpec  # noqa: E402
 from edge_reloc.features.network import NetworkExtractor  # noqa: E402
 from edge_reloc.features.sift import SiftExtractor  # noqa: E402
-from edge_reloc.inference.engine import OnHost
+from edge_reloc.inference.engine import OnHost  # noqa: E402
 from edge_reloc.memory import Arena  # noqa: E402
 from edge_reloc.types import Features, Frame  # noqa: E402
 from edge_reloc_export.nets.detector import DenseMaps, Detector, sample  # noqa: E402
