@@ -47,6 +47,7 @@ class Features:
     xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float32 of unit
     length, embedding (E,) float32 of unit length (E may be 0), place (G,) float32: what
     the feature network says of the image as a whole (G is 0 where it says nothing).
+    camera: that they were seen with, None where nobody said.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Features:
         self.descriptor: F32 = arena.take("features.descriptor", (capacity, dim), np.float32)
         self.embedding: F32 = arena.take("features.embedding", (embedding_dim,), np.float32)
         self.place: F32 = arena.take("features.place", (place_dim,), np.float32)
+        self.camera: Camera | None = None
         self.n = 0
 
     @property
