@@ -60,26 +60,34 @@ class Score:
 
 
 def parse_method(text: str, base: Settings) -> MethodSpec:
-    """`name[:option][+2]`: option is the number of images or candidates, or a head.
+    """`name[:option][+2][+t]`: option is the number of images, candidates or landmarks.
 
-    exhaustive, image_retrieval:10, cells, cells:4000, generative, and +2 for
-    the pose-guided second pass.
+    exhaustive, image_retrieval:10, cells, cells:4000, generative, landmarks:20,
+    landmark_wise:5, and +2 for the pose-guided second pass, +t for tracking.
     """
     from dataclasses import replace
 
-    name, second, rest = text.partition("+")
-    if second and rest != "2":
-        raise ConfigError(f"method '{text}': after '+' only '2' (second pass) is known")
+    name, *extras = text.split("+")
+    if set(extras) - {"2", "t"}:
+        raise ConfigError(
+            f"method '{text}': after '+' only '2' (second pass) and 't' (tracking) are known"
+        )
     name, _, option = name.partition(":")
-    values: dict[str, Any] = {"second_pass": bool(second)}
+    values: dict[str, Any] = {"second_pass": "2" in extras, "tracking": "t" in extras}
     if name in ("cells", "generative"):
         values |= {"method": "visible_structure", "head": name}
+    elif name == "landmark_wise":
+        values |= {"method": "landmarks", "registration": name}
+    elif name == "landmarks":
+        values |= {"method": "landmarks", "registration": "one_pass"}
     else:
         values["method"] = name
     if option:
         if not option.isdigit():
             raise ConfigError(f"method '{text}': '{option}' is not a number")
-        values["images" if name == "image_retrieval" else "candidates"] = int(option)
+        counted = {"image_retrieval": "images", "landmarks": "landmarks"}
+        counted["landmark_wise"] = "landmarks"
+        values[counted.get(name, "candidates")] = int(option)
     return MethodSpec(text=text, settings=replace(base, **values))
 
 
