@@ -138,6 +138,12 @@ class Localizer:
         with self.workers.frame():
             return self._localize_turned(frame)
 
+    def warm_up(self, frame: Frame) -> None:
+        """Localise a frame for the first time it takes; tracking begins after it."""
+        self.localize(frame)
+        if self.tracker is not None:
+            self.tracker = Tracker()
+
     def _localize_turned(self, frame: Frame) -> PoseEstimate:
         if not self.spec.turns or frame.quarter_turns is not None:
             return self._localize(frame)

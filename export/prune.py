@@ -64,8 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
     """(P,): landmarks of the map, or made now where it has none."""
-    import numpy as np
-
     from edge_reloc.retrieval.landmarks import START, open_landmarks
 
     from .mapping.landmarks import LandmarkOptions
@@ -73,11 +71,7 @@ def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
 
     if not bundle.has(START):
         return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label
-    landmarks = open_landmarks(bundle, points)
-    label = np.zeros(points, np.int32)
-    sizes = np.diff(landmarks.start)
-    label[landmarks.point_id] = np.repeat(np.arange(1, landmarks.count + 1, dtype=np.int32), sizes)
-    return label
+    return open_landmarks(bundle, points).labels(points)
 
 
 def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]) -> None:

@@ -46,6 +46,13 @@ class LandmarkPoints:
         """Points of one landmark."""
         return self.point_id[self.start[landmark - 1] : self.start[landmark]]
 
+    def labels(self, points: int) -> NDArray[np.int32]:
+        """(P,): landmark of each point, 0 for none."""
+        label = np.zeros(points, np.int32)
+        numbers = np.arange(1, self.count + 1, dtype=np.int32)
+        label[self.point_id] = np.repeat(numbers, np.diff(self.start))
+        return label
+
 
 def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
     """Landmarks of a map of `points` points; BundleError when they do not fit."""
@@ -72,7 +79,7 @@ class LandmarkRetriever:
     """
 
     def __init__(self, landmarks: LandmarkPoints, engine: Engine, *, most: int) -> None:
-        self._landmarks, self._engine, self._most = landmarks, engine, most
+        self.landmarks, self._engine, self._most = landmarks, engine, most
         self._keypoints = engine.inputs["mask"].shape[1]
         found = engine.outputs["probability"].shape[2]
         if found != landmarks.count + 1:
@@ -87,13 +94,13 @@ class LandmarkRetriever:
         out.query_group[:] = NOWHERE
         n = min(features.n, self._keypoints)
         label, confidence = self.recognise(features)
-        count = np.bincount(label, minlength=self._landmarks.count + 1)
+        count = np.bincount(label, minlength=self.landmarks.count + 1)
         mean = np.bincount(label, confidence, minlength=len(count)) / np.maximum(count, 1)
         mean[0] = mean[count < FEWEST_KEYPOINTS] = 0.0
         order = np.argsort(-mean, kind="stable")[: self._most]
         used = 0
         for landmark in order[mean[order] > 0]:
-            ids = self._landmarks.of(int(landmark))
+            ids = self.landmarks.of(int(landmark))
             if used + len(ids) > out.capacity:
                 out.truncated += len(ids)
                 continue
@@ -106,7 +113,9 @@ class LandmarkRetriever:
         for array in (out.point_id, out.group, out.score):
             array[:used] = array[:used][ascending]
 
-    def recognise(self, features: Features) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    def recognise(
+        self, features: Features, outlier: float = OUTLIER
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Landmark (n,) of the best keypoints, 0 for dropped ones, and its probability."""
         n = min(features.n, self._keypoints)
         assert features.camera is not None
@@ -120,5 +129,5 @@ class LandmarkRetriever:
         probability = self._engine.outputs["probability"][0, :n]
         label = probability[:, 1:].argmax(axis=1) + 1
         confidence = probability[np.arange(n), label]
-        label[probability[:, 0] > OUTLIER] = 0
+        label[probability[:, 0] > outlier] = 0
         return label, confidence
