@@ -50,6 +50,19 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="match once more around the first pose (default: the map's)",
     )
     parser.add_argument(
+        "--registration",
+        choices=["one_pass", "landmark_wise"],
+        help="of method landmarks: all at once, or one after the other (default: the map's)",
+    )
+    parser.add_argument(
+        "--landmarks", type=int, metavar="N", help="of method landmarks: how many are tried"
+    )
+    parser.add_argument(
+        "--tracking",
+        action="store_true",
+        help="begin with the pose that the last frames predict; for videos and cameras",
+    )
+    parser.add_argument(
         "--candidates", type=int, metavar="N", help="map points a frame at most (default: tuned)"
     )
     parser.add_argument(

@@ -42,10 +42,13 @@ class Settings:
     method: a name of `methods.METHODS`. head: of `visible_structure`,
     "cells" or "generative". candidates: how many map points are matched at
     most. images: mapping images that `image_retrieval` takes. search: of the
-    generative head, "radius" or "nearest"; radius: in map units. second_pass: match once more
-    around the first pose. threshold_px: reprojection error of an inlier at an
-    image 640 pixels wide, scaled with the width. match_block: candidates
-    that are compared at once; memory for speed. precision: of the networks,
+    generative head, "radius" or "nearest"; radius: in map units. landmarks: how many
+    of those that `landmarks` recognises are tried at most. registration: of its landmarks,
+    "one_pass" (all matched, one solved pose) or "landmark_wise" (one after the other, as
+    published). second_pass: match once more around the first pose. tracking: begin with
+    the pose that the last frames predict, where there is one. threshold_px: reprojection
+    error of an inlier at an image 640 pixels wide, scaled with the width. match_block:
+    candidates that are compared at once; memory for speed. precision: of the networks,
     "float32" or "float16". engine: of the networks, "onnxruntime" or "tensorrt"; "auto" falls
     back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of
     networks and matching on the CPU, 0 for one a core. in_flight: frames worked on at once,
@@ -58,7 +61,10 @@ class Settings:
     images: int = 10
     search: str = "radius"
     radius: float | None = None
+    landmarks: int | None = None
+    registration: str | None = None
     second_pass: bool | None = None
+    tracking: bool = False
     threshold_px: float = 8.0
     min_similarity: float | None = None
     max_ratio: float | None = None
@@ -76,6 +82,12 @@ class Settings:
             raise ConfigError(f"head: found '{self.head}', expected 'cells' or 'generative'")
         if self.search not in ("radius", "nearest"):
             raise ConfigError(f"search: found '{self.search}', expected 'radius' or 'nearest'")
+        if self.registration not in (None, "one_pass", "landmark_wise"):
+            raise ConfigError(
+                f"registration: found '{self.registration}', expected 'one_pass' or 'landmark_wise'"
+            )
+        if self.landmarks is not None and self.landmarks < 1:
+            raise ConfigError(f"landmarks: found {self.landmarks}, expected at least 1")
         if self.precision not in (None, "float32", "float16"):
             raise ConfigError(
                 f"precision: found '{self.precision}', expected 'float32' or 'float16'"

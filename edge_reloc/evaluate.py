@@ -15,7 +15,9 @@ from .errors import ConfigError
 from .files import write_atomic
 from .program import program
 
-DEFAULT_METHODS = "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2"
+DEFAULT_METHODS = (
+    "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2,landmarks,landmarks+2"
+)
 DEFAULT_THRESHOLDS = "5cm/5deg,10cm/5deg"
 
 
@@ -49,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         default=None,
         help="comma-separated: exhaustive, image_retrieval:IMAGES, cells[:CANDIDATES], "
-        "generative[:CANDIDATES]; '+2' adds the second pass "
+        "generative[:CANDIDATES], landmarks[:LANDMARKS], landmark_wise[:LANDMARKS]; "
+        "'+2' adds the second pass, '+t' tracking "
         f"(default: those that the bundle can do of {DEFAULT_METHODS})",
     )
     parser.add_argument("--every", type=int, default=1, help="score each n-th query (default 1)")
@@ -145,7 +148,7 @@ def _possible(methods: dict[str, dict[str, object]]) -> str:
     return ",".join(
         text
         for text in DEFAULT_METHODS.split(",")
-        if text.split("+")[0] in heads or text.startswith(("exhaustive", "image"))
+        if text.split("+")[0] in {*heads, *methods} or text.startswith(("exhaustive", "image"))
     )
 
 

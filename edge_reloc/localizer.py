@@ -25,14 +25,20 @@ from .memory import Arena
 from .methods import Method, build_method
 from .pointmap import open_points
 from .pose.guided import GuidedMatcher
+from .pose.landmark_wise import LandmarkWise
 from .pose.solver import NARROWING, PoseSolver
 from .stages import Matcher
+from .tracking import Tracker
 from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
 from .workers import Workers
 
 log = logging.getLogger(__name__)
 
 WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
+ROUGH_WIDE = 5.0  # the same around a predicted pose or that of a single landmark
+# Of the matches found that widely; by chance 4% lie within the threshold of a given place,
+# and up to 27% within that of the pose that suits them best.
+ROUGH_AGREEMENT = 0.3
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
@@ -111,12 +117,27 @@ class Localizer:
         self.solver = PoseSolver(
             threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
         )
+        rough = replace(settings.gate, min_inlier_ratio=ROUGH_AGREEMENT)
+        self.rough_solver = PoseSolver(
+            threshold_px=settings.threshold_px, gate=rough, seed=settings.seed
+        )
         tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
         second_pass = tuned if settings.second_pass is None else settings.second_pass
+        self.landmark_wise: LandmarkWise | None = None
+        if self.method.landmark_wise:
+            self.landmark_wise = LandmarkWise(
+                self.matcher,
+                self.arena,
+                settings,
+                capacity=self.method.capacity,
+                keypoints=spec.keypoints,
+            )
+        self.tracker = Tracker() if settings.tracking else None
         self.guided: GuidedMatcher | None = None
-        if second_pass:
+        if second_pass or self.landmark_wise or self.tracker:
             self.guided = GuidedMatcher(self.points, min_similarity=similarity - GUIDED_SLACK)
             self.second = Correspondences(self.arena, spec.keypoints)
+        self.second_pass = second_pass
         self.quarter_turns = 0  # the heading that worked last
         self.engines.ready()
         self.arena.seal()
@@ -206,6 +227,12 @@ class Localizer:
         with self.workers.frame():
             return self._localize_turned(frame)
 
+    def warm_up(self, frame: Frame) -> None:
+        """Localise a frame for the first time it takes; tracking begins after it."""
+        self.localize(frame)
+        if self.tracker is not None:
+            self.tracker = Tracker()
+
     def _localize_turned(self, frame: Frame) -> PoseEstimate:
         if not self.spec.turns or frame.quarter_turns is not None:
             return self._localize(frame)
@@ -250,17 +277,16 @@ class Localizer:
                 name=frame.name,
                 stages_ms=clock.laps,
             )
-        if self.method.embedder is not None:
-            self.method.embedder.embed(frame, self.features)
-        self.method.retriever.retrieve(self.features, self.candidates)
-        clock.lap("retrieve")
-        self.matcher.match(self.features, self.candidates, self.correspondences)
-        clock.lap("match")
-        estimate = self.solver.solve(frame.camera, self.correspondences)
-        clock.lap("solve")
-        if self.guided is not None and estimate.cam_from_world is not None:
-            estimate = self._second_pass(frame.camera, estimate.cam_from_world, estimate)
-            clock.lap("second_pass")
+        self.features.camera = frame.camera
+        estimate = self._track(frame, clock)
+        if estimate is None:
+            if self.method.embedder is not None:
+                self.method.embedder.embed(frame, self.features)
+            self.method.retriever.retrieve(self.features, self.candidates)
+            clock.lap("retrieve")
+            estimate = self._register(frame.camera, clock)
+        if self.tracker is not None:
+            self.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return replace(
             estimate,
             t_ns=frame.t_ns,
@@ -270,6 +296,62 @@ class Localizer:
             candidates=self.candidates.n,
             stages_ms=clock.laps,
         )
+
+    def _track(self, frame: Frame, clock: _Clock) -> PoseEstimate | None:
+        """The pose found around the predicted one, None where there is none."""
+        predicted = None if self.tracker is None else self.tracker.predict(frame.t_ns)
+        if predicted is None:
+            return None
+        self.candidates.n = 0
+        estimate = self._around(frame.camera, predicted)
+        if estimate.cam_from_world is not None:
+            estimate = self._second_pass(frame.camera, estimate.cam_from_world, estimate)
+        clock.lap("track")
+        return estimate if estimate.status is Status.OK else None
+
+    def _register(self, camera: Camera, clock: _Clock) -> PoseEstimate:
+        """The pose that the candidates lead to."""
+        if self.landmark_wise is not None:
+            return self._register_landmark_wise(self.landmark_wise, camera, clock)
+        self.matcher.match(self.features, self.candidates, self.correspondences)
+        clock.lap("match")
+        estimate = self.solver.solve(camera, self.correspondences)
+        clock.lap("solve")
+        if self.second_pass and estimate.cam_from_world is not None:
+            estimate = self._second_pass(camera, estimate.cam_from_world, estimate)
+            clock.lap("second_pass")
+        return estimate
+
+    def _register_landmark_wise(
+        self, landmark_wise: LandmarkWise, camera: Camera, clock: _Clock
+    ) -> PoseEstimate:
+        """Algorithm 1 of PRAM: the first landmark whose pose holds around it, too."""
+        for first in landmark_wise.poses(
+            camera, self.features, self.candidates, self.correspondences
+        ):
+            clock.lap("solve")
+            estimate = first
+            if first.cam_from_world is None:
+                continue
+            estimate = self._around(camera, first.cam_from_world)
+            if estimate.cam_from_world is not None:
+                estimate = self._second_pass(camera, estimate.cam_from_world, estimate)
+            clock.lap("second_pass")
+            if estimate.status is Status.OK:
+                break
+        return estimate
+
+    def _around(self, camera: Camera, cam_from_world: Array) -> PoseEstimate:
+        """Solve anew on what lies roughly where a rough pose expects it.
+
+        Places speak for these matches already, so many of them must agree. A refusal is
+        cheap: the next landmark is tried, or the frame recognised as without tracking.
+        """
+        assert self.guided is not None
+        self.guided.forget()
+        radius = ROUGH_WIDE * self.solver.threshold_px(camera)
+        self.guided.match(camera, cam_from_world, self.features, radius, self.correspondences)
+        return self.rough_solver.solve(camera, self.correspondences)
 
     def _second_pass(
         self, camera: Camera, cam_from_world: Array, first: PoseEstimate
@@ -353,7 +435,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter_ns()
-        self.laps[stage] = (now - self._last) * 1e-6
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1e-6
         self._last = now
 
 

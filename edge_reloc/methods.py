@@ -15,16 +15,21 @@ from .retrieval.cells import CellsRetriever
 from .retrieval.exhaustive import ExhaustiveRetriever
 from .retrieval.generative import GenerativeRetriever
 from .retrieval.image_retrieval import ImageRetriever
+from .retrieval.landmarks import LandmarkRetriever, open_landmarks
 from .stages import Embedder, Retriever
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a method adds to the common line. capacity: candidates at most."""
+    """What a method adds to the common line. capacity: candidates at most.
+
+    landmark_wise: its groups are registered one after the other.
+    """
 
     retriever: Retriever
     capacity: int
     embedder: Embedder | None = None
+    landmark_wise: bool = False
 
 
 Builder = Callable[[MapBundle, PointMap, Engines, Settings], Method]
@@ -77,6 +82,23 @@ def _visible_structure(
     )
 
 
+def _landmarks(bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings) -> Method:
+    tuned = bundle.manifest.methods.get("landmarks")
+    if tuned is None:
+        raise BundleError(
+            f"{bundle.directory}: has no trained landmarks; "
+            f"train them with 'edge-reloc train --method landmarks --map {bundle.directory}'"
+        )
+    landmarks = open_landmarks(bundle, points.n)
+    most = settings.landmarks or int(tuned["most"])
+    registration = settings.registration or tuned["registration"]
+    return Method(
+        retriever=LandmarkRetriever(landmarks, engines.open(tuned["network"]), most=most),
+        capacity=min(settings.candidates or points.n, landmarks.largest(most)),
+        landmark_wise=registration == "landmark_wise",
+    )
+
+
 def _embedder(bundle: MapBundle, engines: Engines) -> Embedder:
     kind = bundle.manifest.embedding.get("kind")
     if kind in ("vlad", KIND):
@@ -94,6 +116,7 @@ METHODS: dict[str, Builder] = {
     "exhaustive": _exhaustive,
     "image_retrieval": _image_retrieval,
     "visible_structure": _visible_structure,
+    "landmarks": _landmarks,
 }
 
 

@@ -48,6 +48,7 @@ class Features:
     length, embedding (E,) float32 of unit length (E may be 0), place (G,) float32: what
     the feature network says of the image as a whole (G is 0 where it says nothing).
     row (N,) int32: of the feature network's outputs, where there is one.
+    camera: that they were seen with, None where nobody said.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Features:
         self.embedding: F32 = arena.take("features.embedding", (embedding_dim,), np.float32)
         self.place: F32 = arena.take("features.place", (place_dim,), np.float32)
         self.row: I32 = arena.take("features.row", (capacity,), np.int32)
+        self.camera: Camera | None = None
         self.n = 0
 
     @property

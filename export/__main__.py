@@ -20,6 +20,7 @@ class Step(NamedTuple):
 STEPS = {
     "onnx": Step(".to_float16", "strongly typed float16 ONNX of a map's networks"),
     "int8": Step(".to_int8", "a map with descriptors of half the size"),
+    "prune": Step(".prune", "a map with fewer points, for every method"),
     "parity": Step(".parity", "what float16 changes: numbers, keypoints, poses"),
     "engine": Step(".to_tensorrt", "TensorRT engines, for this GPU or ahead of time"),
 }

@@ -13,7 +13,8 @@ from edge_reloc.bundle import BundleWriter, Manifest
 class BundleNetwork:
     """One network. file: its float32 ONNX file as the bundle lists it.
 
-    role: "features", "embedding", or the head's name ("cells", "generative").
+    role: "features", "embedding", the head's name ("cells", "generative") or the method's
+    ("landmarks").
     """
 
     role: str
@@ -44,6 +45,8 @@ def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:
         yield BundleNetwork(role="features", file=network["file"])
     if "network" in manifest.embedding:
         yield BundleNetwork(role="embedding", file=manifest.embedding["network"])
-    for values in manifest.methods.values():
+    for method, values in manifest.methods.items():
+        if "network" in values:
+            yield BundleNetwork(role=method, file=values["network"])
         for head, tuned in values.get("heads", {}).items():
             yield BundleNetwork(role=head, file=tuned["network"])

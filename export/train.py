@@ -1,4 +1,4 @@
-"""Train the heads of visible structure retrieval for a map, and add them to it."""
+"""Train the networks of a method for a map, and add them to it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,43 @@ def _parser() -> argparse.ArgumentParser:
         "--work", type=Path, help="work folder that 'edge-reloc map' left (default MAP.work)"
     )
     parser.add_argument(
-        "--head", choices=(*HEADS, "both"), default="both", help="which head (default both)"
+        "--method",
+        choices=("visible_structure", "landmarks"),
+        default="visible_structure",
+        help="whose networks (default visible_structure)",
+    )
+    parser.add_argument(
+        "--head",
+        choices=(*HEADS, "both"),
+        default="both",
+        help="which head of visible_structure (default both)",
     )
     parser.add_argument(
         "--preset",
         default="quick",
         help="quick (minutes on 2 CPU cores, default) or paper (hours on a GPU)",
     )
-    parser.add_argument("--iterations", type=int, help="another length of the generative schedule")
+    parser.add_argument(
+        "--iterations", type=int, help="another length of the generative or landmark schedule"
+    )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--samples", type=int, default=1000, help="generated points (default 1000)")
     parser.add_argument("--default-head", choices=HEADS, help="head that the map uses by itself")
+    group = parser.add_argument_group("of method landmarks")
+    group.add_argument("--landmarks", type=int, help="how many (default: as the scene asks for)")
+    group.add_argument(
+        "--dimensions",
+        type=int,
+        choices=(2, 3),
+        default=2,
+        help="cluster on the ground plane (2, default) or in space (3)",
+    )
+    group.add_argument("--network", help="small or paper (default: the preset's)")
+    group.add_argument(
+        "--validate",
+        action="store_true",
+        help="leave blocks of mapping photos out and report recognition on them",
+    )
     return parser
 
 
@@ -42,14 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code of the program."""
     options = _parser().parse_args(argv)
     started = time.perf_counter()
-    from .training.session import TrainingSession
-
     work = options.work or options.map.with_name(options.map.name + ".work")
     if not work.is_dir():
         raise MappingError(
             f"{work}: no work folder of this map; name it with --work, "
             f"or map again with 'edge-reloc map'"
         )
+    if options.method == "landmarks":
+        return _landmarks(options, work, started)
+    from .training.session import TrainingSession
+
     session = TrainingSession(options.map, work)
     results = {}
     if options.head in ("cells", "both"):
@@ -74,6 +102,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{head}: {result['seconds']:.1f} s, visible points found on held-out photos: "
             f"{recall} of the map; {result['candidates']} candidates"
         )
+    print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
+    return 0
+
+
+def _landmarks(options: argparse.Namespace, work: Path, started: float) -> int:
+    from .mapping.landmarks import LandmarkOptions
+    from .training.landmark_session import LandmarkSession
+    from .training.landmarks import preset
+
+    config = preset(options.preset, iterations=options.iterations, shape=options.network)
+    session = LandmarkSession(
+        options.map,
+        work,
+        LandmarkOptions(number=options.landmarks, dimensions=options.dimensions),
+    )
+    photos = _progress("keypoints")
+    result = session.train(
+        config,
+        validate=options.validate,
+        device=options.device,
+        progress=_progress("landmarks"),
+        labelling=lambda done, total: photos(done, total, 0.0),
+    )
+    write_atomic(work / "training_landmarks.json", json.dumps(result, indent=1) + "\n")
+    print(
+        f"{result['landmarks']} landmarks, {result['recognised']:.1%} of their keypoints "
+        f"recognised on {result['on']}"
+    )
     print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
     return 0
 

@@ -15,6 +15,7 @@ from ..geometry import compose, pose_error
 from ..localizer import Localizer
 from ..types import I32, Status
 from .dataset import Dataset
+from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
 
 
@@ -31,7 +32,8 @@ class Score:
     """One row of the table. Errors are over frames with status OK.
 
     within: share (0..1) of all queries inside each threshold. median_error in
-    map units. stages_ms: (p50, p95) by stage. found: inlier map points by
+    map units. recognised: mean share of keypoints that get their landmark (top-1), None
+    for methods without landmarks. stages_ms: (p50, p95) by stage. found: inlier map points by
     query, when asked for.
     """
 
@@ -51,6 +53,7 @@ class Score:
     statuses: dict[str, int]
     errors: list[tuple[str, str, float, float, int]] = field(default_factory=list)
     found: list[I32] = field(default_factory=list)
+    recognised: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, without the inlier lists."""
@@ -60,26 +63,34 @@ class Score:
 
 
 def parse_method(text: str, base: Settings) -> MethodSpec:
-    """`name[:option][+2]`: option is the number of images or candidates, or a head.
+    """`name[:option][+2][+t]`: option is the number of images, candidates or landmarks.
 
-    exhaustive, image_retrieval:10, cells, cells:4000, generative, and +2 for
-    the pose-guided second pass.
+    exhaustive, image_retrieval:10, cells, cells:4000, generative, landmarks:20,
+    landmark_wise:5, and +2 for the pose-guided second pass, +t for tracking.
     """
     from dataclasses import replace
 
-    name, second, rest = text.partition("+")
-    if second and rest != "2":
-        raise ConfigError(f"method '{text}': after '+' only '2' (second pass) is known")
+    name, *extras = text.split("+")
+    if set(extras) - {"2", "t"}:
+        raise ConfigError(
+            f"method '{text}': after '+' only '2' (second pass) and 't' (tracking) are known"
+        )
     name, _, option = name.partition(":")
-    values: dict[str, Any] = {"second_pass": bool(second)}
+    values: dict[str, Any] = {"second_pass": "2" in extras, "tracking": "t" in extras}
     if name in ("cells", "generative"):
         values |= {"method": "visible_structure", "head": name}
+    elif name == "landmark_wise":
+        values |= {"method": "landmarks", "registration": name}
+    elif name == "landmarks":
+        values |= {"method": "landmarks", "registration": "one_pass"}
     else:
         values["method"] = name
     if option:
         if not option.isdigit():
             raise ConfigError(f"method '{text}': '{option}' is not a number")
-        values["images" if name == "image_retrieval" else "candidates"] = int(option)
+        counted = {"image_retrieval": "images", "landmarks": "landmarks"}
+        counted["landmark_wise"] = "landmarks"
+        values[counted.get(name, "candidates")] = int(option)
     return MethodSpec(text=text, settings=replace(base, **values))
 
 
@@ -92,6 +103,8 @@ def score_method(
 ) -> Score:
     """Localise every query and compare with its reference pose."""
     localizers: dict[Any, Localizer] = {}
+    judges: dict[Any, RecognitionJudge | None] = {}
+    recognised: list[float] = []
     results: list[tuple[str, str, float, float, int]] = []
     found: list[I32] = []
     stages: dict[str, list[float]] = {}
@@ -103,7 +116,8 @@ def score_method(
     for done, (query, frame) in enumerate(dataset.frames()):
         if frame.camera not in localizers:
             localizers[frame.camera] = Localizer.open(fresh, frame.camera, method.settings)
-            localizers[frame.camera].localize(frame)  # warm up
+            judges[frame.camera] = open_judge(localizers[frame.camera])
+            localizers[frame.camera].warm_up(frame)
         localizer = localizers[frame.camera]
         estimate = localizer.localize(frame)
         error = (
@@ -118,6 +132,11 @@ def score_method(
         if estimate.status is Status.OK and estimate.inlier_index is not None:
             ids = np.unique(localizer.correspondences.point_id[estimate.inlier_index])
         found.append(ids)
+        judge = judges[frame.camera]
+        if judge is not None:
+            reference = query.cam_from_world @ compose(np.eye(3), -origin)
+            share = judge.judge(frame.camera, reference)
+            recognised += [] if share is None else [share]
         for stage, ms in estimate.stages_ms.items():
             stages.setdefault(stage, []).append(ms)
         totals.append(sum(estimate.stages_ms.values()))
@@ -152,6 +171,7 @@ def score_method(
         statuses=statuses,
         errors=results,
         found=found,
+        recognised=float(np.mean(recognised)) if recognised else None,
     )
 
 

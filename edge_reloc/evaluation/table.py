@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 from .score import Score
 
-STAGES = ("extract", "retrieve", "match", "solve", "second_pass")
+STAGES = ("extract", "retrieve", "match", "solve", "second_pass", "track")
+
+OPTIONAL = ("top-1", "track")
 
 
 def format_table(scores: list[Score]) -> str:
     """Plain-text table, one row a method, a headed block a scene.
 
-    Times are p50/p95 milliseconds; `second` is the pose-guided second pass.
+    Times are p50/p95 milliseconds; `second` is the pose-guided second pass, `top-1` the
+    share of keypoints whose landmark was recognised. Columns that no row has are left out.
     """
     blocks = []
     for scene, place in dict.fromkeys((s.scene, s.map) for s in scores):
         rows = [s for s in scores if (s.scene, s.map) == (scene, place)]
         header = ["method", *rows[0].within, "ok", "median", "cand.", "of map"]
-        header += ["extract", "retrieve", "match", "solve", "second", "total ms", "map MB"]
-        lines = [header] + [_row(s) for s in rows]
+        header += ["top-1", "extract", "retrieve", "match", "solve", "second", "track"]
+        header += ["total ms", "map MB"]
+        table = [_row(s) for s in rows]
+        used = [
+            name not in OPTIONAL or any(row[i] != "-" for row in table)
+            for i, name in enumerate(header)
+        ]
+        lines = [list(compress(line, used)) for line in [header, *table]]
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
         text = "\n".join(
             "  ".join(
@@ -42,6 +53,7 @@ def _row(score: Score) -> list[str]:
         error if score.ok else "-",
         f"{score.candidates:.0f}",
         f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
+        "-" if score.recognised is None else f"{100 * score.recognised:.1f} %",
         *("-" if t is None else f"{t[0]:.1f}/{t[1]:.1f}" for t in times),
         f"{score.total_ms[0]:.1f}/{score.total_ms[1]:.1f}",
         f"{score.map_mb:.2f}",

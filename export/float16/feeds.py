@@ -104,7 +104,10 @@ def _sizes(bundle: MapBundle, photo: NDArray[np.uint8]) -> list[tuple[int, int]]
 
 
 def _settings(bundle: MapBundle, threads: int) -> list[Settings]:
-    """One for each head, so that every network runs."""
+    """One for each head and for landmarks, so that every network runs."""
     heads = bundle.manifest.methods.get("visible_structure", {}).get("heads", {})
     base = Settings(method="image_retrieval", second_pass=False, threads=threads)
-    return [replace(base, method="visible_structure", head=head) for head in heads] or [base]
+    found = [replace(base, method="visible_structure", head=head) for head in heads]
+    if "landmarks" in bundle.manifest.methods:
+        found.append(replace(base, method="landmarks", registration="one_pass"))
+    return found or [base]

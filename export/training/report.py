@@ -26,3 +26,17 @@ def plot_training(path: Path, head: str, losses: list[tuple[int, float]], curve:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
+
+
+def plot_recognition(path: Path, losses: list[tuple[int, float]]) -> None:
+    """Loss over iterations."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([step for step, _ in losses], [loss for _, loss in losses])
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("weighted cross entropy")
+    axes.set_title("landmarks")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)

@@ -34,7 +34,11 @@ def test_method_names_become_settings() -> None:
     assert (cells.method, cells.head, cells.candidates) == ("visible_structure", "cells", 900)
     assert cells.second_pass is True
     assert parse_method("exhaustive", base).settings.second_pass is False
-    for wrong in ("cells:many", "cells+3"):
+    wise = parse_method("landmark_wise:5+2+t", base).settings
+    assert (wise.method, wise.registration, wise.landmarks) == ("landmarks", "landmark_wise", 5)
+    assert (wise.second_pass, wise.tracking) == (True, True)
+    assert parse_method("landmarks", base).settings.registration == "one_pass"
+    for wrong in ("cells:many", "cells+3", "cells+2+x"):
         with pytest.raises(ConfigError):
             parse_method(wrong, base)
 

@@ -1,0 +1,133 @@
+"""Landmark recognition: what each keypoint shows, and the points to match it with.
+
+PRAM (Xue, Budvytis, Cipolla), section 3.4: a transformer labels every keypoint with a
+landmark, 0 for "not in the map". No photo is searched and no global descriptor needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle.reader import MapBundle
+from ..errors import BundleError
+from ..inference.engine import Engine
+from ..types import Candidates, Features
+
+START = "landmarks/start.npy"
+POINT_ID = "landmarks/point_id.npy"
+FRAME = "landmarks/cam_from_world.npy"
+CAMERA = "landmarks/camera.npy"
+
+OUTLIER = 0.9  # P(not in the map) over which a keypoint is dropped; the paper's value
+FEWEST_KEYPOINTS = 4  # of a landmark: fewer cannot support a pose together
+NOWHERE = -1  # group of keypoints that match nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkPoints:
+    """Landmark l (1 to L) holds point_id[start[l - 1]:start[l]], ascending."""
+
+    start: NDArray[np.int32]
+    point_id: NDArray[np.int32]
+
+    @property
+    def count(self) -> int:
+        """L."""
+        return len(self.start) - 1
+
+    def largest(self, most: int) -> int:
+        """Points of the largest landmarks together."""
+        return int(np.sort(np.diff(self.start))[-most:].sum())
+
+    def of(self, landmark: int) -> NDArray[np.int32]:
+        """Points of one landmark."""
+        return self.point_id[self.start[landmark - 1] : self.start[landmark]]
+
+    def labels(self, points: int) -> NDArray[np.int32]:
+        """(P,): landmark of each point, 0 for none."""
+        label = np.zeros(points, np.int32)
+        numbers = np.arange(1, self.count + 1, dtype=np.int32)
+        label[self.point_id] = np.repeat(numbers, np.diff(self.start))
+        return label
+
+
+def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
+    """Landmarks of a map of `points` points; BundleError when they do not fit."""
+    start, point_id = bundle.array(START), bundle.array(POINT_ID)
+    name = bundle.directory / START
+    if start.ndim != 1 or len(start) < 2 or start[0] != 0 or (np.diff(start) < 0).any():
+        raise BundleError(f"{name}: does not rise from 0; train the map's landmarks again")
+    if start[-1] != len(point_id):
+        raise BundleError(f"{name}: ends at {start[-1]}, but {len(point_id)} points are listed")
+    if len(point_id) and not 0 <= int(point_id.min()) <= int(point_id.max()) < points:
+        raise BundleError(
+            f"{bundle.directory / POINT_ID}: names points up to {point_id.max()}, "
+            f"the map has {points}"
+        )
+    return LandmarkPoints(start=np.asarray(start), point_id=np.asarray(point_id))
+
+
+class LandmarkRetriever:
+    """Recognises landmarks; each is a group that matches within itself.
+
+    The network takes `descriptor` (1,K,D), `ray` (1,K,2) and `mask` (1,K) of the best K
+    keypoints, and returns `probability` (1,K,L+1). most: landmarks taken at most, those
+    of the highest mean confidence. The candidates' score is that confidence.
+    """
+
+    def __init__(self, landmarks: LandmarkPoints, engine: Engine, *, most: int) -> None:
+        self.landmarks, self._engine, self._most = landmarks, engine, most
+        self._keypoints = engine.inputs["mask"].shape[1]
+        found = engine.outputs["probability"].shape[2]
+        if found != landmarks.count + 1:
+            raise BundleError(
+                f"the landmark network knows {found - 1} landmarks, the map has "
+                f"{landmarks.count}; train it again with 'edge-reloc train --method landmarks'"
+            )
+
+    def retrieve(self, features: Features, out: Candidates) -> None:
+        """Points of the recognised landmarks; over capacity the least sure are left out."""
+        out.clear()
+        out.query_group[:] = NOWHERE
+        n = min(features.n, self._keypoints)
+        label, confidence = self.recognise(features)
+        count = np.bincount(label, minlength=self.landmarks.count + 1)
+        mean = np.bincount(label, confidence, minlength=len(count)) / np.maximum(count, 1)
+        mean[0] = mean[count < FEWEST_KEYPOINTS] = 0.0
+        order = np.argsort(-mean, kind="stable")[: self._most]
+        used = 0
+        for landmark in order[mean[order] > 0]:
+            ids = self.landmarks.of(int(landmark))
+            if used + len(ids) > out.capacity:
+                out.truncated += len(ids)
+                continue
+            rows = slice(used, used + len(ids))
+            out.point_id[rows], out.group[rows], out.score[rows] = ids, landmark, mean[landmark]
+            out.query_group[:n][label == landmark] = landmark
+            used += len(ids)
+        out.n = used
+        ascending = np.argsort(out.point_id[:used], kind="stable")
+        for array in (out.point_id, out.group, out.score):
+            array[:used] = array[:used][ascending]
+
+    def recognise(
+        self, features: Features, outlier: float = OUTLIER
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Landmark (n,) of the best keypoints, 0 for dropped ones, and its probability."""
+        n = min(features.n, self._keypoints)
+        assert features.camera is not None
+        inputs = self._engine.inputs
+        inputs["descriptor"][0, :n] = features.descriptor[:n]
+        inputs["ray"][0, :n] = features.camera.rays_from_pixels(features.xy_px[:n])
+        for array in inputs.values():
+            array[0, n:] = 0.0
+        inputs["mask"][0, :n] = 1.0
+        self._engine.run()
+        probability = self._engine.outputs["probability"][0, :n]
+        label = probability[:, 1:].argmax(axis=1) + 1
+        confidence = probability[np.arange(n), label]
+        label[probability[:, 0] > outlier] = 0
+        return label, confidence
