@@ -24,9 +24,9 @@ from .matching.nearest_cuda import CudaMatcher
 from .memory import Arena
 from .methods import Method, build_method
 from .pointmap import open_points
-from .pose.guided import GuidedMatcher
 from .pose.landmark_wise import LandmarkWise
-from .pose.solver import NARROWING, PoseSolver
+from .pose.second_pass import SecondPass
+from .pose.solver import PoseSolver
 from .stages import Matcher
 from .tracking import Tracker
 from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
@@ -34,15 +34,7 @@ from .workers import Workers
 
 log = logging.getLogger(__name__)
 
-WIDE = 2.4  # first look of the second pass, in inlier thresholds; the other is 1
-ROUGH_WIDE = 5.0  # the same around a predicted pose or that of a single landmark
-# Of the matches found that widely; by chance 4% lie within the threshold of a given place,
-# and up to 27% within that of the pose that suits them best.
-ROUGH_AGREEMENT = 0.3
-LOOKS = 3  # at most; each starts from the pose that the one before ended with
-GROWTH = 1.2  # inliers over those before that make another look worth it
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
-GUIDED_SLACK = 0.12  # similarity that the second pass concedes to the right place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +109,6 @@ class Localizer:
         self.solver = PoseSolver(
             threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
         )
-        rough = replace(settings.gate, min_inlier_ratio=ROUGH_AGREEMENT)
-        self.rough_solver = PoseSolver(
-            threshold_px=settings.threshold_px, gate=rough, seed=settings.seed
-        )
-        tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
-        second_pass = tuned if settings.second_pass is None else settings.second_pass
         self.landmark_wise: LandmarkWise | None = None
         if self.method.landmark_wise:
             self.landmark_wise = LandmarkWise(
@@ -133,11 +119,20 @@ class Localizer:
                 keypoints=spec.keypoints,
             )
         self.tracker = Tracker() if settings.tracking else None
-        self.guided: GuidedMatcher | None = None
-        if second_pass or self.landmark_wise or self.tracker:
-            self.guided = GuidedMatcher(self.points, min_similarity=similarity - GUIDED_SLACK)
-            self.second = Correspondences(self.arena, spec.keypoints)
-        self.second_pass = second_pass
+        tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
+        self.refines = tuned if settings.second_pass is None else settings.second_pass
+        self.second_pass: SecondPass | None = None
+        if self.refines or self.landmark_wise or self.tracker:
+            coverage = settings.gate.min_coverage
+            self.second_pass = SecondPass(
+                self.points,
+                self.arena,
+                self.solver,
+                settings,
+                keypoints=spec.keypoints,
+                min_similarity=similarity,
+                min_coverage=spec.min_coverage if coverage is None else coverage,
+            )
         self.quarter_turns = 0  # the heading that worked last
         self.engines.ready()
         self.arena.seal()
@@ -304,8 +299,6 @@ class Localizer:
             return None
         self.candidates.n = 0
         estimate = self._around(frame.camera, predicted)
-        if estimate.cam_from_world is not None:
-            estimate = self._second_pass(frame.camera, estimate.cam_from_world, estimate)
         clock.lap("track")
         return estimate if estimate.status is Status.OK else None
 
@@ -317,8 +310,10 @@ class Localizer:
         clock.lap("match")
         estimate = self.solver.solve(camera, self.correspondences)
         clock.lap("solve")
-        if self.second_pass and estimate.cam_from_world is not None:
-            estimate = self._second_pass(camera, estimate.cam_from_world, estimate)
+        if self.refines and self.second_pass and estimate.cam_from_world is not None:
+            estimate, self.correspondences = self.second_pass.refine(
+                camera, self.features, estimate, self.correspondences
+            )
             clock.lap("second_pass")
         return estimate
 
@@ -334,65 +329,17 @@ class Localizer:
             if first.cam_from_world is None:
                 continue
             estimate = self._around(camera, first.cam_from_world)
-            if estimate.cam_from_world is not None:
-                estimate = self._second_pass(camera, estimate.cam_from_world, estimate)
             clock.lap("second_pass")
             if estimate.status is Status.OK:
                 break
         return estimate
 
-    def _around(self, camera: Camera, cam_from_world: Array) -> PoseEstimate:
-        """Solve anew on what lies roughly where a rough pose expects it.
-
-        Places speak for these matches already, so many of them must agree. A refusal is
-        cheap: the next landmark is tried, or the frame recognised as without tracking.
-        """
-        assert self.guided is not None
-        self.guided.forget()
-        radius = ROUGH_WIDE * self.solver.threshold_px(camera)
-        self.guided.match(camera, cam_from_world, self.features, radius, self.correspondences)
-        return self.rough_solver.solve(camera, self.correspondences)
-
-    def _second_pass(
-        self, camera: Camera, cam_from_world: Array, first: PoseEstimate
-    ) -> PoseEstimate:
-        """Look around the first pose, wide then close, until no more is found.
-
-        This is also the test of the pose: around a wrong one, large parts of
-        the image stay silent.
-        """
-        assert self.guided is not None
-        self.guided.forget()
-        threshold = self.solver.threshold_px(camera)
-        best = first
-        for _ in range(LOOKS):
-            for radius, narrowing in ((WIDE, NARROWING), (1.0, (1.0, 1.0))):
-                self.guided.match(
-                    camera, cam_from_world, self.features, radius * threshold, self.second
-                )
-                again = self.solver.settle(camera, cam_from_world, self.second, narrowing)
-                if again.cam_from_world is None:
-                    return again
-                cam_from_world = again.cam_from_world
-            grown = again.inliers > GROWTH * best.inliers
-            best = again
-            self.correspondences, self.second = self.second, self.correspondences
-            if not grown:
-                break
-        inliers = self.correspondences.xy_px[best.inlier_index]
-        coverage = self.guided.coverage(camera, self.features, inliers)
-        needed = self.settings.gate.min_coverage
-        needed = self.spec.min_coverage if needed is None else needed
-        if coverage < needed:
-            return replace(
-                best,
-                status=Status.IMPLAUSIBLE,
-                cam_from_world=None,
-                covariance=None,
-                reason=f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
-                f"the pose, {needed:.0%} are needed",
-            )
-        return best
+    def _around(self, camera: Camera, rough: Array) -> PoseEstimate:
+        assert self.second_pass is not None
+        estimate, self.correspondences = self.second_pass.around(
+            camera, self.features, rough, self.correspondences
+        )
+        return estimate
 
     def close(self) -> None:
         """Give engines and threads back."""

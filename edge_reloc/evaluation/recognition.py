@@ -6,9 +6,10 @@ import numpy as np
 
 from ..camera import Camera
 from ..geometry import Array
-from ..localizer import GUIDED_SLACK, Localizer
+from ..localizer import Localizer
 from ..memory import Arena
 from ..pose.guided import GuidedMatcher
+from ..pose.second_pass import SLACK
 from ..retrieval.landmarks import LandmarkRetriever
 from ..types import Correspondences
 
@@ -26,7 +27,7 @@ class RecognitionJudge:
         spec, settings = localizer.spec, localizer.settings
         similarity = settings.min_similarity
         similarity = spec.min_similarity if similarity is None else similarity
-        self._matcher = GuidedMatcher(localizer.points, min_similarity=similarity - GUIDED_SLACK)
+        self._matcher = GuidedMatcher(localizer.points, min_similarity=similarity - SLACK)
         self._shown = Correspondences(Arena(), spec.keypoints)
         self._label = retriever.landmarks.labels(localizer.points.n)
 
