@@ -220,8 +220,8 @@ def _engine_rows(engines: Engines) -> list[Row]:
     if not isinstance(engines, PlannedEngines):  # on the GPU
         return []
     rows = []
-    for path in engines.headers:
-        nbytes = int(WEIGHT_COPIES * path.stat().st_size)
+    for path, header in engines.headers.items():
+        nbytes = int(WEIGHT_COPIES * header.weight_bytes)
         rows.append(Row(kind="weights", name=path.stem, nbytes=nbytes))
     # Engines run one after the other in one pool of scratch.
     sizes = {p.stem: h.activation_bytes or 0 for p, h in engines.headers.items()}

@@ -19,6 +19,7 @@ class Step(NamedTuple):
 
 STEPS = {
     "onnx": Step(".to_float16", "strongly typed float16 ONNX of a map's networks"),
+    "compact": Step(".to_compact", "float32 networks of half the size on disk, as fast"),
     "int8": Step(".to_int8", "a map with descriptors of half the size"),
     "prune": Step(".prune", "a map with fewer points, for every method"),
     "parity": Step(".parity", "what float16 changes: numbers, keypoints, poses"),

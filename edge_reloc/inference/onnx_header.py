@@ -19,7 +19,8 @@ from ..errors import EngineError
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE = 1, 5, 11, 12, 13
 _NODE_INPUT, _NODE_OUTPUT = 1, 2
-_TENSOR_NAME, _VALUE_NAME, _VALUE_TYPE = 8, 1, 2
+_TENSOR_DIMS, _TENSOR_KIND, _TENSOR_NAME = 1, 2, 8
+_VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR, _TENSOR_ELEMENT, _TENSOR_SHAPE, _SHAPE_DIM, _DIM_VALUE = 1, 1, 2, 1, 1
 
 ELEMENTS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
@@ -42,12 +43,14 @@ class Binding:
 @dataclass(frozen=True, kw_only=True)
 class OnnxHeader:
     """inputs, outputs by name. activation_bytes: most that lives at once between layers,
-    None when the file does not tell the sizes of its inner values.
+    None when the file does not tell the sizes of its inner values. weight_bytes: of all
+    weights once an engine has them: in float32 where the file holds float16.
     """
 
     inputs: dict[str, Binding]
     outputs: dict[str, Binding]
     activation_bytes: int | None
+    weight_bytes: int
 
 
 def read_header(path: Path) -> OnnxHeader:
@@ -72,6 +75,7 @@ def _parse(data: memoryview) -> OnnxHeader:
     outputs: dict[str, Binding] = {}
     values: dict[str, Binding] = {}
     weights: set[str] = set()
+    weight_bytes = 0
     nodes: list[tuple[list[str], list[str]]] = []
     for number, value in _fields(graph):
         if not isinstance(value, memoryview):
@@ -80,6 +84,7 @@ def _parse(data: memoryview) -> OnnxHeader:
             nodes.append((_texts(value, _NODE_INPUT), _texts(value, _NODE_OUTPUT)))
         elif number == _GRAPH_INITIALIZER:
             weights.update(_texts(value, _TENSOR_NAME))
+            weight_bytes += _weight_bytes(value)
         elif number in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE):
             name, binding = _binding(value)
             if binding is not None:
@@ -87,8 +92,35 @@ def _parse(data: memoryview) -> OnnxHeader:
                 target[name] = binding
     for name in weights:  # old files list weights among the inputs
         inputs.pop(name, None)
-    peak = _peak(nodes, values, set(outputs))
-    return OnnxHeader(inputs=inputs, outputs=outputs, activation_bytes=peak)
+    # What is made of weights alone is made once, when the file is opened.
+    layers = []
+    for layer in nodes:
+        if layer[0] and weights.issuperset(layer[0]):
+            weights.update(layer[1])
+        else:
+            layers.append(layer)
+    return OnnxHeader(
+        inputs=inputs,
+        outputs=outputs,
+        activation_bytes=_peak(layers, values, set(outputs)),
+        weight_bytes=weight_bytes,
+    )
+
+
+def _weight_bytes(data: memoryview) -> int:
+    """Of one tensor in an engine's memory; sizes are numbers, or packed into bytes."""
+    sizes, kind = [], "float32"
+    for number, value in _fields(data):
+        if number == _TENSOR_DIMS and isinstance(value, int):
+            sizes.append(value)
+        elif number == _TENSOR_DIMS and isinstance(value, memoryview):
+            at = 0
+            while at < len(value):
+                size, at = _varint(value, at)
+                sizes.append(size)
+        elif number == _TENSOR_KIND and isinstance(value, int):
+            kind = ELEMENTS.get(value, kind)
+    return prod(sizes) * (4 if kind == "float16" else _BYTES[kind])
 
 
 def _peak(

@@ -11,8 +11,10 @@ from edge_reloc.errors import EngineError
 
 
 def load_graph(path: Any) -> Any:
-    """ModelProto of a file, weights included. Raises EngineError."""
+    """ModelProto of a file, weights included and none of them compact. Raises EngineError."""
     import onnx
+
+    from .compact import restore
 
     if not path.is_file():
         raise EngineError(f"{path}: no such network file")
@@ -27,6 +29,7 @@ def load_graph(path: Any) -> Any:
     except Exception as error:  # protobuf and onnx raise their own unrelated classes
         reason = str(error).strip().split("\n")[0]
         raise EngineError(f"{path}: damaged or not an ONNX file ({reason})") from error
+    restore(model)
     return model
 
 
