@@ -29,7 +29,7 @@ def format_table(scores: list[Score]) -> str:
             for i, name in enumerate(header)
         ]
         lines = [list(compress(line, used)) for line in [header, *table]]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         text = "\n".join(
             "  ".join(
                 cell.ljust(width) if i == 0 else cell.rjust(width)

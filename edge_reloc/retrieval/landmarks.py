@@ -75,7 +75,8 @@ class LandmarkRetriever:
 
     The network takes `descriptor` (1,K,D), `ray` (1,K,2) and `mask` (1,K) of the best K
     keypoints, and returns `probability` (1,K,L+1). most: landmarks taken at most, those
-    of the highest mean confidence. The candidates' score is that confidence.
+    with most confidence in all, which is the candidates' score. The paper takes the mean:
+    that prefers landmarks of which little is seen, and finds fewer poses.
     """
 
     def __init__(self, landmarks: LandmarkPoints, engine: Engine, *, most: int) -> None:
@@ -95,17 +96,17 @@ class LandmarkRetriever:
         n = min(features.n, self._keypoints)
         label, confidence = self.recognise(features)
         count = np.bincount(label, minlength=self.landmarks.count + 1)
-        mean = np.bincount(label, confidence, minlength=len(count)) / np.maximum(count, 1)
-        mean[0] = mean[count < FEWEST_KEYPOINTS] = 0.0
-        order = np.argsort(-mean, kind="stable")[: self._most]
+        total = np.bincount(label, confidence, minlength=len(count))
+        total[0] = total[count < FEWEST_KEYPOINTS] = 0.0
+        order = np.argsort(-total, kind="stable")[: self._most]
         used = 0
-        for landmark in order[mean[order] > 0]:
+        for landmark in order[total[order] > 0]:
             ids = self.landmarks.of(int(landmark))
             if used + len(ids) > out.capacity:
                 out.truncated += len(ids)
                 continue
             rows = slice(used, used + len(ids))
-            out.point_id[rows], out.group[rows], out.score[rows] = ids, landmark, mean[landmark]
+            out.point_id[rows], out.group[rows], out.score[rows] = ids, landmark, total[landmark]
             out.query_group[:n][label == landmark] = landmark
             used += len(ids)
         out.n = used

@@ -31,7 +31,7 @@ from .report import plot_recognition
 Progress = Callable[[int, int, float], None]
 
 NETWORK = "nets/landmarks.onnx"
-MOST = 40  # landmarks tried; twice what a photo usually sees
+MOST = 20  # landmarks tried, as in the paper's rooms
 REGISTRATION = "one_pass"
 
 

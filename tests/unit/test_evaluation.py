@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from edge_reloc.config import Settings
 from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.evaluate import main
 from edge_reloc.evaluation.dataset import read_dataset
-from edge_reloc.evaluation.score import parse_method
+from edge_reloc.evaluation.score import Score, parse_method
+from edge_reloc.evaluation.table import format_table
 from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.geometry import compose, so3_exp
 
@@ -95,3 +97,31 @@ def test_demo_scores_as_json_and_picture(
     for recall in curves.values():  # more of the map never holds fewer of the points
         assert (np.diff(recall) > -1e-9).all() and recall[-1] > 0.5
     assert plot.stat().st_size > 10_000
+
+
+def test_table_leaves_out_what_no_method_has() -> None:
+    base = Score(
+        scene="a",
+        map="m",
+        method="exhaustive",
+        queries=2,
+        ok=2,
+        within={"5cm/5deg": 1.0},
+        median_error=0.01,
+        median_deg=0.1,
+        candidates=10,
+        map_points=20,
+        stages_ms={"extract": (1.0, 2.0), "match": (3.0, 4.0)},
+        total_ms=(4.0, 6.0),
+        map_mb=1.5,
+        statuses={"OK": 2},
+    )
+    plain = format_table([base])
+    assert "top-1" not in plain
+    assert "track" not in plain
+    both = format_table([base, replace(base, method="landmarks+t", recognised=0.734)])
+    header, one, other = both.splitlines()[1:]
+    assert ("top-1" in header, "track" in header) == (True, False)
+    assert "73.4 %" in other
+    assert "73.4 %" not in one
+    assert len({len(line) for line in (header, one, other)}) == 1

@@ -353,7 +353,7 @@ def test_keypoints_match_within_their_landmark() -> None:
     for k in (1, 2, 3):
         rows = out.group[: out.n] == k
         assert set(out.point_id[: out.n][rows].tolist()) == set(LANDMARKS.of(k).tolist())
-        np.testing.assert_allclose(out.score[: out.n][rows], {1: 0.5, 2: 0.8, 3: 0.7}[k])
+        np.testing.assert_allclose(out.score[: out.n][rows], {1: 3.0, 2: 4.0, 3: 3.5}[k])
     assert engine.inputs["mask"][0].tolist() == [1.0] * 20
     np.testing.assert_allclose(
         engine.inputs["ray"][0, 3], [(6 - 31.5) / 50, (7 - 23.5) / 50], rtol=1e-6

@@ -1,0 +1,102 @@
+"""Ablations of landmarks: how many, pruned how far, descriptors how long.
+
+    python tests/benchmarks/landmarks.py --map MAP --data DATA/kitchen --output out/landmarks
+
+MAP is trained with `edge-reloc train --method landmarks` and has its work folder beside it.
+As in table 8 of the PRAM paper. Prints one table a question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_reloc import evaluate
+from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.pointmap import DESCRIPTORS
+from edge_reloc_export import prune
+
+REGISTRATIONS = "landmarks,landmarks+2,landmark_wise"
+NUMBERS = (40, 20, 10, 5, 1)
+RADII_PX = (10, 25, 50)
+COVERS = (0.8, 0.6, 0.4)
+DIMENSIONS = (32, 16, 8)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--map", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--thresholds", default="5cm/5deg,10cm/5deg")
+    parser.add_argument("--every", default="1", help="score each n-th query")
+    parser.add_argument("--threads", default="0")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--only", choices=("numbers", "pruning", "dimensions"), help="one question alone"
+    )
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.only in (None, "numbers"):
+        names = [f"{name}:{n}" for name in ("landmarks", "landmark_wise") for n in NUMBERS]
+        score(options, "landmarks tried", [options.map], ",".join(names))
+        score(options, "tracking and refinement", [options.map], f"{REGISTRATIONS},landmarks+2+t")
+    if options.only in (None, "pruning"):
+        maps = [options.map]
+        for radius, cover in [*((r, 0.8) for r in RADII_PX), *((25, c) for c in COVERS[1:])]:
+            maps.append(options.output / f"pruned_{radius}px_{cover}")
+            command = ["--map", options.map, "--output", maps[-1]]
+            call(prune.main, *command, "--radius", radius, "--cover", cover)
+        score(options, "pruning", maps, "exhaustive+2,cells+2,landmarks+2")
+    if options.only in (None, "dimensions"):
+        maps = [options.map]
+        for dimension in DIMENSIONS:
+            maps.append(options.output / f"rank_{dimension}")
+            reduce_rank(options.map, maps[-1], dimension)
+        score(options, "descriptor size", maps, "exhaustive+2,landmarks,landmarks+2")
+    return 0
+
+
+def reduce_rank(source: Path, output: Path, dimension: int) -> None:
+    """A map whose descriptors hold `dimension` numbers' worth, by PCA.
+
+    They keep their length on disk, so that the runtime compares them as they are: a
+    product with a descriptor of a frame is the product of both one's shares in the
+    subspace, as it would be if only those were stored.
+    """
+    descriptor = np.asarray(open_bundle(source).array(DESCRIPTORS), np.float32)
+    axes = np.linalg.svd(descriptor, full_matrices=False)[2][:dimension]
+    reduced = descriptor @ axes.T @ axes
+    reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-9)
+    kept = float(np.linalg.norm(descriptor @ axes.T) ** 2 / np.linalg.norm(descriptor) ** 2)
+    with extend_bundle(source, output) as bundle:
+        bundle.add_array(DESCRIPTORS, reduced.astype(np.float16))
+        spec = bundle.manifest.features
+        # A frame's share in the subspace is shorter than the frame's descriptor.
+        spec["min_similarity"] = spec["min_similarity"] * np.sqrt(kept)
+    print(f"{output}: {dimension} numbers hold {kept:.0%} of the descriptors' squared length")
+
+
+def score(options: argparse.Namespace, question: str, maps: list[Path], methods: str) -> None:
+    """`edge-reloc evaluate` on all maps in one run."""
+    print(f"\n== {question} ==", flush=True)
+    command = []
+    for path in maps:
+        command += ["--scene", f"{path}={options.data}={options.thresholds}"]
+    command += ["--methods", methods, "--every", options.every, "--threads", options.threads]
+    name = question.replace(" ", "_")
+    call(evaluate.main, *command, "--output", options.output / f"{name}.json")
+
+
+def call(program: object, *arguments: object) -> None:
+    """Run a program of ours; stop with its exit code when it fails."""
+    print("+", program.__module__, *arguments, flush=True)
+    code = program([str(argument) for argument in arguments])
+    if code:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
