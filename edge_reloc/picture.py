@@ -1,8 +1,9 @@
-"""A picture of a run: map from above, trajectory, one frame's inliers."""
+"""A picture of a run: map from above, trajectory, one frame's inliers, landmarks."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from .errors import ConfigError
 from .files import write_atomic
 from .geometry import Array, camera_centre
 from .plan import Plan
-from .types import U8, Correspondences, Frame, PoseEstimate, Status
+from .types import F32, I32, U8, Correspondences, Frame, PoseEstimate, Status
 
 SUFFIXES = (".png", ".jpg")
 WIDTH_PX, PLAN_PX, STRIP_PX, MARGIN_PX = 1640, 900, 120, 20
@@ -21,6 +22,8 @@ TRACE_CAPACITY = 20_000  # beyond that every second frame is forgotten
 Colour = tuple[int, int, int]
 INK: Colour = (60, 60, 60)
 INLIER: Colour = (200, 90, 0)
+OUTSIDE: Colour = (60, 60, 235)  # keypoints that show no landmark that was tried
+GOLDEN_ANGLE = 0.381966  # of the circle of hues: neighbours in number look different
 COLOURS: dict[Status, Colour] = {  # BGR
     Status.OK: (80, 160, 40),
     Status.NO_FEATURES: (150, 150, 150),
@@ -30,13 +33,32 @@ COLOURS: dict[Status, Colour] = {  # BGR
 }
 
 
-class RunPicture:
-    """Watches a run in bounded memory, then draws it."""
+class Recognised(NamedTuple):
+    """Keypoints xy_px (N,2) and the landmark (N,) of each, below 1 for none."""
 
-    def __init__(self, path: Path, xyz: NDArray[np.float32], gravity: Array | None, unit: str):
+    xy_px: F32
+    landmark: I32
+
+
+class RunPicture:
+    """Watches a run in bounded memory, then draws it.
+
+    label (P,): landmark of each map point, 0 for none; None for other methods.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        xyz: NDArray[np.float32],
+        gravity: Array | None,
+        unit: str,
+        label: I32 | None = None,
+    ):
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"{path}: expected a picture named {' or '.join(SUFFIXES)}")
         self._path, self._xyz, self._gravity, self._unit = path, xyz, gravity, unit
+        self._label = label
+        self._recognised: Recognised | None = None
         self._trace: list[tuple[Status, Array | None]] = []
         self._stride, self._seen = 1, 0
         self._frame: Frame | None = None
@@ -44,7 +66,13 @@ class RunPicture:
         self._inlier_xyz = np.zeros((0, 3))
         self._caption = "no frame was localised"
 
-    def watch(self, frame: Frame, estimate: PoseEstimate, matches: Correspondences) -> None:
+    def watch(
+        self,
+        frame: Frame,
+        estimate: PoseEstimate,
+        matches: Correspondences,
+        recognised: Recognised | None = None,
+    ) -> None:
         """Remember where the camera was, and the last localised frame whole."""
         if self._seen % self._stride == 0:
             pose = estimate.cam_from_world
@@ -56,6 +84,8 @@ class RunPicture:
         if estimate.cam_from_world is None and self._frame is not None:
             return
         self._frame = frame
+        if recognised is not None:
+            self._recognised = Recognised(recognised.xy_px.copy(), recognised.landmark.copy())
         if estimate.inlier_index is not None:
             rows = estimate.inlier_index
             self._inlier_px = matches.xy_px[rows].copy()
@@ -83,6 +113,8 @@ class RunPicture:
         centres = np.array([camera_centre(pose) for pose in poses]).reshape(-1, 3)
         plan = Plan(np.asarray(self._xyz, np.float64), centres, self._gravity, PLAN_PX)
         canvas = plan.density(np.asarray(self._xyz, np.float64))
+        if self._label is not None:
+            self._draw_landmarks(canvas, plan, self._label)
         for x, y in plan.pixels(self._inlier_xyz):
             cv2.circle(canvas, (int(x), int(y)), 2, INLIER, -1, cv2.LINE_AA)
         ahead = np.array([pose[2, :3] for pose in poses]).reshape(-1, 3)
@@ -100,6 +132,13 @@ class RunPicture:
         cv2.rectangle(canvas, (0, 0), (PLAN_PX - 1, PLAN_PX - 1), (200, 200, 200), 1)
         return canvas
 
+    def _draw_landmarks(self, canvas: U8, plan: Plan, label: I32) -> None:
+        """Points in the colours of their landmarks."""
+        pixels = plan.pixels(np.asarray(self._xyz, np.float64))
+        for xy, landmark in zip(pixels, label, strict=True):
+            if landmark > 0:
+                cv2.circle(canvas, _whole(xy), 1, landmark_colour(landmark), -1)
+
     def _frame_image(self, width: int) -> U8:
         if self._frame is None:
             return np.full((width * 3 // 4, width, 3), 235, np.uint8)
@@ -108,6 +147,10 @@ class RunPicture:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        if self._recognised is not None:
+            for xy, landmark in zip(*self._recognised, strict=True):
+                place = _whole((xy + 0.5) * scale - 0.5)
+                cv2.circle(image, place, 2, landmark_colour(landmark), -1, cv2.LINE_AA)
         for xy in (self._inlier_px + 0.5) * scale - 0.5:
             cv2.circle(image, _whole(xy), 3, INLIER, 1, cv2.LINE_AA)
         canvas: U8 = np.full((len(image), width, 3), 255, np.uint8)
@@ -130,6 +173,17 @@ class RunPicture:
         cv2.circle(canvas, (x + 8, top + 62), 4, INLIER, -1, cv2.LINE_AA)
         _text(canvas, "inliers of the frame shown", (x + 24, top + 68))
         _text(canvas, f"{self._seen} frames from left to right", (MARGIN_PX, top + 105))
+
+
+def landmark_colour(landmark: int) -> Colour:
+    """BGR of a landmark's number; red below 1."""
+    if landmark < 1:
+        return OUTSIDE
+    hue = round(180 * ((0.2 + landmark * GOLDEN_ANGLE) % 1.0)) % 180
+    strong = 150 + 100 * (landmark % 2)
+    pixel = np.array([[[hue, strong, 215]]], np.uint8)
+    blue, green, red = (int(v) for v in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
+    return blue, green, red
 
 
 def _whole(xy: NDArray[np.float64]) -> tuple[int, int]:

@@ -17,14 +17,15 @@ from .config import Settings
 from .errors import BundleError, CameraError, ConfigError
 from .footprint import MIB, check_budget, fit_budget
 from .localizer import Localizer
-from .picture import RunPicture
+from .picture import Recognised, RunPicture
 from .profiling import RunStatistics, RunSummary, read_memory
+from .retrieval.landmarks import LandmarkRetriever
 from .runner import run
 from .sinks import Sink, open_sink
 from .sources import open_source
 from .status_line import StatusLine
 from .truth import TruthComparison, TruthSummary, read_truth
-from .types import Frame, PoseEstimate
+from .types import I32, Frame, PoseEstimate
 
 DEMO = Path(__file__).parent / "demo"
 
@@ -74,7 +75,9 @@ class Session:
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
                 xyz = self.localizer.points.xyz
-                self._picture = RunPicture(options.picture, xyz, gravity, self._unit)
+                self._picture = RunPicture(
+                    options.picture, xyz, gravity, self._unit, self._labels(len(xyz))
+                )
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
             self._sinks: list[Sink] = []
             for path in options.output:
@@ -139,7 +142,9 @@ class Session:
         def watch(frame: Frame, estimate: PoseEstimate) -> None:
             status.update(estimate)
             if self._picture is not None:
-                self._picture.watch(frame, estimate, self.localizer.correspondences)
+                self._picture.watch(
+                    frame, estimate, self.localizer.correspondences, self._recognised()
+                )
             if self._truth:
                 self._truth.add(estimate)
 
@@ -168,6 +173,22 @@ class Session:
     def errors(self) -> TruthSummary | None:
         """Distance from the truth, where one was given."""
         return self._truth.summary() if self._truth else None
+
+    def _labels(self, points: int) -> I32 | None:
+        """Landmark of each map point, where the method knows landmarks."""
+        retriever = self.localizer.method.retriever
+        if isinstance(retriever, LandmarkRetriever):
+            return retriever.landmarks.labels(points)
+        return None
+
+    def _recognised(self) -> Recognised | None:
+        """Keypoints of the frame just localised; None also where it was tracked."""
+        features, candidates = self.localizer.features, self.localizer.candidates
+        retriever = self.localizer.method.retriever
+        if candidates.n == 0 or not isinstance(retriever, LandmarkRetriever):
+            return None
+        n = min(features.n, retriever.keypoints)
+        return Recognised(features.xy_px[:n], candidates.query_group[:n])
 
     def write_picture(self) -> None:
         """Draw the picture, where one was asked for. Raises DiskError."""

@@ -81,7 +81,7 @@ class LandmarkRetriever:
 
     def __init__(self, landmarks: LandmarkPoints, engine: Engine, *, most: int) -> None:
         self.landmarks, self._engine, self._most = landmarks, engine, most
-        self._keypoints = engine.inputs["mask"].shape[1]
+        self.keypoints = engine.inputs["mask"].shape[1]
         found = engine.outputs["probability"].shape[2]
         if found != landmarks.count + 1:
             raise BundleError(
@@ -93,7 +93,7 @@ class LandmarkRetriever:
         """Points of the recognised landmarks; over capacity the least sure are left out."""
         out.clear()
         out.query_group[:] = NOWHERE
-        n = min(features.n, self._keypoints)
+        n = min(features.n, self.keypoints)
         label, confidence = self.recognise(features)
         count = np.bincount(label, minlength=self.landmarks.count + 1)
         total = np.bincount(label, confidence, minlength=len(count))
@@ -118,7 +118,7 @@ class LandmarkRetriever:
         self, features: Features, outlier: float = OUTLIER
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Landmark (n,) of the best keypoints, 0 for dropped ones, and its probability."""
-        n = min(features.n, self._keypoints)
+        n = min(features.n, self.keypoints)
         assert features.camera is not None
         inputs = self._engine.inputs
         inputs["descriptor"][0, :n] = features.descriptor[:n]

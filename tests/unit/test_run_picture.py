@@ -12,7 +12,15 @@ from edge_reloc.camera import Camera
 from edge_reloc.errors import ConfigError, DiskError
 from edge_reloc.geometry import compose, invert
 from edge_reloc.memory import Arena
-from edge_reloc.picture import COLOURS, INLIER, MARGIN_PX, PLAN_PX, RunPicture
+from edge_reloc.picture import (
+    COLOURS,
+    INLIER,
+    MARGIN_PX,
+    PLAN_PX,
+    Recognised,
+    RunPicture,
+    landmark_colour,
+)
 from edge_reloc.plan import Plan
 from edge_reloc.types import Correspondences, Frame, PoseEstimate, Status
 
@@ -62,6 +70,34 @@ def test_picture_shows_trajectory_statuses_and_inliers(tmp_path: Path, xyz: np.n
         strip == COLOURS[Status.OK]
     ).all(axis=1).sum()
     assert share == pytest.approx(10 / 30, abs=0.01)  # a column of pixels is not a frame
+
+
+def test_landmarks_have_their_colours_on_map_and_frame(tmp_path: Path, xyz: np.ndarray) -> None:
+    label = (xyz[:, 0] > 5).astype(np.int32) + 1
+    label[:100] = 0
+    picture = RunPicture(tmp_path / "run.png", xyz, DOWN, "m", label)
+    matches = Correspondences(Arena(), 8)
+    frame = Frame(image=np.full((480, 640), 200, np.uint8), t_ns=0, camera=CAMERA)
+    estimate = PoseEstimate(t_ns=0, status=Status.OK, cam_from_world=np.eye(4))
+    spots = Recognised(
+        np.array([[100, 100], [300, 100], [500, 100]], np.float32), np.array([1, 2, -1], np.int32)
+    )
+    picture.watch(frame, estimate, matches, spots)
+    picture.write()
+    image = cv2.imread(str(tmp_path / "run.png"))
+    plan = image[MARGIN_PX : MARGIN_PX + PLAN_PX, MARGIN_PX : MARGIN_PX + PLAN_PX]
+    middle = PLAN_PX // 2  # a landmark ends there; dots are a few pixels wide
+    left, right = plan[:, : middle - 5], plan[:, middle + 5 :]
+    one, two, none = landmark_colour(1), landmark_colour(2), landmark_colour(-1)
+    assert len({one, two, none}) == 3
+    assert count(left, one) > 500
+    assert count(right, two) > 500
+    assert count(left, two) == count(right, one) == count(plan, none) == 0
+    shown = image[MARGIN_PX:, PLAN_PX + 2 * MARGIN_PX :]
+    scale = (image.shape[1] - PLAN_PX - 3 * MARGIN_PX) / 640
+    for xy, colour in zip(spots.xy_px, (one, two, none), strict=True):
+        x, y = np.round((xy + 0.5) * scale - 0.5).astype(int)
+        assert tuple(shown[y, x].tolist()) == colour
 
 
 def test_picture_of_a_run_that_saw_nothing(tmp_path: Path, xyz: np.ndarray) -> None:
