@@ -89,6 +89,10 @@ def _landmarks(bundle: MapBundle, points: PointMap, engines: Engines, settings: 
             f"{bundle.directory}: has no trained landmarks; "
             f"train them with 'edge-reloc train --method landmarks --map {bundle.directory}'"
         )
+    if missing := {"network", "most", "registration"} - set(tuned):
+        raise BundleError(
+            f"{bundle.directory}: its method 'landmarks' has no {sorted(missing)}; train it again"
+        )
     landmarks = open_landmarks(bundle, points.n)
     most = settings.landmarks or int(tuned["most"])
     registration = settings.registration or tuned["registration"]

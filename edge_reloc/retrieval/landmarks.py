@@ -58,7 +58,13 @@ def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
     """Landmarks of a map of `points` points; BundleError when they do not fit."""
     start, point_id = bundle.array(START), bundle.array(POINT_ID)
     name = bundle.directory / START
-    if start.ndim != 1 or len(start) < 2 or start[0] != 0 or (np.diff(start) < 0).any():
+    for array, file in ((start, START), (point_id, POINT_ID)):
+        if array.dtype != np.int32 or array.ndim != 1:
+            raise BundleError(
+                f"{bundle.directory / file}: found {array.dtype} of {array.ndim} dimensions, "
+                f"expected a list of int32"
+            )
+    if len(start) < 2 or start[0] != 0 or (np.diff(start) < 0).any():
         raise BundleError(f"{name}: does not rise from 0; train the map's landmarks again")
     if start[-1] != len(point_id):
         raise BundleError(f"{name}: ends at {start[-1]}, but {len(point_id)} points are listed")

@@ -208,6 +208,13 @@ def test_map_without_landmarks_names_the_cure(tmp_path: Path) -> None:
         Localizer.open(open_bundle(world.bundle), CAMERA, Settings(method="landmarks"))
 
 
+def test_method_without_its_settings_is_refused(world: PlaneWorld, tmp_path: Path) -> None:
+    with extend_bundle(world.bundle, tmp_path / "map") as bundle:
+        del bundle.manifest.methods["landmarks"]["most"]
+    with pytest.raises(BundleError, match=r"has no \['most'\]; train it again"):
+        Localizer.open(open_bundle(tmp_path / "map"), CAMERA, Settings(method="landmarks"))
+
+
 @pytest.mark.parametrize("values", [{"registration": "both"}, {"landmarks": 0}])
 def test_senseless_settings_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

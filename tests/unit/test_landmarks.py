@@ -221,6 +221,8 @@ def test_landmark_files_round_trip(model: SceneModel, tmp_path: Path) -> None:
         ({"start": np.array([0, 3, 2], np.int32)}, "does not rise"),
         ({"start": np.array([1, 3], np.int32)}, "does not rise"),
         ({"start": np.array([0, 5], np.int32)}, "ends at 5"),
+        ({"start": np.array([0.0, 5.0])}, "found float64 of 1 dimensions"),
+        ({"point_id": np.zeros((2, 2), np.int32)}, "found int32 of 2 dimensions"),
         (
             {"start": np.array([0, 2], np.int32), "point_id": np.array([0, 900], np.int32)},
             "points up to 900",
