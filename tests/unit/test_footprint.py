@@ -58,11 +58,13 @@ def test_planning_takes_next_to_nothing(demo: tuple[MapBundle, Camera]) -> None:
 
 
 def test_a_budget_is_refused_with_the_table_and_kept_with_the_advice(
-    demo: tuple[MapBundle, Camera],
+    demo: tuple[MapBundle, Camera], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle, camera = demo
     settings = Settings(threads=1)
     held, plan = libraries_bytes(), plan_footprint(bundle, camera, settings)
+    # What a process holds moves by itself while other tests' memory is given back.
+    monkeypatch.setattr("edge_reloc.footprint.libraries_bytes", lambda: held)
     budget = held + plan.nbytes - MIB
     with pytest.raises(ConfigError) as caught:
         check_budget(bundle, camera, settings, budget)
@@ -72,7 +74,7 @@ def test_a_budget_is_refused_with_the_table_and_kept_with_the_advice(
     block = re.search(r"--match-block (\d+)", line)
     assert block is not None
     lowered = Settings(threads=1, match_block=int(block[1]))
-    assert check_budget(bundle, camera, lowered, budget).nbytes + held <= budget + MIB // 2
+    assert check_budget(bundle, camera, lowered, budget).nbytes + held <= budget
     fitted, fitted_plan, words = fit_budget(bundle, camera, settings, budget)
     assert fitted.match_block <= int(block[1]) and "slower" in words
     assert fitted_plan.nbytes < plan.nbytes
