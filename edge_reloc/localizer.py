@@ -192,7 +192,9 @@ class Localizer:
         gpu = planned_gpu() if acceleration.uses_gpu else None
 
         def engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
-            return _plan_engines(bundle, arena, settings, acceleration, gpu)
+            if gpu is not None and acceleration.engine == "tensorrt":
+                return PlannedTensorRtEngines(bundle, arena, gpu, precision=settings.precision)
+            return PlannedEngines(bundle, arena, precision=settings.precision)
 
         return cls(apart, camera, settings, engines, Arena(), gpu)
 
@@ -359,18 +361,6 @@ def _open_engines(
     if gpu is not None and acceleration.engine == "tensorrt":
         return TensorRtEngines(bundle, arena, gpu, precision=settings.precision)
     return Engines(bundle, arena, precision=settings.precision, threads=settings.threads)
-
-
-def _plan_engines(
-    bundle: MapBundle,
-    arena: Arena,
-    settings: Settings,
-    acceleration: Acceleration,
-    gpu: Gpu | None,
-) -> Engines:
-    if gpu is not None and acceleration.engine == "tensorrt":
-        return PlannedTensorRtEngines(bundle, arena, gpu, precision=settings.precision)
-    return PlannedEngines(bundle, arena, precision=settings.precision)
 
 
 class _Clock:

@@ -143,8 +143,7 @@ def _one(
     reasons = [r.key.difference(key) for r in rivals if r.path != record.path]
     for old in rivals:
         if old.path != record.path:
-            old.plan.unlink(missing_ok=True)
-            old.path.unlink(missing_ok=True)
+            old.remove()
     return _report(record, f"replaces one: {reasons[0]}" if reasons else "built")
 
 

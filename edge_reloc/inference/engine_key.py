@@ -18,6 +18,7 @@ from ..errors import EngineError
 FORMAT = "edge_reloc.engine"
 VERSION = 1
 PLAN_SUFFIX, SIDECAR_SUFFIX = ".plan", ".json"
+COMPILED_SUFFIX = ".jit"
 
 _WORDS = {
     "onnx_sha256": "the network",
@@ -84,6 +85,16 @@ class EngineRecord:
     def plan(self) -> Path:
         """Where the plan lies."""
         return self.path.with_suffix(PLAN_SUFFIX)
+
+    @property
+    def compiled(self) -> Path:
+        """Where tensorrt_rtx keeps what it compiled for this very GPU."""
+        return self.path.with_suffix(COMPILED_SUFFIX)
+
+    def remove(self) -> None:
+        """The side-car, its plan, and what was compiled of it."""
+        for path in (self.plan, self.compiled, self.path):
+            path.unlink(missing_ok=True)
 
     @property
     def whole(self) -> bool:

@@ -31,7 +31,6 @@ from .engines import Engines
 log = logging.getLogger(__name__)
 
 WARM_UP = 2  # runs after which an engine holds all the memory it will ever use
-CACHE_SUFFIX = ".jit"  # of what tensorrt_rtx compiled for this very GPU, beside the plan
 
 
 class TensorRtEngine:
@@ -210,7 +209,7 @@ class TensorRt:
 
     def _compiled_context(self, engine: Any, record: EngineRecord, strategy: Any) -> Any:
         """tensorrt_rtx compiles for this GPU now; what it made is kept for the next time."""
-        kept = record.plan.with_name(record.plan.name + CACHE_SUFFIX)
+        kept = record.compiled
         config = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(strategy)
         cache = config.create_runtime_cache()

@@ -82,9 +82,7 @@ def on_cpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> No
         with Workers(options.threads).frame():
             ours_ms = median_ms(ours, options.repeat)
         expected = set(map(tuple, plain(case).tolist()))
-        found = set(
-            zip(out.keypoint[: out.n].tolist(), out.point_id[: out.n].tolist(), strict=True)
-        )
+        found = pairs_of(out)
         print(
             f"{case.name} {plain_ms:11.1f} {plain_mib:6.1f} {ours_ms:9.1f} {ours_mib:6.2f} "
             f"{plain_ms / ours_ms:7.1f}x {len(found):7d} "
@@ -140,9 +138,7 @@ def on_gpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> No
         others = {n: f(case) if f else None for n, f in libraries.items()}
         run, out, _ = open_cpu(case, 0)
         run()
-        expected = set(
-            zip(out.keypoint[: out.n].tolist(), out.point_id[: out.n].tolist(), strict=True)
-        )
+        expected = pairs_of(out)
         known = [ms for ms in others.values() if ms]
         share = roofline_share(case, kernels_ms, roofline)
         print(
@@ -153,11 +149,10 @@ def on_gpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> No
         )
 
 
-def same_memory(case: Case, gpu: Any, frames: int) -> None:
-    """Match frame after frame; print what the device's free memory did."""
+def open_on_gpu(case: Case, gpu: Any) -> tuple[Any, Correspondences]:
+    """The matcher of a case, and where its matches go."""
     from edge_reloc.matching.nearest_cuda import CudaMatcher
 
-    out = Correspondences(Arena(), KEYPOINTS)
     matcher = CudaMatcher(
         case.points,
         gpu,
@@ -167,6 +162,17 @@ def same_memory(case: Case, gpu: Any, frames: int) -> None:
         max_ratio=MAX_RATIO,
     )
     gpu.arena.seal()
+    return matcher, Correspondences(Arena(), KEYPOINTS)
+
+
+def pairs_of(out: Correspondences) -> set[tuple[int, int]]:
+    """Keypoints and points that were matched."""
+    return set(zip(out.keypoint[: out.n].tolist(), out.point_id[: out.n].tolist(), strict=True))
+
+
+def same_memory(case: Case, gpu: Any, frames: int) -> None:
+    """Match frame after frame; print what the device's free memory did."""
+    matcher, out = open_on_gpu(case, gpu)
     matcher.match(case.features, case.candidates, out)
     before, matches = gpu.cuda.free_bytes(), out.n
     for _ in range(frames):
@@ -179,18 +185,7 @@ def same_memory(case: Case, gpu: Any, frames: int) -> None:
 
 def ours_on_gpu(case: Case, gpu: Any, repeat: int) -> tuple[float, float, set[tuple[int, int]]]:
     """Kernels alone by events, a whole frame by the clock, the matches."""
-    from edge_reloc.matching.nearest_cuda import CudaMatcher
-
-    out = Correspondences(Arena(), KEYPOINTS)
-    matcher = CudaMatcher(
-        case.points,
-        gpu,
-        keypoints=KEYPOINTS,
-        candidates=case.points.n,
-        min_similarity=MIN_SIMILARITY,
-        max_ratio=MAX_RATIO,
-    )
-    gpu.arena.seal()
+    matcher, out = open_on_gpu(case, gpu)
     frame_ms = median_ms(lambda: matcher.match(case.features, case.candidates, out), 5 * repeat)
     times = []
     start, end = gpu.cuda.create_event(), gpu.cuda.create_event()
@@ -200,7 +195,7 @@ def ours_on_gpu(case: Case, gpu: Any, repeat: int) -> tuple[float, float, set[tu
         gpu.cuda.record(end, gpu.stream)
         gpu.wait()
         times.append(gpu.cuda.elapsed_ms(start, end))
-    pairs = set(zip(out.keypoint[: out.n].tolist(), out.point_id[: out.n].tolist(), strict=True))
+    pairs = pairs_of(out)
     return float(np.median(times)), frame_ms, pairs
 
 
