@@ -23,7 +23,6 @@ from .matching.nearest import NearestMatcher
 from .matching.nearest_cuda import CudaMatcher
 from .memory import Arena
 from .methods import Method, build_method
-from .pointmap import open_points
 from .pose.landmark_wise import LandmarkWise
 from .pose.second_pass import SecondPass
 from .pose.solver import PoseSolver
@@ -63,9 +62,7 @@ class Localizer:
         gpu: Gpu | None = None,
     ) -> None:
         manifest = bundle.manifest
-        spec = FeatureSpec.from_dict(manifest.features)
         self.bundle, self.camera, self.settings = bundle, camera, settings
-        self.spec = spec
         self.arena = arena or Arena()
         self.acceleration = choose_acceleration(bundle, settings)
         self.gpu = gpu
@@ -74,11 +71,10 @@ class Localizer:
             if engines
             else _open_engines(bundle, self.arena, settings, self.acceleration, self.gpu)
         )
-        self.points = open_points(bundle)
         self.method_name = settings.method or manifest.method
-        self.method: Method = build_method(
-            self.method_name, bundle, self.points, self.engines, settings
-        )
+        self.method: Method = build_method(self.method_name, bundle, self.engines, settings)
+        self.points = self.method.points
+        spec = self.spec = self.method.features or FeatureSpec.from_dict(manifest.features)
         self.extractor = open_extractor(spec, camera, self.engines.open, gpu)
         embedder = self.method.embedder
         self.features = Features(
@@ -103,7 +99,7 @@ class Localizer:
             spec.min_similarity if settings.min_similarity is None else settings.min_similarity
         )
         self.workers = Workers(settings.threads)
-        self.matcher = self._open_matcher(
+        self.matcher = self.method.matcher or self._open_matcher(
             similarity, spec.max_ratio if settings.max_ratio is None else settings.max_ratio
         )
         self.solver = PoseSolver(
@@ -122,7 +118,7 @@ class Localizer:
         tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
         self.refines = tuned if settings.second_pass is None else settings.second_pass
         self.second_pass: SecondPass | None = None
-        if self.refines or self.landmark_wise or self.tracker:
+        if self.points and (self.refines or self.landmark_wise or self.tracker):
             coverage = settings.gate.min_coverage
             self.second_pass = SecondPass(
                 self.points,
@@ -140,6 +136,7 @@ class Localizer:
             self.gpu.arena.seal()
 
     def _open_matcher(self, min_similarity: float, max_ratio: float) -> Matcher:
+        assert self.points is not None
         if self.gpu is not None and self.acceleration.matcher == "cuda":
             return CudaMatcher(
                 self.points,

@@ -9,51 +9,61 @@ from .bundle.reader import MapBundle
 from .config import Settings
 from .embedding.place import KIND, open_embedding
 from .errors import BundleError, ConfigError
+from .features.spec import FeatureSpec
 from .inference.engines import Engines
-from .pointmap import PointMap
+from .matching.coordinates import CoordinateMatcher
+from .pointmap import PointMap, open_points
 from .retrieval.cells import CellsRetriever
 from .retrieval.exhaustive import ExhaustiveRetriever
 from .retrieval.generative import GenerativeRetriever
 from .retrieval.image_retrieval import ImageRetriever
 from .retrieval.landmarks import LandmarkRetriever, open_landmarks
-from .stages import Embedder, Retriever
+from .retrieval.nothing import NothingRetriever
+from .stages import Embedder, Matcher, Retriever
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What a method adds to the common line. capacity: candidates at most.
 
-    landmark_wise: its groups are registered one after the other.
+    points: of the map, None where networks hold the map. landmark_wise: its groups are
+    registered one after the other. features, matcher: its own instead of the map's features
+    and nearest neighbours.
     """
 
     retriever: Retriever
     capacity: int
+    points: PointMap | None
     embedder: Embedder | None = None
     landmark_wise: bool = False
+    features: FeatureSpec | None = None
+    matcher: Matcher | None = None
 
 
-Builder = Callable[[MapBundle, PointMap, Engines, Settings], Method]
+Builder = Callable[[MapBundle, Engines, Settings], Method]
 
 
-def _exhaustive(
-    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
-) -> Method:
-    return Method(retriever=ExhaustiveRetriever(points.n), capacity=settings.candidates or points.n)
+def _exhaustive(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
+    points = open_points(bundle)
+    return Method(
+        retriever=ExhaustiveRetriever(points.n),
+        capacity=settings.candidates or points.n,
+        points=points,
+    )
 
 
-def _image_retrieval(
-    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
-) -> Method:
+def _image_retrieval(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
+    points = open_points(bundle)
     return Method(
         retriever=ImageRetriever(bundle, points.n, settings.images),
         capacity=min(points.n, settings.candidates or points.n),
+        points=points,
         embedder=_embedder(bundle, engines),
     )
 
 
-def _visible_structure(
-    bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
-) -> Method:
+def _visible_structure(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
+    points = open_points(bundle)
     values = bundle.manifest.methods.get("visible_structure", {})
     head = settings.head or values.get("head")
     if head is None or head not in values.get("heads", {}):
@@ -78,11 +88,13 @@ def _visible_structure(
     return Method(
         retriever=retriever,
         capacity=capacity,
+        points=points,
         embedder=_embedder(bundle, engines),
     )
 
 
-def _landmarks(bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings) -> Method:
+def _landmarks(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
+    points = open_points(bundle)
     tuned = bundle.manifest.methods.get("landmarks")
     if tuned is None:
         raise BundleError(
@@ -99,7 +111,31 @@ def _landmarks(bundle: MapBundle, points: PointMap, engines: Engines, settings: 
     return Method(
         retriever=LandmarkRetriever(landmarks, engines.open(tuned["network"]), most=most),
         capacity=min(settings.candidates or points.n, landmarks.largest(most)),
+        points=points,
         landmark_wise=registration == "landmark_wise",
+    )
+
+
+def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
+    tuned = bundle.manifest.methods.get("scene_coordinates", {})
+    if "features" not in tuned:
+        raise BundleError(
+            f"{bundle.directory}: has no trained scene coordinates; "
+            f"train them with 'edge-reloc train --method scene_coordinates --map "
+            f"{bundle.directory}'"
+        )
+    if settings.second_pass or settings.tracking:
+        asked = "second pass" if settings.second_pass else "tracking"
+        raise ConfigError(
+            f"method scene_coordinates: has no {asked}, which needs the descriptors of a map; "
+            f"leave it out, or choose another method"
+        )
+    return Method(
+        retriever=NothingRetriever(),
+        capacity=1,
+        points=None,
+        features=FeatureSpec.from_dict(tuned["features"]),
+        matcher=CoordinateMatcher(),
     )
 
 
@@ -121,13 +157,12 @@ METHODS: dict[str, Builder] = {
     "image_retrieval": _image_retrieval,
     "visible_structure": _visible_structure,
     "landmarks": _landmarks,
+    "scene_coordinates": _scene_coordinates,
 }
 
 
-def build_method(
-    name: str, bundle: MapBundle, points: PointMap, engines: Engines, settings: Settings
-) -> Method:
+def build_method(name: str, bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
     """The method of a name; ConfigError lists the known ones."""
     if name not in METHODS:
         raise ConfigError(f"method: found '{name}', expected one of {', '.join(METHODS)}")
-    return METHODS[name](bundle, points, engines, settings)
+    return METHODS[name](bundle, engines, settings)

@@ -28,6 +28,7 @@ from .truth import TruthComparison, TruthSummary, read_truth
 from .types import I32, Frame, PoseEstimate
 
 DEMO = Path(__file__).parent / "demo"
+NO_POINTS = np.zeros((0, 3), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class Session:
             self._picture = None
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
-                xyz = self.localizer.points.xyz
+                xyz = self.localizer.points.xyz if self.localizer.points else NO_POINTS
                 self._picture = RunPicture(
                     options.picture, xyz, gravity, self._unit, self._labels(len(xyz))
                 )
@@ -125,10 +126,10 @@ class Session:
 
     def headline(self) -> str:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
-        manifest, camera = self.bundle.manifest, self.camera
+        manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
+        content = f"{points.n} points, {manifest.features['kind']}" if points else "held by networks"
         return (
-            f"map        {manifest.name}, {self.localizer.points.n} points, "
-            f"{manifest.features['kind']}, method {self.localizer.method_name}\n"
+            f"map        {manifest.name}, {content}, method {self.localizer.method_name}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
             + (f"\ngpu        {self.localizer.gpu_note}" if self.localizer.gpu_note else "")

@@ -14,7 +14,7 @@ class BundleNetwork:
     """One network. file: its float32 ONNX file as the bundle lists it.
 
     role: "features", "embedding", the head's name ("cells", "generative") or the method's
-    ("landmarks").
+    ("landmarks", "scene_coordinates").
     """
 
     role: str
@@ -48,5 +48,7 @@ def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:
     for method, values in manifest.methods.items():
         if "network" in values:
             yield BundleNetwork(role=method, file=values["network"])
+        for network in values.get("features", {}).get("networks", ()):
+            yield BundleNetwork(role=method, file=network["file"])
         for head, tuned in values.get("heads", {}).items():
             yield BundleNetwork(role=head, file=tuned["network"])

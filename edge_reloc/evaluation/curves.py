@@ -61,6 +61,7 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
             )
         localizer = localizers[frame.camera]
         points = localizer.points
+        assert points is not None  # image retrieval has them
         localizer.localize(frame)
         for name, chosen in settings.items():
             if name not in retrievers:
@@ -71,7 +72,6 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
                     method = build_method(
                         chosen.method or "",
                         bundle,
-                        points,
                         engines,
                         replace(chosen, candidates=capacity, radius=extent),
                     )

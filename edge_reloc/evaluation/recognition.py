@@ -27,9 +27,11 @@ class RecognitionJudge:
         spec, settings = localizer.spec, localizer.settings
         similarity = settings.min_similarity
         similarity = spec.min_similarity if similarity is None else similarity
-        self._matcher = GuidedMatcher(localizer.points, min_similarity=similarity - SLACK)
+        points = localizer.points
+        assert points is not None  # landmarks are made of them
+        self._matcher = GuidedMatcher(points, min_similarity=similarity - SLACK)
         self._shown = Correspondences(Arena(), spec.keypoints)
-        self._label = retriever.landmarks.labels(localizer.points.n)
+        self._label = retriever.landmarks.labels(points.n)
 
     def judge(self, camera: Camera, cam_from_world: Array) -> float | None:
         """Top-1 over the keypoints of the frame just localised that show a landmark.

@@ -32,7 +32,7 @@ class Score:
     """One row of the table. Errors are over frames with status OK.
 
     within: share (0..1) of all queries inside each threshold. median_error in
-    map units. recognised: mean share of keypoints that get their landmark (top-1), None
+    map units. map_points: 0 for methods that use none. recognised: mean share of keypoints that get their landmark (top-1), None
     for methods without landmarks. stages_ms: (p50, p95) by stage. found: inlier map points by
     query, when asked for.
     """
@@ -131,6 +131,7 @@ def score_method(
         ids = np.zeros(0, np.int32)
         if estimate.status is Status.OK and estimate.inlier_index is not None:
             ids = np.unique(localizer.correspondences.point_id[estimate.inlier_index])
+            ids = ids[ids >= 0]
         found.append(ids)
         judge = judges[frame.camera]
         if judge is not None:
@@ -142,7 +143,7 @@ def score_method(
         totals.append(sum(estimate.stages_ms.values()))
         candidates.append(estimate.candidates)
         progress(done + 1)
-    points = next(iter(localizers.values())).points.n
+    points = next(iter(localizers.values())).points
     for localizer in localizers.values():
         localizer.close()
     errors = np.array([[r[2], r[3]] for r in results])
@@ -164,7 +165,7 @@ def score_method(
         median_error=float(median[0]),
         median_deg=float(median[1]),
         candidates=float(np.mean(candidates)),
-        map_points=points,
+        map_points=points.n if points else 0,
         stages_ms={s: _spread(values) for s, values in stages.items()},
         total_ms=_spread(totals),
         map_mb=fresh.nbytes(fresh.used) / 1e6,

@@ -13,6 +13,7 @@ from .fit import FitOnCpu, ImageFitter
 from .spec import FeatureSpec
 
 IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"
+XYZ_WORLD = "xyz_world"  # what scene coordinate regression answers instead of descriptors
 PLACE_CELL_PX = 32
 
 
@@ -22,7 +23,7 @@ class NetworkExtractor:
     The network takes `image` (1,1,H,W) float32 grey in 0..255 and returns
     `xy_px` (K,2), `scores` (K,) (zero or less: empty slot) and `descriptors`
     (K,D) of unit length, best score first; and, where the spec has a place_dim, `place`
-    (1,G,H/32,W/32), not negative.
+    (1,G,H/32,W/32), not negative. Instead of descriptors it may return `xyz_world` (K,3).
 
     fitter: how images get into the network's input, by OpenCV when None.
     place_map (G,h,w): that of the last image alone, without what fills the input; valid
@@ -35,11 +36,12 @@ class NetworkExtractor:
         self.dim = spec.dim
         # Grey, turned, resized: three bytes a pixel, of cameras up to four times as large.
         self.borrowed_bytes = 12 * int(engine.inputs[IMAGE].size)
-        self.device_descriptors = engine.address(DESCRIPTORS)
+        self._said = XYZ_WORLD if XYZ_WORLD in engine.outputs else DESCRIPTORS
+        self.device_descriptors = engine.address(self._said)
         self._engine = engine
         self._net_height, self._net_width = engine.inputs[IMAGE].shape[2:]
         self._fitter = fitter or FitOnCpu(engine.inputs[IMAGE][0, 0])
-        found = engine.outputs[DESCRIPTORS].shape[-1]
+        found = engine.outputs[self._said].shape[-1]
         if found != spec.dim:
             raise BundleError(
                 f"feature network '{spec.kind}': descriptors have {found} numbers, "
@@ -80,13 +82,13 @@ class NetworkExtractor:
         out.n = n = len(found)
         x = (xy[found, 0] + 0.5) * (width / fit_width) - 0.5
         y = (xy[found, 1] + 0.5) * (height / fit_height) - 0.5
-        out.xy_px[:n, 0], out.xy_px[:n, 1] = _turn_back(x, y, width, height, turns)
+        out.xy_px[:n, 0], out.xy_px[:n, 1] = turn_back(x, y, width, height, turns)
         out.row[:n] = found
         out.score[:n] = scores[found]
-        out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][found]
+        out.descriptor[:n] = self._engine.outputs[self._said][found]
 
 
-def _turn_back(
+def turn_back(
     x: np.ndarray, y: np.ndarray, width: int, height: int, turns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of a turned image (width x height after turning) in the original."""

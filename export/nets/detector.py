@@ -31,6 +31,17 @@ class DenseMaps(NamedTuple):
     place: Tensor | None = None
 
 
+class CellMaps(NamedTuple):
+    """What a network says in cells of 8 x 8 pixels, for scene coordinates.
+
+    feature (1,C,h,w); logits (1,1,8h,8w) of a keypoint at each pixel. Both may reach over
+    the image (padding).
+    """
+
+    feature: Tensor
+    logits: Tensor
+
+
 class Keypoints(NamedTuple):
     """The outputs that `edge_reloc.features.network` reads.
 

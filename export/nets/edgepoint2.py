@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from edge_reloc.errors import EngineError
 
-from .detector import DenseMaps
+from .detector import CellMaps, DenseMaps
 
 MULTIPLE_PX = 32  # the deepest features are at 1/32
 GROUP = 16  # channels of a group in the descriptor head
@@ -92,6 +92,11 @@ class EdgePoint2(nn.Module):
         H and W that are no multiple of 32 are padded on the right and below,
         after normalisation: the maps then reach over the image.
         """
+        joined, logits = self._maps(image_11HW)
+        return self.descriptor(joined), logits
+
+    def _maps(self, image_11HW: Tensor) -> tuple[Tensor, Tensor]:
+        """All levels side by side at 1/4, and the logits."""
         height, width = image_11HW.shape[-2:]
         image = F.instance_norm(image_11HW, eps=1e-5)
         down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
@@ -107,7 +112,7 @@ class EdgePoint2(nn.Module):
             + _enlarge(self.detect_eighth(eighth), 4)
             + _enlarge(self.detect_thirty_second(thirty_second), 16)
         )
-        return self.descriptor(joined), logits
+        return joined, logits
 
     def dense(self, image_11HW: Tensor) -> DenseMaps:
         """Heat (the logits' sigmoid) and descriptors of the H x W pixels."""
@@ -116,6 +121,12 @@ class EdgePoint2(nn.Module):
         return DenseMaps(
             torch.sigmoid(logits).squeeze((0, 1))[:height, :width], None, descriptors.squeeze(0)
         )
+
+    def cells(self, image_11HW: Tensor) -> CellMaps:
+        """Levels and descriptors, two by two of their cells in one."""
+        joined, logits = self._maps(image_11HW)
+        feature = torch.cat([joined, self.descriptor(joined)], dim=1)
+        return CellMaps(F.avg_pool2d(feature, 2), logits)
 
 
 def load_edgepoint2(weights: Path) -> EdgePoint2:

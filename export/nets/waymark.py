@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edge_reloc.errors import EngineError
 
-from .detector import DenseMaps
+from .detector import CellMaps, DenseMaps
 
 STRIDE_PX = 8  # one cell of descriptors, reliability and dense features
 MULTIPLE_PX = 32  # the deepest features are at 1/32
@@ -120,6 +120,10 @@ class Waymark(nn.Module):
         H and W that are no multiple of 32 are padded on the right and below, after
         normalisation, so that the padding is the image's mean grey.
         """
+        return self._maps(image_B1HW)[0]
+
+    def _maps(self, image_B1HW: Tensor) -> tuple[WaymarkMaps, Tensor]:
+        """The maps, and all levels side by side at 1/8."""
         height, width = image_B1HW.shape[-2:]
         image = F.instance_norm(image_B1HW, eps=1e-5)
         down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
@@ -147,7 +151,7 @@ class Waymark(nn.Module):
         # Generalised mean with power 2: strong responses count more, and no root of 0.
         place = F.relu(self.embedding(deep))
         pooled = place.square().mean(dim=(2, 3))
-        return WaymarkMaps(
+        maps = WaymarkMaps(
             logits,
             self.descriptors(fused),
             self.reliability(fused),
@@ -155,6 +159,14 @@ class Waymark(nn.Module):
             place,
             F.normalize(torch.sqrt(pooled + 1e-6), dim=1),
         )
+        beside = [levels[0], eighth, _enlarge(sixteenth, 2), _enlarge(thirty_second, 4)]
+        return maps, torch.cat(beside, dim=1)
+
+    def cells(self, image_11HW: Tensor) -> CellMaps:
+        """All that the network sees at 1/8, from the finest level to the descriptors."""
+        maps, levels = self._maps(image_11HW)
+        seen = [levels, maps.dense, maps.descriptors, torch.sigmoid(maps.reliability)]
+        return CellMaps(torch.cat(seen, dim=1), maps.logits)
 
     def dense(self, image_11HW: Tensor) -> DenseMaps:
         """Heat, reliability and descriptors of the H x W pixels."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from edge_reloc.errors import EngineError
 
-from .detector import DenseMaps
+from .detector import CellMaps, DenseMaps
 
 STRIDE_PX = 8  # one cell of the maps covers 8x8 pixels
 MULTIPLE_PX = 32  # the deepest features are at 1/32
@@ -26,10 +26,11 @@ DIM = 64
 class RawMaps(NamedTuple):
     """What the network says before keypoints are chosen.
 
-    descriptors (1,64,h,w), not normalised; logits (1,65,h,w), the last one "no
+    levels (1,192,h,w), what they are made of; descriptors (1,64,h,w), not normalised; logits (1,65,h,w), the last one "no
     keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8, w = W/8.
     """
 
+    levels: Tensor
     descriptors: Tensor
     logits: Tensor
     reliability: Tensor
@@ -75,8 +76,10 @@ class XFeat(nn.Module):
         sixteenth = self.sixteenth(eighth)
         thirty_second = self.thirty_second(sixteenth)
         size = eighth.shape[-2:]
-        fused = self.fusion(eighth + _resize(sixteenth, size) + _resize(thirty_second, size))
+        levels = [eighth, _resize(sixteenth, size), _resize(thirty_second, size)]
+        fused = self.fusion(levels[0] + levels[1] + levels[2])
         return RawMaps(
+            levels=torch.cat(levels, dim=1),
             descriptors=fused,
             logits=self.keypoints(F.pixel_unshuffle(image, STRIDE_PX)),
             reliability=self.reliability(fused),
@@ -93,6 +96,12 @@ class XFeat(nn.Module):
         return DenseMaps(
             heat[:height, :width], raw.reliability.squeeze((0, 1)), raw.descriptors.squeeze(0)
         )
+
+    def cells(self, image_11HW: Tensor) -> CellMaps:
+        """The three levels that descriptors are made of, and these."""
+        raw = self(image_11HW)
+        feature = torch.cat([raw.levels, raw.descriptors, raw.reliability], dim=1)
+        return CellMaps(feature, F.pixel_shuffle(raw.logits[:, :-1], STRIDE_PX))
 
 
 def load_xfeat(weights: Path) -> XFeat:

@@ -1,0 +1,232 @@
+"""Scene coordinates: every cell of an image says where in the world it lies, and how surely.
+
+SS-DVR (Nie, Cai, Geng, Zhou, IJCAI 2025), section 3. N cells, C features, L structural and
+M semantic labels, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_reloc.errors import ConfigError
+
+CELL_PX = 8
+SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
+LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
+LOG_SCORE = 8.0  # largest ŝ
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape:
+    """width of the regression, of classifier and embeddings; residual blocks of three layers.
+
+    fusion: labels change the features, by adding and linear modulation.
+    """
+
+    width: int = 256
+    classifier_width: int = 128
+    blocks: int = 2
+    fusion: bool = True
+
+
+SHAPES = {
+    "small": HeadShape(),
+    "paper": HeadShape(width=512, classifier_width=512, blocks=2),
+}
+
+
+class Cells(NamedTuple):
+    """feature (N,C) and xy_px (N,2) of every cell, row by row, of one image."""
+
+    feature: Tensor
+    xy_px: Tensor
+
+
+class DenseEncoder(nn.Module):
+    """A frozen feature network, asked in every cell of 8 x 8 pixels.
+
+    A cell speaks for its most salient spot, the centre of its own heat: other photos
+    find the same spot again, which they do not find the middle of a cell. Where nothing
+    stands out, that is close to the middle.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        steps = torch.arange(CELL_PX, dtype=torch.float32) - (CELL_PX - 1) / 2
+        y, x = torch.meshgrid(steps, steps, indexing="ij")
+        self.register_buffer("offsets", torch.stack([x.flatten(), y.flatten()]), persistent=False)
+
+    def forward(self, image_11HW: Tensor) -> Cells:
+        """The cells that lie whole in the image."""
+        maps = self.network.cells(image_11HW)
+        rows, columns = image_11HW.shape[-2] // CELL_PX, image_11HW.shape[-1] // CELL_PX
+        heat = F.pixel_unshuffle(maps.logits, CELL_PX)[0]
+        offset = torch.einsum("kc,chw->khw", self.offsets, (SHARPNESS * heat).softmax(dim=0))
+        feature = torch.cat([_shifted(maps.feature, offset / CELL_PX), heat.amax(0, True)])
+        middle = [
+            CELL_PX * torch.arange(n, dtype=torch.float32) + (CELL_PX - 1) / 2
+            for n in (rows, columns)
+        ]
+        y, x = torch.meshgrid(*middle, indexing="ij")
+        xy = torch.stack([x, y]) + offset[:, :rows, :columns]
+        feature = feature[:, :rows, :columns]
+        return Cells(feature.flatten(1).t(), xy.flatten(1).t())
+
+
+def _shifted(maps_1Chw: Tensor, offset_2hw: Tensor) -> Tensor:
+    """Maps (C,h,w) read half a cell away at most, bilinear, over the border unchanged.
+
+    Nine weighted copies of the maps instead of a gather: engines fuse them.
+    """
+    height, width = maps_1Chw.shape[-2:]
+    padded = F.pad(maps_1Chw, (1, 1, 1, 1), mode="replicate")[0]
+    weights = torch.stack([F.relu(-offset_2hw), 1 - offset_2hw.abs(), F.relu(offset_2hw)])
+    total = torch.zeros_like(maps_1Chw[0])
+    for row in range(3):
+        for column in range(3):
+            near = padded[:, row : row + height, column : column + width]
+            total = total + near * (weights[column, 0] * weights[row, 1])
+    return total
+
+
+class Prediction(NamedTuple):
+    """Of N cells: logits (N,L) and (N,M), xyz_world (N,3), score (N,), 1 or more (eq. 10)."""
+
+    structural: Tensor
+    semantic: Tensor
+    xyz_world: Tensor
+    score: Tensor
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(m for _ in range(3) for m in (nn.Linear(width, width), nn.ReLU()))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class _Fusion(nn.Module):
+    """Label embeddings modulate the features and are added to them (eq. 9)."""
+
+    def __init__(self, labels: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(labels, width, bias=False)
+        self.modulation = nn.Sequential(
+            nn.Linear(labels, width), nn.ReLU(), nn.Linear(width, 2 * width)
+        )
+
+    def forward(self, feature: Tensor, label: Tensor) -> Tensor:
+        gain, shift = self.modulation(label).chunk(2, dim=-1)
+        fused: Tensor = feature * (1 + gain) + shift + self.embedding(label)
+        return fused
+
+
+class _Placement(nn.Module):
+    """Homogeneous coordinates about the centre of the likeliest structural label.
+
+    Stays float32 in float16 networks: the centre may be far from the world's origin.
+    """
+
+    def __init__(self, width: int, centre_L3: Tensor, scale: float) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, 5)
+        nn.init.zeros_(self.out.weight)
+        self.register_buffer("centre", centre_L3)
+        self.scale = scale
+
+    def forward(self, feature: Tensor, structural: Tensor) -> tuple[Tensor, Tensor]:
+        """xyz_world (N,3) and score (N,)."""
+        x, y, z, divisor, score = self.out(feature).unbind(dim=-1)
+        # 1 for 0: at first every cell lies in its label's centre.
+        divisor = F.softplus(divisor + 0.5413) + LEAST_DIVISOR
+        near = self.scale * torch.stack([x, y, z], dim=-1) / divisor[:, None]
+        centre = torch.index_select(self.centre, 0, structural.argmax(dim=-1))
+        return centre + near, 1 + torch.exp(score.clamp(-LOG_SCORE, LOG_SCORE))
+
+
+class SceneCoordinates(nn.Module):
+    """Label classifier, fusion, regression (section 3.2).
+
+    mean, spread (C,): of the features. centre (L,3): of the structural labels, world
+    units; scale: usual distance from it. M semantic labels, 1 for none.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        spread: Tensor,
+        centre_L3: Tensor,
+        scale: float,
+        semantic: int,
+        shape: HeadShape,
+    ) -> None:
+        super().__init__()
+        self.shape, self.labels = shape, (len(centre_L3), semantic)
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+        features, narrow, width = len(mean), shape.classifier_width, shape.width
+        sizes = [features, *[narrow] * 5]
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        self.classifier = nn.Sequential(*layers, nn.Linear(narrow, sum(self.labels)))
+        self.enter = nn.Sequential(nn.Linear(features, width), nn.ReLU())
+        self.fusion = _Fusion(sum(self.labels), width) if shape.fusion else None
+        self.blocks = nn.Sequential(*(_Residual(width) for _ in range(shape.blocks)))
+        self.leave = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.place = _Placement(width, centre_L3, scale)
+
+    def forward(self, feature_NC: Tensor) -> Prediction:
+        """Of features as the encoder leaves them."""
+        x = (feature_NC - self.mean) / self.spread
+        structural, semantic = self.classifier(x).split(self.labels, dim=-1)
+        feature = self.enter(x)
+        if self.fusion is not None:
+            # Probabilities instead of one label: what is unsure is told so.
+            label = torch.cat([structural.softmax(-1), semantic.softmax(-1)], dim=-1)
+            feature = F.relu(self.fusion(feature, label))
+        feature = self.leave(self.blocks(feature))
+        xyz_world, score = self.place(feature.float(), structural)
+        return Prediction(structural, semantic, xyz_world, score)
+
+
+class ExportedSceneCoordinates(nn.Module):
+    """`image` (1,1,H,W) grey, 0 to 255 -> `xy_px` (K,2), `scores` (K,), `xyz_world` (K,3).
+
+    keep: K, how many cells, those with the highest scores, best first.
+    """
+
+    def __init__(self, encoder: DenseEncoder, head: SceneCoordinates, keep: int) -> None:
+        super().__init__()
+        self.encoder, self.head, self.keep = encoder, head, keep
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """2D-3D correspondences of one image."""
+        cells = self.encoder(image)
+        found = self.head(cells.feature)
+        scores, index = torch.topk(found.score, self.keep, sorted=True)
+        return (
+            torch.index_select(cells.xy_px, 0, index),
+            scores,
+            torch.index_select(found.xyz_world, 0, index),
+        )
+
+
+def head_shape(name: str) -> HeadShape:
+    """A shape of the table; ConfigError lists them."""
+    if name not in SHAPES:
+        raise ConfigError(f"network: found '{name}', expected one of {', '.join(SHAPES)}")
+    return SHAPES[name]

@@ -1,0 +1,111 @@
+"""Labels of sampled cells: where in space (structural), and what they look like (semantic).
+
+SS-DVR, section 3.1: k-means on 3-D coordinates, mini-batch k-means on features (eq. 4, 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pykdtree.kdtree import KDTree
+
+from .scene_buffer import CellSamples
+
+F32 = NDArray[np.float32]
+
+SAMPLE = 50_000
+BATCH = 20_000
+ROUNDS = 60  # of mini-batches; the centres stand still by then
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """structural (T,) int64, UNKNOWN where depth is; semantic (T,) int64, never unknown.
+
+    centre (L,3) float32 of the structural labels; scale: median distance from it.
+    mean, spread (C,) float32 of the features.
+    """
+
+    structural: NDArray[np.int64]
+    semantic: NDArray[np.int64]
+    semantics: int
+    centre: F32
+    scale: float
+    mean: F32
+    spread: F32
+
+
+def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partition:
+    """Labels for every cell. Without any known depth there is one structural label,
+    about the points that the cameras look at from the middle of all of them.
+    """
+    generator = np.random.default_rng(0)
+    some = np.sort(generator.permutation(len(samples.view))[:SAMPLE])
+    seen = samples.feature[some].astype(np.float32)
+    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+    labels = np.full(len(samples.view), UNKNOWN, np.int64)
+    known = np.flatnonzero(samples.depth > 0)
+    if len(known):
+        xyz = samples.xyz_world(known)
+        centre = _kmeans(xyz[generator.permutation(len(xyz))[:SAMPLE]], structural)
+        labels[known] = KDTree(centre).query(xyz, k=1)[1]
+        scale = float(np.median(np.linalg.norm(xyz - centre[labels[known]], axis=1)))
+    else:
+        camera = -np.einsum("vji,vj->vi", samples.rotation, samples.translation)
+        centre = camera.mean(axis=0, keepdims=True).astype(np.float32)
+        scale = max(float(np.median(np.linalg.norm(camera - centre, axis=1))), 1e-3)
+    appearance = _minibatch_kmeans(samples, mean, spread, semantic, generator)
+    return Partition(
+        structural=labels,
+        semantic=appearance,
+        semantics=semantic,
+        centre=centre,
+        scale=scale,
+        mean=mean,
+        spread=spread,
+    )
+
+
+def _kmeans(xyz: F32, count: int) -> F32:
+    cv2.setRNGSeed(0)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-4)
+    _, _, centre = cv2.kmeans(
+        np.ascontiguousarray(xyz), min(count, len(xyz)), None, criteria, 1, cv2.KMEANS_PP_CENTERS
+    )
+    return np.asarray(centre, np.float32)
+
+
+def _minibatch_kmeans(
+    samples: CellSamples, mean: F32, spread: F32, count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Label (T,): centres move by the mean of a mini-batch, less and less (Sculley, 2010)."""
+    total = len(samples.view)
+    if count < 2:
+        return np.zeros(total, np.int64)
+
+    def features(rows: NDArray[np.intp] | slice) -> F32:
+        return np.asarray((samples.feature[rows].astype(np.float32) - mean) / spread)
+
+    centre = features(np.sort(generator.permutation(total)[:count]))
+    seen = np.zeros(count)
+    for _ in range(ROUNDS):
+        batch = features(np.sort(generator.integers(0, total, min(BATCH, total))))
+        label = _nearest(batch, centre)
+        for k in range(count):
+            mine = batch[label == k]
+            if len(mine):
+                seen[k] += len(mine)
+                centre[k] += (len(mine) / seen[k]) * (mine.mean(axis=0) - centre[k])
+    label = np.empty(total, np.int64)
+    for start in range(0, total, BATCH):
+        rows = slice(start, start + BATCH)
+        label[rows] = _nearest(features(rows), centre)
+    return label
+
+
+def _nearest(feature: F32, centre: F32) -> NDArray[np.intp]:
+    return np.asarray((feature @ centre.T - 0.5 * (centre**2).sum(axis=1)).argmax(axis=1))

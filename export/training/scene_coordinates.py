@@ -1,0 +1,291 @@
+"""Train scene coordinate regression on sampled cells.
+
+SS-DVR, section 3.3 and 4.2; robust reprojection with a schedule as in ACE (Brachmann et al.,
+CVPR 2023, section 3.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from edge_reloc.errors import ConfigError
+from edge_reloc.files import write_atomic
+
+from ..nets.scene_coordinates import HeadShape, Prediction, SceneCoordinates, head_shape
+from .partition import UNKNOWN, Partition
+from .scene_buffer import BufferConfig, CellSamples
+
+CHECKPOINT_EVERY = 250
+NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
+FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """Shape and schedule.
+
+    iterations of `cells` samples; unknown: share of these without known depth, where there
+    are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
+    regularisation, the Euclidean loss and the cross entropy (eq. 12, 17). score: whether
+    discriminability weighs the reprojection error. clamp_px: where the robust reprojection
+    error flattens, at first and in the end. noise: standard deviation added to features,
+    relative to their spread.
+    """
+
+    name: str = "quick"
+    shape: HeadShape = head_shape("small")
+    buffer: BufferConfig = BufferConfig()
+    iterations: int = 4000
+    cells: int = 2560
+    unknown: float = 0.1
+    structural: int = 64
+    semantic: int = 2
+    alpha: float = 20.0
+    beta: float = 0.1
+    gamma: float = 10.0
+    score: bool = True
+    clamp_px: tuple[float, float] = (50.0, 2.0)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    noise: float = 0.0
+    seed: int = 0
+
+
+PRESETS = {
+    "quick": SceneConfig(),
+    "paper": SceneConfig(
+        name="paper",
+        shape=head_shape("paper"),
+        buffer=BufferConfig(copies=16, unknown=300, with_depth=1500),
+        iterations=25_000,
+        cells=40_960,
+        gamma=100.0,
+        clamp_px=(50.0, 1.0),
+        learning_rate=3e-3,
+    ),
+}
+
+
+def preset(
+    name: str, *, iterations: int | None = None, shape: str | None = None
+) -> SceneConfig:
+    """A named schedule, perhaps of another length or for another network."""
+    if name not in PRESETS:
+        raise ConfigError(f"preset: found '{name}', expected one of {', '.join(PRESETS)}")
+    config = PRESETS[name]
+    return replace(
+        config,
+        iterations=iterations or config.iterations,
+        shape=config.shape if shape is None else head_shape(shape),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """feature (N,C); ray (N,2); rotation (N,3,3), translation (N,3); focal_px (N,); depth
+    (N,), 0 for unknown; xyz_world (N,3), anything there; structural, semantic (N,) int64.
+    """
+
+    feature: Tensor
+    ray: Tensor
+    rotation: Tensor
+    translation: Tensor
+    focal_px: Tensor
+    depth: Tensor
+    xyz_world: Tensor
+    structural: Tensor
+    semantic: Tensor
+
+
+class Batches:
+    """Random cells of all photos together."""
+
+    def __init__(self, samples: CellSamples, labels: Partition, config: SceneConfig) -> None:
+        self._samples, self._labels, self._config = samples, labels, config
+        known = samples.depth > 0
+        self._known, self._unknown = np.flatnonzero(known), np.flatnonzero(~known)
+        self.usual_depth = float(np.median(samples.depth[known])) if known.any() else labels.scale
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (samples.depth, samples.ray, samples.rotation, labels.structural):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        digest.update(samples.feature[:: max(1, len(samples.feature) // 1000)].tobytes())
+        self.identity = digest.hexdigest()
+
+    def draw(self, generator: np.random.Generator) -> Batch:
+        """One batch."""
+        samples, labels, rows = self._samples, self._labels, self._rows(generator)
+        view = samples.view[rows]
+        feature = samples.feature[rows].astype(np.float32)
+        if self._config.noise:
+            noise = generator.standard_normal(feature.shape, dtype=np.float32)
+            feature += self._config.noise * labels.spread * noise
+        return Batch(
+            feature=torch.from_numpy(feature),
+            ray=torch.from_numpy(samples.ray[rows]),
+            rotation=torch.from_numpy(samples.rotation[view]),
+            translation=torch.from_numpy(samples.translation[view]),
+            focal_px=torch.from_numpy(samples.focal_px[view]),
+            depth=torch.from_numpy(samples.depth[rows]),
+            xyz_world=torch.from_numpy(samples.xyz_world(rows)),
+            structural=torch.from_numpy(labels.structural[rows]),
+            semantic=torch.from_numpy(labels.semantic[rows]),
+        )
+
+    def _rows(self, generator: np.random.Generator) -> NDArray[np.intp]:
+        config, known, unknown = self._config, self._known, self._unknown
+        share = config.unknown if len(known) else 1.0
+        some = int(config.cells * share) if len(unknown) else 0
+        rows = [generator.choice(unknown, some)] if some else []
+        if some < config.cells:
+            rows.append(generator.choice(known, config.cells - some))
+        return np.sort(np.concatenate(rows))
+
+
+class SceneTrainer:
+    """Resumable training loop; `run` until done, checkpoints on the way."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        labels: Partition,
+        config: SceneConfig,
+        checkpoint: Path,
+        device: str = "cpu",
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.checkpoint, self.device = config, checkpoint, device
+        self._batches = batches
+        self.network = SceneCoordinates(
+            torch.from_numpy(labels.mean),
+            torch.from_numpy(labels.spread),
+            torch.from_numpy(labels.centre),
+            labels.scale,
+            labels.semantics,
+            config.shape,
+        ).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, config.learning_rate, total_steps=config.iterations, pct_start=0.1
+        )
+        self.iteration = 0
+        self.history: list[tuple[int, float, float, float]] = []
+        self._resume()
+
+    def run(self, report: Callable[[int, float], None]) -> SceneCoordinates:
+        """Train to the end; report(iteration, median reprojection error in pixels)."""
+        config = self.config
+        self.network.train()
+        while self.iteration < config.iterations:
+            # Seeded by the iteration: an interrupted training goes on as it would have.
+            generator = np.random.default_rng([config.seed, self.iteration])
+            batch = _to(self._batches.draw(generator), self.device)
+            # Twice as fast where the processor has bfloat16; places stay float32.
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+                found = self.network(batch.feature)
+            loss, error_px = self._loss(found, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 100.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.iteration += 1
+            if self.iteration % 50 == 0 or self.iteration == config.iterations:
+                right = found.structural.argmax(dim=1) == batch.structural
+                known = batch.structural != UNKNOWN
+                accuracy = right[known].float().mean().item() if known.any() else math.nan
+                median = error_px.detach().median().item()
+                self.history.append((self.iteration, loss.item(), median, accuracy))
+                report(self.iteration, median)
+            if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
+                self._save()
+        return self.network.eval()
+
+    def _loss(self, found: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The total (eq. 17), and the reprojection errors (N,) in pixels."""
+        config = self.config
+        known = batch.structural != UNKNOWN
+        error_px, visible = reprojection_px(found.xyz_world, batch, self._batches.usual_depth)
+        first, last = config.clamp_px
+        progress = self.iteration / config.iterations
+        clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
+        robust = clamp * torch.tanh(error_px / clamp)
+        if config.score:
+            robust = found.score * robust - config.alpha * torch.log(found.score)
+        loss = torch.where(visible, robust, error_px).mean()
+        if known.any():
+            away = (found.xyz_world - batch.xyz_world)[known].norm(dim=1)
+            away_px = away * batch.focal_px[known] / batch.depth[known]
+            loss = loss + config.beta * away_px.mean()
+            if found.structural.shape[1] > 1:
+                structural = F.cross_entropy(
+                    found.structural.float()[known], batch.structural[known]
+                )
+                loss = loss + config.gamma * structural
+        if found.semantic.shape[1] > 1:
+            loss = loss + config.gamma * F.cross_entropy(found.semantic.float(), batch.semantic)
+        return loss, error_px
+
+    def _identity(self) -> str:
+        """What a checkpoint must agree with."""
+        return f"{self.config}, {self._batches.identity}"
+
+    def _save(self) -> None:
+        stream = io.BytesIO()
+        torch.save(
+            {
+                "config": self._identity(),
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "iteration": self.iteration,
+                "history": self.history,
+            },
+            stream,
+        )
+        write_atomic(self.checkpoint, stream.getvalue())
+
+    def _resume(self) -> None:
+        if not self.checkpoint.is_file():
+            return
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        if state["config"] != self._identity():
+            return  # another schedule, network or map: start afresh
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.iteration, self.history = state["iteration"], state["history"]
+
+
+def reprojection_px(
+    xyz_world: Tensor, batch: Batch, usual_depth: float
+) -> tuple[Tensor, Tensor]:
+    """L1 error (N,) in pixels (eq. 11), and where it is one (N,): ahead and not far off.
+
+    Elsewhere it is the distance, as pixels at the usual depth, from the point at that
+    depth on the cell's ray: coordinates of unknown depth begin there.
+    """
+    in_camera = torch.einsum("nij,nj->ni", batch.rotation, xyz_world) + batch.translation
+    depth = in_camera[:, 2]
+    ray = in_camera[:, :2] / depth.clamp(min=NEAREST * usual_depth)[:, None]
+    error = (ray - batch.ray).abs().sum(dim=1) * batch.focal_px
+    visible = (depth > NEAREST * usual_depth) & (error < FARTHEST_PX)
+    there = usual_depth * F.pad(batch.ray, (0, 1), value=1.0)
+    away = (in_camera - there).abs().sum(dim=1) * batch.focal_px / usual_depth
+    return torch.where(visible, error, away), visible
+
+
+def _to(batch: Batch, device: str) -> Batch:
+    return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
