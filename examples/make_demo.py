@@ -3,8 +3,8 @@
     python examples/make_demo.py /tmp/demo      (minutes; needs edge-reloc[export])
 
 1. render 96 mapping photos and 80 query frames, with exact truth; 2. map the
-photos, 3. train the place's networks and 4. add them in float16, by the programs
-that everybody uses; 5. put the bundle and the frames into the package.
+photos, 3. train the place's networks and 4. halve them on disk, by the programs that
+everybody uses; 5. put the bundle and the frames into the package.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import edge_reloc
 from edge_reloc_export import map as mapping
-from edge_reloc_export import to_float16, train
+from edge_reloc_export import to_compact, train
 from edge_reloc_export.worlds import write
 
 
@@ -26,7 +26,9 @@ def main(work: Path, demo: Path) -> int:
     small = ["--keypoints", "1500", "--min-length", "6"]
     failed = failed or mapping.main([*photos, *poses, *small, "--output", str(bundle)])
     failed = failed or train.main(["--map", str(bundle)])
-    failed = failed or to_float16.main(["--map", str(bundle)])
+    landmarks = ["--method", "landmarks", "--iterations", "1200"]
+    failed = failed or train.main(["--map", str(bundle), *landmarks])
+    failed = failed or to_compact.main(["--map", str(bundle)])
     if failed:
         return failed
     shutil.rmtree(demo, ignore_errors=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from edge_reloc.bundle import BundleWriter, Manifest
 
@@ -30,6 +30,13 @@ class BundleNetwork:
 def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:
     """Every network that a manifest names, each once, in the order of the frame."""
     return tuple(dict.fromkeys(_networks(manifest)))
+
+
+def how_to_float16(where: Path, *, demo: bool) -> str:
+    """The commands that give a map float16 networks; the package's own map gets a copy."""
+    if demo:
+        return "'edge-reloc export onnx --demo --output demo16', and go on with --map demo16"
+    return f"'edge-reloc export onnx --map {where}'"
 
 
 def forget_float16(bundle: BundleWriter, network: str) -> None:

@@ -24,9 +24,8 @@ MOST_LAYERS = 60  # a network with more heavy layers takes minutes: ask for it w
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-reloc export parity", description=__doc__)
     add = parser.add_argument
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--map", type=Path, help="map bundle with float32 and float16 networks")
-    what.add_argument("--demo", action="store_true", help="the map and frames of the package")
+    add("--map", type=Path, help="map bundle with float32 and float16 networks")
+    add("--demo", action="store_true", help="frames: those of the package, for its map in --map")
     add("--data", type=Path, help="frames: folder with images/, queries.txt and reference/")
     add("--source", help="frames: a folder of photos or a video, with --calibration")
     add("--calibration", type=Path, metavar="JSON", help="camera file for --source")
@@ -54,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit code of the program: also 1 when float16 misses its limits."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if not options.demo and (options.data is None) == (options.source is None):
-        parser.error("give frames: either --data or --source")
-    if options.demo and (options.data or options.source):
-        parser.error("--demo brings its own frames")
+    if options.map is None:
+        parser.error("--map is required; of the demo: 'export onnx --demo --output MAP' makes one")
+    if [options.demo, options.data is not None, options.source is not None].count(True) != 1:
+        parser.error("give frames: either --data, --source or --demo")
     if options.every < 1:
         parser.error(f"--every is {options.every}, expected at least 1")
     report = _report(options)
@@ -73,7 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     from edge_reloc.bundle import extend_bundle, open_bundle
-    from edge_reloc.session import DEMO
 
     from .comparison.networks import compare_networks
     from .comparison.poses import compare_poses
@@ -82,7 +80,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     from .float16.feeds import record_feeds
     from .inventory import bundle_networks
 
-    where = DEMO / "map" if options.demo else options.map
+    where = options.map
     bundle = open_bundle(where)
     networks = bundle_networks(bundle.manifest)
     for network in networks:
@@ -118,7 +116,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         "poses": poses,
         "networks": tensors,
     }
-    if options.write and not options.demo:
+    if options.write:
         with extend_bundle(where) as writer:
             writer.manifest.parity = _summary(report)
     return report

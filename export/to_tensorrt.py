@@ -98,7 +98,7 @@ def _networks(options: argparse.Namespace) -> list[Path]:
     from edge_reloc.bundle import open_bundle
     from edge_reloc.session import DEMO
 
-    from .inventory import bundle_networks
+    from .inventory import bundle_networks, how_to_float16
 
     bundle = open_bundle(DEMO / "map" if options.demo else options.map)
     networks = bundle_networks(bundle.manifest)
@@ -110,7 +110,7 @@ def _networks(options: argparse.Namespace) -> list[Path]:
         if not bundle.has(file):
             raise EngineError(
                 f"{bundle.directory}: has no '{file}'; make it on the workstation with "
-                f"'edge-reloc export onnx --map {bundle.directory}'"
+                f"{how_to_float16(bundle.directory, demo=options.demo)}"
             )
         paths.append(bundle.path(file))
     return paths

@@ -28,3 +28,14 @@ def data_dir() -> Path:
 def weights_dir() -> Path:
     """Folder of pretrained local features, or skip."""
     return _shared("weights")
+
+
+@pytest.fixture(scope="session")
+def demo16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's map with float16 networks beside the float32 ones, or skip."""
+    pytest.importorskip("onnx")
+    from edge_reloc_export import to_float16
+
+    output = tmp_path_factory.mktemp("demo") / "demo16"
+    assert to_float16.main(["--demo", "--count", "1", "--output", str(output)]) == 0
+    return output

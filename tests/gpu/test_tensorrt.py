@@ -58,10 +58,10 @@ def package() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def prepared(package: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(package: None, demo16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's map with engines of all its networks."""
     path = tmp_path_factory.mktemp("maps") / "demo"
-    shutil.copytree(DEMO / "map", path)
+    shutil.copytree(demo16, path)
     if STAND_IN is None:
         from edge_reloc_export import to_tensorrt
 

@@ -27,6 +27,7 @@ CAMERA = read_camera(DEMO / "camera.json")
 TRUTH = {image.name: image.cam_from_world for image in read_model(DEMO / "truth").images}
 
 LOCALISED, MEDIAN_M, MEDIAN_DEG = 0.99, 0.01, 0.2  # what the README promises
+LARGEST = 10_000_000  # bytes: it ships in every wheel
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,15 @@ def frames() -> list[Frame]:
     return list(open_source(str(DEMO / "frames"), CAMERA))
 
 
-def test_run_demo_localises_as_promised(tmp_path: Path) -> None:
+def test_the_demo_is_small() -> None:
+    assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < LARGEST
+
+
+@pytest.mark.parametrize("method", [[], ["--method", "landmarks"]], ids=["default", "landmarks"])
+def test_run_demo_localises_as_promised(method: list[str], tmp_path: Path) -> None:
     poses = tmp_path / "poses.jsonl"
     command = [sys.executable, "-m", "edge_reloc.run", "--demo", "--json", "--output", str(poses)]
+    command += method
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in poses.read_text().splitlines()]
@@ -68,8 +75,13 @@ def test_run_demo_localises_as_promised(tmp_path: Path) -> None:
         Settings(method="visible_structure", head="cells"),
         Settings(method="visible_structure", head="generative"),
         Settings(method="visible_structure", head="generative", search="nearest"),
+        Settings(method="landmarks"),
+        Settings(method="landmarks", registration="landmark_wise"),
     ],
-    ids=["exhaustive", "image_retrieval", "cells", "generative", "generative-nearest"],
+    ids=[
+        *("exhaustive", "image_retrieval", "cells", "generative", "generative-nearest"),
+        *("landmarks", "landmark_wise"),
+    ],
 )
 @pytest.mark.parametrize("second_pass", [False, True])
 def test_every_method_localises(settings: Settings, second_pass: bool, frames: list[Frame]) -> None:

@@ -59,16 +59,11 @@ def poses(path: Path) -> dict[str, np.ndarray]:
     return {x["name"]: np.array(x["cam_from_world"]) for x in lines if x["status"] == "OK"}
 
 
-def test_a_map_in_float16_only_is_smaller_and_gives_the_same_poses(
-    small: Path, tmp_path: Path
-) -> None:
-    bundle, whole = open_bundle(small, verify=True), open_bundle(DEMO / "map")
+def test_a_map_in_float16_only_gives_the_same_poses(small: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(small, verify=True)
     assert not bundle.has("nets/cells.onnx") and bundle.has("nets/cells.fp16.onnx")
     networks = [name for name in bundle.manifest.files if name.startswith("nets/")]
-    assert len(networks) == 3  # the features' and two heads'
-    assert bundle.nbytes(set(networks)) < 0.6 * sum(
-        whole.manifest.files[name.replace(".fp16", "")].nbytes for name in networks
-    )
+    assert len(networks) == 4  # of features, two heads and landmarks
     common = ["--source", FRAMES, "--calibration", DEMO / "camera.json", "--frames", 6]
     for name, place in (("half", small), ("full", DEMO / "map")):
         output = ["--output", tmp_path / f"{name}.jsonl"]
@@ -80,34 +75,30 @@ def test_a_map_in_float16_only_is_smaller_and_gives_the_same_poses(
         assert np.abs(half[name] - full[name]).max() < SAME_PLACE_M
 
 
-def test_a_precision_that_the_map_lacks(small: Path, tmp_path: Path) -> None:
+def test_a_precision_that_the_map_lacks(small: Path) -> None:
     common = ["--source", FRAMES, "--calibration", DEMO / "camera.json", "--frames", 1]
     one_line(
         call("run", "--map", small, *common, "--precision", "float32"),
         "holds 'nets/cells.onnx' in float16 only",
         "choose --precision float16",
     )
-    shutil.copytree(DEMO / "map", tmp_path / "old")
-    manifest = json.loads((tmp_path / "old/manifest.json").read_text())
-    manifest["networks"] = {}
-    (tmp_path / "old/manifest.json").write_text(json.dumps(manifest))
     one_line(
-        call("run", "--map", tmp_path / "old", *common, "--precision", "float16"),
+        call("run", "--demo", "--frames", 1, "--precision", "float16"),
         "has no float16 version of 'nets/cells.onnx'",
         "edge-reloc export onnx --map",
     )
 
 
-def test_parity_of_the_demo(tmp_path: Path) -> None:
-    shutil.copytree(DEMO / "map", tmp_path / "map")
-    frames = ["--source", FRAMES, "--calibration", DEMO / "camera.json", "--every", 20]
-    done = call("export", "parity", "--map", tmp_path / "map", *frames, "--json")
+def test_parity_of_the_demo(demo16: Path, tmp_path: Path) -> None:
+    shutil.copytree(demo16, tmp_path / "map")
+    demo = ["--map", tmp_path / "map", "--demo", "--every", 20]
+    done = call("export", "parity", *demo, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["reference"] == "onnx float32" and report["frames"] == 4
     assert [(row["method"], row["form"]) for row in report["poses"]] == [
         (method, form)
-        for method in ("cells+2", "generative+2")
+        for method in ("cells+2", "generative+2", "landmarks+2")
         for form in ("float32, other seed", "float16")
     ]
     for row in report["poses"]:
@@ -149,6 +140,7 @@ def test_what_export_refuses(small: Path, tmp_path: Path) -> None:
         "has no 'nets/",
         "parity compares both precisions",
     )
+    assert call("export", "parity", "--demo").returncode == 2
     assert call("export", "onnx").returncode == 2
     assert call("export", "magic").returncode == 2
 

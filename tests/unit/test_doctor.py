@@ -228,8 +228,10 @@ def test_an_old_jetpack(machine: Callable[..., Path]) -> None:
     assert found.state is State.NOTE and "flash JetPack 6 or later" in found.cure
 
 
-def test_a_map_and_its_engines(tmp_path: Path) -> None:
-    checks = {c.subject: c for c in check_map(DEMO / "map")}
+def test_a_map_and_its_engines(demo16: Path, tmp_path: Path) -> None:
+    plain = {c.subject: c for c in check_map(DEMO / "map")}["engines"]
+    assert "no float16 network" in plain.found and "edge-reloc export onnx" in plain.cure
+    checks = {c.subject: c for c in check_map(demo16)}
     assert checks["map"].state is State.OK
     assert "none yet of nets/" in checks["engines"].found
     assert "nets/cells.fp16.onnx" in checks["engines"].found

@@ -28,7 +28,6 @@ from edge_reloc.inference.engine_key import (  # noqa: E402
     find_engines,
     read_sidecar,
 )
-from edge_reloc.session import DEMO  # noqa: E402
 from edge_reloc_export.engines.build import (  # noqa: E402
     BuildOptions,
     build_engine,
@@ -72,9 +71,12 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("network", ["cells.fp16", "generative.fp16", "cells", "generative"])
-def test_the_demos_networks(network: str, target: str, tmp_path: Path) -> None:
-    record = build(DEMO / "map" / "nets" / f"{network}.onnx", tmp_path, target)
+@pytest.mark.parametrize(
+    "network",
+    ["cells.fp16", "generative.fp16", "landmarks.fp16", "cells", "generative", "landmarks"],
+)
+def test_the_demos_networks(network: str, target: str, demo16: Path, tmp_path: Path) -> None:
+    record = build(demo16 / "nets" / f"{network}.onnx", tmp_path, target)
     assert record.whole and record.key.target == target
     heavy = [layer for layer in read_layers(record) if layer.kind in HEAVY]
     assert len(heavy) >= 3
@@ -127,31 +129,32 @@ def test_dinov2(target: str, tmp_path: Path) -> None:
     assert {x.dtypes for x in layers if x.kind in ("SOFTMAX", "NORMALIZATION")} == {("FLOAT",)}
 
 
-def test_the_program_builds_keeps_and_replaces(tmp_path: Path) -> None:
-    common = ["--demo", "--target", "sm86,sm120", "--output", tmp_path]
+def test_the_program_builds_keeps_and_replaces(demo16: Path, tmp_path: Path) -> None:
+    here = ["--map", demo16, "--output", tmp_path]
+    common = [*here, "--target", "sm86,sm120"]
     done = program(*common, "--json")
     assert done.returncode == 0, done.stderr
     reports = json.loads(done.stdout)
-    (features,) = [n.name for n in (DEMO / "map" / "nets").glob("waymark*.fp16.onnx")]
-    networks = [features, "cells.fp16.onnx", "generative.fp16.onnx"]
+    (features,) = [n.name for n in (demo16 / "nets").glob("waymark*.fp16.onnx")]
+    networks = [features, "cells.fp16.onnx", "generative.fp16.onnx", "landmarks.fp16.onnx"]
     assert [(r["network"], r["target"]) for r in reports] == [
         (network, target) for network in networks for target in TARGETS
     ]
     assert {r["note"] for r in reports} == {"built"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert len(before) == 12  # a plan and a side-car each
+    assert len(before) == 16  # a plan and a side-car each
     done = program(*common)
-    assert done.stdout.count("kept, nothing changed") == 6
+    assert done.stdout.count("kept, nothing changed") == 8
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    done = program("--demo", "--target", "sm86", "--output", tmp_path, "--optimisation-level", 1)
+    done = program(*here, "--target", "sm86", "--optimisation-level", 1)
     assert "replaces one: the build options changed: built none, now optimisation_level=1" in (
         done.stdout
     )
-    assert len(list(tmp_path.iterdir())) == 12
+    assert len(list(tmp_path.iterdir())) == 16
 
 
-def test_keys_tell_what_changed(tmp_path: Path) -> None:
-    record = build(DEMO / "map" / "nets" / "cells.fp16.onnx", tmp_path)
+def test_keys_tell_what_changed(demo16: Path, tmp_path: Path) -> None:
+    record = build(demo16 / "nets" / "cells.fp16.onnx", tmp_path)
     key = record.key
     assert key.difference(key) is None
     assert key.compute_capability == "8.6" and key.gpu == "any"
@@ -171,8 +174,8 @@ def test_keys_tell_what_changed(tmp_path: Path) -> None:
     assert find_engines(tmp_path, "cells.fp16.onnx") == []
 
 
-def test_sidecars_that_are_none(tmp_path: Path) -> None:
-    good = read_sidecar(build(DEMO / "map" / "nets" / "cells.fp16.onnx", tmp_path).path)
+def test_sidecars_that_are_none(demo16: Path, tmp_path: Path) -> None:
+    good = read_sidecar(build(demo16 / "nets" / "cells.fp16.onnx", tmp_path).path)
     text = good.path.read_text()
     bad = tmp_path / "bad.json"
     for content, words in (
@@ -209,8 +212,8 @@ def test_a_dynamic_shape(tmp_path: Path) -> None:
         build(path, tmp_path / "out")
 
 
-def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
-    model = load_graph(DEMO / "map" / "nets" / "cells.fp16.onnx")
+def test_a_weight_that_is_no_number(demo16: Path, tmp_path: Path) -> None:
+    model = load_graph(demo16 / "nets" / "cells.fp16.onnx")
     tensor = model.graph.initializer[0]
     values = numpy_helper.to_array(tensor).copy()
     values.flat[:2] = np.nan, np.inf
@@ -220,8 +223,8 @@ def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
         build(tmp_path / "nan.onnx", tmp_path / "out")
 
 
-def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
-    content = (DEMO / "map" / "nets" / "cells.fp16.onnx").read_bytes()
+def test_a_file_that_is_cut_off(demo16: Path, tmp_path: Path) -> None:
+    content = (demo16 / "nets" / "cells.fp16.onnx").read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
     with pytest.raises(EngineError, match=r"cut.onnx: .* it is damaged, or lacks weights"):
         build(tmp_path / "cut.onnx", tmp_path / "out")
@@ -236,24 +239,29 @@ def test_more_keypoints_than_topk_takes(weights_dir: Path, tmp_path: Path) -> No
         build(path, tmp_path)
 
 
-def test_what_the_program_refuses(tmp_path: Path) -> None:
-    demo = ["--demo", "--output", tmp_path / "out"]
+def test_what_the_program_refuses(demo16: Path, tmp_path: Path) -> None:
+    demo = ["--map", demo16, "--output", tmp_path / "out"]
+    refused(
+        program("--demo", "--output", tmp_path / "out", "--target", "sm86"),
+        "has no 'nets/waymark",
+        "edge-reloc export onnx --demo --output demo16",
+    )
     refused(program(*demo, "--target", "sm87"), "Orin builds its engines itself")
     refused(program(*demo, "--target", "sm1"), "expected one of sm75, sm80")
     refused(program(*demo, "--target", "sm86", "--version-compatible"), "makes no such plans")
     refused(program(*demo, "--target", "sm86", "--strip-weights"), "needs the GPU")
     refused(program(*demo, "--target", "sm86", "--flavour", "tensorrt"), "its own machine only")
     refused(program(*demo, "--target", "sm86", "--workspace", "much"), "such as 512MiB")
-    refused(program("--onnx", tmp_path / "no.onnx", "--target", "sm86", *demo[1:]), "no such")
+    refused(program("--onnx", tmp_path / "no.onnx", "--target", "sm86", *demo[2:]), "no such")
     blocked = tmp_path / "file"
     blocked.write_text("")
-    refused(program("--demo", "--target", "sm86", "--output", blocked), "cannot be made")
+    refused(program("--map", demo16, "--target", "sm86", "--output", blocked), "cannot be made")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_a_disk_that_is_full(demo16: Path, tmp_path: Path) -> None:
     done = program(
-        *("--demo", "--target", "sm86", "--output", tmp_path),
+        *("--map", demo16, "--target", "sm86", "--output", tmp_path),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
     )
     refused(done, ".fp16.sm86.rtx", "cannot be written (File too large)", "MB are free")
@@ -306,17 +314,19 @@ def test_a_key_needs_no_package(tmp_path: Path) -> None:
     assert key.file_stem("cells.fp16").startswith("cells.fp16.sm87.trt10.3.0.")
 
 
-def test_the_builder_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
+def test_the_builder_needs_neither_torch_nor_onnx(demo16: Path, tmp_path: Path) -> None:
     """It runs on the device, where they are not."""
     code = (
         "import sys\n"
         "from edge_reloc_export import __main__ as export\n"
-        "code = export.main(['engine', '--demo', '--target', 'sm86', *sys.argv[1:]])\n"
+        "code = export.main(['engine', '--target', 'sm86', *sys.argv[1:]])\n"
         "loaded = {'torch', 'onnx', 'pycolmap', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
         "sys.exit(code)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "--output", str(tmp_path)], capture_output=True, text=True
+        [sys.executable, "-c", code, "--map", str(demo16), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr

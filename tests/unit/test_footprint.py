@@ -16,6 +16,7 @@ from edge_reloc.footprint import MIB, check_budget, fit_budget, libraries_bytes,
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.localizer import Localizer
 from edge_reloc.session import DEMO
+from edge_reloc_export.float16.graph import load_graph
 
 SETTINGS = (
     Settings(method="exhaustive", threads=1),
@@ -23,6 +24,8 @@ SETTINGS = (
     Settings(head="cells", threads=3, second_pass=False),
     Settings(head="generative", match_block=100, candidates=700),
     Settings(head="generative", precision="float16", search="nearest"),
+    Settings(method="landmarks"),
+    Settings(method="landmarks", precision="float16", registration="landmark_wise", tracking=True),
 )
 NETWORKS = sorted((DEMO / "map" / "nets").glob("*.onnx"))
 
@@ -33,8 +36,8 @@ def demo() -> tuple[MapBundle, Camera]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_what_is_planned_is_taken(demo: tuple[MapBundle, Camera], settings: Settings) -> None:
-    bundle, camera = demo
+def test_what_is_planned_is_taken(demo16: Path, settings: Settings) -> None:
+    bundle, camera = open_bundle(demo16), read_camera(DEMO / "camera.json")
     plan = plan_footprint(bundle, camera, settings)
     localizer = Localizer.open(bundle, camera, settings)
     try:
@@ -89,7 +92,7 @@ def test_a_hopeless_budget_says_by_how_much(demo: tuple[MapBundle, Camera]) -> N
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.name)
 def test_headers_say_what_onnx_says(path: Path) -> None:
     header = read_header(path)
-    graph = onnx.load(path).graph
+    graph = load_graph(path).graph
     weights = {tensor.name for tensor in graph.initializer}
     for found, values in ((header.inputs, graph.input), (header.outputs, graph.output)):
         expected = {v.name: v.type.tensor_type for v in values if v.name not in weights}
