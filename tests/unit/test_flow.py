@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +40,9 @@ class Collector:
         """Nothing."""
 
 
-def demo(in_flight: int, sink: Collector) -> RunStatistics:
+def demo(in_flight: int, sink: Collector, **more: Any) -> RunStatistics:
     camera = read_camera(DEMO / "camera.json")
-    settings = Settings(in_flight=in_flight, threads=1)
+    settings = Settings(in_flight=in_flight, threads=1, **more)
     localizer = Localizer.open(open_bundle(DEMO / "map"), camera, settings)
     source, statistics = open_source(str(DEMO / "frames"), camera), RunStatistics()
     watched: list[int] = []
@@ -60,15 +61,28 @@ def demo(in_flight: int, sink: Collector) -> RunStatistics:
     return statistics
 
 
-def test_poses_are_those_of_one_frame_at_a_time() -> None:
+@pytest.mark.parametrize("tracking", [False, True], ids=["", "tracking"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        {},
+        {"method": "exhaustive"},
+        {"method": "landmarks"},
+        {"method": "landmarks", "registration": "landmark_wise"},
+    ],
+    ids=["cells", "exhaustive", "landmarks", "landmark_wise"],
+)
+def test_poses_are_those_of_one_frame_at_a_time(method: dict[str, Any], tracking: bool) -> None:
     one, two = Collector(), Collector()
-    demo(1, one)
-    summary = demo(2, two).summary()
+    demo(1, one, **method, tracking=tracking)
+    summary = demo(2, two, **method, tracking=tracking).summary()
     assert [p.index for p in two.poses] == list(range(FRAMES))
     for expected, found in zip(one.poses, two.poses, strict=True):
         assert expected.cam_from_world is not None and found.cam_from_world is not None
         np.testing.assert_array_equal(found.cam_from_world, expected.cam_from_world)
         assert list(found.stages_ms) == list(expected.stages_ms)
+        # Every frame after the first is where the one before it lets expect.
+        assert ("track" in found.stages_ms) == (tracking and found.index > 0)
     assert one.threads == {"MainThread"}
     assert len(two.threads) == 1 and two.threads != one.threads
     assert summary.frames == summary.localized == FRAMES
