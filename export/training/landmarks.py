@@ -23,6 +23,7 @@ from ..nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
 from .labelled import LabelledKeypoints
 
 CHECKPOINT_EVERY = 200
+STEEPEST = {"small": 1.5e-3, "paper": 4e-4}  # learning rate at most; deep networks bear less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,10 @@ def preset(
     if shape is not None and shape not in SHAPES:
         raise ConfigError(f"network: found '{shape}', expected one of {', '.join(SHAPES)}")
     config = PRESETS[name]
-    return replace(
-        config,
-        iterations=iterations or config.iterations,
-        shape=config.shape if shape is None else SHAPES[shape],
-    )
+    if shape is not None:
+        rate = min(config.learning_rate, STEEPEST[shape])
+        config = replace(config, shape=SHAPES[shape], learning_rate=rate)
+    return replace(config, iterations=iterations or config.iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
