@@ -21,9 +21,10 @@ TRACE_CAPACITY = 20_000  # beyond that every second frame is forgotten
 
 Colour = tuple[int, int, int]
 INK: Colour = (60, 60, 60)
+PAPER: Colour = (255, 255, 255)
 INLIER: Colour = (200, 90, 0)
 OUTSIDE: Colour = (60, 60, 235)  # keypoints that show no landmark that was tried
-GOLDEN_ANGLE = 0.381966  # of the circle of hues: neighbours in number look different
+GOLDEN_ANGLE = 0.381966  # of the hues: neighbours in number look different
 COLOURS: dict[Status, Colour] = {  # BGR
     Status.OK: (80, 160, 40),
     Status.NO_FEATURES: (150, 150, 150),
@@ -64,6 +65,7 @@ class RunPicture:
         self._frame: Frame | None = None
         self._inlier_px = np.zeros((0, 2))
         self._inlier_xyz = np.zeros((0, 3))
+        self._inlier_point = np.zeros(0, np.int32)
         self._caption = "no frame was localised"
 
     def watch(
@@ -84,12 +86,14 @@ class RunPicture:
         if estimate.cam_from_world is None and self._frame is not None:
             return
         self._frame = frame
+        self._recognised = None
         if recognised is not None:
             self._recognised = Recognised(recognised.xy_px.copy(), recognised.landmark.copy())
         if estimate.inlier_index is not None:
             rows = estimate.inlier_index
             self._inlier_px = matches.xy_px[rows].copy()
             self._inlier_xyz = matches.xyz_world[rows].copy()
+            self._inlier_point = matches.point_id[rows].copy()
             self._caption = f"{frame.name or frame.index}: {len(rows)} inliers"
 
     def write(self) -> None:
@@ -115,8 +119,12 @@ class RunPicture:
         canvas = plan.density(np.asarray(self._xyz, np.float64))
         if self._label is not None:
             self._draw_landmarks(canvas, plan, self._label)
-        for x, y in plan.pixels(self._inlier_xyz):
-            cv2.circle(canvas, (int(x), int(y)), 2, INLIER, -1, cv2.LINE_AA)
+        inliers = [_whole(xy) for xy in plan.pixels(self._inlier_xyz)]
+        if self._label is not None:
+            for place in inliers:
+                cv2.circle(canvas, place, 5, INK, -1, cv2.LINE_AA)
+        for place, colour in zip(inliers, self._inlier_colours(), strict=True):
+            cv2.circle(canvas, place, 3, colour, -1, cv2.LINE_AA)
         ahead = np.array([pose[2, :3] for pose in poses]).reshape(-1, 3)
         tips = plan.pixels(centres + 0.03 * plan.extent * ahead)
         dots = plan.pixels(centres)
@@ -151,11 +159,22 @@ class RunPicture:
             for xy, landmark in zip(*self._recognised, strict=True):
                 place = _whole((xy + 0.5) * scale - 0.5)
                 cv2.circle(image, place, 2, landmark_colour(landmark), -1, cv2.LINE_AA)
-        for xy in (self._inlier_px + 0.5) * scale - 0.5:
-            cv2.circle(image, _whole(xy), 3, INLIER, 1, cv2.LINE_AA)
+        inliers = [_whole(xy) for xy in (self._inlier_px + 0.5) * scale - 0.5]
+        for place, colour in zip(inliers, self._inlier_colours(), strict=True):
+            if self._label is None:
+                cv2.circle(image, place, 3, colour, 1, cv2.LINE_AA)
+            else:
+                cv2.circle(image, place, 5, PAPER, -1, cv2.LINE_AA)
+                cv2.circle(image, place, 4, colour, -1, cv2.LINE_AA)
         canvas: U8 = np.full((len(image), width, 3), 255, np.uint8)
         canvas[:, : image.shape[1]] = image[:, :width]
         return canvas
+
+    def _inlier_colours(self) -> list[Colour]:
+        """Of their points' landmarks, where there are some."""
+        if self._label is None:
+            return [INLIER] * len(self._inlier_px)
+        return [landmark_colour(landmark) for landmark in self._label[self._inlier_point]]
 
     def _draw_strip(self, canvas: U8, top: int) -> None:
         """One colour a frame, in order, and what the colours mean."""
@@ -170,16 +189,21 @@ class RunPicture:
             cv2.circle(canvas, (x + 8, top + 62), 8, colour, -1, cv2.LINE_AA)
             _text(canvas, f"{status.value} {share:.1f} %", (x + 24, top + 68))
             x += 250
-        cv2.circle(canvas, (x + 8, top + 62), 4, INLIER, -1, cv2.LINE_AA)
-        _text(canvas, "inliers of the frame shown", (x + 24, top + 68))
+        if self._label is None:
+            cv2.circle(canvas, (x + 8, top + 62), 4, INLIER, -1, cv2.LINE_AA)
+            _text(canvas, "inliers of the frame shown", (x + 24, top + 68))
+        else:
+            cv2.circle(canvas, (x + 8, top + 62), 3, OUTSIDE, -1, cv2.LINE_AA)
+            _text(canvas, "not recognised", (x + 24, top + 68))
+            _text(canvas, "a colour a landmark; ringed: inliers", (x + 24, top + 105))
         _text(canvas, f"{self._seen} frames from left to right", (MARGIN_PX, top + 105))
 
 
 def landmark_colour(landmark: int) -> Colour:
-    """BGR of a landmark's number; red below 1."""
+    """BGR of a landmark's number, never red; red below 1."""
     if landmark < 1:
         return OUTSIDE
-    hue = round(180 * ((0.2 + landmark * GOLDEN_ANGLE) % 1.0)) % 180
+    hue = round(15 + 145 * ((0.2 + landmark * GOLDEN_ANGLE) % 1.0))
     strong = 150 + 100 * (landmark % 2)
     pixel = np.array([[[hue, strong, 215]]], np.uint8)
     blue, green, red = (int(v) for v in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])

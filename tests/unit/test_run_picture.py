@@ -100,6 +100,30 @@ def test_landmarks_have_their_colours_on_map_and_frame(tmp_path: Path, xyz: np.n
         assert tuple(shown[y, x].tolist()) == colour
 
 
+def test_inliers_have_the_colours_of_their_landmarks(tmp_path: Path, xyz: np.ndarray) -> None:
+    label = np.ones(len(xyz), np.int32)
+    label[7] = 2
+    picture = RunPicture(tmp_path / "run.png", xyz, DOWN, "m", label)
+    old = Recognised(np.array([[100, 100]], np.float32), np.array([3], np.int32))
+    matches = Correspondences(Arena(), 8)
+    matches.xy_px[0], matches.xyz_world[0], matches.point_id[0] = (300, 200), xyz[7], 7
+    frame = Frame(image=np.full((480, 640), 200, np.uint8), t_ns=0, camera=CAMERA)
+    estimate = PoseEstimate(
+        t_ns=0,
+        status=Status.OK,
+        cam_from_world=np.eye(4),
+        inlier_index=np.zeros(1, np.int32),
+    )
+    picture.watch(frame, estimate, matches, old)
+    picture.watch(frame, estimate, matches)  # tracked: nothing was recognised on this one
+    picture.write()
+    image = cv2.imread(str(tmp_path / "run.png"))
+    plan, shown = image[:, : PLAN_PX + MARGIN_PX], image[:, PLAN_PX + 2 * MARGIN_PX :]
+    assert count(plan, landmark_colour(2)) > 9
+    assert count(shown, landmark_colour(2)) > 9
+    assert count(shown, landmark_colour(1)) == count(shown, landmark_colour(3)) == 0
+
+
 def test_picture_of_a_run_that_saw_nothing(tmp_path: Path, xyz: np.ndarray) -> None:
     picture = RunPicture(tmp_path / "run.jpg", xyz, None, "units")
     picture.write()
