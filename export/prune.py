@@ -1,4 +1,4 @@
-"""A map with fewer points: of neighbours that photos see together, one stays."""
+"""A map with fewer points: those that cover the mapping photos best."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--map", type=Path, required=True, help="map bundle, trained for its methods")
     add("--output", type=Path, help="bundle to write (default: replace the map)")
     add("--work", type=Path, help="work folder of the map (default MAP.work)")
+    add("--keep", type=float, default=0.5, help="share of the points that stays (default 0.5)")
+    add("--json", action="store_true", help="print JSON")
+    group = parser.add_argument_group("as published with PRAM, landmark by landmark")
+    add = group.add_argument
+    add("--published", action="store_true", help="of neighbours seen together one stays")
     add("--radius", type=float, default=25.0, help="px that a kept point stands for (default 25)")
     add("--cover", type=float, default=0.8, help="share of a landmark to be seen (default 0.8)")
-    add("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -36,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.pointmap import open_points
 
+    from .mapping.coverage import points_that_cover
     from .mapping.pruning import PruningOptions, points_to_keep
     from .training.landmark_session import load_packed
 
@@ -43,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = options.work or options.map.with_name(options.map.name + ".work")
     bundle = open_bundle(options.map)
     points = open_points(bundle)
-    keep = points_to_keep(load_packed(work, points.n), _label(bundle, points.n, work), pruning)
+    model = load_packed(work, points.n)
+    if options.published:
+        keep = points_to_keep(model, _label(bundle, points.n, work), pruning)
+    else:
+        keep = points_that_cover(model, options.keep)
     with extend_bundle(options.map, options.output) as writer:
         drop_points(writer, bundle, keep)
     target = options.output or options.map

@@ -19,7 +19,7 @@ from .dataset import Dataset
 from .score import Score
 
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-EVERY_IMAGE = 1 << 30
+EVERY_IMAGE = EVERY_LANDMARK = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class RetrievalCurve:
 
 
 def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> list[RetrievalCurve]:
-    """Curves of image retrieval and of every trained head.
+    """Curves of image retrieval, every trained head and landmarks, the surest ones first.
 
     reference: the score of `exhaustive` on the same dataset; its inlier
     points are what should be found.
@@ -47,6 +47,8 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
     settings = {"image_retrieval": replace(base, method="image_retrieval")}
     for head in heads:
         settings[head] = replace(base, method="visible_structure", head=head)
+    if "landmarks" in bundle.manifest.methods:
+        settings["landmarks"] = replace(base, method="landmarks", landmarks=EVERY_LANDMARK)
     found: dict[str, list[Array]] = {name: [] for name in settings}
     localizers: dict[Any, Localizer] = {}
     retrievers: dict[str, list[Any]] = {}

@@ -21,6 +21,7 @@ from edge_reloc_export import prune
 
 REGISTRATIONS = "landmarks,landmarks+2,landmark_wise"
 NUMBERS = (40, 20, 10, 5, 1)
+SHARES = (0.5, 0.25, 0.15)
 RADII_PX = (10, 25, 50)
 COVERS = (0.8, 0.6, 0.4)
 DIMENSIONS = (32, 16, 8)
@@ -45,10 +46,12 @@ def main() -> int:
         score(options, "tracking and refinement", [options.map], f"{REGISTRATIONS},landmarks+2+t")
     if options.only in (None, "pruning"):
         maps = [options.map]
-        for radius, cover in [*((r, 0.8) for r in RADII_PX), *((25, c) for c in COVERS[1:])]:
-            maps.append(options.output / f"pruned_{radius}px_{cover}")
-            command = ["--map", options.map, "--output", maps[-1]]
-            call(prune.main, *command, "--radius", radius, "--cover", cover)
+        rules = [("--keep", share) for share in SHARES]
+        rules += [("--published", "--radius", radius) for radius in RADII_PX]
+        rules += [("--published", "--cover", cover) for cover in COVERS[1:]]
+        for rule in rules:
+            maps.append(options.output / "_".join(["pruned", *map(str, rule)]).replace("--", ""))
+            call(prune.main, "--map", options.map, "--output", maps[-1], *rule)
         score(options, "pruning", maps, "exhaustive+2,cells+2,landmarks+2")
     if options.only in (None, "dimensions"):
         maps = [options.map]

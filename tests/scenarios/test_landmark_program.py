@@ -48,11 +48,17 @@ def test_landmarks_are_trained_pruned_and_scored(
     report = json.loads((scene / "map.work" / "training_landmarks.json").read_text())
     assert report["landmarks"] == LANDMARKS
     assert (scene / "map.work" / "training_landmarks.png").is_file()
-    assert prune.main(["--map", str(scene / "map"), "--output", str(scene / "pruned")]) == 0
-    assert open_bundle(scene / "pruned").nbytes() < open_bundle(scene / "map").nbytes()
+    for name, more in (("pruned", []), ("published", ["--published"])):
+        command = ["--map", str(scene / "map"), "--output", str(scene / name)]
+        assert prune.main([*command, *more]) == 0
+        assert open_bundle(scene / name).nbytes() < open_bundle(scene / "map").nbytes()
+    points = [
+        open_bundle(scene / name).manifest.statistics["points"] for name in ("map", "pruned")
+    ]
+    assert points[1] == round(points[0] / 2)
     capsys.readouterr()
     command = ["--data", str(scene / "data"), "--methods", "landmarks,landmarks+2,exhaustive+2"]
-    for name in ("map", "pruned"):
+    for name in ("map", "pruned", "published"):
         where = ["--map", str(scene / name), "--threads", "1", "--json"]
         assert evaluate.main([*command, *where]) == 0
         scores = {s["method"]: s for s in json.loads(capsys.readouterr().out)["scores"]}

@@ -93,7 +93,7 @@ def test_demo_scores_as_json_and_picture(
     ]
     assert all(score["within"]["5cm/1deg"] == 1.0 for score in values["scores"])
     curves = {curve["method"]: curve["recall"] for curve in values["curves"]}
-    assert {"image_retrieval", "cells", "generative"} <= set(curves)
+    assert {"image_retrieval", "cells", "generative", "landmarks"} <= set(curves)
     for recall in curves.values():  # more of the map never holds fewer of the points
         assert (np.diff(recall) > -1e-9).all() and recall[-1] > 0.5
     assert plot.stat().st_size > 10_000

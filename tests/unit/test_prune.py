@@ -88,5 +88,5 @@ def test_map_without_work_folder_is_one_line(
 ) -> None:
     assert main(["--map", str(place[0])]) == 1
     assert "run 'edge-reloc map' first" in capsys.readouterr().err
-    assert main(["--map", str(place[0]), "--cover", "2"]) == 1
+    assert main(["--map", str(place[0]), "--published", "--cover", "2"]) == 1
     assert "cover: found 2.0, expected above 0 and at most 1" in capsys.readouterr().err
