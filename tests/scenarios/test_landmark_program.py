@@ -52,9 +52,7 @@ def test_landmarks_are_trained_pruned_and_scored(
         command = ["--map", str(scene / "map"), "--output", str(scene / name)]
         assert prune.main([*command, *more]) == 0
         assert open_bundle(scene / name).nbytes() < open_bundle(scene / "map").nbytes()
-    points = [
-        open_bundle(scene / name).manifest.statistics["points"] for name in ("map", "pruned")
-    ]
+    points = [open_bundle(scene / name).manifest.statistics["points"] for name in ("map", "pruned")]
     assert points[1] == round(points[0] / 2)
     capsys.readouterr()
     command = ["--data", str(scene / "data"), "--methods", "landmarks,landmarks+2,exhaustive+2"]
