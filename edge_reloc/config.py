@@ -65,7 +65,7 @@ class Settings:
     registration: str | None = None
     second_pass: bool | None = None
     tracking: bool = False
-    threshold_px: float = 8.0
+    threshold_px: float | None = None
     min_similarity: float | None = None
     max_ratio: float | None = None
     seed: int = 0
@@ -106,7 +106,7 @@ class Settings:
             raise ConfigError(f"in_flight: found {self.in_flight}, expected 1 or 2")
         if self.images < 1:
             raise ConfigError(f"images: found {self.images}, expected at least 1")
-        if self.threshold_px <= 0:
+        if self.threshold_px is not None and self.threshold_px <= 0:
             raise ConfigError(f"threshold_px: found {self.threshold_px}, expected above 0")
 
     @classmethod

@@ -16,7 +16,8 @@ from .files import write_atomic
 from .program import program
 
 DEFAULT_METHODS = (
-    "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2,landmarks,landmarks+2"
+    "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2,landmarks,landmarks+2,"
+    "scene_coordinates"
 )
 DEFAULT_THRESHOLDS = "5cm/5deg,10cm/5deg"
 
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         default=None,
         help="comma-separated: exhaustive, image_retrieval:IMAGES, cells[:CANDIDATES], "
-        "generative[:CANDIDATES], landmarks[:LANDMARKS], landmark_wise[:LANDMARKS]; "
+        "generative[:CANDIDATES], landmarks[:LANDMARKS], landmark_wise[:LANDMARKS], "
+        "scene_coordinates; "
         "'+2' adds the second pass, '+t' tracking "
         f"(default: those that the bundle can do of {DEFAULT_METHODS})",
     )

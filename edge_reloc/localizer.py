@@ -102,15 +102,15 @@ class Localizer:
         self.matcher = self.method.matcher or self._open_matcher(
             similarity, spec.max_ratio if settings.max_ratio is None else settings.max_ratio
         )
-        self.solver = PoseSolver(
-            threshold_px=settings.threshold_px, gate=settings.gate, seed=settings.seed
-        )
+        threshold = settings.threshold_px or self.method.threshold_px
+        self.solver = PoseSolver(threshold_px=threshold, gate=settings.gate, seed=settings.seed)
         self.landmark_wise: LandmarkWise | None = None
         if self.method.landmark_wise:
             self.landmark_wise = LandmarkWise(
                 self.matcher,
                 self.arena,
                 settings,
+                threshold_px=threshold,
                 capacity=self.method.capacity,
                 keypoints=spec.keypoints,
             )
@@ -125,6 +125,7 @@ class Localizer:
                 self.arena,
                 self.solver,
                 settings,
+                threshold_px=threshold,
                 keypoints=spec.keypoints,
                 min_similarity=similarity,
                 min_coverage=spec.min_coverage if coverage is None else coverage,

@@ -28,7 +28,7 @@ class Method:
 
     points: of the map, None where networks hold the map. landmark_wise: its groups are
     registered one after the other. features, matcher: its own instead of the map's features
-    and nearest neighbours.
+    and nearest neighbours. threshold_px: reprojection error of an inlier at 640 pixels width.
     """
 
     retriever: Retriever
@@ -38,6 +38,7 @@ class Method:
     landmark_wise: bool = False
     features: FeatureSpec | None = None
     matcher: Matcher | None = None
+    threshold_px: float = 8.0
 
 
 Builder = Callable[[MapBundle, Engines, Settings], Method]
@@ -118,7 +119,7 @@ def _landmarks(bundle: MapBundle, engines: Engines, settings: Settings) -> Metho
 
 def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
     tuned = bundle.manifest.methods.get("scene_coordinates", {})
-    if "features" not in tuned:
+    if not {"features", "threshold_px"} <= set(tuned):
         raise BundleError(
             f"{bundle.directory}: has no trained scene coordinates; "
             f"train them with 'edge-reloc train --method scene_coordinates --map "
@@ -136,6 +137,7 @@ def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) 
         points=None,
         features=FeatureSpec.from_dict(tuned["features"]),
         matcher=CoordinateMatcher(),
+        threshold_px=float(tuned["threshold_px"]),
     )
 
 

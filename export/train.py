@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--method",
-        choices=("visible_structure", "landmarks"),
+        choices=("visible_structure", "landmarks", "scene_coordinates"),
         default="visible_structure",
         help="whose networks (default visible_structure)",
     )
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         help="quick (minutes on 2 CPU cores, default) or paper (hours on a GPU)",
     )
     parser.add_argument(
-        "--iterations", type=int, help="another length of the generative or landmark schedule"
+        "--iterations", type=int, help="another length of the schedule (not of head cells)"
     )
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     parser.add_argument("--samples", type=int, default=1000, help="generated points (default 1000)")
@@ -54,11 +54,35 @@ def _parser() -> argparse.ArgumentParser:
         default=2,
         help="cluster on the ground plane (2, default) or in space (3)",
     )
-    group.add_argument("--network", help="small or paper (default: the preset's)")
-    group.add_argument(
+    parser.add_argument(
+        "--network",
+        help="small or paper (default: the preset's), of landmarks or scene_coordinates",
+    )
+    parser.add_argument(
         "--validate",
         action="store_true",
-        help="leave blocks of mapping photos out and report recognition on them",
+        help="leave blocks of mapping photos out: landmarks reports recognition on them, "
+        "scene_coordinates chooses by them, in a shorter training, which cells to keep",
+    )
+    group = parser.add_argument_group("of method scene_coordinates")
+    group.add_argument(
+        "--encoder", default="waymark", help="feature network that is its encoder (default waymark)"
+    )
+    group.add_argument("--weights", type=Path, help="of the encoder (default: those that ship)")
+    group.add_argument(
+        "--depth",
+        type=Path,
+        metavar="DIR",
+        help="depth maps of mapping photos: 16-bit PNG named as the photos, 0 for unknown",
+    )
+    group.add_argument(
+        "--depth-camera",
+        type=Path,
+        metavar="JSON",
+        help="camera file of the depth maps (default: each photo's own camera, and no offset)",
+    )
+    group.add_argument(
+        "--depth-unit", type=float, default=0.001, help="map units of depth 1 (default 0.001)"
     )
     return parser
 
@@ -76,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if options.method == "landmarks":
         return _landmarks(options, work, started)
+    if options.method == "scene_coordinates":
+        return _scene_coordinates(options, work, started)
     from .training.session import TrainingSession
 
     session = TrainingSession(options.map, work)
@@ -129,6 +155,38 @@ def _landmarks(options: argparse.Namespace, work: Path, started: float) -> int:
     print(
         f"{result['landmarks']} landmarks, {result['recognised']:.1%} of their keypoints "
         f"recognised on {result['on']}"
+    )
+    print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
+    return 0
+
+
+def _scene_coordinates(options: argparse.Namespace, work: Path, started: float) -> int:
+    from .mapping.depth import open_depth_maps
+    from .training.scene_coordinates import preset
+    from .training.scene_session import EncoderChoice, SceneSession
+
+    config = preset(options.preset, iterations=options.iterations, shape=options.network)
+    encoder = EncoderChoice(kind=options.encoder, weights=options.weights)
+    session = SceneSession(options.map, work, encoder, options.device)
+    depth_maps = None
+    if options.depth is not None:
+        depth_maps = open_depth_maps(
+            options.depth, session.model, options.depth_camera, options.depth_unit
+        )
+        print(depth_maps.registration)
+    photos = _progress("cells")
+    result = session.train(
+        config,
+        depth_maps=depth_maps,
+        validate=options.validate,
+        progress=_progress("scene coordinates"),
+        sampling=lambda done, total: photos(done, total, 0.0),
+    )
+    write_atomic(work / "training_scene_coordinates.json", json.dumps(result, indent=1) + "\n")
+    print(
+        f"{result['cells']} cells, {result['known_depth']:.0%} of known depth; their median "
+        f"reprojection error {result['history'][-1][2]:.1f} px; the best "
+        f"{result['kept']:.0%} of a frame's cells are kept"
     )
     print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
     return 0

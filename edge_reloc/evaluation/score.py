@@ -32,9 +32,9 @@ class Score:
     """One row of the table. Errors are over frames with status OK.
 
     within: share (0..1) of all queries inside each threshold. median_error in
-    map units. map_points: 0 for methods that use none. recognised: mean share of keypoints that get their landmark (top-1), None
-    for methods without landmarks. stages_ms: (p50, p95) by stage. found: inlier map points by
-    query, when asked for.
+    map units. map_points: 0 for methods that use none. recognised: mean share of keypoints
+    that get their landmark (top-1), None for methods without landmarks. stages_ms: (p50, p95)
+    by stage. found: inlier map points by query, when asked for.
     """
 
     scene: str

@@ -30,12 +30,19 @@ class LandmarkWise:
     """
 
     def __init__(
-        self, matcher: Matcher, arena: Arena, settings: Settings, *, capacity: int, keypoints: int
+        self,
+        matcher: Matcher,
+        arena: Arena,
+        settings: Settings,
+        *,
+        threshold_px: float,
+        capacity: int,
+        keypoints: int,
     ) -> None:
         self._matcher = matcher
         self._one = Candidates(arena, capacity, keypoints)
         self._solver = PoseSolver(
-            threshold_px=settings.threshold_px,
+            threshold_px=threshold_px,
             gate=replace(
                 settings.gate,
                 min_inliers=MIN_INLIERS,

@@ -40,6 +40,7 @@ class SecondPass:
         solver: PoseSolver,
         settings: Settings,
         *,
+        threshold_px: float,
         keypoints: int,
         min_similarity: float,
         min_coverage: float,
@@ -47,7 +48,7 @@ class SecondPass:
         self._guided = GuidedMatcher(points, min_similarity=min_similarity - SLACK)
         self._solver = solver
         self._rough_solver = PoseSolver(
-            threshold_px=settings.threshold_px,
+            threshold_px=threshold_px,
             gate=replace(settings.gate, min_inlier_ratio=ROUGH_AGREEMENT),
             seed=settings.seed,
         )

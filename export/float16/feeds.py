@@ -98,16 +98,19 @@ def record_feeds(
 
 
 def _sizes(bundle: MapBundle, photo: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    networks = bundle.manifest.features.get("networks", ())
-    sizes = [(n["width"], n["height"]) for n in networks]
-    return sizes or [(photo.shape[1], photo.shape[0])]
+    methods = bundle.manifest.methods.values()
+    speaking = [bundle.manifest.features, *(m["features"] for m in methods if "features" in m)]
+    sizes = {(n["width"], n["height"]): None for f in speaking for n in f.get("networks", ())}
+    return list(sizes) or [(photo.shape[1], photo.shape[0])]
 
 
 def _settings(bundle: MapBundle, threads: int) -> list[Settings]:
-    """One for each head and for landmarks, so that every network runs."""
+    """One for each head and for the other methods, so that every network runs."""
     heads = bundle.manifest.methods.get("visible_structure", {}).get("heads", {})
     base = Settings(method="image_retrieval", second_pass=False, threads=threads)
     found = [replace(base, method="visible_structure", head=head) for head in heads]
     if "landmarks" in bundle.manifest.methods:
         found.append(replace(base, method="landmarks", registration="one_pass"))
+    if "scene_coordinates" in bundle.manifest.methods:
+        found.append(replace(base, method="scene_coordinates"))
     return found or [base]

@@ -45,6 +45,16 @@ def feature_settings(
         purpose = f"features '{kind}' (--features sift needs no network)"
         raise missing_package(error.name or "torch", purpose, "export") from None
     weights = weights_file(kind, weights)
+    common = network_sizes(sizes)
+    from ..to_onnx import feature_spec
+
+    stamp = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    networks = [_network(kind, weights, size, keypoints, stamp, work) for size in common]
+    return feature_spec(kind, weights, keypoints, networks)
+
+
+def network_sizes(sizes: Iterable[Size]) -> list[Size]:
+    """Input sizes of the networks of a map: of the commonest photos, no longer than 1024."""
     common = Counter(_network_size(size) for size in sizes).most_common()
     if len(common) > MAX_NETWORKS:
         log.info(
@@ -52,13 +62,7 @@ def feature_settings(
             len(common),
             MAX_NETWORKS,
         )
-    from ..to_onnx import feature_spec
-
-    stamp = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-    networks = [
-        _network(kind, weights, size, keypoints, stamp, work) for size, _ in common[:MAX_NETWORKS]
-    ]
-    return feature_spec(kind, weights, keypoints, networks)
+    return [size for size, _ in common[:MAX_NETWORKS]]
 
 
 def _network_size(size: Size) -> Size:

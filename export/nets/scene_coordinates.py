@@ -7,6 +7,7 @@ M semantic labels, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -40,15 +41,35 @@ SHAPES = {
 }
 
 
-class Cells(NamedTuple):
-    """feature (N,C) and xy_px (N,2) of every cell, row by row, of one image."""
+class Spots(NamedTuple):
+    """Of n cells, row by row: xy_px (n,2), what each speaks for, and heat (n,), the logit of a
+    keypoint there. maps (C,h,w): what the network sees, to be read at some of the spots.
+    """
 
-    feature: Tensor
     xy_px: Tensor
+    heat: Tensor
+    maps: Tensor
+
+    def features(self, rows: Tensor) -> Tensor:
+        """(N,C+1) of some cells: the maps at their spots, bilinear, and the heat."""
+        channels, height, width = self.maps.shape
+        cell = (torch.index_select(self.xy_px, 0, rows) - (CELL_PX - 1) / 2) / CELL_PX
+        start = torch.floor(cell)
+        near = torch.stack([1 - (cell - start), cell - start])  # (2 taps, N, x and y)
+        table = self.maps.reshape(channels, height * width).t()
+        total = torch.zeros(())
+        for down in range(2):
+            for right in range(2):
+                column = (start[:, 0] + right).clamp(0, width - 1)
+                row = (start[:, 1] + down).clamp(0, height - 1)
+                there = torch.index_select(table, 0, (row * width + column).to(torch.int32))
+                total = total + there * (near[right, :, 0] * near[down, :, 1])[:, None]
+        heat = torch.index_select(self.heat, 0, rows)
+        return torch.cat([total, heat[:, None]], dim=1)
 
 
 class DenseEncoder(nn.Module):
-    """A frozen feature network, asked in every cell of 8 x 8 pixels.
+    """A frozen feature network, asked in cells of 8 x 8 pixels.
 
     A cell speaks for its most salient spot, the centre of its own heat: other photos
     find the same spot again, which they do not find the middle of a cell. Where nothing
@@ -62,37 +83,19 @@ class DenseEncoder(nn.Module):
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("offsets", torch.stack([x.flatten(), y.flatten()]), persistent=False)
 
-    def forward(self, image_11HW: Tensor) -> Cells:
+    def forward(self, image_11HW: Tensor) -> Spots:
         """The cells that lie whole in the image."""
         maps = self.network.cells(image_11HW)
         rows, columns = image_11HW.shape[-2] // CELL_PX, image_11HW.shape[-1] // CELL_PX
-        heat = F.pixel_unshuffle(maps.logits, CELL_PX)[0]
-        offset = torch.einsum("kc,chw->khw", self.offsets, (SHARPNESS * heat).softmax(dim=0))
-        feature = torch.cat([_shifted(maps.feature, offset / CELL_PX), heat.amax(0, True)])
+        heat = F.pixel_unshuffle(maps.logits, CELL_PX)[0, :, :rows, :columns].flatten(1)
+        offset = self.offsets @ (SHARPNESS * heat).softmax(dim=0)
         middle = [
-            CELL_PX * torch.arange(n, dtype=torch.float32) + (CELL_PX - 1) / 2
+            CELL_PX * torch.arange(n, dtype=torch.float32, device=heat.device) + (CELL_PX - 1) / 2
             for n in (rows, columns)
         ]
         y, x = torch.meshgrid(*middle, indexing="ij")
-        xy = torch.stack([x, y]) + offset[:, :rows, :columns]
-        feature = feature[:, :rows, :columns]
-        return Cells(feature.flatten(1).t(), xy.flatten(1).t())
-
-
-def _shifted(maps_1Chw: Tensor, offset_2hw: Tensor) -> Tensor:
-    """Maps (C,h,w) read half a cell away at most, bilinear, over the border unchanged.
-
-    Nine weighted copies of the maps instead of a gather: engines fuse them.
-    """
-    height, width = maps_1Chw.shape[-2:]
-    padded = F.pad(maps_1Chw, (1, 1, 1, 1), mode="replicate")[0]
-    weights = torch.stack([F.relu(-offset_2hw), 1 - offset_2hw.abs(), F.relu(offset_2hw)])
-    total = torch.zeros_like(maps_1Chw[0])
-    for row in range(3):
-        for column in range(3):
-            near = padded[:, row : row + height, column : column + width]
-            total = total + near * (weights[column, 0] * weights[row, 1])
-    return total
+        xy = (torch.stack([x.flatten(), y.flatten()]) + offset).t()
+        return Spots(xy, heat.amax(dim=0), maps.feature[0])
 
 
 class Prediction(NamedTuple):
@@ -178,7 +181,7 @@ class SceneCoordinates(nn.Module):
         features, narrow, width = len(mean), shape.classifier_width, shape.width
         sizes = [features, *[narrow] * 5]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.classifier = nn.Sequential(*layers, nn.Linear(narrow, sum(self.labels)))
         self.enter = nn.Sequential(nn.Linear(features, width), nn.ReLU())
@@ -206,23 +209,24 @@ class SceneCoordinates(nn.Module):
 class ExportedSceneCoordinates(nn.Module):
     """`image` (1,1,H,W) grey, 0 to 255 -> `xy_px` (K,2), `scores` (K,), `xyz_world` (K,3).
 
-    keep: K, how many cells, those with the highest scores, best first.
+    asked: how many cells, the most salient, are regressed. keep: K, how many of these, those
+    with the highest scores, are answered, best first.
     """
 
-    def __init__(self, encoder: DenseEncoder, head: SceneCoordinates, keep: int) -> None:
+    def __init__(
+        self, encoder: DenseEncoder, head: SceneCoordinates, *, asked: int, keep: int
+    ) -> None:
         super().__init__()
-        self.encoder, self.head, self.keep = encoder, head, keep
+        self.encoder, self.head, self.asked, self.keep = encoder, head, asked, keep
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """2D-3D correspondences of one image."""
-        cells = self.encoder(image)
-        found = self.head(cells.feature)
-        scores, index = torch.topk(found.score, self.keep, sorted=True)
-        return (
-            torch.index_select(cells.xy_px, 0, index),
-            scores,
-            torch.index_select(found.xyz_world, 0, index),
-        )
+        spots = self.encoder(image)
+        _, rows = torch.topk(spots.heat, self.asked, sorted=False)
+        found = self.head(spots.features(rows))
+        scores, best = torch.topk(found.score, self.keep, sorted=True)
+        xy = torch.index_select(spots.xy_px, 0, torch.index_select(rows, 0, best))
+        return xy, scores, torch.index_select(found.xyz_world, 0, best)
 
 
 def head_shape(name: str) -> HeadShape:

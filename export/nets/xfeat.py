@@ -26,8 +26,9 @@ DIM = 64
 class RawMaps(NamedTuple):
     """What the network says before keypoints are chosen.
 
-    levels (1,192,h,w), what they are made of; descriptors (1,64,h,w), not normalised; logits (1,65,h,w), the last one "no
-    keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8, w = W/8.
+    levels (1,192,h,w) and descriptors (1,64,h,w) made of them, not normalised; logits
+    (1,65,h,w), the last one "no keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8,
+    w = W/8.
     """
 
     levels: Tensor

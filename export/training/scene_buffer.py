@@ -23,12 +23,14 @@ from edge_reloc.features.network import turn_back
 from ..mapping.combine import PhotoStore
 from ..mapping.features import read_photo
 from ..mapping.model import SceneModel, View
-from ..nets.scene_coordinates import DenseEncoder
+from ..nets.detector import TENSORRT_MAX_KEYPOINTS
+from ..nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
 from .labelled import random_light, random_warp
 
 F32 = NDArray[np.float32]
 
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
+ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
 NEAREST = 0.05  # depth: what is closer to a camera than this, in its unit, is none
 
 
@@ -85,21 +87,44 @@ class PhotoCells:
         self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
         self._input: dict[tuple[int, int], F32] = {w_h: _input(w_h) for w_h in sizes}
 
-    def of(self, image: NDArray[np.uint8], turns: int) -> tuple[F32, NDArray[np.float64]]:
-        """Features (N,C) and pixels (N,2) of an image as it lies, turned for the encoder."""
+    def look(self, image: NDArray[np.uint8], turns: int) -> Look:
+        """The cells of an image as it lies, turned for the encoder."""
         height, width = image.shape[:2]
         if turns % 2:
             height, width = width, height
         size = max(self._sizes, key=lambda s: min(s[0] / width, s[1] / height, 1.0))
         fit = FitOnCpu(self._input[size]).fit(image, turns)
         with torch.no_grad():
-            cells = self._encoder(torch.from_numpy(self._input[size]).to(self._device)[None, None])
-        xy = cells.xy_px.cpu().numpy().astype(np.float64)
-        inside = (xy < [fit.fit_width - 4, fit.fit_height - 4]).all(axis=1)
+            spots = self._encoder(torch.from_numpy(self._input[size]).to(self._device)[None, None])
+        found = spots.xy_px.cpu().numpy().astype(np.float64)
+        asked = np.argsort(-spots.heat.cpu().numpy(), kind="stable")[: asked_cells(*size)]
+        inside = (found[asked] < [fit.fit_width - 4, fit.fit_height - 4]).all(axis=1)
+        rows = asked[inside]
         scale = np.array([fit.width / fit.fit_width, fit.height / fit.fit_height])
-        x, y = ((xy[inside] + 0.5) * scale - 0.5).T
+        x, y = ((found[rows] + 0.5) * scale - 0.5).T
         xy = np.column_stack(turn_back(x, y, fit.width, fit.height, turns))
-        return cells.feature.cpu().numpy()[inside], xy
+        return Look(xy, rows, spots, self._device)
+
+
+class Look:
+    """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
+
+    def __init__(
+        self, xy_px: NDArray[np.float64], rows: NDArray[np.intp], spots: Spots, device: str
+    ) -> None:
+        self.xy_px = xy_px
+        self._rows, self._spots, self._device = rows, spots, device
+
+    def features(self, chosen: NDArray[np.intp] | slice = slice(None)) -> torch.Tensor:
+        """(M,C) of some of the cells, where the encoder runs."""
+        with torch.no_grad():
+            rows = torch.from_numpy(self._rows[chosen]).to(self._device)
+            return self._spots.features(rows)
+
+
+def asked_cells(width: int, height: int) -> int:
+    """How many cells of a network's input are regressed: half, as far as engines can sort."""
+    return min(round(ASKED * (width // CELL_PX) * (height // CELL_PX)), TENSORRT_MAX_KEYPOINTS)
 
 
 def sample_cells(
@@ -116,11 +141,12 @@ def sample_cells(
     views: list[NDArray[np.int32]] = []
     for index, view in enumerate(model.views):
         depths = _Depths(model, view, depth_maps)
-        for feature, xy in _looks(cells, read_photo(store.photo(view.name)), view, config, generator):
-            depth, measured = depths.at(xy)
-            rows = _chosen(depth, measured, config, generator)
+        image = read_photo(store.photo(view.name))
+        for look, xy, inside in _looks(cells, image, view, config, generator):
+            depth, observed = depths.at(xy)
+            rows = _chosen(depth, observed, inside, config, generator)
             ray = view.camera.rays_from_pixels(xy[rows]).astype(np.float32)
-            parts.append((feature[rows].astype(np.float16), ray, depth[rows]))
+            parts.append((look.features(rows).cpu().numpy().astype(np.float16), ray, depth[rows]))
             views.append(np.full(len(rows), index, np.int32))
         progress(index + 1, len(model.views))
     feature, ray, depth = (np.concatenate(p) for p in zip(*parts, strict=True))
@@ -142,18 +168,19 @@ def _looks(
     view: View,
     config: BufferConfig,
     generator: np.random.Generator,
-) -> Iterator[tuple[F32, NDArray[np.float64]]]:
-    """Features of a photo and of its copies, and where in the photo they are."""
+) -> Iterator[tuple[Look, NDArray[np.float64], NDArray[np.bool_]]]:
+    """A photo and its copies, where in the photo their cells are, and which are inside."""
     height, width = image.shape[:2]
-    yield cells.of(image, view.quarter_turns)
+    look = cells.look(image, view.quarter_turns)
+    yield look, look.xy_px, np.ones(len(look.xy_px), bool)
     for _ in range(config.copies):
         copy_from_photo = random_warp(width, height, generator)
         altered = cv2.warpPerspective(image, copy_from_photo, (width, height), flags=cv2.INTER_AREA)
         altered = random_light(np.asarray(altered, np.uint8), generator)
-        feature, xy = cells.of(altered, view.quarter_turns)
-        there = cv2.perspectiveTransform(xy[None], np.linalg.inv(copy_from_photo))[0]
+        look = cells.look(altered, view.quarter_turns)
+        there = cv2.perspectiveTransform(look.xy_px[None], np.linalg.inv(copy_from_photo))[0]
         inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
-        yield feature[inside], there[inside].astype(np.float64)
+        yield look, there.astype(np.float64), inside
 
 
 class _Depths:
@@ -184,14 +211,15 @@ class _Depths:
 def _chosen(
     depth: F32,
     observed: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
     config: BufferConfig,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Every observed cell, some of the others."""
-    rows = [np.flatnonzero(observed)]
+    """Every observed cell, some of the others, all inside the photo."""
+    rows = [np.flatnonzero(observed & inside)]
     for others, most in (
-        (np.flatnonzero(~observed & (depth > 0)), config.with_depth),
-        (np.flatnonzero(depth == 0), config.unknown),
+        (np.flatnonzero(~observed & (depth > 0) & inside), config.with_depth),
+        (np.flatnonzero((depth == 0) & inside), config.unknown),
     ):
         rows.append(generator.permutation(others)[:most])
     return np.sort(np.concatenate(rows))

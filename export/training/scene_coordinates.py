@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from edge_reloc.errors import ConfigError
 from edge_reloc.files import write_atomic
 
-from ..nets.scene_coordinates import HeadShape, Prediction, SceneCoordinates, head_shape
+from ..nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates, head_shape
 from .partition import UNKNOWN, Partition
 from .scene_buffer import BufferConfig, CellSamples
 
@@ -38,14 +38,15 @@ class SceneConfig:
     iterations of `cells` samples; unknown: share of these without known depth, where there
     are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
     regularisation, the Euclidean loss and the cross entropy (eq. 12, 17). score: whether
-    discriminability weighs the reprojection error. clamp_px: where the robust reprojection
-    error flattens, at first and in the end. noise: standard deviation added to features,
-    relative to their spread.
+    discriminability weighs the reprojection error, from the share score_from of the schedule
+    on: as long as errors are larger than alpha all scores are driven to 1, and some stay
+    there. clamp_px: where the robust reprojection error flattens, at first and in the end.
+    noise: standard deviation added to features, relative to their spread.
     """
 
     name: str = "quick"
-    shape: HeadShape = head_shape("small")
-    buffer: BufferConfig = BufferConfig()
+    shape: HeadShape = SHAPES["small"]
+    buffer: BufferConfig = field(default_factory=BufferConfig)
     iterations: int = 4000
     cells: int = 2560
     unknown: float = 0.1
@@ -55,6 +56,7 @@ class SceneConfig:
     beta: float = 0.1
     gamma: float = 10.0
     score: bool = True
+    score_from: float = 0.15
     clamp_px: tuple[float, float] = (50.0, 2.0)
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -66,7 +68,7 @@ PRESETS = {
     "quick": SceneConfig(),
     "paper": SceneConfig(
         name="paper",
-        shape=head_shape("paper"),
+        shape=SHAPES["paper"],
         buffer=BufferConfig(copies=16, unknown=300, with_depth=1500),
         iterations=25_000,
         cells=40_960,
@@ -77,9 +79,7 @@ PRESETS = {
 }
 
 
-def preset(
-    name: str, *, iterations: int | None = None, shape: str | None = None
-) -> SceneConfig:
+def preset(name: str, *, iterations: int | None = None, shape: str | None = None) -> SceneConfig:
     """A named schedule, perhaps of another length or for another network."""
     if name not in PRESETS:
         raise ConfigError(f"preset: found '{name}', expected one of {', '.join(PRESETS)}")
@@ -222,7 +222,7 @@ class SceneTrainer:
         progress = self.iteration / config.iterations
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
         robust = clamp * torch.tanh(error_px / clamp)
-        if config.score:
+        if config.score and progress >= config.score_from:
             robust = found.score * robust - config.alpha * torch.log(found.score)
         loss = torch.where(visible, robust, error_px).mean()
         if known.any():
@@ -269,9 +269,7 @@ class SceneTrainer:
         self.iteration, self.history = state["iteration"], state["history"]
 
 
-def reprojection_px(
-    xyz_world: Tensor, batch: Batch, usual_depth: float
-) -> tuple[Tensor, Tensor]:
+def reprojection_px(xyz_world: Tensor, batch: Batch, usual_depth: float) -> tuple[Tensor, Tensor]:
     """L1 error (N,) in pixels (eq. 11), and where it is one (N,): ahead and not far off.
 
     Elsewhere it is the distance, as pixels at the usual depth, from the point at that
