@@ -26,12 +26,10 @@ DIM = 64
 class RawMaps(NamedTuple):
     """What the network says before keypoints are chosen.
 
-    levels (1,192,h,w) and descriptors (1,64,h,w) made of them, not normalised; logits
-    (1,65,h,w), the last one "no keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8,
-    w = W/8.
+    descriptors (1,64,h,w), not normalised; logits (1,65,h,w), the last one "no
+    keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8, w = W/8.
     """
 
-    levels: Tensor
     descriptors: Tensor
     logits: Tensor
     reliability: Tensor
@@ -68,6 +66,10 @@ class XFeat(nn.Module):
         H and W that are no multiple of 32 are padded on the right and below,
         after normalisation, so that the padding is the image's mean grey.
         """
+        return self._maps(image_11HW)[0]
+
+    def _maps(self, image_11HW: Tensor) -> tuple[RawMaps, Tensor]:
+        """The maps, and the levels (1,192,h,w) that descriptors are made of."""
         height, width = image_11HW.shape[-2:]
         image = F.instance_norm(image_11HW, eps=1e-5)
         down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
@@ -79,12 +81,12 @@ class XFeat(nn.Module):
         size = eighth.shape[-2:]
         levels = [eighth, _resize(sixteenth, size), _resize(thirty_second, size)]
         fused = self.fusion(levels[0] + levels[1] + levels[2])
-        return RawMaps(
-            levels=torch.cat(levels, dim=1),
+        maps = RawMaps(
             descriptors=fused,
             logits=self.keypoints(F.pixel_unshuffle(image, STRIDE_PX)),
             reliability=self.reliability(fused),
         )
+        return maps, torch.cat(levels, dim=1)
 
     def dense(self, image_11HW: Tensor) -> DenseMaps:
         """The same as heat, reliability and descriptors of the H x W pixels."""
@@ -100,8 +102,8 @@ class XFeat(nn.Module):
 
     def cells(self, image_11HW: Tensor) -> CellMaps:
         """The three levels that descriptors are made of, and these."""
-        raw = self(image_11HW)
-        feature = torch.cat([raw.levels, raw.descriptors, raw.reliability], dim=1)
+        raw, levels = self._maps(image_11HW)
+        feature = torch.cat([levels, raw.descriptors, raw.reliability], dim=1)
         return CellMaps(feature, F.pixel_shuffle(raw.logits[:, :-1], STRIDE_PX))
 
 
