@@ -56,7 +56,7 @@ def test_landmarks_are_trained_pruned_and_scored(
     assert points[1] == round(points[0] / 2)
     capsys.readouterr()
     command = ["--data", str(scene / "data"), "--methods", "landmarks,landmarks+2,exhaustive+2"]
-    for name in ("map", "pruned", "published"):
+    for name in ("map", "pruned"):
         where = ["--map", str(scene / name), "--threads", "1", "--json"]
         assert evaluate.main([*command, *where]) == 0
         scores = {s["method"]: s for s in json.loads(capsys.readouterr().out)["scores"]}

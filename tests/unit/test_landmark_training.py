@@ -171,7 +171,10 @@ def test_unknown_names_are_refused() -> None:
         preset("fast")
     with pytest.raises(ConfigError, match="expected one of paper, small"):
         preset("quick", shape="tiny")
-    assert preset("quick", iterations=7, shape="paper").shape == SHAPES["paper"]
+    full = preset("quick", iterations=7, shape="paper")
+    assert full.shape == SHAPES["paper"] and full.iterations == 7
+    assert full.learning_rate < preset("quick").learning_rate  # what a deep network bears
+    assert preset("paper", shape="small").learning_rate == preset("paper").learning_rate
 
 
 def test_augmentation_moves_and_darkens_but_not_always_alike() -> None:
