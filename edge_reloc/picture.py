@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from .types import F32, I32, U8, Correspondences, Frame, PoseEstimate, Status
 
 SUFFIXES = (".png", ".jpg")
 WIDTH_PX, PLAN_PX, STRIP_PX, MARGIN_PX = 1640, 900, 120, 20
+REGRESSED_FRAMES = 100
 TRACE_CAPACITY = 20_000  # beyond that every second frame is forgotten
 
 Colour = tuple[int, int, int]
@@ -44,7 +46,9 @@ class Recognised(NamedTuple):
 class RunPicture:
     """Watches a run in bounded memory, then draws it.
 
-    label (P,): landmark of each map point, 0 for none; None for other methods.
+    xyz (P,3): map points; where there are none, what frames regress is drawn as the map,
+    and inliers in the colours of their scores. label (P,): landmark of each map point, 0 for
+    none; None for other methods.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class RunPicture:
         self._inlier_px = np.zeros((0, 2))
         self._inlier_xyz = np.zeros((0, 3))
         self._inlier_point = np.zeros(0, np.int32)
+        self._inlier_score = np.zeros(0, np.float32)
+        self._regressed: deque[Array] = deque(maxlen=REGRESSED_FRAMES)
         self._caption = "no frame was localised"
 
     def watch(
@@ -94,6 +100,9 @@ class RunPicture:
             self._inlier_px = matches.xy_px[rows].copy()
             self._inlier_xyz = matches.xyz_world[rows].copy()
             self._inlier_point = matches.point_id[rows].copy()
+            self._inlier_score = matches.weight[rows].copy()
+            if not len(self._xyz):
+                self._regressed.append(self._inlier_xyz)
             self._caption = f"{frame.name or frame.index}: {len(rows)} inliers"
 
     def write(self) -> None:
@@ -115,8 +124,11 @@ class RunPicture:
     def _plan(self) -> U8:
         poses = [pose for _, pose in self._trace if pose is not None]
         centres = np.array([camera_centre(pose) for pose in poses]).reshape(-1, 3)
-        plan = Plan(np.asarray(self._xyz, np.float64), centres, self._gravity, PLAN_PX)
-        canvas = plan.density(np.asarray(self._xyz, np.float64))
+        xyz = np.asarray(self._xyz, np.float64)
+        if not len(xyz):
+            xyz = np.concatenate(self._regressed or [np.zeros((1, 3))])
+        plan = Plan(xyz, centres, self._gravity, PLAN_PX)
+        canvas = plan.density(xyz)
         if self._label is not None:
             self._draw_landmarks(canvas, plan, self._label)
         inliers = [_whole(xy) for xy in plan.pixels(self._inlier_xyz)]
@@ -171,7 +183,11 @@ class RunPicture:
         return canvas
 
     def _inlier_colours(self) -> list[Colour]:
-        """Of their points' landmarks, where there are some."""
+        """Of their points' landmarks, where there are some; of their scores without points."""
+        if not len(self._xyz):
+            rank = np.argsort(np.argsort(self._inlier_score)) * 255 // max(1, len(self._inlier_px))
+            shades = cv2.applyColorMap(rank.astype(np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)
+            return [(int(b), int(g), int(r)) for b, g, r in shades.reshape(-1, 3)]
         if self._label is None:
             return [INLIER] * len(self._inlier_px)
         return [landmark_colour(landmark) for landmark in self._label[self._inlier_point]]

@@ -126,7 +126,9 @@ def _methods(options: argparse.Namespace, networks: Sequence[BundleNetwork]) -> 
     if options.methods:
         return list(options.methods.split(","))
     heads = [n.role for n in networks if n.role not in ("features", "embedding")]
-    return [f"{head}+2" for head in heads] or ["image_retrieval:10+2"]
+    dense = "scene_coordinates"  # has no second pass, and a network for each size
+    sparse = [f"{head}+2" for head in heads if head != dense] or ["image_retrieval:10+2"]
+    return sparse + [dense] * (dense in heads)
 
 
 def _wants_layers(options: argparse.Namespace) -> Callable[[int], bool]:

@@ -73,6 +73,7 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     from .float16.network import convert_network
     from .inventory import bundle_networks
     from .nets.local_features import float32_layers
+    from .nets.scene_coordinates import FLOAT32_LAYERS as COORDINATE_LAYERS
 
     where = DEMO / "map" if options.demo else options.map
     bundle = open_bundle(where)
@@ -89,6 +90,10 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     for network in networks:
         if network.role == "features":
             islands[network.file] += float32_layers(bundle.manifest.features["kind"])
+        if network.role == "scene_coordinates":
+            encoder = bundle.manifest.methods[network.role]["encoder"]
+            inside = [f"encoder.{layer}" for layer in float32_layers(encoder)]
+            islands[network.file] += [*inside, *COORDINATE_LAYERS]
     converted = {
         file: convert_network(
             model, feeds.get(file, []), file, keep=islands[file], strict=options.strict

@@ -19,6 +19,7 @@ F32 = NDArray[np.float32]
 ROUNDS = 40
 LARGEST_STEP = 1e-5  # rad, or of the usual depth: below it the registration has settled
 AGREEMENT = 0.01  # of the depth: what counts as agreeing in the registration
+HOPELESS = 0.5  # of the depth: another surface, or another unit
 EDGE = 0.05  # of the depth: neighbours that differ by more are no surface
 MOST_POINTS = 40_000
 FEWEST_POINTS = 500
@@ -164,7 +165,8 @@ class RegisteredDepthMaps:
         lower = corners[2] * (1 - a) + corners[3] * a
         measured = upper * (1 - b) + lower * b
         expected = np.where(known, there[:, 2], 1.0)
-        return np.where(known, measured / expected - 1.0, 0.0), known
+        away = np.where(known, measured / expected - 1.0, 0.0)
+        return away, known & (np.abs(away) < HOPELESS)
 
 
 def _motion(step: Array) -> Array:

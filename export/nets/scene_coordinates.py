@@ -19,6 +19,8 @@ from edge_reloc.errors import ConfigError
 CELL_PX = 8
 SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
 LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
+# Of a float16 network: spots in pixels, reading there, and world coordinates.
+FLOAT32_LAYERS = ("encoder.places*", "network/*", "head.place*")
 LOG_SCORE = 8.0  # largest ŝ
 
 
@@ -68,26 +70,20 @@ class Spots(NamedTuple):
         return torch.cat([total, heat[:, None]], dim=1)
 
 
-class DenseEncoder(nn.Module):
-    """A frozen feature network, asked in cells of 8 x 8 pixels.
+class _Places(nn.Module):
+    """The most salient spot of each cell: the centre of its own heat."""
 
-    A cell speaks for its most salient spot, the centre of its own heat: other photos
-    find the same spot again, which they do not find the middle of a cell. Where nothing
-    stands out, that is close to the middle.
-    """
+    offsets: Tensor
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.network = network
         steps = torch.arange(CELL_PX, dtype=torch.float32) - (CELL_PX - 1) / 2
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("offsets", torch.stack([x.flatten(), y.flatten()]), persistent=False)
 
-    def forward(self, image_11HW: Tensor) -> Spots:
-        """The cells that lie whole in the image."""
-        maps = self.network.cells(image_11HW)
-        rows, columns = image_11HW.shape[-2] // CELL_PX, image_11HW.shape[-1] // CELL_PX
-        heat = F.pixel_unshuffle(maps.logits, CELL_PX)[0, :, :rows, :columns].flatten(1)
+    def forward(self, logits_11HW: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """xy_px (n,2) and heat (n,) of the first rows and columns of cells."""
+        heat = F.pixel_unshuffle(logits_11HW, CELL_PX)[0, :, :rows, :columns].flatten(1)
         offset = self.offsets @ (SHARPNESS * heat).softmax(dim=0)
         middle = [
             CELL_PX * torch.arange(n, dtype=torch.float32, device=heat.device) + (CELL_PX - 1) / 2
@@ -95,7 +91,27 @@ class DenseEncoder(nn.Module):
         ]
         y, x = torch.meshgrid(*middle, indexing="ij")
         xy = (torch.stack([x.flatten(), y.flatten()]) + offset).t()
-        return Spots(xy, heat.amax(dim=0), maps.feature[0])
+        return xy, heat.amax(dim=0)
+
+
+class DenseEncoder(nn.Module):
+    """A frozen feature network, asked in cells of 8 x 8 pixels.
+
+    A cell speaks for its most salient spot: other photos find the same spot again, which
+    they do not find the middle of a cell. Where nothing stands out, that is close to the
+    middle.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network, self.places = network, _Places()
+
+    def forward(self, image_11HW: Tensor) -> Spots:
+        """The cells that lie whole in the image."""
+        maps = self.network.cells(image_11HW)
+        rows, columns = image_11HW.shape[-2] // CELL_PX, image_11HW.shape[-1] // CELL_PX
+        xy, heat = self.places(maps.logits, rows, columns)
+        return Spots(xy, heat, maps.feature[0])
 
 
 class Prediction(NamedTuple):
@@ -141,6 +157,8 @@ class _Placement(nn.Module):
     Stays float32 in float16 networks: the centre may be far from the world's origin.
     """
 
+    centre: Tensor
+
     def __init__(self, width: int, centre_L3: Tensor, scale: float) -> None:
         super().__init__()
         self.out = nn.Linear(width, 5)
@@ -164,6 +182,9 @@ class SceneCoordinates(nn.Module):
     mean, spread (C,): of the features. centre (L,3): of the structural labels, world
     units; scale: usual distance from it. M semantic labels, 1 for none.
     """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ F32 = NDArray[np.float32]
 SAMPLE = 50_000
 BATCH = 20_000
 ROUNDS = 60  # of mini-batches; the centres stand still by then
+LEAST_SPREAD = 0.1  # of the median feature's
 UNKNOWN = -1
 
 
@@ -40,13 +41,15 @@ class Partition:
 
 
 def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partition:
-    """Labels for every cell. Without any known depth there is one structural label,
-    about the points that the cameras look at from the middle of all of them.
+    """Labels for every cell. Without any known depth there is one structural label, about
+    the mean of what lies at the usual depth before the cameras.
     """
     generator = np.random.default_rng(0)
     some = np.sort(generator.permutation(len(samples.view))[:SAMPLE])
     seen = samples.feature[some].astype(np.float32)
-    mean, spread = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+    mean, spread = seen.mean(axis=0), seen.std(axis=0)
+    # What hardly ever speaks must not shout when it does.
+    spread = np.maximum(spread, LEAST_SPREAD * np.median(spread) + 1e-6)
     labels = np.full(len(samples.view), UNKNOWN, np.int64)
     known = np.flatnonzero(samples.depth > 0)
     if len(known):
@@ -55,9 +58,10 @@ def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partit
         labels[known] = KDTree(centre).query(xyz, k=1)[1]
         scale = float(np.median(np.linalg.norm(xyz - centre[labels[known]], axis=1)))
     else:
-        camera = -np.einsum("vji,vj->vi", samples.rotation, samples.translation)
-        centre = camera.mean(axis=0, keepdims=True).astype(np.float32)
-        scale = max(float(np.median(np.linalg.norm(camera - centre, axis=1))), 1e-3)
+        ahead = [0.0, 0.0, samples.usual_depth] - samples.translation
+        there = np.einsum("vji,vj->vi", samples.rotation, ahead)
+        centre = there.mean(axis=0, keepdims=True).astype(np.float32)
+        scale = 0.5 * samples.usual_depth
     appearance = _minibatch_kmeans(samples, mean, spread, semantic, generator)
     return Partition(
         structural=labels,

@@ -31,7 +31,6 @@ F32 = NDArray[np.float32]
 
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
 ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
-NEAREST = 0.05  # depth: what is closer to a camera than this, in its unit, is none
 
 
 class DepthMaps(Protocol):
@@ -47,7 +46,8 @@ class CellSamples:
 
     feature (T,C) float16; view (T,) int32; ray (T,2) float32: x/z, y/z of the cell's spot
     in the photo; depth (T,) float32 along the camera's axis, 0 for unknown.
-    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,).
+    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,). usual_depth:
+    of what the photos see.
     """
 
     feature: NDArray[np.float16]
@@ -57,6 +57,7 @@ class CellSamples:
     rotation: F32
     translation: F32
     focal_px: F32
+    usual_depth: float
 
     def xyz_world(self, rows: NDArray[np.intp]) -> F32:
         """Points (R,3) of cells whose depth is known."""
@@ -159,7 +160,14 @@ def sample_cells(
         rotation=pose[:, :3, :3],
         translation=pose[:, :3, 3],
         focal_px=np.array([0.5 * (v.camera.fx + v.camera.fy) for v in model.views], np.float32),
+        usual_depth=float(np.median(np.concatenate([_depth_of(model, v) for v in model.views]))),
     )
+
+
+def _depth_of(model: SceneModel, view: View) -> NDArray[np.float64]:
+    """Depth (K,) of the points that a photo observes."""
+    pose = view.cam_from_world
+    return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
 
 
 def _looks(
@@ -188,9 +196,8 @@ class _Depths:
 
     def __init__(self, model: SceneModel, view: View, maps: DepthMaps | None) -> None:
         self._view, self._maps = view, maps
-        pose = view.cam_from_world
-        depth = model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3]
-        ahead = depth > NEAREST if model.metric else depth > 0
+        depth = _depth_of(model, view)
+        ahead = depth > 0
         self._depth = depth[ahead].astype(np.float32)
         self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
         self._radius = SAME_PX * max(view.camera.width, view.camera.height) / 640

@@ -28,6 +28,7 @@ from .scene_buffer import BufferConfig, CellSamples
 
 CHECKPOINT_EVERY = 250
 NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
+LEAK = 0.02  # of the robust error beyond its clamp, so that what is far off finds its way
 FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
 
 
@@ -115,7 +116,7 @@ class Batches:
         self._samples, self._labels, self._config = samples, labels, config
         known = samples.depth > 0
         self._known, self._unknown = np.flatnonzero(known), np.flatnonzero(~known)
-        self.usual_depth = float(np.median(samples.depth[known])) if known.any() else labels.scale
+        self.usual_depth = samples.usual_depth
         digest = hashlib.blake2b(digest_size=16)
         for part in (samples.depth, samples.ray, samples.rotation, labels.structural):
             digest.update(np.ascontiguousarray(part).tobytes())
@@ -221,7 +222,7 @@ class SceneTrainer:
         first, last = config.clamp_px
         progress = self.iteration / config.iterations
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
-        robust = clamp * torch.tanh(error_px / clamp)
+        robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
             robust = found.score * robust - config.alpha * torch.log(found.score)
         loss = torch.where(visible, robust, error_px).mean()

@@ -1,0 +1,103 @@
+"""Photos to a map that is a network, by the programs alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pycolmap")
+
+import torch
+
+from edge_reloc import evaluate, run
+from edge_reloc.bundle import open_bundle
+from edge_reloc_export import map, train
+from tests.plane_world import make_plane_world, write_truth
+
+PHOTOS, ITERATIONS = 10, 250  # of a schedule of 4,000: enough for ten photos by heart
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """images/ and reference/ of the corner, and its map, trained. SIFT made the map."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("corner")
+    world = make_plane_world(folder / "world", frames=PHOTOS)
+    shutil.copytree(world.frames, folder / "data" / "images")
+    write_truth(folder / "data" / "reference", world.cam_from_world)
+    command = ["--images", folder / "data" / "images", "--poses", folder / "data" / "reference"]
+    command += ["--features", "sift", "--keypoints", "2000", "--metric", "--gps", "none"]
+    assert map.main([str(c) for c in [*command, "--output", folder / "map"]]) == 0
+    assert trained(folder, "--iterations", str(ITERATIONS)) == 0
+    return folder
+
+
+def trained(scene: Path, *more: str) -> int:
+    command = ["--map", str(scene / "map"), "--method", "scene_coordinates", "--device", "cpu"]
+    return train.main([*command, *more])
+
+
+def test_photos_of_the_place_are_localised(scene: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads((scene / "map.work" / "training_scene_coordinates.json").read_text())
+    assert report["cells"] > 1000 and 0.05 < report["known_depth"] < 1
+    assert (scene / "map.work" / "training_scene_coordinates.png").is_file()
+    capsys.readouterr()
+    command = ["--map", str(scene / "map"), "--data", str(scene / "data"), "--threads", "1"]
+    assert evaluate.main([*command, "--methods", "scene_coordinates,exhaustive", "--json"]) == 0
+    scores = {s["method"]: s for s in json.loads(capsys.readouterr().out)["scores"]}
+    score = scores["scene_coordinates"]
+    assert score["ok"] >= 0.8 * PHOTOS
+    assert score["median_error"] < 0.1
+    assert (score["map_points"], score["candidates"]) == (0, 0)
+
+
+def test_a_run_reads_nothing_of_the_map_but_the_network(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = open_bundle(scene / "map")
+    network = bundle.manifest.methods["scene_coordinates"]["features"]["networks"][0]["file"]
+    size = bundle.manifest.files[network].nbytes
+    command = ["--map", str(scene / "map"), "--source", str(scene / "data" / "images")]
+    picture, output = tmp_path / "run.png", tmp_path / "poses.jsonl"
+    command += ["--method", "scene_coordinates", "--threads", "1"]
+    assert run.main([*command, "--picture", str(picture), "--output", str(output)]) == 0
+    said = capsys.readouterr()
+    assert "held by networks" in said.out + said.err
+    assert f"{size / 1e6:.1f} MB" in said.out + said.err
+    assert picture.stat().st_size > 10_000
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert sum(line["status"] == "OK" for line in lines) >= 0.8 * PHOTOS
+
+
+def test_a_finished_training_is_not_trained_again(
+    scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads((scene / "map.work" / "training_scene_coordinates.json").read_text())
+    assert trained(scene, "--iterations", str(ITERATIONS)) == 0
+    after = json.loads((scene / "map.work" / "training_scene_coordinates.json").read_text())
+    assert after["history"] == before["history"]
+    spent = [report["seconds"] - report["seconds_sampling"] for report in (before, after)]
+    assert spent[1] < 0.5 * spent[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--preset", "fast"], "preset: found 'fast', expected one of quick, paper"),
+        (["--network", "tiny"], "network: found 'tiny', expected one of small, paper"),
+        (["--encoder", "resnet"], "feature network: found 'resnet', expected one of xfeat"),
+        (["--encoder", "xfeat"], "features 'xfeat' need their weights"),
+        (["--depth", "nowhere"], "nowhere: no such folder of depth maps"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    scene: Path, capsys: pytest.CaptureFixture[str], more: list[str], words: str
+) -> None:
+    assert trained(scene, *more) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1

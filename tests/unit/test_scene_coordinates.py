@@ -1,0 +1,293 @@
+"""Scene coordinates: where cells look, what is known of them, what the network makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # small products: threads only wait for each other
+
+from edge_reloc.bundle import open_bundle  # noqa: E402
+from edge_reloc.config import Settings  # noqa: E402
+from edge_reloc.errors import BundleError, ConfigError  # noqa: E402
+from edge_reloc.inference.engine import open_engine  # noqa: E402
+from edge_reloc.localizer import Localizer  # noqa: E402
+from edge_reloc.matching.coordinates import CoordinateMatcher  # noqa: E402
+from edge_reloc.memory import Arena  # noqa: E402
+from edge_reloc.types import Candidates, Correspondences, Features  # noqa: E402
+from edge_reloc_export.nets.detector import CellMaps  # noqa: E402
+from edge_reloc_export.nets.scene_coordinates import (  # noqa: E402
+    DenseEncoder,
+    ExportedSceneCoordinates,
+    HeadShape,
+    SceneCoordinates,
+)
+from edge_reloc_export.training.partition import UNKNOWN, Partition, partition  # noqa: E402
+from edge_reloc_export.training.scene_buffer import CellSamples, of_views  # noqa: E402
+from edge_reloc_export.training.scene_coordinates import (  # noqa: E402
+    Batches,
+    SceneConfig,
+    SceneTrainer,
+    preset,
+    reprojection_px,
+)
+from edge_reloc_export.training.scene_session import export_scene_coordinates  # noqa: E402
+from tests.plane_world import CAMERA, PlaneWorld, make_plane_world  # noqa: E402
+
+HEIGHT, WIDTH = 40, 56  # 5 x 7 cells
+SHAPE = HeadShape(width=32, classifier_width=16, blocks=1)
+PLACES, LOOKS, VIEWS = 6, 12, 8
+CONFIG = SceneConfig(shape=SHAPE, iterations=400, cells=256, structural=PLACES, learning_rate=1e-2)
+
+
+class Ramps(torch.nn.Module):
+    """A feature network whose maps rise with x and y, and whose heat is one spot a cell."""
+
+    def __init__(self, spot_px: tuple[int, int]) -> None:
+        super().__init__()
+        self.spot_px = spot_px
+
+    def cells(self, image_11HW: torch.Tensor) -> CellMaps:
+        rows, columns = image_11HW.shape[2] // 8, image_11HW.shape[3] // 8
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        ramps = torch.stack([8.0 * x + 3.5, 8.0 * y + 3.5])[None]
+        logits = torch.full((1, 1, 8 * rows, 8 * columns), -20.0)
+        logits[0, 0, self.spot_px[1] :: 8, self.spot_px[0] :: 8] = 5.0
+        return CellMaps(ramps, logits + 0 * image_11HW)
+
+
+@pytest.mark.parametrize("spot", [(0, 7), (3, 3), (7, 2)])
+def test_a_cell_speaks_for_its_most_salient_spot(spot: tuple[int, int]) -> None:
+    with torch.no_grad():
+        spots = DenseEncoder(Ramps(spot))(torch.zeros(1, 1, HEIGHT, WIDTH))
+    assert spots.xy_px.shape == (35, 2)
+    expected = [[8 * c + spot[0], 8 * r + spot[1]] for r in range(5) for c in range(7)]
+    np.testing.assert_allclose(spots.xy_px, expected, atol=1e-3)
+    # The maps hold their own pixel coordinates: read anywhere inside, they say where.
+    inside = [r * 7 + c for r in range(1, 4) for c in range(1, 6)]
+    read = spots.features(torch.tensor(inside))
+    np.testing.assert_allclose(read[:, :2], np.array(expected)[inside], atol=1e-3)
+    np.testing.assert_allclose(read[:, 2], 5.0)
+
+
+def test_without_heat_a_cell_speaks_for_its_middle() -> None:
+    class Flat(Ramps):
+        def cells(self, image_11HW: torch.Tensor) -> CellMaps:
+            maps = super().cells(image_11HW)
+            return CellMaps(maps.feature, torch.zeros_like(maps.logits))
+
+    spots = DenseEncoder(Flat((0, 0)))(torch.zeros(1, 1, HEIGHT, WIDTH))
+    np.testing.assert_allclose(spots.xy_px[0], [3.5, 3.5], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def samples() -> CellSamples:
+    """Points of six places seen by eight cameras; features tell points apart, with noise."""
+    generator = np.random.default_rng(0)
+    centre = generator.uniform(-3, 3, (PLACES, 3)) + [0, 0, 8]
+    points = np.repeat(centre, LOOKS, axis=0) + 0.3 * generator.normal(size=(PLACES * LOOKS, 3))
+    looks = generator.normal(size=(len(points), 24))
+    feature, view, ray, depth, translation = [], [], [], [], []
+    for index in range(VIEWS):
+        shift = generator.uniform(-1, 1, 3)
+        seen = points + shift
+        translation.append(shift)
+        feature.append(looks + 0.1 * generator.normal(size=looks.shape))
+        view.append(np.full(len(points), index))
+        ray.append(seen[:, :2] / seen[:, 2:])
+        depth.append(np.where(generator.random(len(points)) < 0.8, seen[:, 2], 0.0))
+    return CellSamples(
+        feature=np.concatenate(feature).astype(np.float16),
+        view=np.concatenate(view).astype(np.int32),
+        ray=np.concatenate(ray).astype(np.float32),
+        depth=np.concatenate(depth).astype(np.float32),
+        rotation=np.repeat(np.eye(3, dtype=np.float32)[None], VIEWS, axis=0),
+        translation=np.array(translation, np.float32),
+        focal_px=np.full(VIEWS, 500.0, np.float32),
+        usual_depth=8.0,
+    )
+
+
+def labels_of(samples: CellSamples, config: SceneConfig = CONFIG) -> Partition:
+    return partition(samples, structural=config.structural, semantic=config.semantic)
+
+
+def trainer(samples: CellSamples, checkpoint: Path, config: SceneConfig = CONFIG) -> SceneTrainer:
+    labels = labels_of(samples, config)
+    return SceneTrainer(Batches(samples, labels, config), labels, config, checkpoint)
+
+
+def test_partition_labels_places_and_leaves_the_unknown(samples: CellSamples) -> None:
+    labels = labels_of(samples)
+    assert labels.centre.shape == (PLACES, 3)
+    np.testing.assert_array_equal(labels.structural == UNKNOWN, samples.depth == 0)
+    known = np.flatnonzero(samples.depth > 0)
+    away = samples.xyz_world(known) - labels.centre[labels.structural[known]]
+    assert np.linalg.norm(away, axis=1).max() < 2.0
+    assert set(labels.semantic) == {0, 1}
+
+
+def test_without_depth_there_is_one_structural_label(samples: CellSamples) -> None:
+    blind = replace(samples, depth=np.zeros_like(samples.depth))
+    labels = labels_of(blind)
+    assert len(labels.centre) == 1
+    assert (labels.structural == UNKNOWN).all()
+
+
+def test_points_of_known_depth_project_where_they_were_seen(samples: CellSamples) -> None:
+    batch = Batches(samples, labels_of(samples), CONFIG).draw(np.random.default_rng(0))
+    known = batch.depth > 0
+    assert known.any() and (~known).any()
+    error, visible = reprojection_px(batch.xyz_world, batch, 8.0)
+    assert visible[known].all()
+    assert error[known].max() < 0.01
+    aside = batch.xyz_world + torch.tensor([0.08, 0.0, 0.0])
+    error, _ = reprojection_px(aside, batch, 8.0)
+    torch.testing.assert_close(error[known], 40.0 / batch.depth[known], rtol=1e-3, atol=0.01)
+    _, visible = reprojection_px(batch.xyz_world - torch.tensor([0.0, 0.0, 30.0]), batch, 8.0)
+    assert not visible[known].any()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["depth", "reprojection only"])
+def test_training_finds_the_points(samples: CellSamples, tmp_path: Path, known: bool) -> None:
+    truth = samples
+    if not known:
+        samples = replace(samples, depth=np.zeros_like(samples.depth))
+    training = trainer(samples, tmp_path / "a.pt")
+    network = training.run(lambda step, error: None)
+    rows = np.flatnonzero(truth.depth > 0)
+    with torch.no_grad():
+        said = network(torch.from_numpy(truth.feature[rows].astype(np.float32)))
+    away = np.linalg.norm(said.xyz_world.numpy() - truth.xyz_world(rows), axis=1)
+    errors_px = [error for _, _, error, _ in training.history]
+    assert errors_px[-1] < 0.15 * errors_px[0]
+    if known:  # rays of cameras so close to each other say little of depth
+        assert np.median(away) < 0.25
+    assert (said.score >= 1).all()
+
+
+def test_surer_cells_are_more_exact(samples: CellSamples, tmp_path: Path) -> None:
+    """Half of the cells show nothing that says where they are; their scores are lower."""
+    generator = np.random.default_rng(1)
+    lost = generator.random(len(samples.view)) < 0.5
+    noise = generator.normal(size=samples.feature.shape).astype(np.float16)
+    mixed = replace(samples, feature=np.where(lost[:, None], noise, samples.feature))
+    config = replace(CONFIG, weight_decay=0.3, iterations=800)
+    network = trainer(mixed, tmp_path / "a.pt", config).run(lambda step, error: None)
+    # Other noise than that of the training, which it may know by heart.
+    noise = generator.normal(size=samples.feature.shape)
+    fresh = np.where(lost[:, None], noise, samples.feature).astype(np.float32)
+    with torch.no_grad():
+        score = network(torch.from_numpy(fresh)).score.numpy()
+    assert np.median(score[~lost]) > 1.5 * np.median(score[lost])
+
+
+def test_an_interrupted_training_goes_on_as_it_would_have(
+    samples: CellSamples, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, iterations=260)  # one checkpoint at 250 on the way
+    whole = trainer(samples, tmp_path / "whole.pt", config).run(lambda step, error: None)
+    first = trainer(samples, tmp_path / "parts.pt", config)
+
+    def stop(step: int, error: float) -> None:
+        if step >= 255:
+            raise KeyboardInterrupt
+
+    first.checkpoint.unlink(missing_ok=True)
+    steps: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        first.run(lambda step, error: stop(step, error))
+    again = trainer(samples, tmp_path / "parts.pt", config)
+    assert again.iteration in (250, 260)
+    parts = again.run(lambda step, error: steps.append(step))
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert trainer(samples, tmp_path / "parts.pt", replace(config, beta=0.2)).iteration == 0
+
+
+def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) -> None:
+    """Offsets are regressed about the label's centre and added in float32."""
+    torch.manual_seed(0)
+    near = torch.rand(5, 3)
+    far = near + torch.tensor([40_000.0, -20_000.0, 300.0])
+    shared = {"mean": torch.zeros(3), "spread": torch.ones(3), "scale": 0.5, "semantic": 2}
+    heads = [SceneCoordinates(centre_L3=c, shape=SHAPE, **shared).eval() for c in (near, far)]
+    torch.nn.init.normal_(heads[0].place.out.weight, std=0.1)
+    state = {k: v for k, v in heads[0].state_dict().items() if "centre" not in k}
+    heads[1].load_state_dict(state, strict=False)
+    feature = torch.rand(50, 3)
+    with torch.no_grad():
+        here, there = (head(feature).xyz_world for head in heads)
+    assert (here - near.mean(dim=0)).abs().max() > 0.1
+    torch.testing.assert_close(there - far[0], here - near[0], atol=0.005, rtol=0)
+
+
+def test_the_exported_network_says_what_torch_says(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = DenseEncoder(Ramps((2, 5)))
+    head = SceneCoordinates(torch.zeros(3), torch.full((3,), 20.0), torch.rand(4, 3), 1.0, 2, SHAPE)
+    torch.nn.init.normal_(head.place.out.weight, std=0.3)
+    module = ExportedSceneCoordinates(encoder, head, asked=35, keep=10).eval()
+    path = tmp_path / "net.onnx"
+    export_scene_coordinates(module, WIDTH, HEIGHT, path)
+    engine = open_engine(path, Arena())
+    engine.inputs["image"][:] = 100.0
+    engine.run()
+    with torch.no_grad():
+        xy, score, xyz = module(torch.full((1, 1, HEIGHT, WIDTH), 100.0))
+    np.testing.assert_allclose(engine.outputs["scores"], score, rtol=1e-4)
+    np.testing.assert_allclose(engine.outputs["xy_px"], xy, atol=1e-3)
+    np.testing.assert_allclose(engine.outputs["xyz_world"], xyz, atol=1e-4)
+    assert (np.diff(engine.outputs["scores"]) <= 0).all()
+
+
+def test_matches_are_the_coordinates_that_keypoints_bring() -> None:
+    arena = Arena()
+    features, out = Features(arena, 8, 3, 0), Correspondences(arena, 8)
+    features.n = 5
+    features.xy_px[:5] = np.arange(10).reshape(5, 2)
+    features.descriptor[:5] = np.arange(15).reshape(5, 3)
+    features.score[:5] = np.arange(5, 0, -1)
+    CoordinateMatcher().match(features, Candidates(arena, 1, 8), out)
+    assert out.n == 5
+    np.testing.assert_array_equal(out.xyz_world[:5], np.arange(15).reshape(5, 3))
+    np.testing.assert_array_equal(out.keypoint[:5], np.arange(5))
+    assert (out.point_id[:5] == -1).all()
+
+
+@pytest.fixture(scope="module")
+def corner(tmp_path_factory: pytest.TempPathFactory) -> PlaneWorld:
+    return make_plane_world(tmp_path_factory.mktemp("corner"), frames=2)
+
+
+def test_a_map_without_coordinates_says_how_to_train_them(corner: PlaneWorld) -> None:
+    with pytest.raises(BundleError, match="--method scene_coordinates"):
+        Localizer.open(open_bundle(corner.bundle), CAMERA, Settings(method="scene_coordinates"))
+
+
+@pytest.mark.parametrize("asked", [{"second_pass": True}, {"tracking": True}])
+def test_what_needs_descriptors_is_refused(corner: PlaneWorld, asked: dict[str, bool]) -> None:
+    bundle = open_bundle(corner.bundle)
+    bundle.manifest.methods["scene_coordinates"] = {"features": {}, "threshold_px": 14.0}
+    with pytest.raises(ConfigError, match=r"scene_coordinates: has no (second pass|tracking)"):
+        Localizer.open(bundle, CAMERA, Settings(method="scene_coordinates", **asked))
+
+
+def test_presets_are_named() -> None:
+    assert preset("quick", iterations=7).iterations == 7
+    assert preset("quick", shape="paper").shape.width == 512
+    with pytest.raises(ConfigError, match="expected one of quick, paper"):
+        preset("fast")
+    with pytest.raises(ConfigError, match="expected one of small, paper"):
+        preset("quick", shape="tiny")
+
+
+def test_photos_can_be_left_out(samples: CellSamples) -> None:
+    keep = np.arange(VIEWS) != 3
+    rest = of_views(samples, keep)
+    assert 3 not in rest.view
+    assert len(rest.view) == len(samples.view) * (VIEWS - 1) // VIEWS
