@@ -225,7 +225,7 @@ class SceneTrainer:
         robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
             robust = found.score * robust - config.alpha * torch.log(found.score)
-        loss = torch.where(visible, robust, error_px).mean()
+        loss = torch.where(visible, robust, LEAK * error_px).mean()
         if known.any():
             away = (found.xyz_world - batch.xyz_world)[known].norm(dim=1)
             away_px = away * batch.focal_px[known] / batch.depth[known]
