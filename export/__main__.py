@@ -22,6 +22,7 @@ STEPS = {
     "compact": Step(".to_compact", "float32 networks of half the size on disk, as fast"),
     "int8": Step(".to_int8", "a map with descriptors of half the size"),
     "prune": Step(".prune", "a map with fewer points, for every method"),
+    "single": Step(".to_single", "a map of one method: only the files that it reads"),
     "parity": Step(".parity", "what float16 changes: numbers, keypoints, poses"),
     "engine": Step(".to_tensorrt", "TensorRT engines, for this GPU or ahead of time"),
 }

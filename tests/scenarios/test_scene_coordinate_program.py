@@ -15,7 +15,7 @@ import torch
 
 from edge_reloc import evaluate, run
 from edge_reloc.bundle import open_bundle
-from edge_reloc_export import map, train
+from edge_reloc_export import map, to_single, train
 from tests.plane_world import make_plane_world, write_truth
 
 PHOTOS, ITERATIONS = 10, 250  # of a schedule of 4,000: enough for ten photos by heart
@@ -71,6 +71,25 @@ def test_a_run_reads_nothing_of_the_map_but_the_network(
     assert picture.stat().st_size > 10_000
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert sum(line["status"] == "OK" for line in lines) >= 0.8 * PHOTOS
+
+
+def test_a_map_of_the_network_alone_holds_no_points(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--map", str(scene / "map"), "--method", "scene_coordinates"]
+    assert to_single.main([*command, "--output", str(tmp_path / "small")]) == 0
+    small = open_bundle(tmp_path / "small", verify=True)
+    assert all(name.startswith("nets/scene_coordinates") for name in small.manifest.files)
+    found = []
+    for where in (scene / "map", tmp_path / "small"):
+        output = tmp_path / f"{where.name}.jsonl"
+        command = ["--map", str(where), "--source", str(scene / "data" / "images")]
+        command += ["--method", "scene_coordinates", "--threads", "1", "--output", str(output)]
+        assert run.main(command) == 0
+        found.append([json.loads(line)["cam_from_world"] for line in output.open()])
+    assert found[0] == found[1]
+    assert run.main([*command[2:], "--map", str(tmp_path / "small"), "--method", "exhaustive"]) == 1
+    assert "points" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_finished_training_is_not_trained_again(

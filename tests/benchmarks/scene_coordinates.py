@@ -1,0 +1,139 @@
+"""What each part of scene coordinate regression is good for.
+
+    python tests/benchmarks/scene_coordinates.py --map MAP --data DATA/SCENE [--depth DIR ...]
+
+As tables 4 and figure 4 of SS-DVR: one buffer of cells, one short training for each
+variant, all scored on the same queries. MAP needs its work folder; nothing is written to
+either. Printed besides: shares of the cells that are kept, and inlier thresholds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edge_reloc.config import Gate
+from edge_reloc.evaluation.dataset import Dataset, read_dataset
+from edge_reloc.geometry import pose_error
+from edge_reloc.memory import Arena
+from edge_reloc.pose.solver import PoseSolver
+from edge_reloc.types import Correspondences
+from edge_reloc_export.mapping.depth import open_depth_maps
+from edge_reloc_export.nets.scene_coordinates import SceneCoordinates
+from edge_reloc_export.training.partition import partition
+from edge_reloc_export.training.scene_buffer import CellSamples, PhotoCells, sample_cells
+from edge_reloc_export.training.scene_coordinates import (
+    Batches,
+    SceneConfig,
+    SceneTrainer,
+    preset,
+)
+from edge_reloc_export.training.scene_session import (
+    KEPT,
+    THRESHOLD_PX,
+    EncoderChoice,
+    SceneSession,
+)
+
+SHARES = (1.0, 0.75, KEPT, 0.35, 0.25, 0.15)
+THRESHOLDS_PX = (6.0, 8.0, 10.0, 14.0, 20.0)
+
+
+def main() -> None:
+    """Print one line a variant."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--map", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=2, help="each n-th query")
+    parser.add_argument("--iterations", type=int, default=1200)
+    parser.add_argument("--encoder", default="waymark")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--depth", type=Path, help="depth maps: a variant more")
+    parser.add_argument("--depth-camera", type=Path)
+    parser.add_argument("--only", default="", help="comma-separated variants (default: all)")
+    options = parser.parse_args()
+    work = options.map.with_name(options.map.name + ".work")
+    choice = EncoderChoice(kind=options.encoder, weights=options.weights)
+    session = SceneSession(options.map, work, choice, "cpu")
+    dataset = read_dataset(options.data, every=options.every)
+    config = preset("quick", iterations=options.iterations)
+    samples = sample_cells(session.cells, session.model, session.store, config.buffer)
+    blind = replace(samples, depth=np.zeros_like(samples.depth))
+    variants = {
+        "all": (samples, config),
+        "no structural partition": (samples, replace(config, structural=1)),
+        "no semantic partition": (samples, replace(config, semantic=1)),
+        "no fusion": (samples, replace(config, shape=replace(config.shape, fusion=False))),
+        "no score": (samples, replace(config, score=False)),
+        "reprojection only": (blind, config),
+    }
+    if options.depth:
+        maps = open_depth_maps(options.depth, session.model, options.depth_camera, 0.001)
+        deep = sample_cells(session.cells, session.model, session.store, config.buffer, maps)
+        variants["depth maps"] = (deep, config)
+    chosen = options.only.split(",") if options.only else list(variants)
+    for name in chosen:
+        network = _train(*variants[name])
+        frames = _ask(network, session.cells, dataset)
+        kept = 1.0 if name == "no score" else KEPT
+        print(f"{name:<26}{_score(frames, kept, THRESHOLD_PX)}", flush=True)
+        if name == "all":
+            for share in SHARES:
+                print(f"  kept {share:<4.0%}                {_score(frames, share, THRESHOLD_PX)}")
+            for pixels in THRESHOLDS_PX:
+                print(f"  inliers within {pixels:<4.0f} px    {_score(frames, KEPT, pixels)}")
+
+
+def _train(samples: CellSamples, config: SceneConfig) -> SceneCoordinates:
+    labels = partition(samples, structural=config.structural, semantic=config.semantic)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SceneTrainer(
+            Batches(samples, labels, config), labels, config, Path(folder) / "checkpoint.pt"
+        )
+        return trainer.run(lambda step, error: None)
+
+
+Frames = list[tuple[object, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _ask(network: SceneCoordinates, cells: PhotoCells, dataset: Dataset) -> Frames:
+    """Camera, reference pose, pixels, coordinates and scores of every query."""
+    frames: Frames = []
+    for query, frame in dataset.frames():
+        look = cells.look(frame.image, frame.quarter_turns or 0)
+        with torch.no_grad():
+            said = network(look.features())
+        xyz, score = said.xyz_world.numpy(), said.score.numpy()
+        frames.append((frame.camera, query.cam_from_world, look.xy_px, xyz, score))
+    return frames
+
+
+def _score(frames: Frames, share: float, threshold_px: float) -> str:
+    errors, good = [], []
+    solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=0)
+    for camera, reference, xy, xyz, score in frames:
+        rows = np.argsort(-score)[: round(share * len(score))]
+        matches = Correspondences(Arena(), len(rows))
+        matches.n = len(rows)
+        matches.xy_px[:], matches.xyz_world[:] = xy[rows], xyz[rows]
+        there = xyz[rows] @ reference[:3, :3].T + reference[:3, 3]
+        off = np.linalg.norm(camera.project(there) - xy[rows], axis=1)
+        good.append(float((np.nan_to_num(off, nan=np.inf) < 8).mean()))
+        found = solver.solve(camera, matches).cam_from_world
+        errors.append((np.inf, 180.0) if found is None else pose_error(found, reference))
+    distance, angle = np.array(errors).T
+    return (
+        f"5 cm/5 deg {np.mean((distance <= 0.05) & (angle <= 5)):6.1%}  "
+        f"10 cm/5 deg {np.mean((distance <= 0.1) & (angle <= 5)):6.1%}  "
+        f"median {100 * np.median(distance):6.2f} cm {np.median(angle):.2f} deg  "
+        f"cells within 8 px {np.mean(good):5.1%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
