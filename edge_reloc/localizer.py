@@ -103,7 +103,9 @@ class Localizer:
             similarity, spec.max_ratio if settings.max_ratio is None else settings.max_ratio
         )
         threshold = settings.threshold_px or self.method.threshold_px
-        self.solver = PoseSolver(threshold_px=threshold, gate=settings.gate, seed=settings.seed)
+        ratio = max(settings.gate.min_inlier_ratio, self.method.min_inlier_ratio)
+        gate = replace(settings.gate, min_inlier_ratio=ratio)
+        self.solver = PoseSolver(threshold_px=threshold, gate=gate, seed=settings.seed)
         self.landmark_wise: LandmarkWise | None = None
         if self.method.landmark_wise:
             self.landmark_wise = LandmarkWise(

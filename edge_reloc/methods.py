@@ -29,6 +29,7 @@ class Method:
     points: of the map, None where networks hold the map. landmark_wise: its groups are
     registered one after the other. features, matcher: its own instead of the map's features
     and nearest neighbours. threshold_px: reprojection error of an inlier at 640 pixels width.
+    min_inlier_ratio: that its poses must reach, where the gate asks for less.
     """
 
     retriever: Retriever
@@ -39,6 +40,7 @@ class Method:
     features: FeatureSpec | None = None
     matcher: Matcher | None = None
     threshold_px: float = 8.0
+    min_inlier_ratio: float = 0.0
 
 
 Builder = Callable[[MapBundle, Engines, Settings], Method]
@@ -119,7 +121,7 @@ def _landmarks(bundle: MapBundle, engines: Engines, settings: Settings) -> Metho
 
 def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) -> Method:
     tuned = bundle.manifest.methods.get("scene_coordinates", {})
-    if not {"features", "threshold_px"} <= set(tuned):
+    if not {"features", "threshold_px", "min_inlier_ratio"} <= set(tuned):
         raise BundleError(
             f"{bundle.directory}: has no trained scene coordinates; "
             f"train them with 'edge-reloc train --method scene_coordinates --map "
@@ -138,6 +140,7 @@ def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) 
         features=FeatureSpec.from_dict(tuned["features"]),
         matcher=CoordinateMatcher(),
         threshold_px=float(tuned["threshold_px"]),
+        min_inlier_ratio=float(tuned["min_inlier_ratio"]),
     )
 
 

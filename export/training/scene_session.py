@@ -39,6 +39,9 @@ Progress = Callable[[int, int, float], None]
 METHOD = "scene_coordinates"
 KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
 THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
+# Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
+# on right ones 15% and more.
+MIN_INLIER_RATIO = 0.1
 TUNING_SHARE = 0.4  # length of the training that chooses the share
 
 
@@ -158,6 +161,7 @@ class SceneSession:
                 "encoder": self.choice.kind,
                 "kept": kept,
                 "threshold_px": THRESHOLD_PX,
+                "min_inlier_ratio": MIN_INLIER_RATIO,
                 "preset": config.name,
                 "iterations": config.iterations,
             }

@@ -272,7 +272,11 @@ def test_a_map_without_coordinates_says_how_to_train_them(corner: PlaneWorld) ->
 @pytest.mark.parametrize("asked", [{"second_pass": True}, {"tracking": True}])
 def test_what_needs_descriptors_is_refused(corner: PlaneWorld, asked: dict[str, bool]) -> None:
     bundle = open_bundle(corner.bundle)
-    bundle.manifest.methods["scene_coordinates"] = {"features": {}, "threshold_px": 14.0}
+    bundle.manifest.methods["scene_coordinates"] = {
+        "features": {},
+        "threshold_px": 14.0,
+        "min_inlier_ratio": 0.1,
+    }
     with pytest.raises(ConfigError, match=r"scene_coordinates: has no (second pass|tracking)"):
         Localizer.open(bundle, CAMERA, Settings(method="scene_coordinates", **asked))
 
