@@ -28,6 +28,8 @@ def main(work: Path, demo: Path) -> int:
     failed = failed or train.main(["--map", str(bundle)])
     landmarks = ["--method", "landmarks", "--iterations", "1200"]
     failed = failed or train.main(["--map", str(bundle), *landmarks])
+    coordinates = ["--method", "scene_coordinates", "--iterations", "2500"]
+    failed = failed or train.main(["--map", str(bundle), *coordinates])
     failed = failed or to_compact.main(["--map", str(bundle)])
     if failed:
         return failed

@@ -27,12 +27,20 @@ CAMERA = read_camera(DEMO / "camera.json")
 TRUTH = {image.name: image.cam_from_world for image in read_model(DEMO / "truth").images}
 
 LOCALISED, MEDIAN_M, MEDIAN_DEG = 0.99, 0.01, 0.2  # what the README promises
-LARGEST = 10_000_000  # bytes: it ships in every wheel
+REGRESSED_M, REGRESSED_DEG = 0.05, 1.0  # the same of scene coordinates
+LARGEST = 12_000_000  # bytes: it ships in every wheel
 
 
 @pytest.fixture(scope="module")
 def localizer() -> Localizer:
     return Localizer.open(open_bundle(DEMO / "map"), CAMERA)
+
+
+@pytest.fixture(scope="module")
+def regressor() -> Localizer:
+    return Localizer.open(
+        open_bundle(DEMO / "map"), CAMERA, Settings(method="scene_coordinates", threads=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +52,18 @@ def test_the_demo_is_small() -> None:
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < LARGEST
 
 
-@pytest.mark.parametrize("method", [[], ["--method", "landmarks"]], ids=["default", "landmarks"])
-def test_run_demo_localises_as_promised(method: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "median_m", "median_deg"),
+    [
+        ([], MEDIAN_M, MEDIAN_DEG),
+        (["--method", "landmarks"], MEDIAN_M, MEDIAN_DEG),
+        (["--method", "scene_coordinates"], REGRESSED_M, REGRESSED_DEG),
+    ],
+    ids=["default", "landmarks", "scene_coordinates"],
+)
+def test_run_demo_localises_as_promised(
+    method: list[str], median_m: float, median_deg: float, tmp_path: Path
+) -> None:
     poses = tmp_path / "poses.jsonl"
     command = [sys.executable, "-m", "edge_reloc.run", "--demo", "--json", "--output", str(poses)]
     command += method
@@ -61,9 +79,9 @@ def test_run_demo_localises_as_promised(method: list[str], tmp_path: Path) -> No
     )
     assert len(lines) == len(list((DEMO / "frames").iterdir()))
     assert len(errors) > LOCALISED * len(lines)
-    assert np.median(errors[:, 0]) < MEDIAN_M
-    assert np.median(errors[:, 1]) < MEDIAN_DEG
-    assert errors[:, 0].max() < 10 * MEDIAN_M
+    assert np.median(errors[:, 0]) < median_m
+    assert np.median(errors[:, 1]) < median_deg
+    assert errors[:, 0].max() < 10 * median_m
     assert "torch" not in done.stderr
 
 
@@ -126,9 +144,11 @@ def spoiled(kind: str, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "blurred", "noise"])
+@pytest.mark.parametrize("method", ["localizer", "regressor"])
 def test_spoiled_frames_get_a_reason_and_no_pose(
-    kind: str, localizer: Localizer, frames: list[Frame]
+    kind: str, method: str, frames: list[Frame], request: pytest.FixtureRequest
 ) -> None:
+    localizer: Localizer = request.getfixturevalue(method)
     estimate = localizer.localize(replace(frames[2], image=spoiled(kind, frames[2].image)))
     assert estimate.status is not Status.OK
     assert estimate.cam_from_world is None and estimate.covariance is None
@@ -137,8 +157,12 @@ def test_spoiled_frames_get_a_reason_and_no_pose(
     assert after.status is Status.OK
 
 
-def test_another_place_is_never_localised(localizer: Localizer, data_dir: Path) -> None:
+@pytest.mark.parametrize("method", ["localizer", "regressor"])
+def test_another_place_is_never_localised(
+    method: str, data_dir: Path, request: pytest.FixtureRequest
+) -> None:
     """Real photos of other places against the courtyard."""
+    localizer: Localizer = request.getfixturevalue(method)
     localised = []
     for scene in ("herz_jesus", "fox", "lund"):
         for path in sorted((data_dir / scene / "images").iterdir())[::4]:
