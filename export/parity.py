@@ -127,8 +127,8 @@ def _methods(options: argparse.Namespace, networks: Sequence[BundleNetwork]) -> 
         return list(options.methods.split(","))
     heads = [n.role for n in networks if n.role not in ("features", "embedding")]
     dense = "scene_coordinates"  # has no second pass, and a network for each size
-    sparse = [f"{head}+2" for head in heads if head != dense] or ["image_retrieval:10+2"]
-    return sparse + [dense] * (dense in heads)
+    methods = [f"{head}+2" for head in heads if head != dense] + [dense] * (dense in heads)
+    return methods or ["image_retrieval:10+2"]
 
 
 def _wants_layers(options: argparse.Namespace) -> Callable[[int], bool]:

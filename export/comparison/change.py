@@ -82,8 +82,9 @@ def compare(reference: Sequence[FrameResult], other: Sequence[FrameResult]) -> C
         share, cosines = _keypoints(a, b)
         repeated.append(share)
         cosine.append(cosines)
-        most = max(len(a.point_id), len(b.point_id), 1)
-        overlap.append(len(np.intersect1d(a.point_id, b.point_id, assume_unique=True)) / most)
+        most = max(len(a.point_id), len(b.point_id))
+        common = len(np.intersect1d(a.point_id, b.point_id, assume_unique=True))
+        overlap.append(common / most if most else 1.0)
     joined = np.concatenate(cosine) if cosine else np.zeros(0)
     depths = [a.depth for a in reference if np.isfinite(a.depth)]
     low, middle = np.percentile(joined, [1, 50]) if len(joined) else (np.nan, np.nan)

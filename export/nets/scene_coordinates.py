@@ -19,8 +19,9 @@ from edge_reloc.errors import ConfigError
 CELL_PX = 8
 SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
 LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
-# Of a float16 network: spots in pixels, reading there, and world coordinates.
-FLOAT32_LAYERS = ("encoder.places*", "network/*", "head.place*")
+# Of a float16 network: spots in pixels, reading there, and world coordinates. The two
+# layers before these matter most of the rest: poses move half as far with them in float32.
+FLOAT32_LAYERS = ("encoder.places*", "network/*", "head.leave*", "head.place*")
 LOG_SCORE = 8.0  # largest ŝ
 
 

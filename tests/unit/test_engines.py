@@ -137,6 +137,7 @@ def test_the_program_builds_keeps_and_replaces(demo16: Path, tmp_path: Path) -> 
     reports = json.loads(done.stdout)
     (features,) = [n.name for n in (demo16 / "nets").glob("waymark*.fp16.onnx")]
     networks = [features, "cells.fp16.onnx", "generative.fp16.onnx", "landmarks.fp16.onnx"]
+    networks.append("scene_coordinates_640x480.fp16.onnx")
     assert [(r["network"], r["target"]) for r in reports] == [
         (network, target) for network in networks for target in TARGETS
     ]
