@@ -18,7 +18,7 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc_export import map, to_single, train
 from tests.plane_world import make_plane_world, write_truth
 
-PHOTOS, ITERATIONS = 10, 250  # of a schedule of 4,000: enough for ten photos by heart
+PHOTOS, ITERATIONS = 10, 400  # of a schedule of 4,000: enough for ten photos by heart
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,17 @@ def test_a_map_of_the_network_alone_holds_no_points(
     assert found[0] == found[1]
     assert run.main([*command[2:], "--map", str(tmp_path / "small"), "--method", "exhaustive"]) == 1
     assert "points" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_photos_left_out_choose_which_cells_are_kept(scene: Path, tmp_path: Path) -> None:
+    for folder in ("map", "map.work"):
+        shutil.copytree(scene / folder, tmp_path / folder)
+    assert trained(tmp_path, "--iterations", "60", "--validate") == 0
+    report = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())
+    best = min(report["shares"], key=lambda share: report["shares"][share])
+    assert len(report["shares"]) > 3 and float(best) == report["kept"]
+    tuned = open_bundle(tmp_path / "map").manifest.methods["scene_coordinates"]
+    assert tuned["kept"] == report["kept"]
 
 
 def test_a_finished_training_is_not_trained_again(
