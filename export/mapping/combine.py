@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec
@@ -68,6 +69,14 @@ def open_any_store(work: Path) -> PhotoStore:
         return open_store(work)
     parts = json.loads(listing.read_text())
     return CombinedStore(work, {name: open_store(Path(path)) for name, path in parts.items()})
+
+
+def part_of_photos(store: PhotoStore, model: SceneModel) -> NDArray[np.intp]:
+    """(V,): which map of a combined one each photo is of; 0 for those of a single map."""
+    if not isinstance(store, CombinedStore):
+        return np.zeros(len(model.views), np.intp)
+    names = [view.name.partition("/")[0] for view in model.views]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.intp)
 
 
 def combine_models(

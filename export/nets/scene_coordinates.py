@@ -159,29 +159,33 @@ class _Placement(nn.Module):
     """
 
     centre: Tensor
+    scale: Tensor
 
-    def __init__(self, width: int, centre_L3: Tensor, scale: float) -> None:
+    def __init__(self, width: int, centre_L3: Tensor, scale_L: Tensor) -> None:
         super().__init__()
         self.out = nn.Linear(width, 5)
         nn.init.zeros_(self.out.weight)
         self.register_buffer("centre", centre_L3)
-        self.scale = scale
+        self.register_buffer("scale", scale_L)
 
     def forward(self, feature: Tensor, structural: Tensor) -> tuple[Tensor, Tensor]:
         """xyz_world (N,3) and score (N,)."""
         x, y, z, divisor, score = self.out(feature).unbind(dim=-1)
         # 1 for 0: at first every cell lies in its label's centre.
         divisor = F.softplus(divisor + 0.5413) + LEAST_DIVISOR
-        near = self.scale * torch.stack([x, y, z], dim=-1) / divisor[:, None]
-        centre = torch.index_select(self.centre, 0, structural.argmax(dim=-1))
-        return centre + near, 1 + torch.exp(score.clamp(-LOG_SCORE, LOG_SCORE))
+        label = structural.argmax(dim=-1)
+        scale = torch.index_select(self.scale, 0, label)
+        near = torch.stack([x, y, z], dim=-1) * (scale / divisor)[:, None]
+        return torch.index_select(self.centre, 0, label) + near, 1 + torch.exp(
+            score.clamp(-LOG_SCORE, LOG_SCORE)
+        )
 
 
 class SceneCoordinates(nn.Module):
     """Label classifier, fusion, regression (section 3.2).
 
     mean, spread (C,): of the features. centre (L,3): of the structural labels, world
-    units; scale: usual distance from it. M semantic labels, 1 for none.
+    units; scale (L,): usual distance from each. M semantic labels, 1 for none.
     """
 
     mean: Tensor
@@ -192,7 +196,7 @@ class SceneCoordinates(nn.Module):
         mean: Tensor,
         spread: Tensor,
         centre_L3: Tensor,
-        scale: float,
+        scale_L: Tensor,
         semantic: int,
         shape: HeadShape,
     ) -> None:
@@ -212,7 +216,7 @@ class SceneCoordinates(nn.Module):
         self.leave = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
-        self.place = _Placement(width, centre_L3, scale)
+        self.place = _Placement(width, centre_L3, scale_L)
 
     def forward(self, feature_NC: Tensor) -> Prediction:
         """Of features as the encoder leaves them."""

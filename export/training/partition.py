@@ -6,6 +6,7 @@ SS-DVR, section 3.1: k-means on 3-D coordinates, mini-batch k-means on features 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ F32 = NDArray[np.float32]
 SAMPLE = 50_000
 BATCH = 20_000
 ROUNDS = 60  # of mini-batches; the centres stand still by then
+LEAST_SCALE = 1e-3  # of the median label's
 LEAST_SPREAD = 0.1  # of the median feature's
 UNKNOWN = -1
 
@@ -27,7 +29,7 @@ UNKNOWN = -1
 class Partition:
     """structural (T,) int64, UNKNOWN where depth is; semantic (T,) int64, never unknown.
 
-    centre (L,3) float32 of the structural labels; scale: median distance from it.
+    centre (L,3), scale (L,) float32 of the structural labels; scale: median distance from it.
     mean, spread (C,) float32 of the features.
     """
 
@@ -35,14 +37,24 @@ class Partition:
     semantic: NDArray[np.int64]
     semantics: int
     centre: F32
-    scale: float
+    scale: F32
     mean: F32
     spread: F32
 
 
-def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partition:
-    """Labels for every cell. Without any known depth there is one structural label, about
-    the mean of what lies at the usual depth before the cameras.
+def partition(
+    samples: CellSamples,
+    *,
+    structural: int,
+    semantic: int,
+    part: NDArray[np.intp] | None = None,
+) -> Partition:
+    """Labels for every cell, `structural` for each part.
+
+    part (V,): which of several places put together a photo is of; None for one place.
+    K-means over all of them would give every label to the largest. Without any known depth
+    there is one structural label, about the mean of what lies at the usual depth before the
+    cameras.
     """
     generator = np.random.default_rng(0)
     some = np.sort(generator.permutation(len(samples.view))[:SAMPLE])
@@ -54,14 +66,19 @@ def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partit
     known = np.flatnonzero(samples.depth > 0)
     if len(known):
         xyz = samples.xyz_world(known)
-        centre = _kmeans(xyz[generator.permutation(len(xyz))[:SAMPLE]], structural)
-        labels[known] = KDTree(centre).query(xyz, k=1)[1]
-        scale = float(np.median(np.linalg.norm(xyz - centre[labels[known]], axis=1)))
+        of_part = np.zeros(len(known), np.intp) if part is None else part[samples.view[known]]
+        centres = []
+        for k in np.unique(of_part):
+            mine = xyz[of_part == k]
+            centres.append(_kmeans(mine[generator.permutation(len(mine))[:SAMPLE]], structural))
+        centre = np.concatenate(centres)
+        label = labels[known] = KDTree(centre).query(xyz, k=1)[1].astype(np.int64)
+        scale = _median_by(label, np.linalg.norm(xyz - centre[label], axis=1), len(centre))
     else:
-        ahead = [0.0, 0.0, samples.usual_depth] - samples.translation
+        ahead = samples.usual_depth[:, None] * [0.0, 0.0, 1.0] - samples.translation
         there = np.einsum("vji,vj->vi", samples.rotation, ahead)
         centre = there.mean(axis=0, keepdims=True).astype(np.float32)
-        scale = 0.5 * samples.usual_depth
+        scale = np.array([0.5 * np.median(samples.usual_depth)], np.float32)
     appearance = _minibatch_kmeans(samples, mean, spread, semantic, generator)
     return Partition(
         structural=labels,
@@ -72,6 +89,16 @@ def partition(samples: CellSamples, *, structural: int, semantic: int) -> Partit
         mean=mean,
         spread=spread,
     )
+
+
+def _median_by(label: NDArray[np.int64], value: NDArray[np.floating[Any]], count: int) -> F32:
+    """Median (count,) of the values of each label; of all where a label has none."""
+    found = np.full(count, np.median(value), np.float32)
+    order = np.lexsort((value, label))
+    start = np.searchsorted(label[order], np.arange(count + 1))
+    some = np.diff(start) > 0
+    found[some] = value[order][((start[:-1] + start[1:]) // 2)[some]]
+    return np.maximum(found, LEAST_SCALE * np.median(found))
 
 
 def _kmeans(xyz: F32, count: int) -> F32:

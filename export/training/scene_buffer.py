@@ -46,8 +46,8 @@ class CellSamples:
 
     feature (T,C) float16; view (T,) int32; ray (T,2) float32: x/z, y/z of the cell's spot
     in the photo; depth (T,) float32 along the camera's axis, 0 for unknown.
-    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,). usual_depth:
-    of what the photos see.
+    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,); usual_depth
+    (V,): of what each photo sees.
     """
 
     feature: NDArray[np.float16]
@@ -57,7 +57,7 @@ class CellSamples:
     rotation: F32
     translation: F32
     focal_px: F32
-    usual_depth: float
+    usual_depth: F32
 
     def xyz_world(self, rows: NDArray[np.intp]) -> F32:
         """Points (R,3) of cells whose depth is known."""
@@ -160,8 +160,15 @@ def sample_cells(
         rotation=pose[:, :3, :3],
         translation=pose[:, :3, 3],
         focal_px=np.array([0.5 * (v.camera.fx + v.camera.fy) for v in model.views], np.float32),
-        usual_depth=float(np.median(np.concatenate([_depth_of(model, v) for v in model.views]))),
+        usual_depth=_usual_depths(model),
     )
+
+
+def _usual_depths(model: SceneModel) -> F32:
+    """(V,): median depth of the points that a photo observes; of all photos for none."""
+    depths = [_depth_of(model, view) for view in model.views]
+    every = np.median(np.concatenate(depths))
+    return np.array([np.median(d) if len(d) else every for d in depths], np.float32)
 
 
 def _depth_of(model: SceneModel, view: View) -> NDArray[np.float64]:

@@ -94,8 +94,9 @@ def preset(name: str, *, iterations: int | None = None, shape: str | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """feature (N,C); ray (N,2); rotation (N,3,3), translation (N,3); focal_px (N,); depth
-    (N,), 0 for unknown; xyz_world (N,3), anything there; structural, semantic (N,) int64.
+    """feature (N,C); ray (N,2); rotation (N,3,3), translation (N,3); focal_px,
+    usual_depth (N,); depth (N,), 0 for unknown; xyz_world (N,3), anything there;
+    structural, semantic (N,) int64.
     """
 
     feature: Tensor
@@ -103,6 +104,7 @@ class Batch:
     rotation: Tensor
     translation: Tensor
     focal_px: Tensor
+    usual_depth: Tensor
     depth: Tensor
     xyz_world: Tensor
     structural: Tensor
@@ -116,7 +118,6 @@ class Batches:
         self._samples, self._labels, self._config = samples, labels, config
         known = samples.depth > 0
         self._known, self._unknown = np.flatnonzero(known), np.flatnonzero(~known)
-        self.usual_depth = samples.usual_depth
         digest = hashlib.blake2b(digest_size=16)
         for part in (samples.depth, samples.ray, samples.rotation, labels.structural):
             digest.update(np.ascontiguousarray(part).tobytes())
@@ -137,6 +138,7 @@ class Batches:
             rotation=torch.from_numpy(samples.rotation[view]),
             translation=torch.from_numpy(samples.translation[view]),
             focal_px=torch.from_numpy(samples.focal_px[view]),
+            usual_depth=torch.from_numpy(samples.usual_depth[view]),
             depth=torch.from_numpy(samples.depth[rows]),
             xyz_world=torch.from_numpy(samples.xyz_world(rows)),
             structural=torch.from_numpy(labels.structural[rows]),
@@ -171,7 +173,7 @@ class SceneTrainer:
             torch.from_numpy(labels.mean),
             torch.from_numpy(labels.spread),
             torch.from_numpy(labels.centre),
-            labels.scale,
+            torch.from_numpy(labels.scale),
             labels.semantics,
             config.shape,
         ).to(device)
@@ -218,7 +220,7 @@ class SceneTrainer:
         """The total (eq. 17), and the reprojection errors (N,) in pixels."""
         config = self.config
         known = batch.structural != UNKNOWN
-        error_px, visible = reprojection_px(found.xyz_world, batch, self._batches.usual_depth)
+        error_px, visible = reprojection_px(found.xyz_world, batch)
         first, last = config.clamp_px
         progress = self.iteration / config.iterations
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
@@ -270,7 +272,7 @@ class SceneTrainer:
         self.iteration, self.history = state["iteration"], state["history"]
 
 
-def reprojection_px(xyz_world: Tensor, batch: Batch, usual_depth: float) -> tuple[Tensor, Tensor]:
+def reprojection_px(xyz_world: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """L1 error (N,) in pixels (eq. 11), and where it is one (N,): ahead and not far off.
 
     Elsewhere it is the distance, as pixels at the usual depth, from the point at that
@@ -278,10 +280,11 @@ def reprojection_px(xyz_world: Tensor, batch: Batch, usual_depth: float) -> tupl
     """
     in_camera = torch.einsum("nij,nj->ni", batch.rotation, xyz_world) + batch.translation
     depth = in_camera[:, 2]
-    ray = in_camera[:, :2] / depth.clamp(min=NEAREST * usual_depth)[:, None]
+    usual_depth = batch.usual_depth
+    ray = in_camera[:, :2] / torch.maximum(depth, NEAREST * usual_depth)[:, None]
     error = (ray - batch.ray).abs().sum(dim=1) * batch.focal_px
     visible = (depth > NEAREST * usual_depth) & (error < FARTHEST_PX)
-    there = usual_depth * F.pad(batch.ray, (0, 1), value=1.0)
+    there = usual_depth[:, None] * F.pad(batch.ray, (0, 1), value=1.0)
     away = (in_camera - there).abs().sum(dim=1) * batch.focal_px / usual_depth
     return torch.where(visible, error, away), visible
 

@@ -17,7 +17,7 @@ from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
 from edge_reloc.features import FeatureSpec, NetworkSpec
 
 from ..inventory import bundle_networks, forget_float16
-from ..mapping.combine import open_any_store
+from ..mapping.combine import open_any_store, part_of_photos
 from ..mapping.networks import network_sizes
 from ..nets.local_features import feature_network, weights_file
 from ..nets.scene_coordinates import (
@@ -125,7 +125,12 @@ class SceneSession:
     def _fit(
         self, samples: CellSamples, config: SceneConfig, role: str, progress: Progress
     ) -> tuple[SceneCoordinates, SceneTrainer]:
-        labels = partition(samples, structural=config.structural, semantic=config.semantic)
+        labels = partition(
+            samples,
+            structural=config.structural,
+            semantic=config.semantic,
+            part=part_of_photos(self.store, self.model),
+        )
         checkpoint = self.work / f"{METHOD}_{config.name}_{role}.pt"
         trainer = SceneTrainer(
             Batches(samples, labels, config), labels, config, checkpoint, self.device

@@ -63,7 +63,7 @@ def test_a_map_in_float16_only_gives_the_same_poses(small: Path, tmp_path: Path)
     bundle = open_bundle(small, verify=True)
     assert not bundle.has("nets/cells.onnx") and bundle.has("nets/cells.fp16.onnx")
     networks = [name for name in bundle.manifest.files if name.startswith("nets/")]
-    assert len(networks) == 4  # of features, two heads and landmarks
+    assert len(networks) == 5  # of features, two heads, landmarks and scene coordinates
     common = ["--source", FRAMES, "--calibration", DEMO / "camera.json", "--frames", 6]
     for name, place in (("half", small), ("full", DEMO / "map")):
         output = ["--output", tmp_path / f"{name}.jsonl"]
@@ -92,13 +92,14 @@ def test_a_precision_that_the_map_lacks(small: Path) -> None:
 def test_parity_of_the_demo(demo16: Path, tmp_path: Path) -> None:
     shutil.copytree(demo16, tmp_path / "map")
     demo = ["--map", tmp_path / "map", "--demo", "--every", 20]
-    done = call("export", "parity", *demo, "--json")
+    methods = ("cells+2", "generative+2", "landmarks+2")
+    done = call("export", "parity", *demo, "--methods", ",".join(methods), "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["reference"] == "onnx float32" and report["frames"] == 4
     assert [(row["method"], row["form"]) for row in report["poses"]] == [
         (method, form)
-        for method in ("cells+2", "generative+2", "landmarks+2")
+        for method in methods
         for form in ("float32, other seed", "float16")
     ]
     for row in report["poses"]:
@@ -110,12 +111,28 @@ def test_parity_of_the_demo(demo16: Path, tmp_path: Path) -> None:
         if network["role"] == "features":  # 28 convolutions, where the heads have three to nine
             assert set(relative) == {"xy_px", "scores", "descriptors", "place"}
             assert 0 < max(relative.values()) < 2e-3
+        elif network["role"] == "scene_coordinates":  # its rows are sorted anew by score
+            assert set(relative) == {"xy_px", "scores", "xyz_world"}
+            assert 0 < relative["scores"] < 1e-2
         else:
             (error,) = relative.values()
             assert 0 < error < 1e-3
         assert len(network["layers"]) >= 3
     kept = open_bundle(tmp_path / "map", verify=True).manifest.parity
     assert kept["poses"] == report["poses"]
+
+
+def test_parity_of_scene_coordinates(demo16: Path, tmp_path: Path) -> None:
+    """Poses of a few centimetres' error may move by more than those of map points."""
+    shutil.copytree(demo16, tmp_path / "map")
+    demo = ["--map", tmp_path / "map", "--demo", "--every", 20, "--no-layers"]
+    done = call("export", "parity", *demo, "--methods", "scene_coordinates", "--json")
+    assert done.returncode in (0, 1), done.stderr
+    (row,) = [r for r in json.loads(done.stdout)["poses"] if r["form"] == "float16"]
+    assert done.returncode == (1 if row["broken_limits"] else 0)
+    assert row["ok"] == row["reference_ok"] == 4
+    assert row["shift"][0] < 0.02 and row["rotation_deg"][0] < 0.3
+    assert row["overlap"] == 1.0 and row["repeated"] > 0.98
 
 
 def test_what_export_refuses(small: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def samples() -> CellSamples:
         rotation=np.repeat(np.eye(3, dtype=np.float32)[None], VIEWS, axis=0),
         translation=np.array(translation, np.float32),
         focal_px=np.full(VIEWS, 500.0, np.float32),
-        usual_depth=8.0,
+        usual_depth=np.full(VIEWS, 8.0, np.float32),
     )
 
 
@@ -131,6 +131,24 @@ def test_partition_labels_places_and_leaves_the_unknown(samples: CellSamples) ->
     assert set(labels.semantic) == {0, 1}
 
 
+def test_parts_of_a_combined_map_get_labels_each(samples: CellSamples) -> None:
+    """The second half of the photos is of a place two hundred times as large, far away."""
+    size = np.where(np.arange(VIEWS) < VIEWS // 2, 1.0, 200.0).astype(np.float32)
+    moved = np.where(np.arange(VIEWS) < VIEWS // 2, 0.0, 5000.0).astype(np.float32)
+    apart = replace(
+        samples,
+        depth=samples.depth * size[samples.view],
+        translation=samples.translation * size[:, None] - moved[:, None] * [1, 0, 0],
+    )
+    part = (np.arange(VIEWS) >= VIEWS // 2).astype(np.intp)
+    labels = partition(apart, structural=PLACES, semantic=2, part=part)
+    assert labels.centre.shape == (2 * PLACES, 3)
+    assert (labels.centre[:PLACES, 0] < 100).all() and (labels.centre[PLACES:, 0] > 1000).all()
+    assert labels.scale[:PLACES].max() < 2 and labels.scale[PLACES:].min() > 20
+    of_first = labels.structural[part[samples.view] == 0]
+    assert of_first.max() < PLACES
+
+
 def test_without_depth_there_is_one_structural_label(samples: CellSamples) -> None:
     blind = replace(samples, depth=np.zeros_like(samples.depth))
     labels = labels_of(blind)
@@ -142,13 +160,13 @@ def test_points_of_known_depth_project_where_they_were_seen(samples: CellSamples
     batch = Batches(samples, labels_of(samples), CONFIG).draw(np.random.default_rng(0))
     known = batch.depth > 0
     assert known.any() and (~known).any()
-    error, visible = reprojection_px(batch.xyz_world, batch, 8.0)
+    error, visible = reprojection_px(batch.xyz_world, batch)
     assert visible[known].all()
     assert error[known].max() < 0.01
     aside = batch.xyz_world + torch.tensor([0.08, 0.0, 0.0])
-    error, _ = reprojection_px(aside, batch, 8.0)
+    error, _ = reprojection_px(aside, batch)
     torch.testing.assert_close(error[known], 40.0 / batch.depth[known], rtol=1e-3, atol=0.01)
-    _, visible = reprojection_px(batch.xyz_world - torch.tensor([0.0, 0.0, 30.0]), batch, 8.0)
+    _, visible = reprojection_px(batch.xyz_world - torch.tensor([0.0, 0.0, 30.0]), batch)
     assert not visible[known].any()
 
 
@@ -214,7 +232,8 @@ def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) ->
     torch.manual_seed(0)
     near = torch.rand(5, 3)
     far = near + torch.tensor([40_000.0, -20_000.0, 300.0])
-    shared = {"mean": torch.zeros(3), "spread": torch.ones(3), "scale": 0.5, "semantic": 2}
+    shared = {"mean": torch.zeros(3), "spread": torch.ones(3), "semantic": 2}
+    shared["scale_L"] = torch.full((5,), 0.5)
     heads = [SceneCoordinates(centre_L3=c, shape=SHAPE, **shared).eval() for c in (near, far)]
     torch.nn.init.normal_(heads[0].place.out.weight, std=0.1)
     state = {k: v for k, v in heads[0].state_dict().items() if "centre" not in k}
@@ -229,7 +248,9 @@ def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) ->
 def test_the_exported_network_says_what_torch_says(tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = DenseEncoder(Ramps((2, 5)))
-    head = SceneCoordinates(torch.zeros(3), torch.full((3,), 20.0), torch.rand(4, 3), 1.0, 2, SHAPE)
+    head = SceneCoordinates(
+        torch.zeros(3), torch.full((3,), 20.0), torch.rand(4, 3), torch.ones(4), 2, SHAPE
+    )
     torch.nn.init.normal_(head.place.out.weight, std=0.3)
     module = ExportedSceneCoordinates(encoder, head, asked=35, keep=10).eval()
     path = tmp_path / "net.onnx"
