@@ -227,11 +227,11 @@ class SceneTrainer:
         robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
             robust = found.score * robust - config.alpha * torch.log(found.score)
-        loss = torch.where(visible, robust, LEAK * error_px).mean()
+        loss = torch.where(visible, robust, LEAK * softened(error_px)).mean()
         if known.any():
             away = (found.xyz_world - batch.xyz_world)[known].norm(dim=1)
             away_px = away * batch.focal_px[known] / batch.depth[known]
-            loss = loss + config.beta * away_px.mean()
+            loss = loss + config.beta * softened(away_px).mean()
             if found.structural.shape[1] > 1:
                 structural = F.cross_entropy(
                     found.structural.float()[known], batch.structural[known]
@@ -287,6 +287,13 @@ def reprojection_px(xyz_world: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     there = usual_depth[:, None] * F.pad(batch.ray, (0, 1), value=1.0)
     away = (in_camera - there).abs().sum(dim=1) * batch.focal_px / usual_depth
     return torch.where(visible, error, away), visible
+
+
+def softened(error_px: Tensor) -> Tensor:
+    """Errors far over FARTHEST_PX grow as their logarithm: a point that went to another
+    place altogether must not outweigh a whole batch.
+    """
+    return FARTHEST_PX * torch.log1p(error_px / FARTHEST_PX)
 
 
 def _to(batch: Batch, device: str) -> Batch:
