@@ -98,9 +98,7 @@ def test_parity_of_the_demo(demo16: Path, tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert report["reference"] == "onnx float32" and report["frames"] == 4
     assert [(row["method"], row["form"]) for row in report["poses"]] == [
-        (method, form)
-        for method in methods
-        for form in ("float32, other seed", "float16")
+        (method, form) for method in methods for form in ("float32, other seed", "float16")
     ]
     for row in report["poses"]:
         assert row["ok"] == row["reference_ok"] == 4
