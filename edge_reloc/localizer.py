@@ -120,7 +120,7 @@ class Localizer:
         tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
         self.refines = tuned if settings.second_pass is None else settings.second_pass
         self.second_pass: SecondPass | None = None
-        if self.points and (self.refines or self.landmark_wise or self.tracker):
+        if self.points is not None and (self.refines or self.landmark_wise or self.tracker):
             coverage = settings.gate.min_coverage
             self.second_pass = SecondPass(
                 self.points,

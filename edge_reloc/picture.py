@@ -205,7 +205,9 @@ class RunPicture:
             cv2.circle(canvas, (x + 8, top + 62), 8, colour, -1, cv2.LINE_AA)
             _text(canvas, f"{status.value} {share:.1f} %", (x + 24, top + 68))
             x += 250
-        if self._label is None:
+        if not len(self._xyz):
+            _text(canvas, "inliers: yellow surest", (x, top + 68))
+        elif self._label is None:
             cv2.circle(canvas, (x + 8, top + 62), 4, INLIER, -1, cv2.LINE_AA)
             _text(canvas, "inliers of the frame shown", (x + 24, top + 68))
         else:

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     bundle = open_bundle(options.map)
     method = options.method or bundle.manifest.method
-    kept = _read_by(bundle, Settings(method=method, head=options.head))
+    localizers = _opened(bundle, Settings(method=method, head=options.head))
+    kept = _read_by(bundle, localizers)
     with extend_bundle(options.map, options.output) as writer:
         manifest = writer.manifest
         for name in sorted(set(manifest.files) - kept):
@@ -41,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             tuned["head"] = options.head or tuned["head"]
             tuned["heads"] = {tuned["head"]: tuned["heads"][tuned["head"]]}
         manifest.networks = {n: v for n, v in manifest.networks.items() if n in kept}
-        if not any(network["file"] in kept for network in manifest.features.get("networks", ())):
-            manifest.features["networks"] = ()
-        if "embedding/" not in " ".join(kept):
+        networks = manifest.features.get("networks", ())
+        manifest.features["networks"] = [n for n in networks if n["file"] in kept]
+        if all(opened.method.embedder is None for opened in localizers):
             manifest.embedding = {}
         manifest.parity = {}  # it spoke of other methods too
     sizes = bundle.nbytes() / 1e6, open_bundle(options.output).nbytes() / 1e6
@@ -51,15 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
-def _read_by(bundle: MapBundle, settings: Settings) -> set[str]:
-    """Files that a method reads, for every camera of the map."""
+def _opened(bundle: MapBundle, settings: Settings) -> list[Localizer]:
+    """The method put together for every camera of the map."""
     cameras = bundle.manifest.cameras
     if not cameras:
-        raise CameraError(f"{bundle.directory}: no mapping camera, so nothing can be opened")
-    files: set[str] = set()
-    for name, values in cameras.items():
-        camera = Camera.from_dict(values, f"{bundle.directory}: cameras['{name}']")
-        files |= Localizer.planned(bundle, camera, settings).bundle.used
+        raise CameraError(
+            f"{bundle.directory}: names no mapping camera, so its methods cannot be opened; "
+            f"map the place again"
+        )
+    where = f"{bundle.directory}: cameras"
+    return [
+        Localizer.planned(bundle, Camera.from_dict(values, f"{where}['{name}']"), settings)
+        for name, values in cameras.items()
+    ]
+
+
+def _read_by(bundle: MapBundle, localizers: list[Localizer]) -> set[str]:
+    """Files that any of them reads, and float16 networks beside these."""
+    files: set[str] = set().union(*(opened.bundle.used for opened in localizers))
     for network, entry in bundle.manifest.networks.items():
         files |= {entry["float16"]} if network in files and "float16" in entry else set()
     return files

@@ -165,7 +165,7 @@ def score_method(
         median_error=float(median[0]),
         median_deg=float(median[1]),
         candidates=float(np.mean(candidates)),
-        map_points=points.n if points else 0,
+        map_points=0 if points is None else points.n,
         stages_ms={s: _spread(values) for s, values in stages.items()},
         total_ms=_spread(totals),
         map_mb=fresh.nbytes(fresh.used) / 1e6,

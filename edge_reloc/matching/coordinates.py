@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..types import Candidates, Correspondences, Features
 
 
@@ -14,5 +16,5 @@ class CoordinateMatcher:
         out.xy_px[:m] = features.xy_px[:m]
         out.xyz_world[:m] = features.descriptor[:m]
         out.weight[:m] = features.score[:m]
-        out.keypoint[:m] = range(m)
+        out.keypoint[:m] = np.arange(m)
         out.point_id[:m] = -1

@@ -6,7 +6,6 @@ PRAM, section 3.3; augmentation of the keypoints themselves is drawn anew for ea
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_reloc.errors import ConfigError
-from edge_reloc.files import write_atomic
 
 from ..nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
 from .labelled import LabelledKeypoints
+from .resumable import ResumableTraining
 
 CHECKPOINT_EVERY = 200
+LARGEST_GRADIENT = 1.0
 STEEPEST = {"small": 1.5e-3, "paper": 4e-4}  # learning rate at most; deep networks bear less
 
 
@@ -165,8 +165,8 @@ class Batches:
         return np.asarray(moved + generator.normal(size=ray.shape) * config.jitter, np.float32)
 
 
-class RecogniserTrainer:
-    """Resumable training loop; `run` until done, checkpoints on the way."""
+class RecogniserTrainer(ResumableTraining[Recogniser, tuple[int, float]]):
+    """Trains the recogniser; `run` until done, checkpoints on the way."""
 
     def __init__(
         self,
@@ -178,18 +178,16 @@ class RecogniserTrainer:
         device: str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.checkpoint, self.device = config, checkpoint, device
-        self._batches = batches
-        self.network = Recogniser(dim, landmarks, config.shape).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        self.config, self._batches = config, batches
+        super().__init__(
+            Recogniser(dim, landmarks, config.shape).to(device),
+            checkpoint,
+            f"{config}, {batches.identity}, {landmarks} landmarks",
+            iterations=config.iterations,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            device=device,
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=config.iterations, pct_start=0.1
-        )
-        self.iteration = 0
-        self.history: list[tuple[int, float]] = []
-        self._resume()
 
     def run(self, report: Callable[[int, float], None]) -> Recogniser:
         """Train to the end; report(iteration, loss) now and then."""
@@ -199,17 +197,12 @@ class RecogniserTrainer:
             # Seeded by the iteration: an interrupted training goes on as it would have.
             generator = np.random.default_rng([config.seed, self.iteration])
             loss = self._loss(self._batches.draw(generator))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.iteration += 1
+            self.step(loss, LARGEST_GRADIENT)
             if self.iteration % 20 == 0 or self.iteration == config.iterations:
                 self.history.append((self.iteration, loss.item()))
                 report(self.iteration, loss.item())
             if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
-                self._save()
+                self.save()
         return self.network.eval()
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -219,33 +212,3 @@ class RecogniserTrainer:
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             logits = self.network(batch.descriptor.to(device), batch.ray.to(device), mask)
         return balanced_loss(logits.float(), batch.label.to(device), mask)
-
-    def _identity(self) -> str:
-        """What a checkpoint must agree with."""
-        return f"{self.config}, {self._batches.identity}, {self.network.landmarks} landmarks"
-
-    def _save(self) -> None:
-        stream = io.BytesIO()
-        torch.save(
-            {
-                "config": self._identity(),
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "iteration": self.iteration,
-                "history": self.history,
-            },
-            stream,
-        )
-        write_atomic(self.checkpoint, stream.getvalue())
-
-    def _resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["config"] != self._identity():
-            return  # another schedule, network or map: start afresh
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.iteration, self.history = state["iteration"], state["history"]

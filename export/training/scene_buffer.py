@@ -86,7 +86,7 @@ class PhotoCells:
 
     def __init__(self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: str) -> None:
         self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
-        self._input: dict[tuple[int, int], F32] = {w_h: _input(w_h) for w_h in sizes}
+        self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
 
     def look(self, image: NDArray[np.uint8], turns: int) -> Look:
         """The cells of an image as it lies, turned for the encoder."""
@@ -166,12 +166,12 @@ def sample_cells(
 
 def _usual_depths(model: SceneModel) -> F32:
     """(V,): median depth of the points that a photo observes; of all photos for none."""
-    depths = [_depth_of(model, view) for view in model.views]
+    depths = [observed_depths(model, view) for view in model.views]
     every = np.median(np.concatenate(depths))
     return np.array([np.median(d) if len(d) else every for d in depths], np.float32)
 
 
-def _depth_of(model: SceneModel, view: View) -> NDArray[np.float64]:
+def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
     """Depth (K,) of the points that a photo observes."""
     pose = view.cam_from_world
     return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
@@ -203,7 +203,7 @@ class _Depths:
 
     def __init__(self, model: SceneModel, view: View, maps: DepthMaps | None) -> None:
         self._view, self._maps = view, maps
-        depth = _depth_of(model, view)
+        depth = observed_depths(model, view)
         ahead = depth > 0
         self._depth = depth[ahead].astype(np.float32)
         self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
@@ -237,10 +237,6 @@ def _chosen(
     ):
         rows.append(generator.permutation(others)[:most])
     return np.sort(np.concatenate(rows))
-
-
-def _input(size: tuple[int, int]) -> F32:
-    return np.zeros((size[1], size[0]), np.float32)
 
 
 def of_views(samples: CellSamples, keep: NDArray[np.bool_]) -> CellSamples:

@@ -7,7 +7,6 @@ CVPR 2023, section 3.3).
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edge_reloc.errors import ConfigError
-from edge_reloc.files import write_atomic
 
 from ..nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates, head_shape
-from .partition import UNKNOWN, Partition
+from .resumable import ResumableTraining
 from .scene_buffer import BufferConfig, CellSamples
+from .scene_partition import UNKNOWN, Partition
 
 CHECKPOINT_EVERY = 250
+LARGEST_GRADIENT = 100.0
 NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
 LEAK = 0.02  # of the robust error beyond its clamp, so that what is far off finds its way
 FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
@@ -42,7 +42,6 @@ class SceneConfig:
     discriminability weighs the reprojection error, from the share score_from of the schedule
     on: as long as errors are larger than alpha all scores are driven to 1, and some stay
     there. clamp_px: where the robust reprojection error flattens, at first and in the end.
-    noise: standard deviation added to features, relative to their spread.
     """
 
     name: str = "quick"
@@ -61,7 +60,6 @@ class SceneConfig:
     clamp_px: tuple[float, float] = (50.0, 2.0)
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
-    noise: float = 0.0
     seed: int = 0
 
 
@@ -128,12 +126,8 @@ class Batches:
         """One batch."""
         samples, labels, rows = self._samples, self._labels, self._rows(generator)
         view = samples.view[rows]
-        feature = samples.feature[rows].astype(np.float32)
-        if self._config.noise:
-            noise = generator.standard_normal(feature.shape, dtype=np.float32)
-            feature += self._config.noise * labels.spread * noise
         return Batch(
-            feature=torch.from_numpy(feature),
+            feature=torch.from_numpy(samples.feature[rows].astype(np.float32)),
             ray=torch.from_numpy(samples.ray[rows]),
             rotation=torch.from_numpy(samples.rotation[view]),
             translation=torch.from_numpy(samples.translation[view]),
@@ -155,8 +149,11 @@ class Batches:
         return np.sort(np.concatenate(rows))
 
 
-class SceneTrainer:
-    """Resumable training loop; `run` until done, checkpoints on the way."""
+class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, float]]):
+    """Trains scene coordinates; `run` until done, checkpoints on the way.
+
+    history: iteration, loss, median reprojection error in pixels, share of right labels.
+    """
 
     def __init__(
         self,
@@ -167,25 +164,24 @@ class SceneTrainer:
         device: str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.checkpoint, self.device = config, checkpoint, device
-        self._batches = batches
-        self.network = SceneCoordinates(
+        self.config, self._batches = config, batches
+        network = SceneCoordinates(
             torch.from_numpy(labels.mean),
             torch.from_numpy(labels.spread),
             torch.from_numpy(labels.centre),
             torch.from_numpy(labels.scale),
             labels.semantics,
             config.shape,
-        ).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=config.iterations, pct_start=0.1
+        super().__init__(
+            network.to(device),
+            checkpoint,
+            f"{config}, {batches.identity}",
+            iterations=config.iterations,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            device=device,
         )
-        self.iteration = 0
-        self.history: list[tuple[int, float, float, float]] = []
-        self._resume()
 
     def run(self, report: Callable[[int, float], None]) -> SceneCoordinates:
         """Train to the end; report(iteration, median reprojection error in pixels)."""
@@ -199,12 +195,7 @@ class SceneTrainer:
             with torch.autocast(torch.device(self.device).type, torch.bfloat16):
                 found = self.network(batch.feature)
             loss, error_px = self._loss(found, batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 100.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.iteration += 1
+            self.step(loss, LARGEST_GRADIENT)
             if self.iteration % 50 == 0 or self.iteration == config.iterations:
                 right = found.structural.argmax(dim=1) == batch.structural
                 known = batch.structural != UNKNOWN
@@ -213,7 +204,7 @@ class SceneTrainer:
                 self.history.append((self.iteration, loss.item(), median, accuracy))
                 report(self.iteration, median)
             if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
-                self._save()
+                self.save()
         return self.network.eval()
 
     def _loss(self, found: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -240,36 +231,6 @@ class SceneTrainer:
         if found.semantic.shape[1] > 1:
             loss = loss + config.gamma * F.cross_entropy(found.semantic.float(), batch.semantic)
         return loss, error_px
-
-    def _identity(self) -> str:
-        """What a checkpoint must agree with."""
-        return f"{self.config}, {self._batches.identity}"
-
-    def _save(self) -> None:
-        stream = io.BytesIO()
-        torch.save(
-            {
-                "config": self._identity(),
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "iteration": self.iteration,
-                "history": self.history,
-            },
-            stream,
-        )
-        write_atomic(self.checkpoint, stream.getvalue())
-
-    def _resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["config"] != self._identity():
-            return  # another schedule, network or map: start afresh
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.iteration, self.history = state["iteration"], state["history"]
 
 
 def reprojection_px(xyz_world: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

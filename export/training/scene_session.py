@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
+from edge_reloc.config import Gate
 from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.pointmap import open_points
+from edge_reloc.pose.solver import PoseSolver
 
 from ..inventory import bundle_networks, forget_float16
 from ..mapping.combine import open_any_store, part_of_photos
@@ -28,9 +30,9 @@ from ..nets.scene_coordinates import (
 from ..to_onnx import export_module
 from .bank import held_out_views
 from .landmark_session import load_packed
-from .partition import partition
 from .scene_buffer import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, sample_cells
 from .scene_coordinates import Batches, SceneConfig, SceneTrainer
+from .scene_partition import partition
 from .scene_report import plot_scene_coordinates, predict_photos
 from .scene_share import choose_share
 
@@ -61,9 +63,7 @@ class SceneSession:
     ) -> None:
         self.bundle_dir, self.work, self.choice = bundle_dir, work, encoder
         self.bundle = open_bundle(bundle_dir)
-        points = self.bundle.manifest.files["points/xyz.npy"].shape
-        assert points is not None
-        self.model = load_packed(work, points[0])
+        self.model = load_packed(work, open_points(self.bundle).n)
         self.store = open_any_store(work)
         self._weights = weights_file(encoder.kind, encoder.weights)
         self.encoder = DenseEncoder(feature_network(encoder.kind).load(self._weights)).eval()
@@ -104,8 +104,11 @@ class SceneSession:
         if validate:
             short = replace(config, iterations=max(1, int(config.iterations * TUNING_SHARE)))
             network, _ = self._fit(of_views(samples, ~held_out), short, "tuning", progress)
+            # As the device will solve and judge.
+            gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
+            solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
             kept, shares = choose_share(
-                network, self.cells, self.model, self.store, held_out, THRESHOLD_PX
+                network, self.cells, self.model, self.store, held_out, solver
             )
         network, trainer = self._fit(samples, config, "final", progress)
         result = {
@@ -119,7 +122,7 @@ class SceneSession:
             "history": trainer.history,
         }
         self._write(network.cpu(), config, kept)
-        self._picture(network, trainer, held_out)
+        self._picture(network, trainer)
         return result
 
     def _fit(
@@ -171,9 +174,7 @@ class SceneSession:
                 "iterations": config.iterations,
             }
 
-    def _picture(
-        self, network: SceneCoordinates, trainer: SceneTrainer, held_out: NDArray[np.bool_]
-    ) -> None:
+    def _picture(self, network: SceneCoordinates, trainer: SceneTrainer) -> None:
         """Labels and scores on a few photos, coordinates of more of them from above."""
         network = network.to(self.device)
         views = np.unique(np.linspace(0, len(self.model.views) - 1, 24).astype(int))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.config import Gate, Settings
 from edge_reloc.geometry import pose_error
 from edge_reloc.memory import Arena
 from edge_reloc.pose.solver import PoseSolver
@@ -14,7 +13,7 @@ from edge_reloc.types import Correspondences
 from ..mapping.combine import PhotoStore
 from ..mapping.model import SceneModel
 from ..nets.scene_coordinates import SceneCoordinates
-from .scene_buffer import PhotoCells
+from .scene_buffer import PhotoCells, observed_depths
 from .scene_report import predict_photos
 
 SHARES = (1.0, 0.75, 0.49, 0.35, 0.25, 0.15)
@@ -28,20 +27,19 @@ def choose_share(
     model: SceneModel,
     store: PhotoStore,
     held_out: NDArray[np.bool_],
-    threshold_px: float,
+    solver: PoseSolver,
 ) -> tuple[float, dict[str, float]]:
-    """The share with the smallest mean error over held-out photos, and the mean of each.
+    """The share with the smallest mean error over held-out photos (V,), and the mean of each.
 
     An error is the camera's distance from its place over that to what it sees, at most
     FAR_SHARE, so that photos without a pose count and do not outweigh all others.
     """
     views = np.flatnonzero(held_out)
     views = views[np.unique(np.linspace(0, len(views) - 1, PHOTOS).astype(int))]
-    settings = Settings()
     errors: dict[float, list[float]] = {share: [] for share in SHARES}
     for photo in predict_photos(network, cells, model, store, views):
         view = photo.view
-        depth = model.xyz[view.point_id] @ view.cam_from_world[2, :3] + view.cam_from_world[2, 3]
+        depth = observed_depths(model, view)
         distance = float(np.median(depth)) if len(depth) else 1.0
         best_first = np.argsort(-photo.score)
         for share in SHARES:
@@ -49,7 +47,6 @@ def choose_share(
             matches = Correspondences(Arena(), len(rows))
             matches.n = len(rows)
             matches.xy_px[:], matches.xyz_world[:] = photo.xy_px[rows], photo.xyz_world[rows]
-            solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=settings.seed)
             found = solver.solve(view.camera, matches).cam_from_world
             off = np.inf if found is None else pose_error(found, view.cam_from_world)[0]
             errors[share].append(min(off / distance, FAR_SHARE))

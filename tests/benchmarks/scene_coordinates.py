@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scene_coordinates.py --map MAP --data DATA/SCENE [--depth DIR ...]
 
-As tables 4 and figure 4 of SS-DVR: one buffer of cells, one short training for each
+As table 4 and figure 4 of SS-DVR: one buffer of cells, one short training for each
 variant, all scored on the same queries. MAP needs its work folder; nothing is written to
 either. Printed besides: shares of the cells that are kept, and inlier thresholds.
 """
@@ -24,8 +24,9 @@ from edge_reloc.memory import Arena
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.types import Correspondences
 from edge_reloc_export.mapping.depth import open_depth_maps
+from edge_reloc_export.nets import scene_coordinates
 from edge_reloc_export.nets.scene_coordinates import SceneCoordinates
-from edge_reloc_export.training.partition import partition
+from edge_reloc_export.training import scene_buffer
 from edge_reloc_export.training.scene_buffer import CellSamples, PhotoCells, sample_cells
 from edge_reloc_export.training.scene_coordinates import (
     Batches,
@@ -33,6 +34,7 @@ from edge_reloc_export.training.scene_coordinates import (
     SceneTrainer,
     preset,
 )
+from edge_reloc_export.training.scene_partition import partition
 from edge_reloc_export.training.scene_session import (
     KEPT,
     THRESHOLD_PX,
@@ -41,6 +43,7 @@ from edge_reloc_export.training.scene_session import (
 )
 
 SHARES = (1.0, 0.75, KEPT, 0.35, 0.25, 0.15)
+MIDDLE_PX = 4.0  # half a cell: little is observed closer to a middle
 THRESHOLDS_PX = (6.0, 8.0, 10.0, 14.0, 20.0)
 
 
@@ -55,8 +58,16 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--depth", type=Path, help="depth maps: a variant more")
     parser.add_argument("--depth-camera", type=Path)
+    parser.add_argument(
+        "--middle",
+        action="store_true",
+        help=f"cells speak for their middle; it is what is observed within {MIDDLE_PX:g} px",
+    )
     parser.add_argument("--only", default="", help="comma-separated variants (default: all)")
     options = parser.parse_args()
+    if options.middle:
+        scene_coordinates.SHARPNESS = 0.0
+        scene_buffer.SAME_PX = MIDDLE_PX
     work = options.map.with_name(options.map.name + ".work")
     choice = EncoderChoice(kind=options.encoder, weights=options.weights)
     session = SceneSession(options.map, work, choice, "cpu")

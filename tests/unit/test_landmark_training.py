@@ -103,7 +103,7 @@ def test_training_goes_on_where_it_was_stopped(
 
     def stop(step: int, loss: float) -> None:
         if step == 40:
-            stopped._save()
+            stopped.save()
             raise Stop
 
     with pytest.raises(Stop):

@@ -13,7 +13,7 @@ torch.set_num_threads(1)  # small products: threads only wait for each other
 
 from edge_reloc.bundle import open_bundle  # noqa: E402
 from edge_reloc.config import Settings  # noqa: E402
-from edge_reloc.errors import BundleError, ConfigError  # noqa: E402
+from edge_reloc.errors import BundleError, ConfigError, MappingError  # noqa: E402
 from edge_reloc.inference.engine import open_engine  # noqa: E402
 from edge_reloc.localizer import Localizer  # noqa: E402
 from edge_reloc.matching.coordinates import CoordinateMatcher  # noqa: E402
@@ -26,7 +26,6 @@ from edge_reloc_export.nets.scene_coordinates import (  # noqa: E402
     HeadShape,
     SceneCoordinates,
 )
-from edge_reloc_export.training.partition import UNKNOWN, Partition, partition  # noqa: E402
 from edge_reloc_export.training.scene_buffer import CellSamples, of_views  # noqa: E402
 from edge_reloc_export.training.scene_coordinates import (  # noqa: E402
     Batches,
@@ -35,6 +34,7 @@ from edge_reloc_export.training.scene_coordinates import (  # noqa: E402
     preset,
     reprojection_px,
 )
+from edge_reloc_export.training.scene_partition import UNKNOWN, Partition, partition  # noqa: E402
 from edge_reloc_export.training.scene_session import export_scene_coordinates  # noqa: E402
 from tests.plane_world import CAMERA, PlaneWorld, make_plane_world  # noqa: E402
 
@@ -207,24 +207,27 @@ def test_surer_cells_are_more_exact(samples: CellSamples, tmp_path: Path) -> Non
 def test_an_interrupted_training_goes_on_as_it_would_have(
     samples: CellSamples, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, iterations=260)  # one checkpoint at 250 on the way
+    config = replace(CONFIG, iterations=300)  # one checkpoint at 250 on the way
     whole = trainer(samples, tmp_path / "whole.pt", config).run(lambda step, error: None)
-    first = trainer(samples, tmp_path / "parts.pt", config)
 
-    def stop(step: int, error: float) -> None:
-        if step >= 255:
+    def interrupt(step: int, error: float) -> None:
+        if step == 300:
             raise KeyboardInterrupt
 
-    first.checkpoint.unlink(missing_ok=True)
-    steps: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        first.run(lambda step, error: stop(step, error))
+        trainer(samples, tmp_path / "parts.pt", config).run(interrupt)
     again = trainer(samples, tmp_path / "parts.pt", config)
-    assert again.iteration in (250, 260)
-    parts = again.run(lambda step, error: steps.append(step))
+    assert again.iteration == 250
+    parts = again.run(lambda step, error: None)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert trainer(samples, tmp_path / "parts.pt", replace(config, beta=0.2)).iteration == 0
+
+
+def test_a_damaged_checkpoint_is_one_line(samples: CellSamples, tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"cut off")
+    with pytest.raises(MappingError, match=r"a\.pt: damaged, .*; delete it$"):
+        trainer(samples, tmp_path / "a.pt")
 
 
 def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) -> None:
