@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from .workers import Workers
 
 log = logging.getLogger(__name__)
 
+AS_BEFORE = 0.5  # share of the last frame's inliers at which other headings are not tried
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 
 
@@ -133,6 +135,7 @@ class Localizer:
                 min_coverage=spec.min_coverage if coverage is None else coverage,
             )
         self.quarter_turns = 0  # the heading that worked last
+        self.turned_inliers = math.inf  # and how many matches agreed then
         self.engines.ready()
         self.arena.seal()
         if self.gpu is not None:
@@ -218,8 +221,9 @@ class Localizer:
     def localize(self, frame: Frame) -> PoseEstimate:
         """Pose and truth about it. Never raises for what a camera shows.
 
-        Maps of turned photos: a frame that does not say how it is turned is
-        tried at the heading that worked last, then at the other three.
+        Maps of turned photos: a frame that does not say how it is turned is tried at the
+        heading that worked last, then at the others until as much agrees as before, and of
+        these the one counts where most agrees.
         """
         with self.workers.frame():
             return self._localize_turned(frame)
@@ -233,19 +237,22 @@ class Localizer:
     def _localize_turned(self, frame: Frame) -> PoseEstimate:
         if not self.spec.turns or frame.quarter_turns is not None:
             return self._localize(frame)
-        first: PoseEstimate | None = None
+        tried: dict[int, PoseEstimate] = {}
+        laps: dict[str, float] = {}
         for more in range(4):
             turns = (self.quarter_turns + more) % 4
-            estimate = self._localize(replace(frame, quarter_turns=turns))
-            if first is not None:
-                estimate = _with_earlier_time(estimate, first)
-            if estimate.status is Status.OK:
-                self.quarter_turns = turns
-                return estimate
-            first = estimate
-            if estimate.status is Status.NO_FEATURES:
-                return estimate
-        return estimate
+            estimate = tried[turns] = self._localize(replace(frame, quarter_turns=turns))
+            laps = _added(laps, estimate.stages_ms)
+            as_before = estimate.inliers >= AS_BEFORE * self.turned_inliers
+            if estimate.status is Status.NO_FEATURES or (_found(estimate) and as_before):
+                break
+        best = max(tried, key=lambda t: (_found(tried[t]), tried[t].inliers))
+        if best != turns and _found(tried[best]):  # again: features and matches are its own
+            estimate = self._localize(replace(frame, quarter_turns=best))
+            laps = _added(laps, estimate.stages_ms)
+        if _found(estimate):
+            self.quarter_turns, self.turned_inliers = best, estimate.inliers
+        return replace(estimate, stages_ms=laps)
 
     def _localize(self, frame: Frame) -> PoseEstimate:
         return self.locate(frame, self.extract(frame, self.slots[0]))
@@ -376,9 +383,10 @@ class _Clock:
         self._last = now
 
 
-def _with_earlier_time(estimate: PoseEstimate, earlier: PoseEstimate) -> PoseEstimate:
-    """Add the stage times of tries that failed before."""
-    laps = dict(earlier.stages_ms)
-    for stage, ms in estimate.stages_ms.items():
-        laps[stage] = laps.get(stage, 0.0) + ms
-    return replace(estimate, stages_ms=laps)
+def _found(estimate: PoseEstimate) -> bool:
+    return estimate.status is Status.OK
+
+
+def _added(laps: dict[str, float], more: dict[str, float]) -> dict[str, float]:
+    """Stage times of two tries."""
+    return {stage: laps.get(stage, 0.0) + more.get(stage, 0.0) for stage in {**laps, **more}}
