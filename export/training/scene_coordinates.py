@@ -29,6 +29,9 @@ CHECKPOINT_EVERY = 250
 LARGEST_GRADIENT = 100.0
 NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
 LEAK = 0.02  # of the robust error beyond its clamp, so that what is far off finds its way
+# Of a batch's median error: what α is at least. A score is worth raising only where an error
+# is below α; with most errors above it all scores fall to 1, and there they stay.
+ALPHA_OF_MEDIAN = 2.0
 FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
 
 
@@ -38,10 +41,9 @@ class SceneConfig:
 
     iterations of `cells` samples; unknown: share of these without known depth, where there
     are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
-    regularisation, the Euclidean loss and the cross entropy (eq. 12, 17). score: whether
-    discriminability weighs the reprojection error, from the share score_from of the schedule
-    on: as long as errors are larger than alpha all scores are driven to 1, and some stay
-    there. clamp_px: where the robust reprojection error flattens, at first and in the end.
+    regularisation (pixels, grows with the error, ALPHA_OF_MEDIAN), the Euclidean loss and the
+    cross entropy (eq. 12, 17). score: whether discriminability weighs the reprojection error,
+    from the share score_from of the schedule on. clamp_px: where the robust reprojection error flattens, at first and in the end.
     """
 
     name: str = "quick"
@@ -217,7 +219,8 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
         robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
-            robust = found.score * robust - config.alpha * torch.log(found.score)
+            alpha = max(config.alpha, ALPHA_OF_MEDIAN * robust.detach().median().item())
+            robust = found.score * robust - alpha * torch.log(found.score)
         loss = torch.where(visible, robust, LEAK * softened(error_px)).mean()
         if known.any():
             away = (found.xyz_world - batch.xyz_world)[known].norm(dim=1)
