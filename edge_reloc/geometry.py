@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -111,3 +112,12 @@ def pose_error(cam_from_world: Array, reference: Array) -> PoseError:
         float(np.linalg.norm(camera_centre(cam_from_world) - camera_centre(reference))),
         float(np.degrees(rotation_angle_rad(cam_from_world[:3, :3] @ reference[:3, :3].T))),
     )
+
+
+def normalised_error(cam_from_world: Array, covariance: Array, reference: Array) -> float:
+    """Squared error of a pose in units of its covariance (6,6): chi-square of six degrees of
+    freedom if the covariance tells the truth.
+    """
+    error = reference @ invert(cam_from_world)  # reference = Exp(delta) @ cam_from_world
+    delta = np.concatenate([cv2.Rodrigues(error[:3, :3])[0].ravel(), error[:3, 3]])
+    return float(delta @ np.linalg.solve(covariance, delta))

@@ -11,12 +11,14 @@ import numpy as np
 from ..bundle.reader import MapBundle
 from ..config import Settings
 from ..errors import ConfigError
-from ..geometry import compose, pose_error
+from ..geometry import compose, normalised_error, pose_error
 from ..localizer import Localizer
 from ..types import I32, Status
 from .dataset import Dataset
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
+
+CHI_SQUARE_95 = 12.592  # of six degrees of freedom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,11 @@ class MethodSpec:
 class Score:
     """One row of the table. Errors are over frames with status OK.
 
-    within: share (0..1) of all queries inside each threshold. median_error in
-    map units. map_points: 0 for methods that use none. recognised: mean share of keypoints
-    that get their landmark (top-1), None for methods without landmarks. stages_ms: (p50, p95)
-    by stage. found: inlier map points by query, when asked for.
+    within: share (0..1) of all queries inside each threshold. median_error in map units.
+    covered: share of the poses whose error lies where their covariance says 95% do; None for
+    no pose. map_points: 0 for methods that use none. recognised: mean share of keypoints that
+    get their landmark (top-1), None for methods without landmarks. stages_ms: (p50, p95) by
+    stage. found: inlier map points by query, when asked for.
     """
 
     scene: str
@@ -54,6 +57,7 @@ class Score:
     errors: list[tuple[str, str, float, float, int]] = field(default_factory=list)
     found: list[I32] = field(default_factory=list)
     recognised: float | None = None
+    covered: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, without the inlier lists."""
@@ -111,6 +115,7 @@ def score_method(
     totals: list[float] = []
     candidates: list[int] = []
     scene_size = dataset.size()
+    covered: list[bool] = []
     origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
@@ -120,13 +125,12 @@ def score_method(
             localizers[frame.camera].warm_up(frame)
         localizer = localizers[frame.camera]
         estimate = localizer.localize(frame)
-        error = (
-            (float("inf"), 180.0)
-            if estimate.cam_from_world is None
-            else pose_error(
-                estimate.cam_from_world @ compose(np.eye(3), origin), query.cam_from_world
-            )
-        )
+        reference = query.cam_from_world @ compose(np.eye(3), -origin)
+        error = float("inf"), 180.0
+        if estimate.cam_from_world is not None and estimate.covariance is not None:
+            error = pose_error(estimate.cam_from_world, reference)
+            squared = normalised_error(estimate.cam_from_world, estimate.covariance, reference)
+            covered.append(squared <= CHI_SQUARE_95)
         results.append((query.name, estimate.status.value, error[0], error[1], estimate.inliers))
         ids = np.zeros(0, np.int32)
         if estimate.status is Status.OK and estimate.inlier_index is not None:
@@ -135,7 +139,6 @@ def score_method(
         found.append(ids)
         judge = judges[frame.camera]
         if judge is not None:
-            reference = query.cam_from_world @ compose(np.eye(3), -origin)
             share = judge.judge(frame.camera, reference)
             recognised += [] if share is None else [share]
         for stage, ms in estimate.stages_ms.items():
@@ -173,6 +176,7 @@ def score_method(
         errors=results,
         found=found,
         recognised=float(np.mean(recognised)) if recognised else None,
+        covered=float(np.mean(covered)) if covered else None,
     )
 
 

@@ -15,12 +15,13 @@ def format_table(scores: list[Score]) -> str:
     """Plain-text table, one row a method, a headed block a scene.
 
     Times are p50/p95 milliseconds; `second` is the pose-guided second pass, `top-1` the
-    share of keypoints whose landmark was recognised. Columns that no row has are left out.
+    share of keypoints whose landmark was recognised, `covered` that of the poses whose error
+    lies where their covariance says that 95 % do. Columns that no row has are left out.
     """
     blocks = []
     for scene, place in dict.fromkeys((s.scene, s.map) for s in scores):
         rows = [s for s in scores if (s.scene, s.map) == (scene, place)]
-        header = ["method", *rows[0].within, "ok", "median", "cand.", "of map"]
+        header = ["method", *rows[0].within, "ok", "median", "covered", "cand.", "of map"]
         header += ["top-1", "extract", "retrieve", "match", "solve", "second", "track"]
         header += ["total ms", "map MB"]
         table = [_row(s) for s in rows]
@@ -51,6 +52,7 @@ def _row(score: Score) -> list[str]:
         *(f"{100 * share:.1f} %" for share in score.within.values()),
         f"{100 * score.ok / max(score.queries, 1):.1f} %",
         error if score.ok else "-",
+        "-" if score.covered is None else f"{100 * score.covered:.0f} %",
         f"{score.candidates:.0f}",
         f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
         "-" if score.recognised is None else f"{100 * score.recognised:.1f} %",

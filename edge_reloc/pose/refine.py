@@ -1,7 +1,9 @@
 """Pose refinement on inliers, with distortion, and its covariance.
 
 Gauss-Newton with the left perturbation cam_from_world <- Exp(delta) @
-cam_from_world, delta = [rotation rad, translation], and Cauchy weights.
+cam_from_world, delta = [rotation rad, translation], and Cauchy weights. The covariance
+allows for errors that neighbours share, as far as the residuals show them; errors of the
+whole map it cannot see.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ F64 = NDArray[np.float64]
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
+PARTS = 4  # of an image along each side: within one, errors may go together
 CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the last
 
 
@@ -78,13 +81,30 @@ def refine_pose(
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
+    together = _together(camera, observed, residual * weight, 2 * sigma**2 * float(weight @ weight))
     try:
-        covariance = np.linalg.inv(normal) * sigma**2
+        covariance = np.linalg.inv(normal) * sigma**2 * together
     except np.linalg.LinAlgError:
         return None
     return Refined(
         cam_from_world=pose, covariance=0.5 * (covariance + covariance.T), sigma_px=sigma
     )
+
+
+def _together(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
+    """How much more the residuals (2,M) of image parts sum up to than independent ones, 1 or
+    more: points of one neighbourhood err alike, where a map bends or a network guesses.
+
+    expected: sum of squares of the parts' sums if they were independent.
+    """
+    x = np.clip(xy_px[0] * (PARTS / camera.width), 0, PARTS - 1).astype(np.intp)
+    y = np.clip(xy_px[1] * (PARTS / camera.height), 0, PARTS - 1).astype(np.intp)
+    part = y * PARTS + x
+    sums = np.stack([np.bincount(part, along, PARTS * PARTS) for along in residual])
+    parts = int(np.count_nonzero(np.bincount(part)))
+    # The pose has taken six of the two numbers that each part gives.
+    observed = float(np.square(sums).sum()) * parts / max(parts - 3, 1)
+    return max(observed / expected, 1.0)
 
 
 def _pixels(camera: Camera, xyz: F64, jacobian: F64) -> F64:

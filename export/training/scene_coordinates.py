@@ -43,7 +43,8 @@ class SceneConfig:
     are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
     regularisation (pixels, grows with the error, ALPHA_OF_MEDIAN), the Euclidean loss and the
     cross entropy (eq. 12, 17). score: whether discriminability weighs the reprojection error,
-    from the share score_from of the schedule on. clamp_px: where the robust reprojection error flattens, at first and in the end.
+    from the share score_from of the schedule on. clamp_px: where the robust reprojection error
+    flattens, at first and in the end.
     """
 
     name: str = "quick"

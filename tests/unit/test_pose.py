@@ -7,7 +7,7 @@ import pytest
 
 from edge_reloc.camera import Camera
 from edge_reloc.config import Gate
-from edge_reloc.geometry import compose, pose_error, so3_exp, transform
+from edge_reloc.geometry import compose, normalised_error, pose_error, so3_exp, transform
 from edge_reloc.memory import Arena
 from edge_reloc.pose.refine import refine_pose
 from edge_reloc.pose.solver import PoseSolver
@@ -77,22 +77,31 @@ def test_pose_is_found_among_outliers(model: str, outliers: float) -> None:
     assert error.rotation_deg < ROTATION_TOLERANCE_DEG
 
 
-def test_covariance_is_honest() -> None:
-    """Normalised errors of many runs average to 6 (degrees of freedom)."""
+def normalised_errors(shared_px: float) -> list[float]:
+    """Of 60 poses from 150 points whose neighbours share an error: squares of 6 numbers each."""
     camera = CAMERAS["opencv"]
     squares = []
     for seed in range(60):
         truth, matches = scene(camera, seed=seed, points=150)
-        estimate = refine_pose(camera, truth, matches.xy_px, matches.xyz_world, scale_px=10.0)
-        assert estimate is not None
-        error = truth @ np.linalg.inv(estimate.cam_from_world)
-        rotation = np.array(
-            [error[2, 1] - error[1, 2], error[0, 2] - error[2, 0], error[1, 0] - error[0, 1]]
+        x, y = (matches.xy_px / [camera.width / 4, camera.height / 4]).astype(int).clip(0, 3).T
+        shared = np.random.default_rng(seed).normal(size=(4, 4, 2)) * shared_px
+        estimate = refine_pose(
+            camera, truth, matches.xy_px + shared[y, x], matches.xyz_world, scale_px=10.0
         )
-        delta = np.concatenate([rotation / 2, error[:3, 3]])
-        squares.append(delta @ np.linalg.solve(estimate.covariance, delta))
+        assert estimate is not None
+        squares.append(normalised_error(estimate.cam_from_world, estimate.covariance, truth))
+    return squares
+
+
+def test_covariance_is_honest() -> None:
+    """Normalised errors of many runs average to 6 (degrees of freedom)."""
     # Mean of 60 chi-square(6) values: 6 with a standard deviation of 0.45.
-    assert 4.5 < np.mean(squares) < 7.5
+    assert 4.5 < np.mean(normalised_errors(0.0)) < 7.5
+
+
+def test_covariance_allows_for_errors_that_neighbours_share() -> None:
+    """Were they taken for independent, the mean would be about 40."""
+    assert 4.0 < np.mean(normalised_errors(1.0)) < 9.0
 
 
 def test_random_matches_give_no_pose() -> None:
