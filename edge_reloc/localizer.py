@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from .cuda.gpu import Gpu
 from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .features import FeatureSpec, open_extractor
 from .geometry import Array
+from .heading import Heading
 from .inference.engines import Engines
 from .inference.planned import PlannedEngines, PlannedTensorRtEngines
 from .inference.tensorrt import TensorRtEngines
@@ -34,7 +34,6 @@ from .workers import Workers
 
 log = logging.getLogger(__name__)
 
-AS_BEFORE = 0.5  # share of the last frame's inliers at which other headings are not tried
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 
 
@@ -134,8 +133,7 @@ class Localizer:
                 min_similarity=similarity,
                 min_coverage=spec.min_coverage if coverage is None else coverage,
             )
-        self.quarter_turns = 0  # the heading that worked last
-        self.turned_inliers = math.inf  # and how many matches agreed then
+        self.heading = Heading()
         self.engines.ready()
         self.arena.seal()
         if self.gpu is not None:
@@ -222,37 +220,18 @@ class Localizer:
         """Pose and truth about it. Never raises for what a camera shows.
 
         Maps of turned photos: a frame that does not say how it is turned is tried at the
-        heading that worked last, then at the others until as much agrees as before, and of
-        these the one counts where most agrees.
+        heading that worked last, then at the others.
         """
         with self.workers.frame():
-            return self._localize_turned(frame)
+            if self.spec.turns and frame.quarter_turns is None:
+                return self.heading.localize(frame, self._localize)
+            return self._localize(frame)
 
     def warm_up(self, frame: Frame) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""
         self.localize(frame)
         if self.tracker is not None:
             self.tracker = Tracker()
-
-    def _localize_turned(self, frame: Frame) -> PoseEstimate:
-        if not self.spec.turns or frame.quarter_turns is not None:
-            return self._localize(frame)
-        tried: dict[int, PoseEstimate] = {}
-        laps: dict[str, float] = {}
-        for more in range(4):
-            turns = (self.quarter_turns + more) % 4
-            estimate = tried[turns] = self._localize(replace(frame, quarter_turns=turns))
-            laps = _added(laps, estimate.stages_ms)
-            as_before = estimate.inliers >= AS_BEFORE * self.turned_inliers
-            if estimate.status is Status.NO_FEATURES or (_found(estimate) and as_before):
-                break
-        best = max(tried, key=lambda t: (_found(tried[t]), tried[t].inliers))
-        if best != turns and _found(tried[best]):  # again: features and matches are its own
-            estimate = self._localize(replace(frame, quarter_turns=best))
-            laps = _added(laps, estimate.stages_ms)
-        if _found(estimate):
-            self.quarter_turns, self.turned_inliers = best, estimate.inliers
-        return replace(estimate, stages_ms=laps)
 
     def _localize(self, frame: Frame) -> PoseEstimate:
         return self.locate(frame, self.extract(frame, self.slots[0]))
@@ -381,12 +360,3 @@ class _Clock:
         now = time.perf_counter_ns()
         self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1e-6
         self._last = now
-
-
-def _found(estimate: PoseEstimate) -> bool:
-    return estimate.status is Status.OK
-
-
-def _added(laps: dict[str, float], more: dict[str, float]) -> dict[str, float]:
-    """Stage times of two tries."""
-    return {stage: laps.get(stage, 0.0) + more.get(stage, 0.0) for stage in {**laps, **more}}
