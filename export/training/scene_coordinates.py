@@ -29,9 +29,6 @@ CHECKPOINT_EVERY = 250
 LARGEST_GRADIENT = 100.0
 NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
 LEAK = 0.02  # of the robust error beyond its clamp, so that what is far off finds its way
-# Of a batch's median error: what α is at least. A score is worth raising only where an error
-# is below α; with most errors above it all scores fall to 1, and there they stay.
-ALPHA_OF_MEDIAN = 2.0
 FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
 
 
@@ -41,10 +38,11 @@ class SceneConfig:
 
     iterations of `cells` samples; unknown: share of these without known depth, where there
     are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
-    regularisation (pixels, grows with the error, ALPHA_OF_MEDIAN), the Euclidean loss and the
-    cross entropy (eq. 12, 17). score: whether discriminability weighs the reprojection error,
-    from the share score_from of the schedule on. clamp_px: where the robust reprojection error
-    flattens, at first and in the end.
+    regularisation (pixels), the Euclidean loss and the cross entropy (eq. 12, 17).
+    alpha_of_median: what alpha is at least, of the batch's median error: with most errors
+    above alpha all scores fall to 1, and there they stay. score: whether discriminability
+    weighs the reprojection error, from the share score_from of the schedule on. clamp_px:
+    where the robust reprojection error flattens, at first and in the end.
     """
 
     name: str = "quick"
@@ -56,6 +54,7 @@ class SceneConfig:
     structural: int = 64
     semantic: int = 2
     alpha: float = 20.0
+    alpha_of_median: float = 2.0
     beta: float = 0.1
     gamma: float = 10.0
     score: bool = True
@@ -220,7 +219,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
         robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
-            alpha = max(config.alpha, ALPHA_OF_MEDIAN * robust.detach().median().item())
+            alpha = max(config.alpha, config.alpha_of_median * robust.detach().median().item())
             robust = found.score * robust - alpha * torch.log(found.score)
         loss = torch.where(visible, robust, LEAK * softened(error_px)).mean()
         if known.any():
