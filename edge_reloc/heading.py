@@ -8,18 +8,17 @@ from dataclasses import replace
 
 from .types import Frame, PoseEstimate, Status
 
-AS_BEFORE = 0.5  # share of the last frame's inliers at which other headings are not tried
-
 
 class Heading:
     """The quarter turns that worked last, and how many matches agreed then.
 
     Some methods also find poses, worse ones, at a wrong heading: one that fits is only taken
-    at once if about as much agrees as before.
+    at once if about as much agrees as before. as_before: share of the inliers that is enough.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, as_before: float) -> None:
         self.quarter_turns = 0
+        self._as_before = as_before
         self._inliers = math.inf
 
     def localize(self, frame: Frame, attempt: Callable[[Frame], PoseEstimate]) -> PoseEstimate:
@@ -30,7 +29,7 @@ class Heading:
             turns = (self.quarter_turns + more) % 4
             estimate = tried[turns] = attempt(replace(frame, quarter_turns=turns))
             laps = _added(laps, estimate.stages_ms)
-            as_before = estimate.inliers >= AS_BEFORE * self._inliers
+            as_before = estimate.inliers >= self._as_before * self._inliers
             if estimate.status is Status.NO_FEATURES or (_found(estimate) and as_before):
                 break
         best = max(tried, key=lambda t: (_found(tried[t]), tried[t].inliers))

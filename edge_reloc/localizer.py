@@ -133,7 +133,7 @@ class Localizer:
                 min_similarity=similarity,
                 min_coverage=spec.min_coverage if coverage is None else coverage,
             )
-        self.heading = Heading()
+        self.heading = Heading(self.method.as_before)
         self.engines.ready()
         self.arena.seal()
         if self.gpu is not None:

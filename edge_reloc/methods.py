@@ -29,7 +29,8 @@ class Method:
     points: of the map, None where networks hold the map. landmark_wise: its groups are
     registered one after the other. features, matcher: its own instead of the map's features
     and nearest neighbours. threshold_px: reprojection error of an inlier at 640 pixels width.
-    min_inlier_ratio: that its poses must reach, where the gate asks for less.
+    min_inlier_ratio: that its poses must reach, where the gate asks for less. as_before: share
+    of the last frame's inliers at which a turned map's other headings are not tried.
     """
 
     retriever: Retriever
@@ -41,6 +42,7 @@ class Method:
     matcher: Matcher | None = None
     threshold_px: float = 8.0
     min_inlier_ratio: float = 0.0
+    as_before: float = 0.5
 
 
 Builder = Callable[[MapBundle, Engines, Settings], Method]
@@ -141,6 +143,7 @@ def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) 
         matcher=CoordinateMatcher(),
         threshold_px=float(tuned["threshold_px"]),
         min_inlier_ratio=float(tuned["min_inlier_ratio"]),
+        as_before=0.9,  # at a wrong heading most cells may agree, at the right one nearly all
     )
 
 
