@@ -42,7 +42,8 @@ class SceneConfig:
     alpha_of_median: what alpha is at least, of the batch's median error: with most errors
     above alpha all scores fall to 1, and there they stay. score: whether discriminability
     weighs the reprojection error, from the share score_from of the schedule on. clamp_px:
-    where the robust reprojection error flattens, at first and in the end.
+    where the robust reprojection error flattens, at first and in the end. hidden: share of a
+    cell's features that are hidden from the network, others each time.
     """
 
     name: str = "quick"
@@ -60,6 +61,7 @@ class SceneConfig:
     score: bool = True
     score_from: float = 0.15
     clamp_px: tuple[float, float] = (50.0, 2.0)
+    hidden: float = 0.0
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -195,7 +197,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
             batch = _to(self._batches.draw(generator), self.device)
             # Twice as fast where the processor has bfloat16; places stay float32.
             with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-                found = self.network(batch.feature)
+                found = self.network(self._hide(batch.feature, generator))
             loss, error_px = self._loss(found, batch)
             self.step(loss, LARGEST_GRADIENT)
             if self.iteration % 50 == 0 or self.iteration == config.iterations:
@@ -208,6 +210,14 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
             if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
                 self.save()
         return self.network.eval()
+
+    def _hide(self, feature: Tensor, generator: np.random.Generator) -> Tensor:
+        """Features (N,C), some of them at their mean: places must not hang on a few."""
+        if not self.config.hidden:
+            return feature
+        hidden = generator.random(feature.shape, np.float32) < self.config.hidden
+        mean = self.network.mean.expand_as(feature)
+        return torch.where(torch.from_numpy(hidden).to(self.device), mean, feature)
 
     def _loss(self, found: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
         """The total (eq. 17), and the reprojection errors (N,) in pixels."""

@@ -87,6 +87,7 @@ def main() -> None:
         "no fusion": (samples, replace(config, shape=replace(config.shape, fusion=False))),
         "no score": (samples, replace(config, score=False)),
         "score as published": (samples, replace(config, alpha_of_median=0.0, score_from=0.0)),
+        "a fifth of features hidden": (samples, replace(config, hidden=0.2)),
         "reprojection only": (blind, config),
     }
     if options.depth:
