@@ -20,7 +20,7 @@ F64 = NDArray[np.float64]
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
-PARTS = 4  # of an image along each side: within one, errors may go together
+PARTS = 4  # of an image along each side: inliers must spread over them, errors may share them
 CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the last
 
 
@@ -91,15 +91,20 @@ def refine_pose(
     )
 
 
+def image_part(camera: Camera, xy_px: F64) -> NDArray[np.intp]:
+    """Which of PARTS x PARTS parts of the image each pixel (M,2) lies in: (M,)."""
+    cell = np.clip(xy_px * (PARTS / camera.width, PARTS / camera.height), 0, PARTS - 1)
+    x, y = cell.astype(np.intp).T
+    return np.asarray(y * PARTS + x)
+
+
 def _together(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
     """How much more the residuals (2,M) of image parts sum up to than independent ones, 1 or
     more: points of one neighbourhood err alike, where a map bends or a network guesses.
 
     expected: sum of squares of the parts' sums if they were independent.
     """
-    x = np.clip(xy_px[0] * (PARTS / camera.width), 0, PARTS - 1).astype(np.intp)
-    y = np.clip(xy_px[1] * (PARTS / camera.height), 0, PARTS - 1).astype(np.intp)
-    part = y * PARTS + x
+    part = image_part(camera, xy_px.T)
     sums = np.stack([np.bincount(part, along, PARTS * PARTS) for along in residual])
     parts = int(np.count_nonzero(np.bincount(part)))
     # The pose has taken six of the two numbers that each part gives.

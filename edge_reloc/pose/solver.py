@@ -10,7 +10,7 @@ from ..camera import Camera
 from ..config import Gate
 from ..geometry import compose
 from ..types import Correspondences, PoseEstimate, Status
-from .refine import Refined, refine_pose, reprojection_error_px
+from .refine import Refined, image_part, refine_pose, reprojection_error_px
 
 F64 = NDArray[np.float64]
 
@@ -154,8 +154,7 @@ class PoseSolver:
                 f"{inliers} of {matches} matches agree, "
                 f"{gate.min_inlier_ratio:.0%} are needed: chance could do this"
             )
-        cells = np.clip(xy / [camera.width, camera.height] * 4, 0, 3).astype(int)
-        spread = len(np.unique(cells[:, 0] * 4 + cells[:, 1]))
+        spread = len(np.unique(image_part(camera, xy)))
         if spread < gate.min_spread:
             return (
                 f"the {inliers} inliers lie in {spread} of 16 image parts, "

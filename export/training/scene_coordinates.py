@@ -229,7 +229,8 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
         clamp = last + (first - last) * math.sqrt(1.0 - progress**2)
         robust = clamp * torch.tanh(error_px / clamp) + LEAK * error_px
         if config.score and progress >= config.score_from:
-            alpha = max(config.alpha, config.alpha_of_median * robust.detach().median().item())
+            usual = config.alpha_of_median * robust.detach().median()
+            alpha = usual.clamp(min=config.alpha)
             robust = found.score * robust - alpha * torch.log(found.score)
         loss = torch.where(visible, robust, LEAK * softened(error_px)).mean()
         if known.any():

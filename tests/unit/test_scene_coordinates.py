@@ -204,10 +204,27 @@ def test_surer_cells_are_more_exact(samples: CellSamples, tmp_path: Path) -> Non
     assert np.median(score[~lost]) > 1.5 * np.median(score[lost])
 
 
+def test_scores_live_where_errors_are_larger_than_alpha(
+    samples: CellSamples, tmp_path: Path
+) -> None:
+    """With alpha as it is all scores fall to 1."""
+    alive = []
+    for name, of_median in (("published", 0.0), ("ours", 2.0)):
+        config = replace(
+            CONFIG, iterations=100, alpha=1e-3, alpha_of_median=of_median, score_from=0.0
+        )
+        network = trainer(samples, tmp_path / f"{name}.pt", config).run(lambda step, error: None)
+        with torch.no_grad():
+            score = network(torch.from_numpy(samples.feature.astype(np.float32))).score
+        alive.append(float((score > 1.1).float().mean()))
+    assert alive[0] < 0.1 and alive[1] > 0.5, alive
+
+
 def test_an_interrupted_training_goes_on_as_it_would_have(
     samples: CellSamples, tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, iterations=300)  # one checkpoint at 250 on the way
+    # One checkpoint at 250 on the way; what is hidden is drawn anew as it was, too.
+    config = replace(CONFIG, iterations=300, hidden=0.2)
     whole = trainer(samples, tmp_path / "whole.pt", config).run(lambda step, error: None)
 
     def interrupt(step: int, error: float) -> None:
