@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import EdgeRelocError
-from edge_reloc.program import OK, program
 
 EXAMPLES = """\
 examples:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(write_board(arguments.print_board, board, arguments.dpi))
         return OK
-    from edge_reloc.camera import write_camera
+    from edge_reloc.geometry.camera import write_camera
     from edge_reloc.sources import open_source
 
     from .gather import gather_live, gather_photos

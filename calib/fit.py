@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError
-from edge_reloc.geometry import compose, so3_exp
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, so3_exp
 
 from .residuals import Problem, System, View, huber_loss, huber_weight
 

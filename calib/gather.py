@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.errors import CameraError
-from edge_reloc.types import Frame
+from edge_reloc.structs import Frame
 
 from .boards import Board, BoardDetector, Detection
 from .corners import edge_width_px

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError
+from edge_reloc.geometry.camera import Camera
 
 from .fit import Fit, first_guess, fit_camera, view_errors_px
 from .residuals import View

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
+from edge_reloc.geometry.camera import Camera
 
 Array = NDArray[np.float64]
 

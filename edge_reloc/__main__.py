@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from . import __version__
-from .program import OK, USAGE, program
+from .command_line.program import OK, USAGE, program
 
 
 class Program(NamedTuple):

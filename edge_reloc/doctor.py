@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .program import KNOWN_ERROR, OK, program
+from .command_line.program import KNOWN_ERROR, OK, program
 
 if TYPE_CHECKING:
     from .diagnosis.check import Check
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def examine(root: Path, map_dir: Path | None = None) -> list[Check]:
     """Every check of the machine whose files lie under `root`."""
     from .diagnosis.cameras import check_cameras
-    from .diagnosis.gpu import check_gpu
-    from .diagnosis.memory import check_memory
+    from .diagnosis.clocks import check_power
+    from .diagnosis.graphics import check_gpu
+    from .diagnosis.headroom import check_memory
     from .diagnosis.packages import check_packages, find_package, opencv_build
-    from .diagnosis.power import check_power
     from .diagnosis.storage import check_map
     from .diagnosis.system import check_system, find_jetson
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bundle.reader import open_bundle
-from .config import Settings
+from .command_line.program import program
 from .errors import ConfigError
 from .files import write_atomic
-from .program import program
+from .settings import Settings
 
 DEFAULT_METHODS = (
     "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2,landmarks,landmarks+2,"
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .evaluation.curves import format_curves, retrieval_curves
     from .evaluation.dataset import read_dataset
-    from .evaluation.plot import plot_curves, plot_errors
+    from .evaluation.plots import plot_curves, plot_errors
     from .evaluation.score import parse_method, score_method
     from .evaluation.table import format_table
     from .evaluation.thresholds import parse_thresholds

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .program import OK, program
+from .command_line.program import OK, program
 
 
 @program
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .bundle import open_bundle
 
     bundle = open_bundle(options.map, verify=options.verify)
-    from .description import describe, memory_by_method
+    from .diagnosis.contents import describe, memory_by_method
 
     values = describe(bundle)
     values["verified"] = bool(options.verify)

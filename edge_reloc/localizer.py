@@ -7,30 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
 from .bundle.reader import MapBundle
-from .camera import Camera
-from .config import Settings
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
 from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .features import FeatureSpec, open_extractor
-from .geometry import Array
-from .heading import Heading
+from .geometry.camera import Camera
+from .geometry.rigid import Array
+from .inference.acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
 from .inference.engines import Engines
 from .inference.planned import PlannedEngines, PlannedTensorRtEngines
 from .inference.tensorrt import TensorRtEngines
 from .matching.nearest import NearestMatcher
 from .matching.nearest_cuda import CudaMatcher
-from .memory import Arena
-from .methods import Method, build_method
+from .memory.arena import Arena
+from .memory.threads import Workers
+from .methods.table import Method, build_method
 from .pose.landmark_wise import LandmarkWise
+from .pose.quarter_turns import Heading
 from .pose.second_pass import SecondPass
 from .pose.solver import PoseSolver
+from .pose.tracking import Tracker
+from .settings import Settings
 from .stages import Matcher
-from .tracking import Tracker
-from .types import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
-from .workers import Workers
+from .structs import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_method_arguments, add_source_arguments, check_source_arguments
+from .command_line.arguments import (
+    add_method_arguments,
+    add_source_arguments,
+    check_source_arguments,
+)
+from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
 from .files import write_atomic
-from .program import KNOWN_ERROR, OK, program
 
 if TYPE_CHECKING:
     from .profiling.report import Profile
@@ -27,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     begun = time.perf_counter()
     options = parse(argv)
     cold: dict[str, float] = {}
-    from .footprint import libraries_bytes
     from .profiling.conditions import parse_condition
     from .profiling.faults import read_faults
     from .profiling.page import to_html
     from .profiling.profiler import ProfileOptions, Profiler
-    from .session import Session, demo_options, session_options
+    from .running.budget import libraries_bytes
+    from .running.session import Session, demo_options, session_options
 
     conditions = [parse_condition(text) for text in options.conditions]
     before = _read_profile(options.compare) if options.compare else None

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import add_method_arguments, add_source_arguments, check_source_arguments
-from .program import OK, program
+from .command_line.arguments import (
+    add_method_arguments,
+    add_source_arguments,
+    check_source_arguments,
+)
+from .command_line.program import OK, program
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .running.session import Session
 
 
 @program
@@ -22,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Localise every frame of a source in a map; 0 when that worked."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    from .session import Session, demo_options, session_options
+    from .running.session import Session, demo_options, session_options
 
     with Session(demo_options(options) if options.demo else session_options(options)) as session:
         if not options.json:

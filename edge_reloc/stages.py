@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .camera import Camera
-from .types import Candidates, Correspondences, Features, Frame, PoseEstimate
+from .geometry.camera import Camera
+from .structs import Candidates, Correspondences, Features, Frame, PoseEstimate
 
 
 class Extractor(Protocol):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import edge_reloc
 from edge_reloc.bundle import open_bundle
-from edge_reloc.camera import read_camera
-from edge_reloc.geometry import camera_centre
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.localizer import Localizer
 from edge_reloc.sources import open_source
 

@@ -11,11 +11,11 @@ import numpy as np
 
 import edge_reloc
 from edge_reloc.bundle import open_bundle
-from edge_reloc.camera import read_camera
-from edge_reloc.config import Settings
+from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
+from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
-from edge_reloc.types import Candidates, Features
+from edge_reloc.structs import Candidates, Features
 
 
 class NearPosition:

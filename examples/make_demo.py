@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 import edge_reloc
+from edge_reloc_export import export_compact as to_compact
 from edge_reloc_export import map as mapping
-from edge_reloc_export import to_compact, train
+from edge_reloc_export import train
 from edge_reloc_export.worlds import write
 
 

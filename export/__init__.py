@@ -1,1 +1,1 @@
-"""export."""
+"""The workstation's half: photos to maps, training, export for the device."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
-from edge_reloc.program import OK, USAGE, program
+from edge_reloc.command_line.program import OK, USAGE, program
 
 
 class Step(NamedTuple):
@@ -18,13 +18,13 @@ class Step(NamedTuple):
 
 
 STEPS = {
-    "onnx": Step(".to_float16", "strongly typed float16 ONNX of a map's networks"),
-    "compact": Step(".to_compact", "float32 networks of half the size on disk, as fast"),
-    "int8": Step(".to_int8", "a map with descriptors of half the size"),
-    "prune": Step(".prune", "a map with fewer points, for every method"),
-    "single": Step(".to_single", "a map of one method: only the files that it reads"),
-    "parity": Step(".parity", "what float16 changes: numbers, keypoints, poses"),
-    "engine": Step(".to_tensorrt", "TensorRT engines, for this GPU or ahead of time"),
+    "onnx": Step(".export_onnx", "strongly typed float16 ONNX of a map's networks"),
+    "compact": Step(".export_compact", "float32 networks of half the size on disk, as fast"),
+    "int8": Step(".export_int8", "a map with descriptors of half the size"),
+    "prune": Step(".export_prune", "a map with fewer points, for every method"),
+    "single": Step(".export_single", "a map of one method: only the files that it reads"),
+    "parity": Step(".export_parity", "what float16 changes: numbers, keypoints, poses"),
+    "engine": Step(".export_engine", "TensorRT engines, for this GPU or ahead of time"),
 }
 
 

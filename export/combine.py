@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_reloc.bundle import open_bundle
+from edge_reloc.command_line.program import program
 from edge_reloc.features import FeatureSpec
-from edge_reloc.program import program
 
-from .mapping.combine import combine_models, combine_specs, open_any_store, write_parts
-from .mapping.model import load_model
-from .pack import PACKED_MODEL, pack_map
+from .packing.pack import PACKED_MODEL, pack_map
+from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
+from .scene.model import load_model
 
 
 @program

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, MappingError
-from edge_reloc.program import program
 
 if TYPE_CHECKING:
-    from .mapping.features import FeatureStore
-    from .mapping.model import SceneModel
-    from .mapping.photos import PhotoFacts
+    from .photos.features import FeatureStore
+    from .photos.listing import PhotoFacts
+    from .scene.model import SceneModel
 
 log = logging.getLogger("edge_reloc_export.map")
 
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = options.work or options.output.with_name(options.output.name + ".work")
-    from .mapping.features import turned
-    from .mapping.model import save_model
-    from .mapping.photos import list_photos, read_facts
+    from .photos.features import turned
+    from .photos.listing import list_photos, read_facts
+    from .scene.model import save_model
 
     names = list_photos(options.images, options.list)
     facts = read_facts(options.images, names)
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store.save()
     save_model(work / MODEL_FILE, model)
     summary = _summary(model, names)
-    from .pack import pack_map
+    from .packing.pack import pack_map
 
     pack_map(model, store, store.spec, options.output, name=options.output.name)
     summary["megabytes"] = round(
@@ -93,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _open_store(
     options: argparse.Namespace, work: Path, facts: dict[str, PhotoFacts]
 ) -> FeatureStore:
-    from .mapping.features import FeatureStore
-    from .mapping.networks import feature_settings
+    from .photos.feature_network import feature_settings
+    from .photos.features import FeatureStore
 
     if not options.output.absolute().parent.exists():
         options.output.absolute().parent.mkdir(parents=True)
@@ -113,14 +113,14 @@ def _reconstruct(
     facts: dict[str, PhotoFacts],
 ) -> tuple[SceneModel, FeatureStore]:
     """Points and poses by whichever way the options name."""
-    from .mapping.headings import turns_from_matches, turns_from_poses
+    from .scene.headings import turns_from_matches, turns_from_poses
 
     turning = options.turns == "auto" and options.features != "sift"
     if options.poses is not None:
-        from edge_reloc.colmap import read_model
+        from edge_reloc.reference.colmap import read_model
 
-        from .mapping.posed import map_posed, posed_views
-        from .mapping.triangulate import TriangulationOptions
+        from .scene.posed import map_posed, posed_views
+        from .scene.triangulate import TriangulationOptions
 
         if options.camera is not None:
             raise ConfigError("--camera and --poses exclude each other: the model has cameras")
@@ -135,9 +135,9 @@ def _reconstruct(
         return model, store
     if options.metric:
         raise ConfigError("--metric says what unit --poses has, but no --poses were given")
-    from edge_reloc.camera import read_camera
+    from edge_reloc.geometry.camera import read_camera
 
-    from .mapping.sfm import map_photos
+    from .scene.sfm import map_photos
 
     camera = None if options.camera is None else read_camera(options.camera)
     if turning:
@@ -152,7 +152,7 @@ def _turn(
     facts: dict[str, PhotoFacts],
 ) -> FeatureStore:
     """The store with turned photos; networks for the turned sizes if needed."""
-    from .mapping.networks import feature_settings
+    from .photos.feature_network import feature_settings
 
     if not any(turns.values()):
         return store
@@ -175,10 +175,10 @@ def _finish(
     """Clean, then scale and orient the world as far as anything tells."""
     import numpy as np
 
-    from .mapping.align import align_to_positions
-    from .mapping.clean import CleanOptions, clean
-    from .mapping.gravity import level_axis
-    from .mapping.positions import gps_from_exif, local_positions, read_gps, read_positions
+    from .photos.positions import gps_from_exif, local_positions, read_gps, read_positions
+    from .scene.align import align_to_positions
+    from .scene.clean import CleanOptions, clean
+    from .scene.gravity import level_axis
 
     few = min(options.min_length, int(np.min(_lengths(model))))
     model = clean(model, CleanOptions(min_length=few, max_error_px=options.max_error))
@@ -213,7 +213,7 @@ def _lengths(model: SceneModel) -> Any:
 
 
 def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:
-    from .mapping.clean import point_statistics
+    from .scene.clean import point_statistics
 
     statistics = point_statistics(model)
     used = {view.name for view in model.views if len(view.point_id)}

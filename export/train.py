@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge_reloc.command_line.program import program
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
-from edge_reloc.program import program
 
 HEADS = ("cells", "generative")
 
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _landmarks(options, work, started)
     if options.method == "scene_coordinates":
         return _scene_coordinates(options, work, started)
-    from .training.session import TrainingSession
+    from .training.visible_structure.session import TrainingSession
 
     session = TrainingSession(options.map, work)
     results = {}
@@ -133,9 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _landmarks(options: argparse.Namespace, work: Path, started: float) -> int:
-    from .mapping.landmarks import LandmarkOptions
-    from .training.landmark_session import LandmarkSession
-    from .training.landmarks import preset
+    from .packing.landmarks import LandmarkOptions
+    from .training.landmarks.session import LandmarkSession
+    from .training.landmarks.trainer import preset
 
     config = preset(options.preset, iterations=options.iterations, shape=options.network)
     session = LandmarkSession(
@@ -161,9 +161,9 @@ def _landmarks(options: argparse.Namespace, work: Path, started: float) -> int:
 
 
 def _scene_coordinates(options: argparse.Namespace, work: Path, started: float) -> int:
-    from .mapping.depth import open_depth_maps
-    from .training.scene_coordinates import preset
-    from .training.scene_session import EncoderChoice, SceneSession
+    from .photos.depth import open_depth_maps
+    from .training.scene_coordinates.session import EncoderChoice, SceneSession
+    from .training.scene_coordinates.trainer import preset
 
     config = preset(options.preset, iterations=options.iterations, shape=options.network)
     encoder = EncoderChoice(kind=options.encoder, weights=options.weights)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import ConfigError
-from edge_reloc.program import OK, program
 
 LONGEST_PX = 800
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from edge_reloc.camera import Camera
-from edge_reloc.geometry import compose, so3_exp
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc_calib.boards import Board
 
 RAYS_PER_SIDE = 2  # of a pixel

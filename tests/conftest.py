@@ -34,7 +34,7 @@ def weights_dir() -> Path:
 def demo16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's map with float16 networks beside the float32 ones, or skip."""
     pytest.importorskip("onnx")
-    from edge_reloc_export import to_float16
+    from edge_reloc_export import export_onnx as to_float16
 
     output = tmp_path_factory.mktemp("demo") / "demo16"
     assert to_float16.main(["--demo", "--count", "1", "--output", str(output)]) == 0

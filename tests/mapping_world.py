@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
 from edge_reloc.features import FeatureSpec
-from edge_reloc.geometry import compose
-from edge_reloc_export.mapping.features import PhotoFeatures
-from edge_reloc_export.mapping.model import View
-from edge_reloc_export.mapping.posed import empty_view
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose
+from edge_reloc_export.photos.features import PhotoFeatures
+from edge_reloc_export.scene.model import View
+from edge_reloc_export.scene.posed import empty_view
 
 CAMERA = Camera(
     model="opencv",

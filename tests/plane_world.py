@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.camera import Camera, write_camera
-from edge_reloc.colmap import ColmapImage, ColmapModel, write_model_text
+from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.features import FeatureSpec, open_extractor
-from edge_reloc.geometry import compose, invert
-from edge_reloc.inference.engine import open_engine
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
-from edge_reloc.types import Features, Frame
+from edge_reloc.geometry.camera import Camera, write_camera
+from edge_reloc.geometry.rigid import compose, invert
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
+from edge_reloc.structs import Features, Frame
 
 CAMERA = Camera(model="pinhole", width=480, height=360, fx=420, fy=420, cx=239.5, cy=179.5)
 TEXELS_PER_M = 200

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..memory import LedgerEntry
+from ..memory.arena import LedgerEntry
 from .driver import Cuda, CudaError, HostMemory
 
 ALIGNMENT_BYTES = 256  # what TensorRT asks of its scratch, and cudaMalloc gives

@@ -1,12 +1,10 @@
-"""The seam to the CUDA driver: all that the runtime asks of a GPU, and who answers.
+"""The seam to the CUDA driver: all that the runtime asks of a GPU.
 
-`pycuda` answers where it is installed (Jetsons compile it), `cuda-python` otherwise (it
-comes as wheels). Whoever it is, an error names what was being done.
+Whoever answers (bindings.py), an error names what was being done.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,9 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EdgeRelocError, MissingPackageError
-
-BINDINGS = {"pycuda": "pycuda", "cuda-python": "cuda.bindings"}  # and the module each brings
+from ..errors import EdgeRelocError
 
 
 class CudaError(EdgeRelocError):
@@ -132,31 +128,3 @@ class Cuda(Protocol):
 
     def close(self) -> None:
         """Give the device's context back."""
-
-
-def bindings() -> str | None:
-    """The package that speaks to CUDA here; None when neither is installed."""
-    for name, module in BINDINGS.items():
-        if importlib.util.find_spec(module.split(".")[0]) and importlib.util.find_spec(module):
-            return name
-    return None
-
-
-def open_cuda(name: str | None = None) -> Cuda:
-    """The first CUDA device. name: of BINDINGS, None for the one that is installed.
-
-    MissingPackageError says what to install, CudaError that there is no device.
-    """
-    name = name or bindings()
-    if name is None:
-        raise MissingPackageError(
-            "the GPU needs the package 'pycuda' or 'cuda-python', neither is installed: "
-            "pip install 'edge-reloc[gpu]' (on a Jetson: pip install pycuda)"
-        )
-    if name == "pycuda":
-        from .with_pycuda import PyCuda
-
-        return PyCuda()
-    from .with_cuda_python import CudaPython
-
-    return CudaPython()

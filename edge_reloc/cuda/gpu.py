@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..pointmap import PointMap
+from ..bundle.points import PointMap
 from .arena import DeviceArena
 from .driver import Cuda
 from .graph import Graph

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pointmap import PointMap
+from ..bundle.points import PointMap
 from .driver import DeviceInfo, HostMemory
 from .gpu import Gpu, Kernels
 from .resident import ResidentDescriptors

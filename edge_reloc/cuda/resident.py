@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..pointmap import PointMap
+from ..bundle.points import PointMap
 from .arena import DeviceArena
 from .driver import CudaError
 

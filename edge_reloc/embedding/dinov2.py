@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import BundleError
 from ..inference.engine import Engine
-from ..types import Features, Frame
+from ..structs import Features, Frame
 
 IMAGE, EMBEDDING = "image", "embedding"
 

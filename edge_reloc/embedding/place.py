@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.reader import MapBundle
-from ..types import Features, Frame
+from ..structs import Features, Frame
 from .vlad import F32, Vlad, open_vlad
 
 KIND = "vlad+place"

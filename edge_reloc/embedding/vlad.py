@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.reader import MapBundle
-from ..types import Features, Frame
+from ..structs import Features, Frame
 
 F32 = NDArray[np.float32]
 

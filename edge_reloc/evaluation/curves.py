@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..bundle.reader import MapBundle
-from ..config import Settings
-from ..geometry import Array
+from ..geometry.rigid import Array
 from ..inference.engines import Engines
 from ..localizer import Localizer
-from ..memory import Arena
-from ..methods import build_method
-from ..types import Candidates
+from ..memory.arena import Arena
+from ..methods.table import build_method
+from ..settings import Settings
+from ..structs import Candidates
 from .dataset import Dataset
 from .score import Score
 

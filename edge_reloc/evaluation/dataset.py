@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..camera import Camera
-from ..colmap import read_model
 from ..errors import SourceError
-from ..geometry import Array, camera_centre
-from ..types import Frame
+from ..geometry.camera import Camera
+from ..geometry.rigid import Array, camera_centre
+from ..reference.colmap import read_model
+from ..structs import Frame
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..camera import Camera
-from ..geometry import Array
+from ..geometry.camera import Camera
+from ..geometry.rigid import Array
 from ..localizer import Localizer
-from ..memory import Arena
+from ..memory.arena import Arena
 from ..pose.guided import GuidedMatcher
 from ..pose.second_pass import SLACK
 from ..retrieval.landmarks import LandmarkRetriever
-from ..types import Correspondences
+from ..structs import Correspondences
 
 SHOWN_PX = 4.0  # at 640 pixels: a similar point projects this near, so the keypoint shows it
 

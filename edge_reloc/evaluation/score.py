@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..bundle.reader import MapBundle
-from ..config import Settings
 from ..errors import ConfigError
-from ..geometry import compose, normalised_error, pose_error
+from ..geometry.rigid import compose, normalised_error, pose_error
 from ..localizer import Localizer
-from ..types import I32, Status
+from ..settings import Settings
+from ..structs import I32, Status
 from .dataset import Dataset
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold

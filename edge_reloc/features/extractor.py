@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..camera import Camera
 from ..cuda.gpu import Gpu
+from ..geometry.camera import Camera
 from ..inference.engine import Engine
 from ..stages import Extractor
-from .fit_cuda import FitOnGpu
+from .image_fit_cuda import FitOnGpu
 from .network import IMAGE, NetworkExtractor
 from .sift import SiftExtractor
 from .spec import FeatureSpec, NetworkSpec

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ..embedding.place import pool
 from ..errors import BundleError
 from ..inference.engine import Engine
-from ..types import Features, Frame
-from .fit import FitOnCpu, ImageFitter
+from ..structs import Features, Frame
+from .image_fit import FitOnCpu, ImageFitter
 from .spec import FeatureSpec
 
 IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..memory import keep_freed_memory
-from ..types import Features, Frame
+from ..memory.arena import keep_freed_memory
+from ..structs import Features, Frame
 from .spec import FeatureSpec
 
 # OpenCV doubles the image and keeps, as float32, six smoothed versions and their five

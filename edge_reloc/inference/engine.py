@@ -1,15 +1,13 @@
-"""The engine protocol, and the one place that chooses an implementation."""
+"""The engine protocol: a network with fixed, named buffers, and `run`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from ..memory import Arena
 
 
 class Engine(Protocol):
@@ -46,13 +44,3 @@ class OnHost:
     def written_on_gpu(self, name: str) -> None:
         """Nobody writes there."""
         raise EngineError(f"input '{name}' does not lie on a GPU")
-
-
-def open_engine(path: Path, arena: Arena, *, threads: int = 0) -> Engine:
-    """Open an ONNX file; buffers come from the arena. Raises EngineError.
-
-    threads: 0 lets the engine take every core.
-    """
-    from .onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(path, arena, threads=threads)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..bundle.reader import MapBundle
 from ..errors import ConfigError
-from ..memory import Arena
-from .engine import Engine, open_engine
+from ..memory.arena import Arena
+from .engine import Engine
+from .onnxruntime import open_engine
 
 PRECISIONS = ("float32", "float16")
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError, missing_package
-from ..memory import Arena
-from .engine import OnHost
+from ..memory.arena import Arena
+from .engine import Engine, OnHost
 
 WARM_UP = 2  # runs after which an engine holds all the memory it will ever use
 
@@ -110,3 +110,11 @@ class OnnxRuntimeEngine(OnHost):
     def close(self) -> None:
         """Drop the session and its weights."""
         del self._binding, self._session
+
+
+def open_engine(path: Path, arena: Arena, *, threads: int = 0) -> Engine:
+    """Open an ONNX file; buffers come from the arena. Raises EngineError.
+
+    threads: 0 lets the engine take every core.
+    """
+    return OnnxRuntimeEngine(path, arena, threads=threads)

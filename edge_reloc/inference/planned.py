@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
 from ..errors import EngineError
-from ..memory import Arena
+from ..memory.arena import Arena
 from .engine import Engine, OnHost
 from .engine_key import find_engines
 from .engines import Engines

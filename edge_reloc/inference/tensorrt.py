@@ -23,7 +23,7 @@ from ..cuda.driver import CudaError
 from ..cuda.gpu import Gpu
 from ..errors import DiskError, EngineError, MissingPackageError
 from ..files import write_atomic
-from ..memory import Arena
+from ..memory.arena import Arena
 from .engine import Engine
 from .engine_key import EngineKey, EngineRecord, find_sidecars
 from .engines import Engines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..types import Candidates, Correspondences, Features
+from ..structs import Candidates, Correspondences, Features
 
 
 class CoordinateMatcher:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pointmap import PointMap
-from ..types import Candidates, Correspondences, Features
+from ..bundle.points import PointMap
+from ..structs import Candidates, Correspondences, Features
 
 SLACK = 1e-5  # of a similarity: what rounding may take off one that decides something
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..memory import Arena
-from ..pointmap import PointMap
-from ..types import Candidates, Correspondences, Features
-from ..workers import Workers
+from ..bundle.points import PointMap
+from ..memory.arena import Arena
+from ..memory.threads import Workers
+from ..structs import Candidates, Correspondences, Features
 from .matches import one_group, worth, write_matches
 
 CROWDED = 4  # similarities a keypoint that may decide something: then all are searched

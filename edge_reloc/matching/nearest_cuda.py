@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bundle.points import PointMap
 from ..cuda.arena import Staged
 from ..cuda.gpu import Gpu
-from ..pointmap import PointMap
-from ..types import Candidates, Correspondences, Features
+from ..structs import Candidates, Correspondences, Features
 from .matches import one_group, worth, write_matches
 
 WARPS = 4

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from ..geometry import camera_centre, transform
-from ..pointmap import PointMap
-from ..types import Correspondences, Features
+from ..bundle.points import PointMap
+from ..geometry.camera import Camera
+from ..geometry.rigid import camera_centre, transform
+from ..structs import Correspondences, Features
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..camera import Camera
-from ..config import Settings
-from ..memory import Arena
+from ..geometry.camera import Camera
+from ..memory.arena import Arena
+from ..settings import Settings
 from ..stages import Matcher
-from ..types import Candidates, Correspondences, Features, PoseEstimate, Status
+from ..structs import Candidates, Correspondences, Features, PoseEstimate, Status
 from .solver import PoseSolver
 
 # A landmark fills a part of the image only: what the gate asks of a whole frame is asked

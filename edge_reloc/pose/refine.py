@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from ..geometry import compose, so3_exp
+from ..geometry.camera import Camera
+from ..geometry.rigid import compose, so3_exp
 
 F64 = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..camera import Camera
-from ..config import Settings
-from ..geometry import Array
-from ..memory import Arena
-from ..pointmap import PointMap
-from ..types import Correspondences, Features, PoseEstimate, Status
+from ..bundle.points import PointMap
+from ..geometry.camera import Camera
+from ..geometry.rigid import Array
+from ..memory.arena import Arena
+from ..settings import Settings
+from ..structs import Correspondences, Features, PoseEstimate, Status
 from .guided import GuidedMatcher
 from .solver import NARROWING, PoseSolver
 

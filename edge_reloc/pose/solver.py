@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from ..config import Gate
-from ..geometry import compose
-from ..types import Correspondences, PoseEstimate, Status
+from ..geometry.camera import Camera
+from ..geometry.rigid import compose
+from ..settings import Gate
+from ..structs import Correspondences, PoseEstimate, Status
 from .refine import Refined, image_part, refine_pose, reprojection_error_px
 
 F64 = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Measuring a run: percentiles in fixed memory, what the process holds."""
 
+from ..memory.process import ProcessMemory, read_memory
 from .histogram import Histogram
-from .memory import ProcessMemory, read_memory
 from .statistics import RunStatistics, RunSummary, Spread
 
 __all__ = [

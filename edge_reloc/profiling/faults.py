@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError, SinkError
-from ..types import Frame, PoseEstimate
+from ..structs import Frame, PoseEstimate
 
 
 @dataclass(frozen=True, kw_only=True)

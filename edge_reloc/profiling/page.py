@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from ..footprint import MIB
+from ..running.budget import MIB
 from .report import Profile
 
 WIDTH, HEIGHT, MARGIN = 900, 260, 44

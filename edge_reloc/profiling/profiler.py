@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..footprint import plan_footprint
-from ..runner import Interruptible
-from ..session import Session
+from ..memory.process import read_memory, resident_of_files
+from ..running.budget import plan_footprint
+from ..running.loop import Interruptible
+from ..running.session import Session
 from ..sinks import Sink
 from ..sinks.lines import LineFile
-from ..types import Frame
+from ..structs import Frame
 from .faults import Faults, FaultySink, faulty_frames
 from .growth import measure_growth
 from .heap import PythonAllocations, heap_in_use, trace_allocations
 from .history import History
-from .memory import read_memory, resident_of_files
 from .power import PowerReader, PowerSummary
 from .report import MemorySample, Profile
 from .statistics import RunStatistics

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..footprint import MIB, Footprint
+from ..running.budget import MIB, Footprint
 from .growth import Growth
 from .heap import PythonAllocations
 from .statistics import RunSummary, Spread

@@ -6,9 +6,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..types import PoseEstimate, Status
+from ..memory.process import ProcessMemory
+from ..structs import PoseEstimate, Status
 from .histogram import Histogram
-from .memory import ProcessMemory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..bundle.points import PointMap
 from ..inference.engine import Engine
-from ..pointmap import PointMap
-from ..types import Candidates, Features
+from ..structs import Candidates, Features
 
 
 class CellsRetriever:

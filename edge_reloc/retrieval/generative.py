@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from ..bundle.points import PointMap
 from ..inference.engine import Engine
-from ..pointmap import PointMap
-from ..types import Candidates, Features
+from ..structs import Candidates, Features
 
 F32 = NDArray[np.float32]
 NEAREST_K = 64

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.reader import MapBundle
-from ..types import Candidates, Features
+from ..structs import Candidates, Features
 
 EMBEDDING = "views/embedding.npy"
 START = "views/start.npy"

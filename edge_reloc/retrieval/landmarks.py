@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..bundle.reader import MapBundle
 from ..errors import BundleError
 from ..inference.engine import Engine
-from ..types import Candidates, Features
+from ..structs import Candidates, Features
 
 START = "landmarks/start.npy"
 POINT_ID = "landmarks/point_id.npy"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..types import Candidates, Features
+from ..structs import Candidates, Features
 
 
 class NothingRetriever:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..types import PoseEstimate
+from ..structs import PoseEstimate
 from .lines import LineFile
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError
-from ..types import PoseEstimate
+from ..structs import PoseEstimate
 from .jsonl import JsonlSink
 from .tum import TumSink
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..geometry import invert, quat_from_rotation
-from ..types import PoseEstimate
+from ..geometry.rigid import invert, quat_from_rotation
+from ..structs import PoseEstimate
 from .lines import LineFile
 
 

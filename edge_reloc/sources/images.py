@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..camera import Camera
 from ..errors import CameraError, ConfigError, SourceError
-from ..types import Frame
-from .fit import CameraFit
+from ..geometry.camera import Camera
+from ..structs import Frame
+from .calibration import CameraFit
 from .photo import PHOTO_SUFFIXES, read_photo
 
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ..camera import Camera
 from ..errors import SourceError
-from ..types import U8, Frame
-from .fit import CameraFit
+from ..geometry.camera import Camera
+from ..structs import U8, Frame
+from .calibration import CameraFit
 
 SHUTDOWN_S = 10.0  # longer than a network read may block
 

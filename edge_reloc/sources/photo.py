@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from ..types import U8
+from ..structs import U8
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import cv2
 
-from ..camera import Camera
 from ..errors import SourceError
-from ..types import Frame
+from ..geometry.camera import Camera
+from ..structs import Frame
 from .capture import open_device, open_file, open_gstreamer, open_network
 from .images import ImageSource, names_in_folder, names_in_glob, names_in_list
 from .live import LiveSource, PacedCapture

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..camera import Camera
 from ..errors import SourceError
-from ..types import Frame
+from ..geometry.camera import Camera
+from ..structs import Frame
+from .calibration import CameraFit
 from .capture import open_file
-from .fit import CameraFit
 
 FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pykdtree.kdtree import KDTree
 
-from edge_reloc.geometry import pose_error
-from edge_reloc.types import Status
+from edge_reloc.geometry.rigid import pose_error
+from edge_reloc.structs import Status
 
 from .frames import FrameResult
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.camera import Camera
-from edge_reloc.config import Settings
-from edge_reloc.geometry import Array
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import Array
 from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
-from edge_reloc.memory import Arena
-from edge_reloc.types import Frame, Status
+from edge_reloc.memory.arena import Arena
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Frame, Status
 
 OpenEngines = Callable[[MapBundle, Arena, Settings], Engines]
 

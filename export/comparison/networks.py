@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.inference.engine import Engine, open_engine
-from edge_reloc.memory import Arena
+from edge_reloc.inference.engine import Engine
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
 
 from ..float16.convert import to_float16
 from ..float16.feeds import Feed
-from ..float16.graph import load_graph
-from ..inventory import BundleNetwork
-from ..layers import name_layers
+from ..onnx.graph import load_graph
+from ..onnx.layers import name_layers
+from ..packing.networks import BundleNetwork
 from .layers import LayerCosts, layer_costs
 from .tensors import tensor_errors
 

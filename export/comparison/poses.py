@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edge_reloc.acceleration import choose_acceleration
 from edge_reloc.bundle import MapBundle
-from edge_reloc.config import Settings
 from edge_reloc.evaluation.score import parse_method
-from edge_reloc.types import Frame
+from edge_reloc.inference.acceleration import choose_acceleration
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Frame
 
 from .change import compare
 from .frames import OpenEngines, localise

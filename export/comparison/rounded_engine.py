@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.config import Settings
-from edge_reloc.inference.engine import Engine, open_engine
+from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.engines import Engines
-from edge_reloc.memory import Arena
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.settings import Settings
 
-from ..float16.graph import load_graph
 from ..float16.rounding import rounded
-from ..inventory import BundleNetwork
+from ..onnx.graph import load_graph
+from ..packing.networks import BundleNetwork
 
 
 def write_rounded(

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.reader import hash_file
-from edge_reloc.camera import read_camera
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
-from edge_reloc.session import DEMO
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.running.session import DEMO
 from edge_reloc.sources import open_source
-from edge_reloc.types import Frame
+from edge_reloc.structs import Frame
 
-from ..inventory import BundleNetwork
-from ..mapping.combine import open_any_store
+from ..packing.networks import BundleNetwork
+from ..scene.combine import open_any_store
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.config import Settings
 from edge_reloc.errors import EngineError
 from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
-from edge_reloc.memory import Arena
+from edge_reloc.memory.arena import Arena
+from edge_reloc.settings import Settings
 
-from ..float16.graph import load_graph
+from ..onnx.graph import load_graph
 
 
 class TorchEngine(OnHost):

@@ -27,7 +27,7 @@ from edge_reloc.inference.engine_key import (
 )
 
 from .flavour import Flavour
-from .network import Layer, list_layers, make_logger, parse_network
+from .parse import Layer, list_layers, make_logger, parse_network
 
 Progress = Callable[[str, int, int], None]  # phase, step, steps
 

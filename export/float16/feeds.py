@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.camera import Camera
-from edge_reloc.config import Settings
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
-from edge_reloc.memory import Arena
-from edge_reloc.types import Frame
+from edge_reloc.memory.arena import Arena
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Frame
 
 Feed = dict[str, NDArray[Any]]  # inputs of one inference by name
 

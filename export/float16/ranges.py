@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..onnx.run import open_session
 from .convert import FLOAT16_MAX
 from .feeds import Feed
-from .session import open_session
 
 MARGIN = 4.0  # other photos than these may drive a layer this much higher
 

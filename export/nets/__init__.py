@@ -1,1 +1,1 @@
-"""nets."""
+"""The networks as torch modules, one file a network."""

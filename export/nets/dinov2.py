@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from edge_reloc.errors import ConfigError, EngineError, missing_package
 
-from ..to_onnx import export_module
+from ..onnx.export import export_module
 
 SIDE_PX = 224  # 16 x 16 patches of 14 pixels; 518 is four times the work
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1

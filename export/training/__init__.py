@@ -1,1 +1,1 @@
-"""training."""
+"""Training of a map's networks, one folder a method, and what they share."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .tuning import Curve
+from .visible_structure.tuning import Curve
 
 
 def plot_training(path: Path, head: str, losses: list[tuple[int, float]], curve: Curve) -> None:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
+from edge_reloc.geometry.camera import Camera
 
 from .world import Quad, World
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from edge_reloc.geometry import compose, invert
+from edge_reloc.geometry.rigid import compose, invert
 
 Array = NDArray[np.float64]
 

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera, write_camera
+from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import CameraError, EdgeRelocError
 from edge_reloc.files import write_atomic
-from edge_reloc.geometry import quat_from_rotation
-from edge_reloc.program import OK, program
+from edge_reloc.geometry.camera import Camera, write_camera
+from edge_reloc.geometry.rigid import quat_from_rotation
 
 from .courtyard import make_courtyard
 from .effects import CameraEffects, apply_effects

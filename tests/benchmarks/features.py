@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
-from edge_reloc.camera import Camera
 from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
-from edge_reloc.geometry import camera_centre, compose, hat, invert, rotation_from_quat
-from edge_reloc.inference.engine import open_engine
-from edge_reloc.memory import Arena
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import camera_centre, compose, hat, invert, rotation_from_quat
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
 from edge_reloc.stages import Extractor
-from edge_reloc.types import Features, Frame
+from edge_reloc.structs import Features, Frame
 
 Array = NDArray[np.float64]
 ANGLES_DEG = (0, 10, 20, 30, 45, 60, 90, 135, 180)
@@ -246,7 +246,7 @@ def _spec(
 ) -> FeatureSpec:
     if name == "sift":
         return FeatureSpec(kind="sift", dim=128, keypoints=keypoints, min_similarity=0.8)
-    from edge_reloc_export.to_onnx import export_features, feature_spec
+    from edge_reloc_export.onnx.export import export_features, feature_spec
 
     name, _, given = name.partition("=")
     kind = name.split("_")[0]

@@ -17,8 +17,8 @@ from itertools import islice
 
 import numpy as np
 
-from edge_reloc.arguments import add_method_arguments, add_source_arguments
-from edge_reloc.session import Session, demo_options, session_options
+from edge_reloc.command_line.arguments import add_method_arguments, add_source_arguments
+from edge_reloc.running.session import Session, demo_options, session_options
 
 
 def p50_ms(work: Callable[[], object], times: int = 60) -> float:

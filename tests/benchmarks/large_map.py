@@ -20,7 +20,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.pointmap import (
+from edge_reloc.bundle.points import (
     CELL_CENTRE,
     CELL_RADIUS,
     CELL_START,

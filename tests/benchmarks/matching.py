@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from edge_reloc.bundle.points import PointMap
 from edge_reloc.cuda.probe import find_gpu
 from edge_reloc.matching.nearest import NearestMatcher
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import PointMap
-from edge_reloc.types import Candidates, Correspondences, Features
-from edge_reloc.workers import Workers
+from edge_reloc.memory.arena import Arena
+from edge_reloc.memory.threads import Workers
+from edge_reloc.structs import Candidates, Correspondences, Features
 
 KEYPOINTS = 2048
 MIN_SIMILARITY, MAX_RATIO = 0.7, 0.95
@@ -122,7 +122,7 @@ def open_cpu(case: Case, threads: int) -> tuple[Callable[[], None], Corresponden
 
 
 def on_gpu(cases: list[tuple[int, int, str]], options: argparse.Namespace) -> None:
-    from edge_reloc.acceleration import open_gpu
+    from edge_reloc.inference.acceleration import open_gpu
 
     same_memory(make(20_000, 64, "float16"), open_gpu(), options.frames)
     libraries = {name: load() for name, load in (("torch", with_torch), ("cupy", with_cupy))}

@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import open_bundle
-from edge_reloc.colmap import read_model
 from edge_reloc.embedding.vlad import open_vlad
-from edge_reloc_export.mapping.features import open_store
-from edge_reloc_export.mapping.model import load_model
+from edge_reloc.reference.colmap import read_model
 from edge_reloc_export.nets.waymark import load_waymark
+from edge_reloc_export.photos.features import open_store
+from edge_reloc_export.scene.model import load_model
 
 Array = NDArray[np.float64]
 FIRST = (1, 5, 10)

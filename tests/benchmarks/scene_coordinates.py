@@ -19,32 +19,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_reloc.camera import Camera
-from edge_reloc.config import Gate
 from edge_reloc.evaluation.dataset import Dataset, read_dataset
-from edge_reloc.geometry import compose, pose_error
-from edge_reloc.memory import Arena
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, pose_error
+from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.solver import PoseSolver
-from edge_reloc.types import Correspondences
-from edge_reloc_export.mapping.combine import part_of_photos
-from edge_reloc_export.mapping.depth import open_depth_maps
+from edge_reloc.settings import Gate
+from edge_reloc.structs import Correspondences
 from edge_reloc_export.nets import scene_coordinates
 from edge_reloc_export.nets.scene_coordinates import SceneCoordinates
-from edge_reloc_export.training import scene_buffer
-from edge_reloc_export.training.scene_buffer import CellSamples, sample_cells
-from edge_reloc_export.training.scene_coordinates import (
-    Batches,
-    SceneConfig,
-    SceneTrainer,
-    preset,
-)
-from edge_reloc_export.training.scene_partition import partition
-from edge_reloc_export.training.scene_session import (
+from edge_reloc_export.photos.depth import open_depth_maps
+from edge_reloc_export.scene.combine import part_of_photos
+from edge_reloc_export.training.scene_coordinates.partition import partition
+from edge_reloc_export.training.scene_coordinates.samples import CellSamples, sample_cells
+from edge_reloc_export.training.scene_coordinates.session import (
     KEPT,
     THRESHOLD_PX,
     EncoderChoice,
     SceneSession,
 )
+from edge_reloc_export.training.scene_coordinates.trainer import (
+    Batches,
+    SceneConfig,
+    SceneTrainer,
+    preset,
+)
+from edge_reloc_export.training.scene_coordinates.trainer import samples as scene_buffer
 
 SHARES = (1.0, 0.75, KEPT, 0.35, 0.25, 0.15)
 NEAR_PX = 8.0

@@ -86,7 +86,7 @@ def train_map(path: Path) -> None:
 def twelve_percent(path: Path) -> int:
     """Candidates that are 12 % of a map."""
     from edge_reloc.bundle import open_bundle
-    from edge_reloc.pointmap import open_points
+    from edge_reloc.bundle.points import open_points
 
     return int(0.12 * open_points(open_bundle(path)).n)
 

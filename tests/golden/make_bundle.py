@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 
 GOLDEN = Path(__file__).parent / "bundle"
 

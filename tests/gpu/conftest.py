@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from edge_reloc.cuda.driver import BINDINGS, Cuda, CudaError, open_cuda
+from edge_reloc.cuda.bindings import BINDINGS, open_cuda
+from edge_reloc.cuda.driver import Cuda, CudaError
 from edge_reloc.cuda.gpu import Compile, Gpu
 from edge_reloc.cuda.kernels import kernel_image
 from edge_reloc.errors import MissingPackageError

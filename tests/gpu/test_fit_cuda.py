@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import SourceError
-from edge_reloc.features.fit import FitOnCpu
-from edge_reloc.features.fit_cuda import FitOnGpu
-from edge_reloc.session import DEMO
+from edge_reloc.features.image_fit import FitOnCpu
+from edge_reloc.features.image_fit_cuda import FitOnGpu
+from edge_reloc.running.session import DEMO
 from edge_reloc.sources.photo import read_photo
 
 WIDTH, HEIGHT = 160, 96

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_reloc.bundle.points import PointMap
 from edge_reloc.cuda.driver import CudaError
 from edge_reloc.matching.nearest import NearestMatcher
 from edge_reloc.matching.nearest_cuda import CudaMatcher
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import PointMap
-from edge_reloc.types import Candidates, Correspondences, Features
+from edge_reloc.memory.arena import Arena
+from edge_reloc.structs import Candidates, Correspondences, Features
 
 KEYPOINTS = 200  # not a multiple of anything
 

@@ -21,20 +21,20 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import open_bundle
-from edge_reloc.camera import read_camera
-from edge_reloc.config import Settings
 from edge_reloc.cuda.driver import CudaError
 from edge_reloc.errors import EdgeRelocError, EngineError
-from edge_reloc.footprint import plan_footprint
+from edge_reloc.geometry.camera import read_camera
 from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey
 from edge_reloc.inference.tensorrt import TensorRtEngine, TensorRtEngines
 from edge_reloc.localizer import Localizer
-from edge_reloc.memory import Arena
+from edge_reloc.memory.arena import Arena
 from edge_reloc.profiling import RunStatistics
-from edge_reloc.runner import run
-from edge_reloc.session import DEMO
+from edge_reloc.running.budget import plan_footprint
+from edge_reloc.running.loop import run
+from edge_reloc.running.session import DEMO
+from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
-from edge_reloc.types import PoseEstimate, Status
+from edge_reloc.structs import PoseEstimate, Status
 
 STAND_IN = os.environ.get("EDGE_RELOC_STAND_IN")
 FRAMES = 2
@@ -63,7 +63,7 @@ def prepared(package: None, demo16: Path, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("maps") / "demo"
     shutil.copytree(demo16, path)
     if STAND_IN is None:
-        from edge_reloc_export import to_tensorrt
+        from edge_reloc_export import export_engine as to_tensorrt
 
         assert to_tensorrt.main(["--map", str(path), "--flavour", "tensorrt"]) == 0
         return path

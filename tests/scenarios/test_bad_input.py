@@ -15,7 +15,7 @@ import pytest
 from plane_world import CAMERA, PlaneWorld
 
 from edge_reloc.bundle import extend_bundle
-from edge_reloc.camera import write_camera
+from edge_reloc.geometry.camera import write_camera
 
 Program = Callable[..., CompletedProcess[str]]
 

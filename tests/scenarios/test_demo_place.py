@@ -14,13 +14,13 @@ import pytest
 
 import edge_reloc
 from edge_reloc.bundle import open_bundle
-from edge_reloc.camera import read_camera
-from edge_reloc.colmap import read_model
-from edge_reloc.config import Settings
-from edge_reloc.geometry import pose_error
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
+from edge_reloc.reference.colmap import read_model
+from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
-from edge_reloc.types import Frame, Status
+from edge_reloc.structs import Frame, Status
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 CAMERA = read_camera(DEMO / "camera.json")

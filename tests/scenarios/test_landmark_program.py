@@ -15,7 +15,8 @@ import torch
 
 from edge_reloc import evaluate
 from edge_reloc.bundle import open_bundle
-from edge_reloc_export import map, prune, train
+from edge_reloc_export import export_prune as prune
+from edge_reloc_export import map, train
 from tests.plane_world import make_plane_world, write_truth
 
 PHOTOS = 10

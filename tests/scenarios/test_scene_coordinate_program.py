@@ -15,7 +15,8 @@ import torch
 
 from edge_reloc import evaluate, run
 from edge_reloc.bundle import open_bundle
-from edge_reloc_export import map, to_single, train
+from edge_reloc_export import export_single as to_single
+from edge_reloc_export import map, train
 from tests.plane_world import make_plane_world, write_truth
 
 PHOTOS, ITERATIONS = 10, 700  # of a schedule of 4,000: enough for ten photos by heart

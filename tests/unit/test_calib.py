@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera, read_camera
 from edge_reloc.errors import CameraError
-from edge_reloc.geometry import pose_error
+from edge_reloc.geometry.camera import Camera, read_camera
+from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.sources import open_source
 from edge_reloc_calib import calibrate as program
 from edge_reloc_calib.boards import BoardDetector, parse_board

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import ConfigError
+from edge_reloc.geometry.camera import Camera
 from edge_reloc_calib import boards
 from edge_reloc_calib.boards import Board, BoardDetector, parse_board
 from edge_reloc_calib.corners import edge_width_px, neighbour_distance_px

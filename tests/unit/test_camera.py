@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import MODELS, Camera, read_camera, write_camera
 from edge_reloc.errors import CameraError
+from edge_reloc.geometry.camera import MODELS, Camera, read_camera, write_camera
 
 # Same formulas in float64 on both sides.
 OPENCV_PX = 1e-8

@@ -13,11 +13,12 @@ pytest.importorskip("onnx")
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.inference.onnxruntime import OnnxRuntimeEngine
-from edge_reloc.memory import Arena
-from edge_reloc.session import DEMO
-from edge_reloc_export import to_compact, to_float16
+from edge_reloc.memory.arena import Arena
+from edge_reloc.running.session import DEMO
+from edge_reloc_export import export_compact as to_compact
+from edge_reloc_export import export_onnx as to_float16
 from edge_reloc_export.float16.compact import compact
-from edge_reloc_export.float16.graph import load_graph
+from edge_reloc_export.onnx.graph import load_graph
 
 CELLS = "nets/cells.onnx"
 

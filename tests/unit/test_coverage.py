@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import ConfigError
-from edge_reloc_export.mapping.coverage import SPOT_PX, points_that_cover
-from edge_reloc_export.mapping.model import SceneModel, View
+from edge_reloc_export.packing.coverage import SPOT_PX, points_that_cover
+from edge_reloc_export.scene.model import SceneModel, View
 from tests.mapping_world import CAMERA
 
 POINTS, VIEWS = 120, 6

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from edge_reloc.camera import Camera, write_camera
 from edge_reloc.errors import MappingError
-from edge_reloc.geometry import compose, so3_exp, transform
-from edge_reloc_export.mapping.depth import open_depth_maps
-from edge_reloc_export.mapping.model import SceneModel, View
+from edge_reloc.geometry.camera import Camera, write_camera
+from edge_reloc.geometry.rigid import compose, so3_exp, transform
+from edge_reloc_export.photos.depth import open_depth_maps
+from edge_reloc_export.scene.model import SceneModel, View
 from tests.mapping_world import look_at
 
 PHOTO = Camera(model="pinhole", width=320, height=240, fx=260, fy=260, cx=159.5, cy=119.5)

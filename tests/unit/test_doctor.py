@@ -12,14 +12,14 @@ import pytest
 
 from edge_reloc.diagnosis.cameras import check_cameras
 from edge_reloc.diagnosis.check import Check, State
-from edge_reloc.diagnosis.gpu import check_gpu
-from edge_reloc.diagnosis.memory import check_memory
+from edge_reloc.diagnosis.clocks import check_power
+from edge_reloc.diagnosis.graphics import check_gpu
+from edge_reloc.diagnosis.headroom import check_memory
 from edge_reloc.diagnosis.packages import check_packages, find_package
-from edge_reloc.diagnosis.power import check_power
 from edge_reloc.diagnosis.storage import check_map
 from edge_reloc.diagnosis.system import check_system, find_jetson
 from edge_reloc.doctor import examine, to_text
-from edge_reloc.session import DEMO
+from edge_reloc.running.session import DEMO
 
 ORIN = {
     "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, "

@@ -19,27 +19,17 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 trt = pytest.importorskip("tensorrt_rtx", reason="builds engines without a GPU: extra 'rtx'")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
-from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
-from edge_reloc.inference.engine_key import (  # noqa: E402
-    EngineKey,
-    EngineRecord,
-    find_engines,
-    read_sidecar,
-)
-from edge_reloc_export.engines.build import (  # noqa: E402
-    BuildOptions,
-    build_engine,
-    engine_key,
-    read_layers,
-)
-from edge_reloc_export.engines.flavour import open_flavour  # noqa: E402
-from edge_reloc_export.float16.convert import to_float16  # noqa: E402
-from edge_reloc_export.float16.graph import load_graph  # noqa: E402
-from edge_reloc_export.nets.detector import TENSORRT_MAX_KEYPOINTS  # noqa: E402
-from edge_reloc_export.nets.local_features import float32_layers  # noqa: E402
-from edge_reloc_export.to_onnx import export_features  # noqa: E402
+from edge_reloc.errors import ConfigError, EngineError
+from edge_reloc.inference.engine_key import EngineKey, EngineRecord, find_engines, read_sidecar
+from edge_reloc_export.engines.build import BuildOptions, build_engine, engine_key, read_layers
+from edge_reloc_export.engines.flavour import open_flavour
+from edge_reloc_export.float16.convert import to_float16
+from edge_reloc_export.nets.detector import TENSORRT_MAX_KEYPOINTS
+from edge_reloc_export.nets.local_features import float32_layers
+from edge_reloc_export.onnx.export import export_features
+from edge_reloc_export.onnx.graph import load_graph
 
 TARGETS = ("sm86", "sm120")
 HEAVY = {"CONVOLUTION", "MATRIX_MULTIPLY"}

@@ -11,25 +11,21 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from torch import nn  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
-from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
-from edge_reloc.session import DEMO  # noqa: E402
-from edge_reloc_export.calibration import image_feeds, photos_of  # noqa: E402
-from edge_reloc_export.float16.convert import FLOAT16_MAX, to_float16  # noqa: E402
-from edge_reloc_export.float16.graph import float_values, load_graph  # noqa: E402
-from edge_reloc_export.float16.network import convert_network  # noqa: E402
-from edge_reloc_export.float16.placement import HEAVY  # noqa: E402
-from edge_reloc_export.float16.ranges import layer_ranges, overflowing  # noqa: E402
-from edge_reloc_export.float16.rounding import rounded  # noqa: E402
-from edge_reloc_export.float16.session import open_session  # noqa: E402
-from edge_reloc_export.nets.visible_structure import (  # noqa: E402
-    CellsHead,
-    ConditionalVae,
-    FoldedDecoder,
-)
-from edge_reloc_export.to_onnx import export_features, export_module  # noqa: E402
+from edge_reloc.errors import ConfigError, EngineError
+from edge_reloc.running.session import DEMO
+from edge_reloc_export.float16.convert import FLOAT16_MAX, to_float16
+from edge_reloc_export.float16.photos import image_feeds, photos_of
+from edge_reloc_export.float16.placement import HEAVY
+from edge_reloc_export.float16.prove import convert_network
+from edge_reloc_export.float16.ranges import layer_ranges, overflowing
+from edge_reloc_export.float16.rounding import rounded
+from edge_reloc_export.nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
+from edge_reloc_export.onnx.export import export_features, export_module
+from edge_reloc_export.onnx.graph import float_values, load_graph
+from edge_reloc_export.onnx.run import open_session
 
 FLOAT16_ERROR = 4 * 2.0**-11  # a few roundings of half a unit in the last place
 POSITION_PX = 1e-3  # positions are made in float32: only ties may move them

@@ -9,14 +9,14 @@ import onnx
 import pytest
 
 from edge_reloc.bundle import MapBundle, open_bundle
-from edge_reloc.camera import Camera, read_camera
-from edge_reloc.config import Settings
 from edge_reloc.errors import ConfigError, EngineError
-from edge_reloc.footprint import MIB, check_budget, fit_budget, libraries_bytes, plan_footprint
+from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.localizer import Localizer
-from edge_reloc.session import DEMO
-from edge_reloc_export.float16.graph import load_graph
+from edge_reloc.running.budget import MIB, check_budget, fit_budget, libraries_bytes, plan_footprint
+from edge_reloc.running.session import DEMO
+from edge_reloc.settings import Settings
+from edge_reloc_export.onnx.graph import load_graph
 
 SETTINGS = (
     Settings(method="exhaustive", threads=1),
@@ -67,7 +67,7 @@ def test_a_budget_is_refused_with_the_table_and_kept_with_the_advice(
     settings = Settings(threads=1)
     held, plan = libraries_bytes(), plan_footprint(bundle, camera, settings)
     # What a process holds moves by itself while other tests' memory is given back.
-    monkeypatch.setattr("edge_reloc.footprint.libraries_bytes", lambda: held)
+    monkeypatch.setattr("edge_reloc.running.budget.libraries_bytes", lambda: held)
     budget = held + plan.nbytes - MIB
     with pytest.raises(ConfigError) as caught:
         check_budget(bundle, camera, settings, budget)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.geometry import (
+from edge_reloc.geometry.rigid import (
     camera_centre,
     compose,
     hat,

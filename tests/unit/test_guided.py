@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
-from edge_reloc.config import Gate
+from edge_reloc.bundle.points import PointMap
 from edge_reloc.features import FeatureSpec
-from edge_reloc.geometry import compose, pose_error, so3_exp, transform
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import PointMap
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, pose_error, so3_exp, transform
+from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.guided import GuidedMatcher
 from edge_reloc.pose.solver import PoseSolver
-from edge_reloc.types import Correspondences, Features
+from edge_reloc.settings import Gate
+from edge_reloc.structs import Correspondences, Features
 
 CAMERA = Camera(
     model="opencv",

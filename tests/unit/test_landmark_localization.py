@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
-from edge_reloc.config import Settings
+from edge_reloc.bundle.points import open_points
 from edge_reloc.errors import BundleError, ConfigError
-from edge_reloc.geometry import compose, pose_error, so3_exp
+from edge_reloc.geometry.rigid import compose, pose_error, so3_exp
 from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import open_points
+from edge_reloc.memory.arena import Arena
+from edge_reloc.pose.tracking import OLDEST_NS, Tracker
 from edge_reloc.retrieval import landmarks as files
-from edge_reloc.tracking import OLDEST_NS, Tracker
-from edge_reloc.types import Frame, Status
-from edge_reloc_export.mapping.birch import birch
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Frame, Status
+from edge_reloc_export.packing.birch import birch
 from tests.plane_world import CAMERA, SPEC, PlaneWorld, make_plane_world
 
 LANDMARKS = 6

@@ -11,25 +11,17 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
-from edge_reloc.errors import ConfigError  # noqa: E402
-from edge_reloc.inference.engine import open_engine  # noqa: E402
-from edge_reloc.memory import Arena  # noqa: E402
-from edge_reloc_export.nets.landmarks import (  # noqa: E402
-    SHAPES,
-    Recogniser,
-    RecogniserShape,
-    balanced_loss,
-)
-from edge_reloc_export.training.labelled import (  # noqa: E402
+from edge_reloc.errors import ConfigError
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc_export.nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
+from edge_reloc_export.training.landmarks.labelled import (
     LabelledKeypoints,
     random_light,
     random_warp,
 )
-from edge_reloc_export.training.landmark_session import (  # noqa: E402
-    export_recogniser,
-    recognition,
-)
-from edge_reloc_export.training.landmarks import (  # noqa: E402
+from edge_reloc_export.training.landmarks.session import export_recogniser, recognition
+from edge_reloc_export.training.landmarks.trainer import (
     Batches,
     RecogniserConfig,
     RecogniserTrainer,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import BundleWriter, Manifest, World, open_bundle
-from edge_reloc.camera import Camera
 from edge_reloc.errors import BundleError, ConfigError, MappingError
-from edge_reloc.geometry import compose
-from edge_reloc.memory import Arena
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose
+from edge_reloc.memory.arena import Arena
 from edge_reloc.retrieval.landmarks import (
     FEWEST_KEYPOINTS,
     NOWHERE,
@@ -20,9 +20,9 @@ from edge_reloc.retrieval.landmarks import (
     LandmarkRetriever,
     open_landmarks,
 )
-from edge_reloc.types import Candidates, Features
-from edge_reloc_export.mapping.birch import birch, grow_leaves, merge_leaves
-from edge_reloc_export.mapping.landmarks import (
+from edge_reloc.structs import Candidates, Features
+from edge_reloc_export.packing.birch import birch, grow_leaves, merge_leaves
+from edge_reloc_export.packing.landmarks import (
     LandmarkOptions,
     automatic_number,
     consistent,
@@ -30,8 +30,8 @@ from edge_reloc_export.mapping.landmarks import (
     ground_axes,
     write_landmarks,
 )
-from edge_reloc_export.mapping.model import SceneModel, View
-from edge_reloc_export.mapping.pruning import PruningOptions, points_to_keep
+from edge_reloc_export.packing.pruning import PruningOptions, points_to_keep
+from edge_reloc_export.scene.model import SceneModel, View
 from tests.mapping_world import CAMERA, make_world
 from tests.mapping_world import World as MappingWorld
 

@@ -10,24 +10,24 @@ import pytest
 from mapping_world import look_at, make_world
 
 from edge_reloc.errors import MappingError
-from edge_reloc.geometry import camera_centre, compose, so3_exp
-from edge_reloc_export.mapping.align import (
-    Similarity,
-    align_to_positions,
-    robust_similarity,
-    transform_model,
-)
-from edge_reloc_export.mapping.gravity import level_axis
-from edge_reloc_export.mapping.headings import turns_from_poses
-from edge_reloc_export.mapping.model import SceneModel, View
-from edge_reloc_export.mapping.photos import PhotoFacts
-from edge_reloc_export.mapping.positions import (
+from edge_reloc.geometry.rigid import camera_centre, compose, so3_exp
+from edge_reloc_export.photos.listing import PhotoFacts
+from edge_reloc_export.photos.positions import (
     GpsPosition,
     gps_from_exif,
     local_positions,
     read_gps,
     read_positions,
 )
+from edge_reloc_export.scene.align import (
+    Similarity,
+    align_to_positions,
+    robust_similarity,
+    transform_model,
+)
+from edge_reloc_export.scene.gravity import level_axis
+from edge_reloc_export.scene.headings import turns_from_poses
+from edge_reloc_export.scene.model import SceneModel, View
 
 TRUE = Similarity(
     scale=2.5, rotation=so3_exp([0.4, -0.8, 1.1]), translation=np.array([10.0, -4.0, 3.0])

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
-from edge_reloc.colmap import (
+from edge_reloc.errors import MappingError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, quat_from_rotation, so3_exp
+from edge_reloc.reference.colmap import (
     HALF_PX,
     MODELS,
     ColmapImage,
@@ -19,8 +21,6 @@ from edge_reloc.colmap import (
     read_model,
     write_model_text,
 )
-from edge_reloc.errors import MappingError
-from edge_reloc.geometry import compose, quat_from_rotation, so3_exp
 
 POSE = compose(so3_exp([0.3, -0.2, 0.9]), [1.0, 2.0, 3.0])
 TEXT_TOLERANCE_PX = 1e-4  # pixels are written with four digits

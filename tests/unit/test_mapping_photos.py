@@ -12,8 +12,8 @@ import pytest
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec
 from edge_reloc_export import map as map_program
-from edge_reloc_export.mapping.features import FeatureStore, open_store
-from edge_reloc_export.mapping.photos import list_photos, read_facts
+from edge_reloc_export.photos.features import FeatureStore, open_store
+from edge_reloc_export.photos.listing import list_photos, read_facts
 
 SPEC = FeatureSpec(kind="sift", dim=128, keypoints=200)
 
@@ -227,10 +227,10 @@ def test_a_real_facade_from_photos_alone(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("pycolmap")
-    from edge_reloc.colmap import read_model
-    from edge_reloc.geometry import camera_centre
-    from edge_reloc_export.mapping.align import robust_similarity
-    from edge_reloc_export.mapping.model import load_model
+    from edge_reloc.geometry.rigid import camera_centre
+    from edge_reloc.reference.colmap import read_model
+    from edge_reloc_export.scene.align import robust_similarity
+    from edge_reloc_export.scene.model import load_model
 
     scene = data_dir / "herz_jesus"
     names = (scene / "mapping.txt").read_text().split()[:7]

@@ -9,14 +9,14 @@ import pytest
 from mapping_world import World, make_world
 
 from edge_reloc.errors import MappingError
-from edge_reloc_export.mapping.clean import CleanOptions, clean, point_statistics
-from edge_reloc_export.mapping.descriptors import medoid, point_descriptors
-from edge_reloc_export.mapping.matching import PairMatches, match_descriptors, match_pairs
-from edge_reloc_export.mapping.model import SceneModel, load_model, save_model
-from edge_reloc_export.mapping.pairs import pairs_by_similarity
-from edge_reloc_export.mapping.posed import map_posed
-from edge_reloc_export.mapping.tracks import build_tracks
-from edge_reloc_export.mapping.triangulate import TriangulationOptions
+from edge_reloc_export.packing.descriptors import medoid, point_descriptors
+from edge_reloc_export.scene.clean import CleanOptions, clean, point_statistics
+from edge_reloc_export.scene.matching import PairMatches, match_descriptors, match_pairs
+from edge_reloc_export.scene.model import SceneModel, load_model, save_model
+from edge_reloc_export.scene.pairs import pairs_by_similarity
+from edge_reloc_export.scene.posed import map_posed
+from edge_reloc_export.scene.tracks import build_tracks
+from edge_reloc_export.scene.triangulate import TriangulationOptions
 
 POINT_TOLERANCE_M = 0.02  # 0.3 px of noise at 5 m and 520 px is 3 mm, in depth some 5 times that
 OUTLIERS_TOLERATED = 0.02  # share of points; three photos may agree on a wrong one by chance
@@ -47,8 +47,8 @@ def test_points_are_where_they_are(tmp_path: Path, wrong: float) -> None:
 def test_many_photos_take_the_pairs_by_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_reloc_export.mapping.pairs.ALL_PAIRS_UP_TO", 10)
-    monkeypatch.setattr("edge_reloc_export.mapping.pairs.PAIRS_PER_PHOTO", 6)
+    monkeypatch.setattr("edge_reloc_export.scene.pairs.ALL_PAIRS_UP_TO", 10)
+    monkeypatch.setattr("edge_reloc_export.scene.pairs.PAIRS_PER_PHOTO", 6)
     world = make_world(tmp_path, photos=24, points=200)
     model = map_posed(world.views, world.store, TriangulationOptions(), progress=False)
     point, _ = true_points(world, model)
@@ -115,7 +115,7 @@ def test_matching_resumes_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
     world = make_world(tmp_path, photos=6)
     names = [view.name for view in world.views]
     pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
-    monkeypatch.setattr("edge_reloc_export.mapping.matching.PAIRS_PER_CHUNK", 4)
+    monkeypatch.setattr("edge_reloc_export.scene.matching.PAIRS_PER_CHUNK", 4)
     calls = []
     get = world.store.get
 

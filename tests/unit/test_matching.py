@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_reloc.bundle.points import PointMap
 from edge_reloc.matching import nearest
 from edge_reloc.matching.nearest import NearestMatcher
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import PointMap
-from edge_reloc.types import Candidates, Correspondences, Features
-from edge_reloc.workers import Workers
+from edge_reloc.memory.arena import Arena
+from edge_reloc.memory.threads import Workers
+from edge_reloc.structs import Candidates, Correspondences, Features
 
 BLOCK = 256  # so that a map needs several
 

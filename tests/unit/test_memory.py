@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import EdgeRelocError
-from edge_reloc.memory import ALIGNMENT_BYTES, Arena
+from edge_reloc.memory.arena import ALIGNMENT_BYTES, Arena
 
 WANTED = (("a", (3, 5), np.float32), ("b", (1,), np.uint8), ("c", (7, 2), np.float64))
 
@@ -54,7 +54,7 @@ def test_kept_memory_is_not_mapped_again() -> None:
     """In a process of its own, since the setting is the process's."""
     code = """
 import resource, numpy as np
-from edge_reloc.memory import keep_freed_memory
+from edge_reloc.memory.arena import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):

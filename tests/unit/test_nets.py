@@ -7,17 +7,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_reloc.camera import Camera  # noqa: E402
-from edge_reloc.errors import BundleError, ConfigError, EngineError  # noqa: E402
-from edge_reloc.features import FeatureSpec, NetworkSpec  # noqa: E402
-from edge_reloc.features.network import NetworkExtractor  # noqa: E402
-from edge_reloc.features.sift import SiftExtractor  # noqa: E402
-from edge_reloc.inference.engine import OnHost  # noqa: E402
-from edge_reloc.memory import Arena  # noqa: E402
-from edge_reloc.types import Features, Frame  # noqa: E402
-from edge_reloc_export.nets.detector import DenseMaps, Detector, sample  # noqa: E402
-from edge_reloc_export.nets.local_features import feature_network  # noqa: E402
-from edge_reloc_export.to_onnx import export_features, export_module  # noqa: E402
+from edge_reloc.errors import BundleError, ConfigError, EngineError
+from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.features.network import NetworkExtractor
+from edge_reloc.features.sift import SiftExtractor
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.inference.engine import OnHost
+from edge_reloc.memory.arena import Arena
+from edge_reloc.structs import Features, Frame
+from edge_reloc_export.nets.detector import DenseMaps, Detector, sample
+from edge_reloc_export.nets.local_features import feature_network
+from edge_reloc_export.onnx.export import export_features, export_module
 
 FLOAT32_NOISE = 1e-5
 SIFT_BIAS_PX = 0.1  # OpenCV's default would be 0.25 off

@@ -13,13 +13,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 
-from edge_reloc.camera import Camera  # noqa: E402
-from edge_reloc.embedding.dinov2 import DinoV2Embedder  # noqa: E402
-from edge_reloc.errors import BundleError, ConfigError, EngineError  # noqa: E402
-from edge_reloc.inference.engine import open_engine  # noqa: E402
-from edge_reloc.memory import Arena  # noqa: E402
-from edge_reloc.types import Features, Frame  # noqa: E402
-from edge_reloc_export.nets.dinov2 import export_dinov2, load_dinov2  # noqa: E402
+from edge_reloc.embedding.dinov2 import DinoV2Embedder
+from edge_reloc.errors import BundleError, ConfigError, EngineError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.structs import Features, Frame
+from edge_reloc_export.nets.dinov2 import export_dinov2, load_dinov2
 
 SIDE = 56  # 4 x 4 patches; the weights were "trained" at 5 x 5
 DIM = 48

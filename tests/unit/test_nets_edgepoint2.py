@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edge_reloc.errors import EngineError  # noqa: E402
-from edge_reloc.features import NetworkSpec  # noqa: E402
-from edge_reloc_export.nets.edgepoint2 import load_edgepoint2  # noqa: E402
-from edge_reloc_export.nets.local_features import load_local_features  # noqa: E402
-from edge_reloc_export.to_onnx import export_features, feature_spec  # noqa: E402
+from edge_reloc.errors import EngineError
+from edge_reloc.features import NetworkSpec
+from edge_reloc_export.nets.edgepoint2 import load_edgepoint2
+from edge_reloc_export.nets.local_features import load_local_features
+from edge_reloc_export.onnx.export import export_features, feature_spec
 
 # From the published network, its published weights and `_pattern`: logits at
 # (y, x) = (10, 20), (31, 47), (50, 80), and descriptor channels 0, 7, 20, 31 at cells

@@ -12,15 +12,15 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from edge_reloc.camera import Camera  # noqa: E402
-from edge_reloc.errors import EngineError  # noqa: E402
-from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor  # noqa: E402
-from edge_reloc.inference.engine import open_engine  # noqa: E402
-from edge_reloc.memory import Arena  # noqa: E402
-from edge_reloc.types import Features, Frame  # noqa: E402
-from edge_reloc_export.nets.local_features import load_local_features  # noqa: E402
-from edge_reloc_export.nets.xfeat import load_xfeat  # noqa: E402
-from edge_reloc_export.to_onnx import export_features, feature_spec  # noqa: E402
+from edge_reloc.errors import EngineError
+from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.structs import Features, Frame
+from edge_reloc_export.nets.local_features import load_local_features
+from edge_reloc_export.nets.xfeat import load_xfeat
+from edge_reloc_export.onnx.export import export_features, feature_spec
 
 PHOTOS = ("000000.jpg", "000405.jpg")
 # Float32 sums in another order, over some twenty layers; the maps reach 8, 20 and 1.

@@ -6,8 +6,8 @@ import numpy as np
 
 from edge_reloc.embedding.place import VladAndPlace, pool
 from edge_reloc.embedding.vlad import Vlad
-from edge_reloc_export.mapping.features import PhotoFeatures
-from edge_reloc_export.mapping.vocabulary import learn_embedding
+from edge_reloc_export.packing.vocabulary import learn_embedding
+from edge_reloc_export.photos.features import PhotoFeatures
 
 CHANNELS, DIM = 6, 8
 

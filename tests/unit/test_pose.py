@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
-from edge_reloc.config import Gate
-from edge_reloc.geometry import compose, normalised_error, pose_error, so3_exp, transform
-from edge_reloc.memory import Arena
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, normalised_error, pose_error, so3_exp, transform
+from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.refine import refine_pose
 from edge_reloc.pose.solver import PoseSolver
-from edge_reloc.types import Correspondences, PoseEstimate, Status
+from edge_reloc.settings import Gate
+from edge_reloc.structs import Correspondences, PoseEstimate, Status
 
 CAMERAS = {
     "pinhole": Camera(model="pinhole", width=640, height=480, fx=520, fy=522, cx=321, cy=238),

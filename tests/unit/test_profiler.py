@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import ConfigError, SinkError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.memory.process import resident_of_files
 from edge_reloc.profiling.conditions import parse_condition
 from edge_reloc.profiling.faults import Faults, FaultySink, faulty_frames, read_faults
 from edge_reloc.profiling.growth import measure_growth
 from edge_reloc.profiling.heap import heap_in_use, trace_allocations
 from edge_reloc.profiling.history import History
-from edge_reloc.profiling.memory import resident_of_files
 from edge_reloc.profiling.power import PowerReader, PowerSummary
-from edge_reloc.types import Frame, PoseEstimate, Status
+from edge_reloc.structs import Frame, PoseEstimate, Status
 
 FRAMES = np.arange(0, 4000, 10)
 CAMERA = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_reloc.profiling import Histogram, RunStatistics, read_memory
-from edge_reloc.types import PoseEstimate, Status
+from edge_reloc.structs import PoseEstimate, Status
 
 BIN = 0.01  # relative; half a bin of quantisation on either side
 

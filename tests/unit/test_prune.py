@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.config import Settings
-from edge_reloc.geometry import pose_error
+from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, open_points
+from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
-from edge_reloc.pointmap import CELL_CENTRE, CELL_RADIUS, CELL_START, open_points
 from edge_reloc.retrieval import image_retrieval, landmarks
-from edge_reloc.types import Frame, Status
-from edge_reloc_export.prune import drop_points, main
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Frame, Status
+from edge_reloc_export.export_prune import drop_points, main
 from tests.plane_world import CAMERA, make_plane_world, pose
 
 CELLS, LISTS = 9, 5

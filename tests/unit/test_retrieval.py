@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_reloc.bundle.points import PointMap
 from edge_reloc.inference.engine import OnHost
-from edge_reloc.memory import Arena
-from edge_reloc.pointmap import PointMap
+from edge_reloc.memory.arena import Arena
 from edge_reloc.retrieval.cells import CellsRetriever
 from edge_reloc.retrieval.exhaustive import ExhaustiveRetriever
 from edge_reloc.retrieval.generative import NEAREST_K, GenerativeRetriever, thin
-from edge_reloc.types import Candidates, Features
+from edge_reloc.structs import Candidates, Features
 
 POINTS, CELLS, KEYPOINTS = 4000, 50, 32
 

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import ConfigError, DiskError
-from edge_reloc.geometry import compose, invert
-from edge_reloc.memory import Arena
-from edge_reloc.picture import (
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, invert
+from edge_reloc.memory.arena import Arena
+from edge_reloc.running.floor_plan import Plan
+from edge_reloc.running.picture import (
     COLOURS,
     INLIER,
     MARGIN_PX,
@@ -21,8 +22,7 @@ from edge_reloc.picture import (
     RunPicture,
     landmark_colour,
 )
-from edge_reloc.plan import Plan
-from edge_reloc.types import Correspondences, Frame, PoseEstimate, Status
+from edge_reloc.structs import Correspondences, Frame, PoseEstimate, Status
 
 CAMERA = Camera(model="pinhole", width=640, height=480, fx=500, fy=500, cx=319.5, cy=239.5)
 DOWN = np.array([0.0, 0.0, -1.0])
@@ -133,7 +133,7 @@ def test_picture_of_a_run_that_saw_nothing(tmp_path: Path, xyz: np.ndarray) -> N
 def test_picture_does_not_grow(
     tmp_path: Path, xyz: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_reloc.picture.TRACE_CAPACITY", 50)
+    monkeypatch.setattr("edge_reloc.running.picture.TRACE_CAPACITY", 50)
     picture = RunPicture(tmp_path / "run.png", xyz, DOWN, "m")
     watched(picture, [Status.OK] * 400)
     assert len(picture._trace) <= 51

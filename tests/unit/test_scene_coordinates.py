@@ -11,32 +11,32 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
-from edge_reloc.bundle import open_bundle  # noqa: E402
-from edge_reloc.config import Settings  # noqa: E402
-from edge_reloc.errors import BundleError, ConfigError, MappingError  # noqa: E402
-from edge_reloc.inference.engine import open_engine  # noqa: E402
-from edge_reloc.localizer import Localizer  # noqa: E402
-from edge_reloc.matching.coordinates import CoordinateMatcher  # noqa: E402
-from edge_reloc.memory import Arena  # noqa: E402
-from edge_reloc.types import Candidates, Correspondences, Features  # noqa: E402
-from edge_reloc_export.nets.detector import CellMaps  # noqa: E402
-from edge_reloc_export.nets.scene_coordinates import (  # noqa: E402
+from edge_reloc.bundle import open_bundle
+from edge_reloc.errors import BundleError, ConfigError, MappingError
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.localizer import Localizer
+from edge_reloc.matching.coordinates import CoordinateMatcher
+from edge_reloc.memory.arena import Arena
+from edge_reloc.settings import Settings
+from edge_reloc.structs import Candidates, Correspondences, Features
+from edge_reloc_export.nets.detector import CellMaps
+from edge_reloc_export.nets.scene_coordinates import (
     DenseEncoder,
     ExportedSceneCoordinates,
     HeadShape,
     SceneCoordinates,
 )
-from edge_reloc_export.training.scene_buffer import CellSamples, of_views  # noqa: E402
-from edge_reloc_export.training.scene_coordinates import (  # noqa: E402
+from edge_reloc_export.training.scene_coordinates.partition import UNKNOWN, Partition, partition
+from edge_reloc_export.training.scene_coordinates.samples import CellSamples, of_views
+from edge_reloc_export.training.scene_coordinates.session import export_scene_coordinates
+from edge_reloc_export.training.scene_coordinates.trainer import (
     Batches,
     SceneConfig,
     SceneTrainer,
     preset,
     reprojection_px,
 )
-from edge_reloc_export.training.scene_partition import UNKNOWN, Partition, partition  # noqa: E402
-from edge_reloc_export.training.scene_session import export_scene_coordinates  # noqa: E402
-from tests.plane_world import CAMERA, PlaneWorld, make_plane_world  # noqa: E402
+from tests.plane_world import CAMERA, PlaneWorld, make_plane_world
 
 HEIGHT, WIDTH = 40, 56  # 5 x 7 cells
 SHAPE = HeadShape(width=32, classifier_width=16, blocks=1)

@@ -9,14 +9,14 @@ import pytest
 
 import edge_reloc
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.camera import read_camera
-from edge_reloc.config import Settings
+from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
+from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
 
 pytest.importorskip("torch")
 
-from edge_reloc_export import to_single
+from edge_reloc_export import export_single as to_single
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 METHODS = [

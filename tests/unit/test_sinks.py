@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import ConfigError, SinkError
-from edge_reloc.geometry import camera_centre, compose, invert, rotation_from_quat, so3_exp
+from edge_reloc.geometry.rigid import camera_centre, compose, invert, rotation_from_quat, so3_exp
 from edge_reloc.sinks import open_sink
-from edge_reloc.types import PoseEstimate, Status
+from edge_reloc.structs import PoseEstimate, Status
 
 TUM_POSITION_M = 1e-6  # six decimals are written
 TUM_ROTATION = 1e-8  # nine decimals of a quaternion

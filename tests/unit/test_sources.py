@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera
 from edge_reloc.errors import CameraError, SourceError
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.sources import capture as capture_module
 from edge_reloc.sources import open_source, read_photo
 from edge_reloc.sources.images import natural_key

@@ -10,24 +10,24 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
-from edge_reloc_export.mapping.cells import make_cells  # noqa: E402
-from edge_reloc_export.nets.visible_structure import ConditionalVae, FoldedDecoder  # noqa: E402
-from edge_reloc_export.training.bank import Bank, held_out_views  # noqa: E402
-from edge_reloc_export.training.cells import (  # noqa: E402
+from edge_reloc_export.nets.visible_structure import ConditionalVae, FoldedDecoder
+from edge_reloc_export.packing.cells import make_cells
+from edge_reloc_export.training.visible_structure.bank import Bank, held_out_views
+from edge_reloc_export.training.visible_structure.cells import (
     CellsConfig,
     cell_shares,
     predict_shares,
     train_cells,
 )
-from edge_reloc_export.training.generative import (  # noqa: E402
+from edge_reloc_export.training.visible_structure.generative import (
     GenerativeConfig,
     GenerativeTrainer,
     fixed_noise,
     kl_weight,
     preset,
 )
-from edge_reloc_export.training.session import folded  # noqa: E402
-from edge_reloc_export.training.tuning import cells_curve  # noqa: E402
+from edge_reloc_export.training.visible_structure.session import folded
+from edge_reloc_export.training.visible_structure.tuning import cells_curve
 
 VIEWS, POINTS, EMBEDDING = 120, 2000, 16
 

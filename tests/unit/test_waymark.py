@@ -13,28 +13,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode
 
-from edge_reloc.embedding.place import pool  # noqa: E402
-from edge_reloc.errors import ConfigError, EngineError  # noqa: E402
-from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2  # noqa: E402
-from edge_reloc_export.nets.local_features import (  # noqa: E402
-    load_local_features,
-    weights_file,
-)
-from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark  # noqa: E402
-from edge_reloc_export.to_onnx import export_features  # noqa: E402
-from edge_reloc_export.training.features.losses import choose_matches, overlap  # noqa: E402
-from edge_reloc_export.training.features.pairs import (  # noqa: E402
-    apply,
-    make_views,
-    pixel_grid,
-)
-from edge_reloc_export.training.features.photos import Photos, read_photos  # noqa: E402
-from edge_reloc_export.training.features.trainer import (  # noqa: E402
-    FeatureConfig,
-    FeatureTrainer,
-)
+from edge_reloc.embedding.place import pool
+from edge_reloc.errors import ConfigError, EngineError
+from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2
+from edge_reloc_export.nets.local_features import load_local_features, weights_file
+from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark
+from edge_reloc_export.onnx.export import export_features
+from edge_reloc_export.training.features.losses import choose_matches, overlap
+from edge_reloc_export.training.features.pairs import apply, make_views, pixel_grid
+from edge_reloc_export.training.features.photos import Photos, read_photos
+from edge_reloc_export.training.features.trainer import FeatureConfig, FeatureTrainer
 
 PARAMETERS, GFLOP = 1_000_000, 2.5  # of size m at 640x480; a multiplication and an addition: 2
 VIEW = 64

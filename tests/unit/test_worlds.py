@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.camera import Camera, read_camera
-from edge_reloc.geometry import compose, invert, pose_error, rotation_from_quat, transform
+from edge_reloc.geometry.camera import Camera, read_camera
+from edge_reloc.geometry.rigid import compose, invert, pose_error, rotation_from_quat, transform
 from edge_reloc_export.worlds.courtyard import make_courtyard
 from edge_reloc_export.worlds.effects import CameraEffects, apply_effects
 from edge_reloc_export.worlds.lighting import SUN, bake_light

@@ -1,0 +1,87 @@
+"""The map points as the runtime holds them: memory-mapped, sorted by cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BundleError
+from .reader import MapBundle
+
+XYZ = "points/xyz.npy"
+DESCRIPTORS = "points/descriptors.npy"
+CELL_START = "cells/start.npy"
+CELL_CENTRE = "cells/centre.npy"
+CELL_RADIUS = "cells/radius.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointMap:
+    """P points in K cells; the points of a cell are neighbours in memory.
+
+    xyz (P,3) float32 in world units; descriptor (P,D) float16 or int8, of unit length
+    after multiplication with `scale`; cell_start (K+1,) int32: cell k holds points cell_start[k] to
+    cell_start[k+1], the best-observed first; cell_centre (K,3) float32;
+    cell_radius (K,) float32: all its points lie within.
+    """
+
+    xyz: NDArray[np.float32]
+    descriptor: NDArray[np.float16] | NDArray[np.int8]
+    cell_start: NDArray[np.int32]
+    cell_centre: NDArray[np.float32]
+    cell_radius: NDArray[np.float32]
+    scale: float = 1.0
+
+    @property
+    def n(self) -> int:
+        return len(self.xyz)
+
+    @property
+    def dim(self) -> int:
+        return int(self.descriptor.shape[1])
+
+    def decode(self, descriptor: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of `descriptor` as unit vectors, in `out`, which is returned."""
+        out[:] = descriptor
+        if self.scale != 1.0:
+            out *= np.float32(self.scale)
+        return out
+
+    def points_of_cells(self, cells: NDArray[Any]) -> NDArray[np.int32]:
+        """Ids of the points in the given cells, cell by cell."""
+        parts = [
+            np.arange(self.cell_start[k], self.cell_start[k + 1], dtype=np.int32) for k in cells
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+def open_points(bundle: MapBundle) -> PointMap:
+    """The points of a bundle; BundleError when the arrays do not fit together."""
+    points = PointMap(
+        xyz=bundle.array(XYZ),
+        descriptor=bundle.array(DESCRIPTORS),
+        cell_start=np.asarray(bundle.array(CELL_START)),
+        cell_centre=np.asarray(bundle.array(CELL_CENTRE)),
+        cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
+        scale=float(bundle.manifest.features.get("descriptor_scale", 1.0)),
+    )
+    if points.descriptor.dtype not in (np.float16, np.int8):
+        raise BundleError(
+            f"{bundle.directory / DESCRIPTORS}: descriptors are {points.descriptor.dtype}, "
+            f"expected float16 or int8"
+        )
+    dim = bundle.manifest.features.get("dim")
+    if points.descriptor.ndim != 2 or points.dim != dim:
+        raise BundleError(
+            f"{bundle.directory / DESCRIPTORS}: descriptors have {points.descriptor.shape[-1]} "
+            f"numbers, the manifest's features say {dim}; map the place again"
+        )
+    if len(points.descriptor) != points.n or int(points.cell_start[-1]) != points.n:
+        raise BundleError(
+            f"{bundle.directory}: {points.n} points, {len(points.descriptor)} descriptors, "
+            f"{int(points.cell_start[-1])} points in cells; expected the same number"
+        )
+    return points

@@ -1,0 +1,1 @@
+"""What all programs share: options made from settings, and how a program ends."""

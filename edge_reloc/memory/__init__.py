@@ -1,0 +1,1 @@
+"""Memory and threads that are taken once, and what the process holds."""

@@ -1,0 +1,1 @@
+"""The ways to localise: one file a method, and the table of them."""

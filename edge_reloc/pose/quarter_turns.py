@@ -1,0 +1,51 @@
+"""Maps of turned photos: which way to turn a frame that does not say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..structs import Frame, PoseEstimate, Status
+
+
+class Heading:
+    """The quarter turns that worked last, and how many matches agreed then.
+
+    Some methods also find poses, worse ones, at a wrong heading: one that fits is only taken
+    at once if about as much agrees as before. as_before: share of the inliers that is enough.
+    """
+
+    def __init__(self, as_before: float) -> None:
+        self.quarter_turns = 0
+        self._as_before = as_before
+        self._inliers = math.inf
+
+    def localize(self, frame: Frame, attempt: Callable[[Frame], PoseEstimate]) -> PoseEstimate:
+        """The best of up to four attempts, the last one made; its times are of all of them."""
+        tried: dict[int, PoseEstimate] = {}
+        laps: dict[str, float] = {}
+        for more in range(4):
+            turns = (self.quarter_turns + more) % 4
+            estimate = tried[turns] = attempt(replace(frame, quarter_turns=turns))
+            laps = _added(laps, estimate.stages_ms)
+            as_before = estimate.inliers >= self._as_before * self._inliers
+            if estimate.status is Status.NO_FEATURES or (_found(estimate) and as_before):
+                break
+        best = max(tried, key=lambda t: (_found(tried[t]), tried[t].inliers))
+        if best != turns and _found(tried[best]):
+            # Again, so that the features and matches at hand are its own.
+            estimate = attempt(replace(frame, quarter_turns=best))
+            laps = _added(laps, estimate.stages_ms)
+        if _found(estimate):
+            self.quarter_turns, self._inliers = best, estimate.inliers
+        return replace(estimate, stages_ms=laps)
+
+
+def _found(estimate: PoseEstimate) -> bool:
+    return estimate.status is Status.OK
+
+
+def _added(laps: dict[str, float], more: dict[str, float]) -> dict[str, float]:
+    """Stage times of two attempts."""
+    return {stage: laps.get(stage, 0.0) + more.get(stage, 0.0) for stage in {**laps, **more}}

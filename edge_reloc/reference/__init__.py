@@ -1,0 +1,1 @@
+"""Known poses: COLMAP models, and how far estimates lie from the truth."""

@@ -1,0 +1,252 @@
+"""The memory of a localiser, known before any of it is taken, and held to a budget."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..bundle.points import DESCRIPTORS
+from ..bundle.reader import MapBundle
+from ..errors import ConfigError
+from ..geometry.camera import Camera
+from ..inference.engines import Engines
+from ..inference.planned import PlannedEngines, PlannedTensorRtEngines
+from ..localizer import Localizer
+from ..memory.arena import Arena
+from ..memory.process import read_memory
+from ..settings import Settings
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+# ONNX Runtime keeps a repacked copy of most weights beside the file's own.
+WEIGHT_COPIES = 2.0
+# Beside the values between layers: the layers' own workspace and blocked layouts. Twice
+# is enough for XFeat; Waymark, with more channels where the image is large, takes 2.6 times.
+ACTIVATION_SHARE = 2.75
+# OpenCV's, the k-d tree's and numpy's temporaries in a frame, and the engine's own
+# structures; measured by 'edge-reloc profile', which shows what was really used.
+BORROWED_BYTES = 24 * MIB
+# What can be lowered, in the order of what it costs least, and how far.
+MATCH_BLOCKS = (256, 128, 64)
+CANDIDATE_SHARES = (0.75, 0.5, 0.35, 0.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the plan. kind: what it is, in a word; name: whose."""
+
+    kind: str
+    name: str
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Memory of one localiser in bytes.
+
+    rows: all that is planned of the host. arena_bytes: of the one mapping, which is exact;
+    the others are upper bounds (weights, activations, borrowed) or exact (map files, which
+    are mapped, and shared between processes that use the same map). device_rows: of the
+    GPU. one_memory: the host's and the GPU's are the same, as on a Jetson, and count
+    together.
+    """
+
+    rows: tuple[Row, ...]
+    arena_bytes: int
+    device_rows: tuple[Row, ...] = ()
+    one_memory: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """In all, of the host's memory."""
+        return sum(row.nbytes for row in self.rows) + self.device_bytes * self.one_memory
+
+    @property
+    def device_bytes(self) -> int:
+        """Of the GPU's."""
+        return sum(row.nbytes for row in self.device_rows)
+
+    def by_kind(self) -> dict[str, int]:
+        """Sums, in the order of the rows."""
+        sums: dict[str, int] = {}
+        for row in self.rows:
+            sums[row.kind] = sums.get(row.kind, 0) + row.nbytes
+        if self.device_rows and self.one_memory:
+            sums["GPU"] = self.device_bytes
+        return sums
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return {
+            "rows": [asdict(r) for r in self.rows],
+            "nbytes": self.nbytes,
+            "device_rows": [asdict(r) for r in self.device_rows],
+            "device_nbytes": self.device_bytes,
+            "one_memory": self.one_memory,
+        }
+
+    def to_text(self) -> str:
+        """A table for people."""
+        lines = [f"{kind:<12} {nbytes / MIB:9.2f} MiB" for kind, nbytes in self.by_kind().items()]
+        lines.append(f"{'total':<12} {self.nbytes / MIB:9.2f} MiB")
+        if self.device_rows and not self.one_memory:
+            lines.append(f"{'of the GPU':<12} {self.device_bytes / MIB:9.2f} MiB")
+        return "\n".join(lines)
+
+
+def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Footprint:
+    """What a localiser with these settings will take. Takes next to nothing itself.
+
+    The localiser is put together with engines that know only their sizes, so that the
+    plan and the real one cannot differ.
+    """
+    localizer = Localizer.planned(bundle, camera, settings)
+    gpu = localizer.gpu
+    rows = [
+        *_engine_rows(localizer.engines),
+        *_map_rows(localizer.bundle),
+        *_arena_rows(localizer.arena),
+        Row(kind="borrowed", name="features", nbytes=localizer.extractor.borrowed_bytes),
+        Row(kind="borrowed", name="OpenCV, k-d tree, numpy, engine", nbytes=BORROWED_BYTES),
+    ]
+    if gpu is not None and gpu.arena.pinned_bytes:
+        rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
+    return Footprint(
+        rows=tuple(rows),
+        arena_bytes=localizer.arena.nbytes,
+        device_rows=tuple(_device_rows(localizer)),
+        one_memory=gpu is not None and gpu.cuda.info.integrated,
+    )
+
+
+def check_budget(
+    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int
+) -> Footprint:
+    """The plan, when it fits with what the process holds already.
+
+    ConfigError, with the table and what to lower, when it does not.
+    """
+    plan, held = plan_footprint(bundle, camera, settings), libraries_bytes()
+    if plan.nbytes + held <= budget_bytes:
+        return plan
+    table = "; ".join(f"{kind} {nbytes / MIB:.1f}" for kind, nbytes in plan.by_kind().items())
+    raise ConfigError(
+        f"--budget {budget_bytes / MIB:.0f}MiB: {(plan.nbytes + held) / MIB:.1f} MiB are planned "
+        f"(libraries {held / MIB:.1f}; {table}), {(plan.nbytes + held - budget_bytes) / MIB:.1f} "
+        f"too many; {_advice(bundle, camera, settings, budget_bytes - held)}"
+    )
+
+
+def fit_budget(
+    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int
+) -> tuple[Settings, Footprint, str]:
+    """Settings that fit, their plan, and what was lowered in words ("" for nothing).
+
+    ConfigError, as `check_budget`, when nothing helps.
+    """
+    room = budget_bytes - libraries_bytes()
+    for lowered, words in _smaller(bundle, camera, settings):
+        plan = plan_footprint(bundle, camera, lowered)
+        if plan.nbytes <= room:
+            return lowered, plan, words
+    return settings, check_budget(bundle, camera, settings, budget_bytes), ""
+
+
+def libraries_bytes() -> int:
+    """What this process holds before a map is opened: Python and its libraries.
+
+    The engine's and the k-d tree's are loaded for this, where they are installed: they
+    would be with the map, and are large.
+    """
+    for library in ("onnxruntime", "pykdtree.kdtree"):
+        with contextlib.suppress(ImportError):  # whoever needs it says so
+            importlib.import_module(library)
+    return read_memory().rss_bytes or 0
+
+
+def _smaller(
+    bundle: MapBundle, camera: Camera, settings: Settings
+) -> Iterator[tuple[Settings, str]]:
+    """The settings as they are, then smaller ones, the cheapest loss first."""
+    yield settings, ""
+    block = settings.match_block
+    for smaller in MATCH_BLOCKS:
+        if smaller < block:
+            lowered = replace(settings, match_block=smaller)
+            cost = f"matching in blocks of {smaller} instead of {block}: somewhat slower"
+            yield lowered, cost
+    settings = replace(settings, match_block=min(block, MATCH_BLOCKS[-1]))
+    full = Localizer.planned(bundle, camera, settings).method.capacity
+    for share in CANDIDATE_SHARES:
+        candidates = max(int(share * full), 16)
+        yield (
+            replace(settings, candidates=candidates),
+            f"matching in blocks of {settings.match_block}, and {candidates} candidates a frame "
+            f"instead of {full}: fewer visible points are found",
+        )
+
+
+def _advice(bundle: MapBundle, camera: Camera, settings: Settings, room: int) -> str:
+    """Which limit to lower, and to what."""
+    for lowered, _ in _smaller(bundle, camera, settings):
+        if plan_footprint(bundle, camera, lowered).nbytes <= room:
+            changes = []
+            if lowered.match_block != settings.match_block:
+                changes.append(f"--match-block {lowered.match_block}")
+            if lowered.candidates != settings.candidates:
+                changes.append(f"--candidates {lowered.candidates}")
+            return f"lower it with {' '.join(changes)}, or let --fit do that"
+    least = plan_footprint(bundle, camera, lowered).nbytes
+    return f"no limit can be lowered that far: the least is {(least - room) / MIB:.1f} MiB over"
+
+
+def _device_rows(localizer: Localizer) -> list[Row]:
+    if localizer.gpu is None:
+        return []
+    rows = [Row(kind="device", name=e.name, nbytes=e.nbytes) for e in localizer.gpu.arena.ledger]
+    if isinstance(localizer.engines, PlannedTensorRtEngines):
+        for name, nbytes in localizer.engines.weights.items():
+            rows.append(Row(kind="weights", name=name, nbytes=nbytes))
+    gaps = localizer.gpu.arena.nbytes - sum(e.nbytes for e in localizer.gpu.arena.ledger)
+    return [*rows, Row(kind="device", name="alignment", nbytes=gaps)]
+
+
+def _engine_rows(engines: Engines) -> list[Row]:
+    if not isinstance(engines, PlannedEngines):  # on the GPU
+        return []
+    rows = []
+    for path, header in engines.headers.items():
+        nbytes = int(WEIGHT_COPIES * header.weight_bytes)
+        rows.append(Row(kind="weights", name=path.stem, nbytes=nbytes))
+    # Engines run one after the other in one pool of scratch.
+    sizes = {p.stem: h.activation_bytes or 0 for p, h in engines.headers.items()}
+    if sizes:
+        largest = max(sizes, key=lambda name: sizes[name])
+        nbytes = int(ACTIVATION_SHARE * sizes[largest])
+        rows.append(Row(kind="activations", name=largest, nbytes=nbytes))
+    return rows
+
+
+def _map_rows(bundle: MapBundle) -> list[Row]:
+    rows = []
+    for name in sorted(bundle.used):
+        if not name.endswith(".onnx"):
+            kind = "descriptors" if name == DESCRIPTORS else "map"
+            rows.append(Row(kind=kind, name=name, nbytes=bundle.manifest.files[name].nbytes))
+    return rows
+
+
+def _arena_rows(arena: Arena) -> list[Row]:
+    kinds = {"engine": "I/O", "match": "scratch"}
+    rows = [
+        Row(kind=kinds.get(e.name.split(".")[0], "buffers"), name=e.name, nbytes=e.nbytes)
+        for e in arena.ledger
+    ]
+    rows.sort(key=lambda row: row.kind)
+    gaps = arena.nbytes - sum(e.nbytes for e in arena.ledger)
+    return [*rows, Row(kind="buffers", name="alignment", nbytes=gaps)]

@@ -1,0 +1,110 @@
+"""A map with fewer points: those that cover the mapping photos best."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_reloc.command_line.program import program
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_reloc.bundle import BundleWriter, MapBundle
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-reloc export prune", description=__doc__)
+    add = parser.add_argument
+    add("--map", type=Path, required=True, help="map bundle, trained for its methods")
+    add("--output", type=Path, help="bundle to write (default: replace the map)")
+    add("--work", type=Path, help="work folder of the map (default MAP.work)")
+    add("--keep", type=float, default=0.5, help="share of the points that stays (default 0.5)")
+    add("--json", action="store_true", help="print JSON")
+    group = parser.add_argument_group("as published with PRAM, landmark by landmark")
+    add = group.add_argument
+    add("--published", action="store_true", help="of neighbours seen together one stays")
+    add("--radius", type=float, default=25.0, help="px that a kept point stands for (default 25)")
+    add("--cover", type=float, default=0.8, help="share of a landmark to be seen (default 0.8)")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code of the program."""
+    options = _parser().parse_args(argv)
+    from edge_reloc.bundle import extend_bundle, open_bundle
+    from edge_reloc.bundle.points import open_points
+
+    from .packing.coverage import points_that_cover
+    from .packing.pruning import PruningOptions, points_to_keep
+    from .training.landmarks.session import load_packed
+
+    pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
+    work = options.work or options.map.with_name(options.map.name + ".work")
+    bundle = open_bundle(options.map)
+    points = open_points(bundle)
+    model = load_packed(work, points.n)
+    if options.published:
+        keep = points_to_keep(model, _label(bundle, points.n, work), pruning)
+    else:
+        keep = points_that_cover(model, options.keep)
+    with extend_bundle(options.map, options.output) as writer:
+        drop_points(writer, bundle, keep)
+    target = options.output or options.map
+    after = open_bundle(target)
+    summary = {
+        "points": [points.n, int(keep.sum())],
+        "megabytes": [round(b.nbytes() / 1e6, 2) for b in (bundle, after)],
+    }
+    if options.json:
+        print(json.dumps(summary))
+    else:
+        print(
+            f"{target}: {summary['points'][1]} of {points.n} points, "
+            f"{summary['megabytes'][1]} of {summary['megabytes'][0]} MB"
+        )
+    return 0
+
+
+def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
+    """(P,): landmarks of the map, or made now where it has none."""
+    from edge_reloc.retrieval.landmarks import START, open_landmarks
+
+    from .packing.landmarks import LandmarkOptions
+    from .training.landmarks.session import landmarks_of, load_packed
+
+    if not bundle.has(START):
+        return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label
+    return open_landmarks(bundle, points).labels(points)
+
+
+def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]) -> None:
+    """Leave out the points where `keep` (P,) is false, wherever a bundle speaks of them."""
+    import numpy as np
+
+    from edge_reloc.bundle import points as pointmap
+    from edge_reloc.retrieval import image_retrieval, landmarks
+
+    before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
+    files = bundle.manifest.files
+    for name in (pointmap.XYZ, pointmap.DESCRIPTORS):
+        writer.add_array(name, bundle.array(name)[keep], files[name].unit)
+    writer.add_array(pointmap.CELL_START, before[bundle.array(pointmap.CELL_START)])
+    for lists in (image_retrieval, landmarks):
+        if bundle.has(lists.START):
+            start, ids = bundle.array(lists.START), bundle.array(lists.POINT_ID)
+            stays = keep[ids]
+            kept_before = np.concatenate([[0], np.cumsum(stays)]).astype(np.int32)
+            writer.add_array(lists.START, kept_before[start])
+            writer.add_array(lists.POINT_ID, before[ids[stays]])
+    share = float(keep.mean())
+    heads = writer.manifest.methods.get("visible_structure", {}).get("heads", {})
+    for tuned in heads.values():
+        tuned["candidates"] = max(1, round(tuned["candidates"] * share))
+    writer.manifest.statistics |= {"points": int(keep.sum()), "points_before_pruning": len(keep)}
+    writer.manifest.parity = {}

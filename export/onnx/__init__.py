@@ -1,0 +1,1 @@
+"""Torch modules as ONNX files, and what is known of such files."""

@@ -1,0 +1,1 @@
+"""A scene into a bundle: cells, descriptors, vocabulary, landmarks."""

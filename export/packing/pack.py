@@ -1,0 +1,143 @@
+"""Pack a reconstruction into a map bundle."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+import edge_reloc
+from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
+from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.embedding import vlad
+from edge_reloc.embedding.place import KIND, PLACE_MEAN, VladAndPlace
+from edge_reloc.features import FeatureSpec
+from edge_reloc.geometry.rigid import camera_centre
+from edge_reloc.retrieval import image_retrieval
+
+from ..scene.combine import PhotoStore
+from ..scene.model import SceneModel, View, save_model
+from .cells import make_cells
+from .descriptors import point_descriptors
+from .vocabulary import learn_embedding
+
+log = logging.getLogger(__name__)
+
+PACKED_MODEL = "packed.npz"
+
+
+def pack_map(
+    model: SceneModel,
+    store: PhotoStore,
+    spec: FeatureSpec,
+    output: Path,
+    *,
+    name: str,
+    cells: int | None = None,
+    parts: dict[str, tuple[float, float, float]] | None = None,
+) -> SceneModel:
+    """Write the bundle; returns the model with points in the bundle's order.
+
+    The reordered model is also kept in the work folder: training needs ids
+    that agree with the bundle. parts: where combined maps were put.
+    """
+    observations = np.bincount(
+        np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
+    )
+    grid = make_cells(model.xyz, mean_observer(model), observations, cells=cells)
+    packed = reorder_points(model, grid.order)
+    descriptor = point_descriptors(packed, store)
+    photos = [store.get(view.name) for view in packed.views]
+    learnt = learn_embedding(photos)
+    vocabulary = learnt.vlad if isinstance(learnt, VladAndPlace) else learnt
+    embedding = np.stack(
+        [learnt.embedding(p.descriptor.astype(np.float32), p.pooled_place()) for p in photos]
+    )
+    seen = [np.unique(view.point_id) for view in packed.views]
+
+    cameras = {}
+    for view in packed.views:
+        if view.camera.to_dict() not in cameras.values():
+            cameras[f"camera{len(cameras)}"] = view.camera.to_dict()
+    manifest = Manifest(
+        name=name,
+        world=World(
+            metric=model.metric,
+            gravity=None if model.gravity is None else tuple(float(g) for g in model.gravity),
+            georeference=model.georeference,
+            parts=parts,
+        ),
+        features=spec.to_dict(),
+        embedding={
+            "kind": "vlad" if learnt is vocabulary else KIND,
+            "dim": learnt.dim,
+            "sharpness": vocabulary.sharpness,
+        },
+        method="image_retrieval",
+        limits=Limits(keypoints=spec.keypoints, candidates=len(packed.xyz), matches=spec.keypoints),
+        cameras=cameras,
+        statistics={
+            "points": len(packed.xyz),
+            "photos": len(packed.views),
+            "observations": int(observations.sum()),
+            "notes": model.notes,
+        },
+        generator=f"edge_reloc {edge_reloc.__version__}",
+    )
+    unit = "metre" if model.metric else "map unit"
+    with BundleWriter(output, manifest) as bundle:
+        bundle.add_array(XYZ, packed.xyz.astype(np.float32), unit)
+        bundle.add_array(DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(CELL_START, grid.start)
+        bundle.add_array(CELL_CENTRE, grid.centre, unit)
+        bundle.add_array(CELL_RADIUS, grid.radius, unit)
+        bundle.add_array(vlad.CENTROIDS, vocabulary.centroids)
+        bundle.add_array(vlad.MEAN, vocabulary.mean)
+        bundle.add_array(vlad.PROJECTION, vocabulary.projection.astype(np.float16))
+        if isinstance(learnt, VladAndPlace):
+            bundle.add_array(PLACE_MEAN, learnt.place_mean)
+        bundle.add_array(image_retrieval.EMBEDDING, embedding.astype(np.float16))
+        start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
+        bundle.add_array(image_retrieval.START, start)
+        bundle.add_array(image_retrieval.POINT_ID, np.concatenate(seen).astype(np.int32))
+        for network in spec.networks:
+            bundle.add_file(network.file, store.network(network.file))
+    save_model(store.work / PACKED_MODEL, packed)
+    return packed
+
+
+def mean_observer(model: SceneModel) -> np.ndarray:
+    """(P,3): mean position of the cameras that see each point."""
+    total, count = np.zeros((len(model.xyz), 3)), np.zeros(len(model.xyz))
+    for view in model.views:
+        ids = np.unique(view.point_id)
+        total[ids] += camera_centre(view.cam_from_world)
+        count[ids] += 1
+    return total / np.maximum(count, 1)[:, None]
+
+
+def reorder_points(model: SceneModel, order: np.ndarray) -> SceneModel:
+    """The model with points renumbered: new id i was order[i]."""
+    new_id = np.empty(len(order), np.int32)
+    new_id[order] = np.arange(len(order), dtype=np.int32)
+    views = [
+        View(
+            name=v.name,
+            camera=v.camera,
+            cam_from_world=v.cam_from_world,
+            xy_px=v.xy_px,
+            point_id=new_id[v.point_id],
+            keypoint=v.keypoint,
+            quarter_turns=v.quarter_turns,
+        )
+        for v in model.views
+    ]
+    return SceneModel(
+        views=views,
+        xyz=model.xyz[order],
+        metric=model.metric,
+        gravity=model.gravity,
+        georeference=model.georeference,
+        notes=list(model.notes),
+    )

@@ -1,0 +1,1 @@
+"""Photos in: which they are, what their files say, and their features."""

@@ -1,0 +1,278 @@
+"""Features of the mapping photos, extracted once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.embedding.place import pool
+from edge_reloc.errors import MappingError
+from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.inference.engine import Engine
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.stages import Extractor
+from edge_reloc.structs import Features, Frame
+
+log = logging.getLogger(__name__)
+F32 = NDArray[np.float32]
+
+CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
+PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
+MIN_SIDE_PX = 16
+
+
+class UnreadablePhotoError(MappingError):
+    """A photo cannot be used; it is skipped and listed, the map goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoFeatures:
+    """Keypoints of one photo, best score first, in pixels of the photo.
+
+    xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float16 of unit
+    length; width and height of the photo in pixels. place (G,h,w) float16, what the
+    network sees at about 1/32 of the photo as it lies, or None.
+    """
+
+    xy_px: NDArray[np.float32]
+    score: NDArray[np.float32]
+    descriptor: NDArray[np.float16]
+    width: int
+    height: int
+    place: NDArray[np.float16] | None = None
+
+    def pooled_place(self, low: F32 | None = None, high: F32 | None = None) -> F32 | None:
+        """Place vector (G,) of the whole photo or of the part between two pixels (2,)."""
+        if self.place is None:
+            return None
+        _, rows, columns = self.place.shape
+        per_px = np.array([columns / self.width, rows / self.height])
+        x0, y0 = (0, 0) if low is None else np.floor(low * per_px).astype(int).clip(min=0)
+        x1, y1 = (columns, rows) if high is None else np.ceil(high * per_px).astype(int)
+        return pool(self.place[:, y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
+
+
+class FeatureStore:
+    """Features by photo name, from the runtime's own extractor.
+
+    images: folder of the photos. work: folder of the cache. An entry is keyed
+    by the photo's content, the feature settings and the quarter turns, so a
+    changed photo or setting is never answered from an old entry. `turns` maps
+    photo names to quarter turns (0 when absent).
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        spec: FeatureSpec,
+        locate: Callable[[str], Path] | None = None,
+        *,
+        images: Path,
+        turns: Mapping[str, int] | None = None,
+    ) -> None:
+        self.work, self.spec, self.images = Path(work), spec, Path(images)
+        self.turns: dict[str, int] = dict(turns or {})
+        self._locate = locate or (lambda name: self.work / name)
+        self._folder = self.work / "features"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._recent: OrderedDict[tuple[str, int], PhotoFeatures] = OrderedDict()
+        self._digests: dict[str, str] = {}
+        self._extractor: tuple[tuple[int, int], Extractor, Features] | None = None
+
+    def get(self, name: str) -> PhotoFeatures:
+        """Features of one photo; UnreadablePhotoError when it is no photo."""
+        return self.get_turned(name, self.turns.get(name, 0))
+
+    def get_turned(self, name: str, turns: int) -> PhotoFeatures:
+        """The same after `turns` counter-clockwise quarter turns."""
+        key = (name, turns % 4)
+        if key in self._recent:
+            self._recent.move_to_end(key)
+            return self._recent[key]
+        path = self._entry(name, key[1])
+        found = _load(path)
+        if found is None:
+            found = self._extract(name, key[1])
+            _save(path, found)
+        self._recent[key] = found
+        while len(self._recent) > PHOTOS_IN_MEMORY:
+            self._recent.popitem(last=False)
+        return found
+
+    def prepare(self, names: Iterable[str], *, progress: bool = True) -> list[str]:
+        """Extract whatever is missing; the names that can be used, in order.
+
+        Interrupt it at will: finished photos are kept. Unreadable photos are
+        logged, one line each. MappingError when none is left.
+        """
+        from tqdm import tqdm
+
+        names = list(names)
+        usable = []
+        for name in tqdm(names, desc="features", unit="photo", disable=None if progress else True):
+            try:
+                self.get(name)
+            except UnreadablePhotoError as error:
+                log.warning("skipped: %s", error)
+                continue
+            usable.append(name)
+        if not usable:
+            raise MappingError(
+                f"{self.images}: none of its {len(names)} photos can be read; "
+                f"expected JPEG, PNG or another format that OpenCV reads"
+            )
+        return usable
+
+    def with_spec(self, spec: FeatureSpec) -> FeatureStore:
+        """The same photos and turns under other settings."""
+        return FeatureStore(
+            self.work, spec, self._locate, images=self.images, turns=dict(self.turns)
+        )
+
+    def photo(self, name: str) -> Path:
+        """Where the photo itself lies."""
+        return self.images / name
+
+    def network(self, file: str) -> Path:
+        """A feature network by the file name in the spec."""
+        return self._locate(file)
+
+    def save(self) -> None:
+        """Note images, spec and turns in the work folder, for `open_store`."""
+        values = {
+            "images": str(self.images.resolve()),
+            "spec": self.spec.to_dict(),
+            "turns": {name: k for name, k in self.turns.items() if k},
+        }
+        write_atomic(self.work / "store.json", json.dumps(values, indent=1) + "\n")
+
+    def key(self, name: str) -> str:
+        """What the features of a photo depend on, as a hash."""
+        return self._entry(name, self.turns.get(name, 0)).stem
+
+    def _entry(self, name: str, turns: int) -> Path:
+        if name not in self._digests:
+            try:
+                content = (self.images / name).read_bytes()
+            except OSError as error:
+                raise UnreadablePhotoError(f"{self.images / name}: {error.strerror}") from None
+            self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
+        spec = self.spec
+        identity = [CACHE_VERSION, self._digests[name], turns, spec.kind, spec.dim, spec.keypoints]
+        if spec.kind == "sift":
+            identity += [spec.max_side]
+        else:
+            identity += [spec.weights_sha256, sorted((n.width, n.height) for n in spec.networks)]
+            identity += [spec.place_dim] if spec.place_dim else []
+        key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
+        return self._folder / f"{key}.npz"
+
+    def _open_network(self, file: str, arena: Arena) -> Engine:
+        return open_engine(self.network(file), arena)
+
+    def _extract(self, name: str, turns: int) -> PhotoFeatures:
+        image = read_photo(self.images / name)
+        height, width = image.shape[:2]
+        size = (height, width) if turns % 2 else (width, height)
+        camera = Camera(model="pinhole", width=size[0], height=size[1], fx=1, fy=1, cx=0, cy=0)
+        if self._extractor is None or self._extractor[0] != size:
+            arena = Arena()
+            out = Features(arena, self.spec.keypoints, self.spec.dim, 0, self.spec.place_dim)
+            open_network = partial(self._open_network, arena=arena)
+            self._extractor = (size, open_extractor(self.spec, camera, open_network), out)
+        _, extractor, out = self._extractor
+        extractor.extract(
+            Frame(image=image, t_ns=0, camera=camera, name=name, quarter_turns=turns), out
+        )
+        place = getattr(extractor, "place_map", None)
+        if place is not None:  # as the photo lies, not as it was turned
+            place = np.rot90(place, -turns, axes=(1, 2)).astype(np.float16)
+        return PhotoFeatures(
+            place=place,
+            xy_px=out.xy_px[: out.n].copy(),
+            score=out.score[: out.n].copy(),
+            descriptor=out.descriptor[: out.n].astype(np.float16),
+            width=width,
+            height=height,
+        )
+
+
+def open_store(work: Path) -> FeatureStore:
+    """The store that `edge-reloc map` left in a work folder."""
+    path = Path(work) / "store.json"
+    try:
+        values = json.loads(path.read_text())
+        return FeatureStore(
+            Path(work),
+            FeatureSpec.from_dict(values["spec"]),
+            images=Path(values["images"]),
+            turns=values["turns"],
+        )
+    except FileNotFoundError:
+        raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None
+    except (ValueError, KeyError) as error:
+        raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """(H,W,3) BGR, turned upright by EXIF; UnreadablePhotoError otherwise."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UnreadablePhotoError(f"{path}: not a photo that OpenCV can read")
+    if min(image.shape[:2]) < MIN_SIDE_PX:
+        raise UnreadablePhotoError(
+            f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at least {MIN_SIDE_PX}"
+        )
+    return image
+
+
+def turned(spec: FeatureSpec, turns: Mapping[str, int]) -> FeatureSpec:
+    """The spec with `turns` saying whether any photo was turned."""
+    return replace(spec, turns=any(k % 4 for k in turns.values()))
+
+
+def _save(path: Path, features: PhotoFeatures) -> None:
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        xy_px=features.xy_px,
+        score=features.score,
+        descriptor=features.descriptor,
+        size=np.array([features.width, features.height]),
+        place=np.zeros(0, np.float16) if features.place is None else features.place,
+    )
+    write_atomic(path, stream.getvalue())
+
+
+def _load(path: Path) -> PhotoFeatures | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            width, height = (int(v) for v in data["size"])
+            return PhotoFeatures(
+                xy_px=data["xy_px"],
+                score=data["score"],
+                descriptor=data["descriptor"],
+                width=width,
+                height=height,
+                place=data["place"] if "place" in data and data["place"].size else None,
+            )
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile):
+        log.warning("%s: damaged cache entry, extracted again", path.name)
+        return None

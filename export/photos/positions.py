@@ -1,0 +1,158 @@
+"""Known camera positions: metres or GPS, from a csv file or EXIF."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.errors import MappingError
+
+from .listing import PhotoFacts
+
+F64 = NDArray[np.float64]
+
+EQUATOR_M, FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
+_NAMES = {
+    "lat": "latitude_deg",
+    "latitude": "latitude_deg",
+    "lon": "longitude_deg",
+    "longitude": "longitude_deg",
+    "alt": "altitude_m",
+    "altitude": "altitude_m",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpsPosition:
+    """WGS 84; altitude None when the receiver gave none."""
+
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float | None = None
+
+
+def read_positions(path: Path) -> dict[str, F64]:
+    """Camera positions (3,) in metres of a csv with name, x, y, z."""
+    out = {}
+    for where, row in _rows(path, {"name", "x", "y", "z"}):
+        values = [_number(row[axis], where, axis) for axis in "xyz"]
+        if None not in values:
+            out[row["name"]] = np.array(values, np.float64)
+    return out
+
+
+def read_gps(path: Path) -> dict[str, GpsPosition]:
+    """Positions of a csv with name, lat, lon and, if known, alt.
+
+    Rows with empty cells have no position and are left out.
+    """
+    out = {}
+    for where, row in _rows(path, {"name", "latitude_deg", "longitude_deg"}):
+        latitude = _number(row["latitude_deg"], where, "lat")
+        longitude = _number(row["longitude_deg"], where, "lon")
+        if latitude is None or longitude is None:
+            continue
+        if abs(latitude) > 90 or abs(longitude) > 360:
+            raise MappingError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
+        out[row["name"]] = GpsPosition(
+            latitude_deg=latitude,
+            longitude_deg=longitude,
+            altitude_m=_number(row.get("altitude_m") or "", where, "alt"),
+        )
+    return out
+
+
+def gps_from_exif(facts: Iterable[PhotoFacts]) -> dict[str, GpsPosition]:
+    """Positions of the photos whose EXIF has them."""
+    return {
+        fact.name: GpsPosition(
+            latitude_deg=fact.latitude_deg,
+            longitude_deg=fact.longitude_deg,
+            altitude_m=fact.altitude_m,
+        )
+        for fact in facts
+        if fact.latitude_deg is not None and fact.longitude_deg is not None
+    }
+
+
+def local_positions(
+    gps: Mapping[str, GpsPosition],
+) -> tuple[dict[str, F64], dict[str, float]]:
+    """East, north, up (3,) metres around the median place, and that place.
+
+    Where altitudes are missing all are taken as the median of the others.
+    """
+    heights = [p.altitude_m for p in gps.values() if p.altitude_m is not None]
+    height = float(np.median(heights)) if heights else 0.0
+    origin = {
+        "latitude_deg": float(np.median([p.latitude_deg for p in gps.values()])),
+        "longitude_deg": float(np.median([p.longitude_deg for p in gps.values()])),
+        "altitude_m": height,
+    }
+    at = _earth_centred(origin["latitude_deg"], origin["longitude_deg"], height)
+    enu = _enu_from_ecef(origin["latitude_deg"], origin["longitude_deg"])
+    out = {}
+    for name, p in gps.items():
+        altitude = height if p.altitude_m is None else p.altitude_m
+        out[name] = enu @ (_earth_centred(p.latitude_deg, p.longitude_deg, altitude) - at)
+    return out, origin
+
+
+def _earth_centred(latitude_deg: float, longitude_deg: float, altitude_m: float) -> F64:
+    latitude, longitude = np.radians(latitude_deg), np.radians(longitude_deg)
+    squared = FLATTENING * (2 - FLATTENING)
+    normal = EQUATOR_M / np.sqrt(1 - squared * np.sin(latitude) ** 2)
+    return np.array(
+        [
+            (normal + altitude_m) * np.cos(latitude) * np.cos(longitude),
+            (normal + altitude_m) * np.cos(latitude) * np.sin(longitude),
+            (normal * (1 - squared) + altitude_m) * np.sin(latitude),
+        ]
+    )
+
+
+def _enu_from_ecef(latitude_deg: float, longitude_deg: float) -> F64:
+    s, c = np.sin(np.radians(latitude_deg)), np.cos(np.radians(latitude_deg))
+    sl, cl = np.sin(np.radians(longitude_deg)), np.cos(np.radians(longitude_deg))
+    return np.array([[-sl, cl, 0], [-s * cl, -s * sl, c], [c * cl, c * sl, s]])
+
+
+def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            header = [_NAMES.get(c.strip().lower(), c.strip().lower()) for c in next(reader, [])]
+            if missing := needed - set(header):
+                raise MappingError(
+                    f"{path}:1: no column {sorted(missing)}; found {header}, "
+                    f"expected {sorted(needed)}"
+                )
+            rows = []
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise MappingError(
+                        f"{path}:{reader.line_num}: {len(cells)} cells, expected {len(header)}"
+                    )
+                rows.append((f"{path}:{reader.line_num}", dict(zip(header, cells, strict=True))))
+            return rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MappingError(f"{path}: cannot read these positions ({error})") from error
+
+
+def _number(text: str, where: str, column: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise MappingError(f"{where}: {column} is '{text}', expected a number")
+    return value

@@ -1,0 +1,1 @@
+"""From photos and matches to a scene: poses, points, who sees what."""

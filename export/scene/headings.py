@@ -1,0 +1,96 @@
+"""Quarter turns that give all photos one heading.
+
+Learned features are not made for rotation in the image plane: two strips
+flown in opposite directions do not match. Turning the photos first does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..photos.features import FeatureStore
+from .matching import match_descriptors
+from .model import View
+
+F64 = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+ENOUGH_INLIERS = 60  # two neighbours that match this well need no turn
+CLEARLY_BETTER = 2.0
+LOOK_BACK = 4  # photos already turned that a photo is compared with
+EPIPOLAR_PX = 3.0
+
+
+def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
+    """Counter-clockwise quarter turns by photo name, from known poses.
+
+    The reference is the up direction that leaves most photos as they are, so
+    photos that are upright relative to each other stay untouched.
+    """
+    if not views:
+        return {}
+    rotation = np.array([view.cam_from_world[:3, :3] for view in views])
+    up = -rotation[:, 1]
+    seen = np.einsum("vij,rj->rvi", rotation[:, :2], up)  # each up direction in each photo
+    turns = _quarter_turns(seen[..., 0], seen[..., 1])
+    best = turns[int(np.argmax((turns == 0).sum(axis=1)))]
+    return {view.name: int(k) for view, k in zip(views, best, strict=True)}
+
+
+def _quarter_turns(x: F64, y: F64) -> NDArray[np.int64]:
+    """Turns that bring the image direction (x right, y down) to the top.
+
+    np.rot90 brings the right edge to the top: up that points right needs one.
+    """
+    return np.round(np.arctan2(x, -y) / (np.pi / 2)).astype(np.int64) % 4
+
+
+def turns_from_matches(store: FeatureStore, names: Sequence[str]) -> dict[str, int]:
+    """Quarter turns by photo name, from photo to photo in capture order.
+
+    A photo keeps its predecessor's turn while both match well. Where they do
+    not, all four turns are tried against the last few photos, and another
+    turn is taken only when it is clearly better.
+    """
+    turns: dict[str, int] = {}
+    for place, name in enumerate(names):
+        recent = list(names[max(0, place - LOOK_BACK) : place])[::-1]
+        if not recent:
+            turns[name] = 0
+            continue
+        same = turns[recent[0]]
+        if _agreement(store, name, same, recent[0], turns[recent[0]]) >= ENOUGH_INLIERS:
+            turns[name] = same
+            continue
+        scores = [
+            max(_agreement(store, name, k, other, turns[other]) for other in recent)
+            for k in range(4)
+        ]
+        best = int(np.argmax(scores))
+        clear = scores[best] >= max(ENOUGH_INLIERS / 2, CLEARLY_BETTER * scores[same])
+        turns[name] = best if clear else same
+    return turns
+
+
+def _agreement(store: FeatureStore, name: str, k: int, other: str, k_other: int) -> int:
+    """Matches of two turned photos that fit one epipolar geometry."""
+    first, second = store.get_turned(name, k), store.get_turned(other, k_other)
+    rows, _ = match_descriptors(
+        first.descriptor.astype(np.float32),
+        second.descriptor.astype(np.float32),
+        min_similarity=store.spec.similarity_of_pairs,
+        max_ratio=1.0,
+    )
+    if len(rows) < 16:
+        return 0
+    cv2.setRNGSeed(0)
+    _, mask = cv2.findFundamentalMat(
+        first.xy_px[rows[:, 0]], second.xy_px[rows[:, 1]], cv2.USAC_MAGSAC, EPIPOLAR_PX, 0.999, 2000
+    )
+    return 0 if mask is None else int(mask.sum())

@@ -1,0 +1,142 @@
+"""The reconstructed scene: photos with poses, points, who sees what."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_reloc.errors import MappingError
+from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
+
+
+@dataclass(kw_only=True)
+class View:
+    """A mapping photo with pose.
+
+    xy_px (K,2) float32 and point_id (K,) int32: its observations of map
+    points; keypoint (K,) int32: their rows in the photo's cached features.
+    quarter_turns: how the photo was turned before features were taken.
+    """
+
+    name: str
+    camera: Camera
+    cam_from_world: NDArray[np.float64]
+    xy_px: NDArray[np.float32]
+    point_id: NDArray[np.int32]
+    keypoint: NDArray[np.int32]
+    quarter_turns: int = 0
+
+
+@dataclass(kw_only=True)
+class SceneModel:
+    """views, points xyz (P,3) float64 in the world, and the world's meaning.
+
+    metric: one unit is one metre. gravity: unit (3,) down, or None.
+    georeference: latitude_deg, longitude_deg, altitude_m of the origin.
+    """
+
+    views: list[View]
+    xyz: NDArray[np.float64]
+    metric: bool
+    gravity: NDArray[np.float64] | None = None
+    georeference: dict[str, float] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def keep_points(self, keep: NDArray[np.bool_]) -> SceneModel:
+        """The model with only the points where `keep` (P,) is true."""
+        new_id = np.cumsum(keep, dtype=np.int32) - 1
+        views = []
+        for view in self.views:
+            rows = keep[view.point_id]
+            views.append(
+                View(
+                    name=view.name,
+                    camera=view.camera,
+                    cam_from_world=view.cam_from_world,
+                    xy_px=view.xy_px[rows],
+                    point_id=new_id[view.point_id[rows]],
+                    keypoint=view.keypoint[rows],
+                    quarter_turns=view.quarter_turns,
+                )
+            )
+        return SceneModel(
+            views=views,
+            xyz=self.xyz[keep],
+            metric=self.metric,
+            gravity=self.gravity,
+            georeference=self.georeference,
+            notes=list(self.notes),
+        )
+
+
+def save_model(path: Path, model: SceneModel) -> None:
+    """Write a model (.npz), whole or not at all."""
+    import io
+
+    offsets = np.cumsum([0] + [len(v.point_id) for v in model.views])
+    header = {
+        "metric": model.metric,
+        "gravity": None if model.gravity is None else model.gravity.tolist(),
+        "georeference": model.georeference,
+        "notes": model.notes,
+        "views": [
+            {
+                "name": v.name,
+                "camera": v.camera.to_dict(),
+                "cam_from_world": v.cam_from_world.tolist(),
+                "quarter_turns": v.quarter_turns,
+            }
+            for v in model.views
+        ],
+    }
+    stream = io.BytesIO()
+    empty_xy, empty = np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
+    np.savez(
+        stream,
+        header=np.array(json.dumps(header)),
+        xyz=model.xyz,
+        offsets=offsets,
+        xy_px=np.concatenate([v.xy_px for v in model.views] or [empty_xy]),
+        point_id=np.concatenate([v.point_id for v in model.views] or [empty]),
+        keypoint=np.concatenate([v.keypoint for v in model.views] or [empty]),
+    )
+    write_atomic(path, stream.getvalue())
+
+
+def load_model(path: Path) -> SceneModel:
+    """Inverse of `save_model`; MappingError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            header = json.loads(str(data["header"]))
+            arrays = {key: data[key] for key in data.files if key != "header"}
+    except FileNotFoundError:
+        raise MappingError(f"{path}: no reconstruction here; run 'edge-reloc map' first") from None
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
+    offsets = arrays["offsets"]
+    views = [
+        View(
+            name=v["name"],
+            camera=Camera.from_dict(v["camera"], str(path)),
+            cam_from_world=np.array(v["cam_from_world"]),
+            xy_px=arrays["xy_px"][a:b],
+            point_id=arrays["point_id"][a:b],
+            keypoint=arrays["keypoint"][a:b],
+            quarter_turns=v["quarter_turns"],
+        )
+        for v, a, b in zip(header["views"], offsets[:-1], offsets[1:], strict=True)
+    ]
+    return SceneModel(
+        views=views,
+        xyz=arrays["xyz"],
+        metric=header["metric"],
+        gravity=None if header["gravity"] is None else np.array(header["gravity"]),
+        georeference=header["georeference"],
+        notes=header["notes"],
+    )

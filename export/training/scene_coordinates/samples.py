@@ -1,0 +1,251 @@
+"""Cells of mapping photos with what is known of where they lie: what regression learns from.
+
+ACE (Brachmann, Cavallari, Prisacariu, CVPR 2023), section 3: features are sampled once over
+augmented photos and shuffled, so that a batch sees the whole place. A cell's depth comes
+from the reconstruction's own observations, from depth maps, or from nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pykdtree.kdtree import KDTree
+
+from edge_reloc.features.image_fit import FitOnCpu
+from edge_reloc.features.network import turn_back
+
+from ...nets.detector import TENSORRT_MAX_KEYPOINTS
+from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
+from ...photos.features import read_photo
+from ...scene.combine import PhotoStore
+from ...scene.model import SceneModel, View
+from ..landmarks.labelled import random_light, random_warp
+
+F32 = NDArray[np.float32]
+
+SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
+ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
+
+
+class DepthMaps(Protocol):
+    """Depth of the mapping photos from elsewhere than the reconstruction."""
+
+    def at(self, view: View, xy_px: NDArray[np.float64]) -> F32:
+        """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSamples:
+    """T cells of V photos.
+
+    feature (T,C) float16; view (T,) int32; ray (T,2) float32: x/z, y/z of the cell's spot
+    in the photo; depth (T,) float32 along the camera's axis, 0 for unknown.
+    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,); usual_depth
+    (V,): of what each photo sees.
+    """
+
+    feature: NDArray[np.float16]
+    view: NDArray[np.int32]
+    ray: F32
+    depth: F32
+    rotation: F32
+    translation: F32
+    focal_px: F32
+    usual_depth: F32
+
+    def xyz_world(self, rows: NDArray[np.intp]) -> F32:
+        """Points (R,3) of cells whose depth is known."""
+        ray = np.column_stack([self.ray[rows], np.ones(len(rows), np.float32)])
+        view = self.view[rows]
+        from_camera = ray * self.depth[rows][:, None] - self.translation[view]
+        return np.asarray(np.einsum("nij,ni->nj", self.rotation[view], from_camera), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferConfig:
+    """copies: altered copies of each photo. unknown: cells of unknown depth kept of each
+    image; with_depth: of those that only a depth map knows.
+    """
+
+    copies: int = 8
+    unknown: int = 100
+    with_depth: int = 500
+
+
+class PhotoCells:
+    """The cells of photos, through the encoder at one of the sizes that it will run at.
+
+    sizes: (width, height) of the networks that the device will have.
+    """
+
+    def __init__(self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: str) -> None:
+        self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
+        self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
+
+    def look(self, image: NDArray[np.uint8], turns: int) -> Look:
+        """The cells of an image as it lies, turned for the encoder."""
+        height, width = image.shape[:2]
+        if turns % 2:
+            height, width = width, height
+        size = max(self._sizes, key=lambda s: min(s[0] / width, s[1] / height, 1.0))
+        fit = FitOnCpu(self._input[size]).fit(image, turns)
+        with torch.no_grad():
+            spots = self._encoder(torch.from_numpy(self._input[size]).to(self._device)[None, None])
+        found = spots.xy_px.cpu().numpy().astype(np.float64)
+        asked = np.argsort(-spots.heat.cpu().numpy(), kind="stable")[: asked_cells(*size)]
+        inside = (found[asked] < [fit.fit_width - 4, fit.fit_height - 4]).all(axis=1)
+        rows = asked[inside]
+        scale = np.array([fit.width / fit.fit_width, fit.height / fit.fit_height])
+        x, y = ((found[rows] + 0.5) * scale - 0.5).T
+        xy = np.column_stack(turn_back(x, y, fit.width, fit.height, turns))
+        return Look(xy, rows, spots, self._device)
+
+
+class Look:
+    """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
+
+    def __init__(
+        self, xy_px: NDArray[np.float64], rows: NDArray[np.intp], spots: Spots, device: str
+    ) -> None:
+        self.xy_px = xy_px
+        self._rows, self._spots, self._device = rows, spots, device
+
+    def features(self, chosen: NDArray[np.intp] | slice = slice(None)) -> torch.Tensor:
+        """(M,C) of some of the cells, where the encoder runs."""
+        with torch.no_grad():
+            rows = torch.from_numpy(self._rows[chosen]).to(self._device)
+            return self._spots.features(rows)
+
+
+def asked_cells(width: int, height: int) -> int:
+    """How many cells of a network's input are regressed: half, as far as engines can sort."""
+    return min(round(ASKED * (width // CELL_PX) * (height // CELL_PX)), TENSORRT_MAX_KEYPOINTS)
+
+
+def sample_cells(
+    cells: PhotoCells,
+    model: SceneModel,
+    store: PhotoStore,
+    config: BufferConfig,
+    depth_maps: DepthMaps | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CellSamples:
+    """Sampled cells of every mapping photo and its copies."""
+    generator = np.random.default_rng(0)
+    parts: list[tuple[NDArray[np.float16], F32, F32]] = []
+    views: list[NDArray[np.int32]] = []
+    for index, view in enumerate(model.views):
+        depths = _Depths(model, view, depth_maps)
+        image = read_photo(store.photo(view.name))
+        for look, xy, inside in _looks(cells, image, view, config, generator):
+            depth, observed = depths.at(xy)
+            rows = _chosen(depth, observed, inside, config, generator)
+            ray = view.camera.rays_from_pixels(xy[rows]).astype(np.float32)
+            parts.append((look.features(rows).cpu().numpy().astype(np.float16), ray, depth[rows]))
+            views.append(np.full(len(rows), index, np.int32))
+        progress(index + 1, len(model.views))
+    feature, ray, depth = (np.concatenate(p) for p in zip(*parts, strict=True))
+    pose = np.stack([view.cam_from_world for view in model.views]).astype(np.float32)
+    return CellSamples(
+        feature=feature,
+        view=np.concatenate(views),
+        ray=ray,
+        depth=depth,
+        rotation=pose[:, :3, :3],
+        translation=pose[:, :3, 3],
+        focal_px=np.array([0.5 * (v.camera.fx + v.camera.fy) for v in model.views], np.float32),
+        usual_depth=_usual_depths(model),
+    )
+
+
+def _usual_depths(model: SceneModel) -> F32:
+    """(V,): median depth of the points that a photo observes; of all photos for none."""
+    depths = [observed_depths(model, view) for view in model.views]
+    every = np.median(np.concatenate(depths))
+    return np.array([np.median(d) if len(d) else every for d in depths], np.float32)
+
+
+def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
+    """Depth (K,) of the points that a photo observes."""
+    pose = view.cam_from_world
+    return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
+
+
+def _looks(
+    cells: PhotoCells,
+    image: NDArray[np.uint8],
+    view: View,
+    config: BufferConfig,
+    generator: np.random.Generator,
+) -> Iterator[tuple[Look, NDArray[np.float64], NDArray[np.bool_]]]:
+    """A photo and its copies, where in the photo their cells are, and which are inside."""
+    height, width = image.shape[:2]
+    look = cells.look(image, view.quarter_turns)
+    yield look, look.xy_px, np.ones(len(look.xy_px), bool)
+    for _ in range(config.copies):
+        copy_from_photo = random_warp(width, height, generator)
+        altered = cv2.warpPerspective(image, copy_from_photo, (width, height), flags=cv2.INTER_AREA)
+        altered = random_light(np.asarray(altered, np.uint8), generator)
+        look = cells.look(altered, view.quarter_turns)
+        there = cv2.perspectiveTransform(look.xy_px[None], np.linalg.inv(copy_from_photo))[0]
+        inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
+        yield look, there.astype(np.float64), inside
+
+
+class _Depths:
+    """What is known of the depths of one photo."""
+
+    def __init__(self, model: SceneModel, view: View, maps: DepthMaps | None) -> None:
+        self._view, self._maps = view, maps
+        depth = observed_depths(model, view)
+        ahead = depth > 0
+        self._depth = depth[ahead].astype(np.float32)
+        self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
+        self._radius = SAME_PX * max(view.camera.width, view.camera.height) / 640
+
+    def at(self, xy_px: NDArray[np.float64]) -> tuple[F32, NDArray[np.bool_]]:
+        """Depth (N,), 0 for unknown, and whether the reconstruction says so."""
+        depth = np.zeros(len(xy_px), np.float32)
+        if self._maps is not None:
+            depth[:] = self._maps.at(self._view, xy_px)
+        observed = np.zeros(len(xy_px), bool)
+        if len(self._xy):
+            distance, nearest = KDTree(self._xy).query(np.ascontiguousarray(xy_px), k=1)
+            observed = np.asarray(distance <= self._radius)
+            depth[observed] = self._depth[nearest[observed]]
+        return depth, observed
+
+
+def _chosen(
+    depth: F32,
+    observed: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    config: BufferConfig,
+    generator: np.random.Generator,
+) -> NDArray[np.intp]:
+    """Every observed cell, some of the others, all inside the photo."""
+    rows = [np.flatnonzero(observed & inside)]
+    for others, most in (
+        (np.flatnonzero(~observed & (depth > 0) & inside), config.with_depth),
+        (np.flatnonzero((depth == 0) & inside), config.unknown),
+    ):
+        rows.append(generator.permutation(others)[:most])
+    return np.sort(np.concatenate(rows))
+
+
+def of_views(samples: CellSamples, keep: NDArray[np.bool_]) -> CellSamples:
+    """Only the cells of some photos; keep (V,)."""
+    rows = np.flatnonzero(keep[samples.view])
+    return replace(
+        samples,
+        feature=samples.feature[rows],
+        view=samples.view[rows],
+        ray=samples.ray[rows],
+        depth=samples.depth[rows],
+    )

@@ -1,0 +1,198 @@
+"""One training of scene coordinates: cells, partition, network, packing."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
+from edge_reloc.bundle.points import open_points
+from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.pose.solver import PoseSolver
+from edge_reloc.settings import Gate
+
+from ...nets.local_features import feature_network, weights_file
+from ...nets.scene_coordinates import DenseEncoder, ExportedSceneCoordinates, SceneCoordinates
+from ...onnx.export import export_module
+from ...packing.networks import bundle_networks, forget_float16
+from ...photos.feature_network import network_sizes
+from ...scene.combine import open_any_store, part_of_photos
+from ..landmarks.session import load_packed
+from ..visible_structure.bank import held_out_views
+from .partition import partition
+from .report import plot_scene_coordinates, predict_photos
+from .samples import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, sample_cells
+from .share import choose_share
+from .trainer import Batches, SceneConfig, SceneTrainer
+
+Progress = Callable[[int, int, float], None]
+
+METHOD = "scene_coordinates"
+KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
+THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
+# Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
+# on right ones 15% and more.
+MIN_INLIER_RATIO = 0.1
+TUNING_SHARE = 0.4  # length of the training that chooses the share
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderChoice:
+    """Which feature network is the frozen encoder; weights None for those that ship."""
+
+    kind: str = "waymark"
+    weights: Path | None = None
+
+
+class SceneSession:
+    """Trains scene coordinates for one map and puts them into it."""
+
+    def __init__(
+        self, bundle_dir: Path, work: Path, encoder: EncoderChoice, device: str = "auto"
+    ) -> None:
+        self.bundle_dir, self.work, self.choice = bundle_dir, work, encoder
+        self.bundle = open_bundle(bundle_dir)
+        self.model = load_packed(work, open_points(self.bundle).n)
+        self.store = open_any_store(work)
+        self._weights = weights_file(encoder.kind, encoder.weights)
+        self.encoder = DenseEncoder(feature_network(encoder.kind).load(self._weights)).eval()
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device
+        views = self.model.views
+        self.sizes = network_sizes(
+            (v.camera.height, v.camera.width)
+            if v.quarter_turns % 2
+            else (v.camera.width, v.camera.height)
+            for v in views
+        )
+        self.cells = PhotoCells(self.encoder, self.sizes, device)
+
+    def train(
+        self,
+        config: SceneConfig,
+        *,
+        depth_maps: DepthMaps | None,
+        validate: bool,
+        progress: Progress,
+        sampling: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Any]:
+        """Train, export and pack; the report as a dictionary.
+
+        validate: first train a shorter schedule without blocks of photos, to choose the
+        share of cells that serves those best.
+        """
+        started = time.perf_counter()
+        samples = sample_cells(
+            self.cells, self.model, self.store, config.buffer, depth_maps, sampling
+        )
+        sampled = time.perf_counter()
+        kept = KEPT
+        shares: dict[str, float] = {}
+        held_out = held_out_views(len(self.model.views))
+        if validate:
+            short = replace(config, iterations=max(1, int(config.iterations * TUNING_SHARE)))
+            network, _ = self._fit(of_views(samples, ~held_out), short, "tuning", progress)
+            # As the device will solve and judge.
+            gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
+            solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
+            kept, shares = choose_share(
+                network, self.cells, self.model, self.store, held_out, solver
+            )
+        network, trainer = self._fit(samples, config, "final", progress)
+        result = {
+            "cells": len(samples.view),
+            "known_depth": float((samples.depth > 0).mean()),
+            "bytes_sampled": int(samples.feature.nbytes),
+            "kept": kept,
+            "shares": shares,
+            "seconds_sampling": sampled - started,
+            "seconds": time.perf_counter() - started,
+            "history": trainer.history,
+        }
+        self._write(network.cpu(), config, kept)
+        self._picture(network, trainer)
+        return result
+
+    def _fit(
+        self, samples: CellSamples, config: SceneConfig, role: str, progress: Progress
+    ) -> tuple[SceneCoordinates, SceneTrainer]:
+        labels = partition(
+            samples,
+            structural=config.structural,
+            semantic=config.semantic,
+            part=part_of_photos(self.store, self.model),
+        )
+        checkpoint = self.work / f"{METHOD}_{config.name}_{role}.pt"
+        trainer = SceneTrainer(
+            Batches(samples, labels, config), labels, config, checkpoint, self.device
+        )
+        network = trainer.run(lambda step, error: progress(step, config.iterations, error))
+        return network, trainer
+
+    def _write(self, network: SceneCoordinates, config: SceneConfig, kept: float) -> None:
+        stamp = hashlib.sha256(self._weights.read_bytes()).hexdigest()
+        specs = []
+        encoder = self.encoder.cpu()
+        for width, height in self.sizes:
+            name = f"nets/{METHOD}_{width}x{height}.onnx"
+            asked = asked_cells(width, height)
+            keep = max(16, round(kept * asked))
+            module = ExportedSceneCoordinates(encoder, network, asked=asked, keep=keep)
+            export_scene_coordinates(module, width, height, self.work / name)
+            specs.append((keep, NetworkSpec(file=name, width=width, height=height)))
+        features = FeatureSpec(
+            kind=METHOD,
+            dim=3,
+            keypoints=max(keep for keep, _ in specs),
+            turns=bool(self.bundle.manifest.features["turns"]),
+            networks=tuple(spec for _, spec in specs),
+            weights_sha256=stamp,
+        )
+        with extend_bundle(self.bundle_dir) as bundle:
+            _forget_networks(bundle)
+            for spec in features.networks:
+                bundle.add_file(spec.file, self.work / spec.file)
+            bundle.manifest.methods[METHOD] = {
+                "features": features.to_dict(),
+                "encoder": self.choice.kind,
+                "kept": kept,
+                "threshold_px": THRESHOLD_PX,
+                "min_inlier_ratio": MIN_INLIER_RATIO,
+                "preset": config.name,
+                "iterations": config.iterations,
+            }
+
+    def _picture(self, network: SceneCoordinates, trainer: SceneTrainer) -> None:
+        """Labels and scores on a few photos, coordinates of more of them from above."""
+        network = network.to(self.device)
+        views = np.unique(np.linspace(0, len(self.model.views) - 1, 24).astype(int))
+        photos = predict_photos(network, self.cells, self.model, self.store, views)
+        plot_scene_coordinates(
+            self.work / f"training_{METHOD}.png", photos, self.model, trainer.history
+        )
+
+
+def export_scene_coordinates(
+    module: ExportedSceneCoordinates, width: int, height: int, path: Path
+) -> None:
+    """Write encoder and regression (.onnx) for grey images of one size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 1, height, width), generator=generator) * 255
+    export_module(module, [image], ["image"], ["xy_px", "scores", "xyz_world"], path, compare=False)
+
+
+def _forget_networks(bundle: BundleWriter) -> None:
+    """Drop the networks of an earlier training of scene coordinates."""
+    for network in bundle_networks(bundle.manifest):
+        if network.role == METHOD:
+            forget_float16(bundle, network.file)
+            bundle.remove(network.file)

@@ -1,0 +1,1 @@
+"""Training of both heads of visible structure retrieval."""

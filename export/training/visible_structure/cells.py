@@ -1,0 +1,76 @@
+"""Train the `cells` head: visible share of each cell from an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from ...nets.visible_structure import CellsHead
+from .bank import Bank
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellsConfig:
+    """steps of `batch` entries; noise relative to the embedding's own spread."""
+
+    steps: int = 2000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    noise: float = 0.5
+    widths: tuple[int, ...] = (256, 256)
+    seed: int = 0
+
+
+def cell_shares(bank: Bank, cell_start: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(B,K): which share of each cell's points an entry saw."""
+    sizes = np.diff(cell_start)
+    cell_of_point = np.repeat(np.arange(len(sizes)), sizes)
+    entry = np.repeat(np.arange(len(bank.view)), np.diff(bank.start))
+    flat = entry * len(sizes) + cell_of_point[bank.point_id]
+    counts = np.bincount(flat, minlength=len(bank.view) * len(sizes))
+    return np.asarray(counts.reshape(len(bank.view), -1) / sizes, np.float32)
+
+
+def train_cells(
+    bank: Bank,
+    share: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    config: CellsConfig,
+    report: Callable[[int, float], None],
+) -> CellsHead:
+    """Train on the bank's `rows`; report(step, loss) is called on the way."""
+    torch.manual_seed(config.seed)
+    embedding = torch.from_numpy(bank.embedding[rows])
+    target = torch.from_numpy(share[rows])
+    head = CellsHead(embedding.shape[1], target.shape[1], config.widths)
+    with torch.no_grad():  # start from the average visibility of each cell
+        mean = target.mean(dim=0).clamp(1e-4, 1 - 1e-4)
+        head.layers[-1].bias.copy_(torch.logit(mean))
+    spread = embedding.std(dim=0) * config.noise
+    optimizer = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps
+    )
+    for step in range(config.steps):
+        pick = torch.randint(len(rows), (config.batch,))
+        noisy = embedding[pick] + torch.randn(config.batch, embedding.shape[1]) * spread
+        noisy = F.normalize(noisy, dim=1)
+        loss = F.binary_cross_entropy_with_logits(head.layers(noisy), target[pick])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0 or step == config.steps - 1:
+            report(step, loss.item())
+    return head.eval()
+
+
+def predict_shares(head: CellsHead, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B,K) predictions."""
+    with torch.no_grad():
+        return head(torch.from_numpy(embedding)).numpy()  # type: ignore[no-any-return]
