@@ -35,6 +35,10 @@ class MappingError(EdgeRelocError):
     """Photos cannot be turned into a map."""
 
 
+class StaleViewError(EdgeRelocError):
+    """What a frame left behind was read after the next frame took its place."""
+
+
 class EngineError(EdgeRelocError):
     """A network cannot be loaded or run."""
 

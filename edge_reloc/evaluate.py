@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bundle.reader import open_bundle
+from .command_line.arguments import add_settings_arguments, settings_of
 from .command_line.program import program
 from .errors import ConfigError
+from .evaluation.chosen import parse_method, shown_methods, syntax
 from .files import write_atomic
-from .settings import Settings
+from .methods.table import EXHAUSTIVE
 
-DEFAULT_METHODS = (
-    "exhaustive,image_retrieval:10,cells,cells+2,generative,generative+2,landmarks,landmarks+2,"
-    "scene_coordinates"
-)
 DEFAULT_THRESHOLDS = "5cm/5deg,10cm/5deg"
 
 
@@ -51,19 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         default=None,
-        help="comma-separated: exhaustive, image_retrieval:IMAGES, cells[:CANDIDATES], "
-        "generative[:CANDIDATES], landmarks[:LANDMARKS], landmark_wise[:LANDMARKS], "
-        "scene_coordinates; "
-        "'+2' adds the second pass, '+t' tracking "
-        f"(default: those that the bundle can do of {DEFAULT_METHODS})",
+        help=f"comma-separated: {syntax()}; '+2' adds the second pass, '+t' tracking (default: "
+        f"those that the bundle can do of {','.join(shown_methods())})",
     )
     parser.add_argument("--every", type=int, default=1, help="score each n-th query (default 1)")
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "float16"],
-        help="of networks (default: float32 where the map has it)",
-    )
-    parser.add_argument("--threads", type=int, default=0, help="engine threads (0: all cores)")
+    add_settings_arguments(parser, without=("method", "second_pass", "tracking"))
     parser.add_argument("--output", type=Path, help="write every score and error as JSON")
     parser.add_argument("--plot", type=Path, help="draw error curves into this PNG file")
     parser.add_argument(
@@ -78,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the program."""
+    """Score every method on every scene; 0 when all of them could be run."""
     parser = _parser()
     options = parser.parse_args(argv)
     scenes = [_scene(text) for text in options.scene]
@@ -90,27 +80,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .evaluation.curves import format_curves, retrieval_curves
     from .evaluation.dataset import read_dataset
     from .evaluation.plots import plot_curves, plot_errors
-    from .evaluation.score import parse_method, score_method
+    from .evaluation.score import score_method
     from .evaluation.table import format_table
     from .evaluation.thresholds import parse_thresholds
 
+    settings = settings_of(options)
     scores, curves = [], []
     for scene in scenes:
         bundle = open_bundle(scene.map)
         dataset = read_dataset(scene.data, every=options.every)
         thresholds = parse_thresholds(scene.thresholds)
-        texts = (options.methods or _possible(bundle.manifest.methods)).split(",")
+        texts = options.methods.split(",") if options.methods else [*shown_methods(bundle.manifest)]
         for text in texts:
-            method = parse_method(
-                text, Settings(precision=options.precision, threads=options.threads)
-            )
-            scores.append(
-                score_method(bundle, dataset, method, thresholds, _progress(dataset.name, text))
-            )
+            method = parse_method(text, settings)
+            show = _progress(dataset.name, text)
+            scores.append(score_method(bundle, dataset, method, thresholds, show))
         if options.curves:
-            reference = next((s for s in scores[-len(texts) :] if s.method == "exhaustive"), None)
+            own = scores[-len(texts) :]
+            reference = next((s for s in own if s.method == EXHAUSTIVE.name), None)
             if reference is None:
-                raise ConfigError("--curves: needs 'exhaustive' among the --methods")
+                raise ConfigError(f"--curves: needs '{EXHAUSTIVE.name}' among the --methods")
             curves += retrieval_curves(bundle, dataset, reference)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
@@ -141,16 +130,6 @@ def _scene(text: str) -> _Scene:
         map=Path(parts[0]),
         data=Path(parts[1]),
         thresholds=parts[2] if len(parts) == 3 else DEFAULT_THRESHOLDS,
-    )
-
-
-def _possible(methods: dict[str, dict[str, object]]) -> str:
-    heads = methods.get("visible_structure", {}).get("heads", {})
-    assert isinstance(heads, dict)
-    return ",".join(
-        text
-        for text in DEFAULT_METHODS.split(",")
-        if text.split("+")[0] in {*heads, *methods} or text.startswith(("exhaustive", "image"))
     )
 
 

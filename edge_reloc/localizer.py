@@ -1,36 +1,33 @@
-"""The localiser: one frame in, one answer out, no state that a test must fake."""
+"""The localiser: one frame in, one answer out, in memory that was taken before."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from .bundle.reader import MapBundle
+import numpy as np
+
+from .arrays import I32, U8
+from .bundle.cameras import only_camera
+from .bundle.points import PointMap
+from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
-from .errors import EdgeRelocError, EngineError, MissingPackageError
-from .features import FeatureSpec, open_extractor
-from .geometry.camera import Camera
-from .geometry.rigid import Array
-from .inference.acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
-from .inference.engines import Engines
-from .inference.planned import PlannedEngines, PlannedTensorRtEngines
-from .inference.tensorrt import TensorRtEngines
-from .matching.nearest import NearestMatcher
-from .matching.nearest_cuda import CudaMatcher
+from .errors import EdgeRelocError, EngineError, MissingPackageError, SourceError
+from .geometry.camera import Camera, read_camera
+from .inference.acceleration import choose_acceleration, open_gpu
 from .memory.arena import Arena
 from .memory.threads import Workers
-from .methods.table import Method, build_method
-from .pose.landmark_wise import LandmarkWise
-from .pose.quarter_turns import Heading
-from .pose.second_pass import SecondPass
-from .pose.solver import PoseSolver
-from .pose.tracking import Tracker
-from .settings import Settings
-from .stages import Matcher
-from .structs import Candidates, Correspondences, Features, Frame, PoseEstimate, Status
+from .methods import Settings
+from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
+from .settings import settings_from
+from .sources.photo import read_photo
+from .stages import Recogniser
+from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
 
 log = logging.getLogger(__name__)
 
@@ -39,143 +36,49 @@ OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 
 @dataclass(frozen=True, kw_only=True)
 class Extracted:
-    """A frame's features, and how long each stage took, milliseconds."""
+    """A frame with its features, before it is localised."""
 
+    frame: Frame
     features: Features
+    #: wall time by stage, milliseconds
     laps: dict[str, float]
 
 
 class Localizer:
-    """Opens a bundle for one camera, takes its memory, localises frames.
+    """Localises frames in one map for one camera. A context manager; `open` makes one.
 
-    engines: another way to open the bundle's networks than the engine of the settings.
-    arena: where buffers come from; `open` plans one of exactly the right size. gpu: where
-    the chosen acceleration needs one; closed with the localiser.
+    line: its stages and buffers, all there before the first frame.
     """
 
-    def __init__(
-        self,
-        bundle: MapBundle,
-        camera: Camera,
-        settings: Settings,
-        engines: Callable[[MapBundle, Arena, Settings], Engines] | None = None,
-        arena: Arena | None = None,
-        gpu: Gpu | None = None,
-    ) -> None:
-        manifest = bundle.manifest
-        self.bundle, self.camera, self.settings = bundle, camera, settings
-        self.arena = arena or Arena()
-        self.acceleration = choose_acceleration(bundle, settings)
-        self.gpu = gpu
-        self.engines = (
-            engines(bundle, self.arena, settings)
-            if engines
-            else _open_engines(bundle, self.arena, settings, self.acceleration, self.gpu)
-        )
-        self.method_name = settings.method or manifest.method
-        self.method: Method = build_method(self.method_name, bundle, self.engines, settings)
-        self.points = self.method.points
-        spec = self.spec = self.method.features or FeatureSpec.from_dict(manifest.features)
-        self.extractor = open_extractor(spec, camera, self.engines.open, gpu)
-        embedder = self.method.embedder
-        self.features = Features(
-            self.arena, spec.keypoints, spec.dim, embedder.dim if embedder else 0, spec.place_dim
-        )
-        # Maps of turned photos look at a frame again, so that the next one has to wait.
-        self.in_flight = 1 if spec.turns else settings.in_flight
-        self.slots = [self.features]
-        if self.in_flight == 2:
-            self.slots.append(
-                Features(
-                    self.arena,
-                    spec.keypoints,
-                    spec.dim,
-                    len(self.features.embedding),
-                    spec.place_dim,
-                )
-            )
-        self.candidates = Candidates(self.arena, self.method.capacity, spec.keypoints)
-        self.correspondences = Correspondences(self.arena, spec.keypoints)
-        similarity = (
-            spec.min_similarity if settings.min_similarity is None else settings.min_similarity
-        )
-        self.workers = Workers(settings.threads)
-        self.matcher = self.method.matcher or self._open_matcher(
-            similarity, spec.max_ratio if settings.max_ratio is None else settings.max_ratio
-        )
-        threshold = settings.threshold_px or self.method.threshold_px
-        ratio = max(settings.gate.min_inlier_ratio, self.method.min_inlier_ratio)
-        gate = replace(settings.gate, min_inlier_ratio=ratio)
-        self.solver = PoseSolver(threshold_px=threshold, gate=gate, seed=settings.seed)
-        self.landmark_wise: LandmarkWise | None = None
-        if self.method.landmark_wise:
-            self.landmark_wise = LandmarkWise(
-                self.matcher,
-                self.arena,
-                settings,
-                threshold_px=threshold,
-                capacity=self.method.capacity,
-                keypoints=spec.keypoints,
-            )
-        self.tracker = Tracker() if settings.tracking else None
-        tuned = manifest.methods.get(self.method_name, {}).get("second_pass", False)
-        self.refines = tuned if settings.second_pass is None else settings.second_pass
-        self.second_pass: SecondPass | None = None
-        if self.points is not None and (self.refines or self.landmark_wise or self.tracker):
-            coverage = settings.gate.min_coverage
-            self.second_pass = SecondPass(
-                self.points,
-                self.arena,
-                self.solver,
-                settings,
-                threshold_px=threshold,
-                keypoints=spec.keypoints,
-                min_similarity=similarity,
-                min_coverage=spec.min_coverage if coverage is None else coverage,
-            )
-        self.heading = Heading(self.method.as_before)
-        self.engines.ready()
-        self.arena.seal()
-        if self.gpu is not None:
-            self.gpu.arena.seal()
-
-    def _open_matcher(self, min_similarity: float, max_ratio: float) -> Matcher:
-        assert self.points is not None
-        if self.gpu is not None and self.acceleration.matcher == "cuda":
-            return CudaMatcher(
-                self.points,
-                self.gpu,
-                keypoints=self.spec.keypoints,
-                candidates=self.method.capacity,
-                min_similarity=min_similarity,
-                max_ratio=max_ratio,
-                # With two frames in flight the next one's descriptors lie there already.
-                source=self.extractor.device_descriptors if self.in_flight == 1 else 0,
-            )
-        return NearestMatcher(
-            self.points,
-            self.arena,
-            keypoints=self.spec.keypoints,
-            candidates=self.method.capacity,
-            block=self.settings.match_block,
-            min_similarity=min_similarity,
-            max_ratio=max_ratio,
-            workers=self.workers,
-        )
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._work = Work(line.slots[0], line.candidates, line.matches)
 
     @classmethod
-    def open(cls, bundle: MapBundle, camera: Camera, settings: Settings | None = None) -> Localizer:
+    def open(
+        cls,
+        bundle: MapBundle,
+        camera: Camera,
+        settings: Settings | None = None,
+        *,
+        engines: OpenEngines | None = None,
+        gpu: Gpu | None = None,
+    ) -> Localizer:
         """Ready for frames, in memory planned to the byte and taken in one piece.
 
-        Raises EdgeRelocError when the bundle cannot serve these settings.
+        engines: another way to open the bundle's networks, whose memory is not planned.
+        gpu: an open one instead of this machine's, closed with the localiser. Raises
+        EdgeRelocError when the bundle cannot serve these settings.
         """
         settings = settings or Settings()
-        gpu: Gpu | None = None
+        if engines is not None:
+            return cls(assemble(bundle, camera, settings, engines(bundle, Arena(), settings)))
         try:
-            size = cls.planned(bundle, camera, settings).arena.nbytes
-            if choose_acceleration(bundle, settings).uses_gpu:
+            size = plan_line(bundle, camera, settings).arena.nbytes
+            if gpu is None and choose_acceleration(bundle, settings).uses_gpu:
                 gpu = open_gpu()
-            return cls(bundle, camera, settings, arena=Arena(size), gpu=gpu)
+            opened = open_engines(bundle, Arena(size), settings, gpu)
+            return cls(assemble(bundle, camera, settings, opened))
         except EdgeRelocError as error:
             if gpu is not None:
                 gpu.close()
@@ -185,178 +88,217 @@ class Localizer:
             settings = replace(settings, engine="onnxruntime", matcher=None)
             return cls.open(bundle, camera, settings)
 
-    @classmethod
-    def planned(cls, bundle: MapBundle, camera: Camera, settings: Settings) -> Localizer:
-        """The same put together without weights and memory, to see what it would take."""
-        apart = MapBundle(bundle.directory, bundle.manifest)
-        acceleration = choose_acceleration(bundle, settings)
-        gpu = planned_gpu() if acceleration.uses_gpu else None
-
-        def engines(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
-            if gpu is not None and acceleration.engine == "tensorrt":
-                return PlannedTensorRtEngines(bundle, arena, gpu, precision=settings.precision)
-            return PlannedEngines(bundle, arena, precision=settings.precision)
-
-        return cls(apart, camera, settings, engines, Arena(), gpu)
-
-    @property
-    def map_bytes(self) -> int:
-        """Size of the bundle's files that this localiser uses."""
-        return self.bundle.nbytes(self.bundle.used)
-
-    @property
-    def gpu_note(self) -> str:
-        """What runs on the GPU, in words; "" for nothing."""
-        if self.gpu is None:
-            return ""
-        parts = [self.engines.name] if self.acceleration.engine == "tensorrt" else []
-        if self.acceleration.matcher == "cuda":
-            parts.append("matching by CUDA")
-        arena = self.gpu.arena
-        memory = "shared with the processor" if arena.mapped else f"of {self.gpu.cuda.info.name}"
-        return f"{' and '.join(parts)}, {arena.nbytes / 1e6:.1f} MB {memory}"
-
-    def localize(self, frame: Frame) -> PoseEstimate:
+    def localize(self, image: Frame | U8 | str | Path) -> Localization:
         """Pose and truth about it. Never raises for what a camera shows.
 
-        Maps of turned photos: a frame that does not say how it is turned is tried at the
-        heading that worked last, then at the others.
+        image: a frame, an array (H,W) grey or (H,W,3) BGR uint8, or the path of a photo, which
+        raises SourceError when it cannot be read. Maps of turned photos: a frame that does not
+        say how it is turned is tried at the heading that worked last, then at the others.
         """
-        with self.workers.frame():
-            if self.spec.turns and frame.quarter_turns is None:
-                return self.heading.localize(frame, self._localize)
-            return self._localize(frame)
-
-    def warm_up(self, frame: Frame) -> None:
-        """Localise a frame for the first time it takes; tracking begins after it."""
-        self.localize(frame)
-        if self.tracker is not None:
-            self.tracker = Tracker()
+        frame, line = self._frame(image), self._line
+        with line.workers.frame():
+            if line.turns is None or frame.quarter_turns is not None:
+                return self._localization(self._localize(frame))
+            return self._localization(line.turns.localize(frame, self._localize))
 
     def _localize(self, frame: Frame) -> PoseEstimate:
-        return self.locate(frame, self.extract(frame, self.slots[0]))
+        return self._locate(self.extract(frame))
 
-    def extract(self, frame: Frame, features: Features) -> Extracted:
-        """The first half of `localize`, into features of `slots`."""
-        clock = _Clock()
-        self.extractor.extract(frame, features)
+    def extract(self, frame: Frame, slot: int = 0) -> Extracted:
+        """The first half of `localize`, into the features of a slot."""
+        clock, features = Clock(), self._line.slots[slot]
+        self._line.extractor.extract(frame, features)
+        features.camera = frame.camera
         clock.lap("extract")
-        return Extracted(features=features, laps=clock.laps)
+        return Extracted(frame=frame, features=features, laps=clock.laps)
 
-    def locate(self, frame: Frame, extracted: Extracted) -> PoseEstimate:
+    def locate(self, extracted: Extracted) -> Localization:
         """The second half. It may run beside the first half of the next frame."""
-        clock = _Clock(extracted.laps)
-        self.features = extracted.features
-        keypoints = self.features.n
-        if keypoints < self.settings.gate.min_keypoints:
-            self.candidates.n = self.correspondences.n = 0
-            return PoseEstimate(
-                t_ns=frame.t_ns,
-                status=Status.NO_FEATURES,
-                reason=f"{keypoints} keypoints, {self.settings.gate.min_keypoints} are needed: "
-                f"the image is dark, blurred or blank",
-                keypoints=keypoints,
-                index=frame.index,
-                name=frame.name,
-                stages_ms=clock.laps,
-            )
-        self.features.camera = frame.camera
-        estimate = self._track(frame, clock)
+        return self._localization(self._locate(extracted))
+
+    def _locate(self, extracted: Extracted) -> PoseEstimate:
+        line, work, frame = self._line, self._work, extracted.frame
+        work.begin(extracted.features, extracted.laps)
+        if work.features.n < line.settings.min_keypoints:
+            return self._answer(frame, self._featureless())
+        estimate = self._track(frame)
         if estimate is None:
-            if self.method.embedder is not None:
-                self.method.embedder.embed(frame, self.features)
-            self.method.retriever.retrieve(self.features, self.candidates)
-            clock.lap("retrieve")
-            estimate = self._register(frame.camera, clock)
-        if self.tracker is not None:
-            self.tracker.remember(frame.t_ns, estimate.cam_from_world)
+            if line.embedder is not None:
+                line.embedder.embed(frame, work.features)
+            if line.retriever is not None:
+                line.retriever.retrieve(work.features, work.candidates)
+                work.clock.lap("retrieve")
+            estimate, work.matches = line.registration.register(
+                self._camera_of(frame), work.features, work.candidates, work.matches, work.clock
+            )
+        if line.tracker is not None:
+            line.tracker.remember(frame.t_ns, estimate.cam_from_world)
+        return self._answer(frame, estimate)
+
+    def _track(self, frame: Frame) -> PoseEstimate | None:
+        """The pose found around the predicted one, None where there is none."""
+        line, work = self._line, self._work
+        predicted = None if line.tracker is None else line.tracker.predict(frame.t_ns)
+        if predicted is None or line.second_pass is None:
+            return None
+        estimate, work.matches = line.second_pass.around(
+            self._camera_of(frame), work.features, predicted, work.matches
+        )
+        work.clock.lap("track")
+        return estimate if estimate.status is Status.OK else None
+
+    def _featureless(self) -> PoseEstimate:
+        needed = self._line.settings.min_keypoints
+        return PoseEstimate(
+            t_ns=0,
+            status=Status.NO_FEATURES,
+            reason=f"{self._work.features.n} keypoints, {needed} are needed: "
+            f"the image is dark, blurred or blank",
+        )
+
+    def _answer(self, frame: Frame, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate with what is known of the frame."""
         return replace(
             estimate,
             t_ns=frame.t_ns,
             index=frame.index,
             name=frame.name,
-            keypoints=keypoints,
-            candidates=self.candidates.n,
-            stages_ms=clock.laps,
+            keypoints=self._work.features.n,
+            candidates=self._work.candidates.n,
+            stages_ms=self._work.clock.laps,
         )
 
-    def _track(self, frame: Frame, clock: _Clock) -> PoseEstimate | None:
-        """The pose found around the predicted one, None where there is none."""
-        predicted = None if self.tracker is None else self.tracker.predict(frame.t_ns)
-        if predicted is None:
-            return None
-        self.candidates.n = 0
-        estimate = self._around(frame.camera, predicted)
-        clock.lap("track")
-        return estimate if estimate.status is Status.OK else None
+    def _localization(self, estimate: PoseEstimate) -> Localization:
+        recogniser, work = self._line.recogniser, self._work
+        named = 0 if recogniser is None else recogniser.keypoints
+        return Localization(estimate=estimate, _named=named, _work=work, _number=work.number)
 
-    def _register(self, camera: Camera, clock: _Clock) -> PoseEstimate:
-        """The pose that the candidates lead to."""
-        if self.landmark_wise is not None:
-            return self._register_landmark_wise(self.landmark_wise, camera, clock)
-        self.matcher.match(self.features, self.candidates, self.correspondences)
-        clock.lap("match")
-        estimate = self.solver.solve(camera, self.correspondences)
-        clock.lap("solve")
-        if self.refines and self.second_pass and estimate.cam_from_world is not None:
-            estimate, self.correspondences = self.second_pass.refine(
-                camera, self.features, estimate, self.correspondences
-            )
-            clock.lap("second_pass")
-        return estimate
+    def _frame(self, image: Frame | U8 | str | Path) -> Frame:
+        """A frame with a camera, of whatever was given."""
+        if not isinstance(image, Frame):
+            name = str(image) if isinstance(image, (str, Path)) else ""
+            pixels = read_photo(name) if name else np.asarray(image)
+            if pixels.dtype != np.uint8 or not (
+                pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+            ):
+                raise SourceError(
+                    f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or "
+                    f"(H,W,3) BGR"
+                )
+            image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
+        if image.camera is not None:
+            return image
+        height, width = image.image.shape[:2]
+        return replace(image, camera=self._line.camera.scaled_to(width, height))
 
-    def _register_landmark_wise(
-        self, landmark_wise: LandmarkWise, camera: Camera, clock: _Clock
-    ) -> PoseEstimate:
-        """Algorithm 1 of PRAM: the first landmark whose pose holds around it, too."""
-        for first in landmark_wise.poses(
-            camera, self.features, self.candidates, self.correspondences
-        ):
-            clock.lap("solve")
-            estimate = first
-            if first.cam_from_world is None:
-                continue
-            estimate = self._around(camera, first.cam_from_world)
-            clock.lap("second_pass")
-            if estimate.status is Status.OK:
-                break
-        return estimate
+    def _camera_of(self, frame: Frame) -> Camera:
+        return frame.camera or self._line.camera
 
-    def _around(self, camera: Camera, rough: Array) -> PoseEstimate:
-        assert self.second_pass is not None
-        estimate, self.correspondences = self.second_pass.around(
-            camera, self.features, rough, self.correspondences
-        )
-        return estimate
+    def warm_up(self, image: Frame | U8 | str | Path) -> None:
+        """Localise a frame for the first time it takes; tracking begins after it."""
+        self.localize(image)
+        if self._line.tracker is not None:
+            self._line.tracker.forget()
+
+    @property
+    def bundle(self) -> MapBundle:
+        """The map."""
+        return self._line.bundle
+
+    @property
+    def camera(self) -> Camera:
+        """That frames come from, unless they name another."""
+        return self._line.camera
+
+    @property
+    def settings(self) -> Settings:
+        """As they are in force, the method's name filled in."""
+        return self._line.settings
+
+    @property
+    def points(self) -> PointMap | None:
+        """Of the map; None where networks hold it."""
+        return self._line.points
+
+    @property
+    def point_labels(self) -> I32 | None:
+        """(P,) number of what each map point belongs to, such as a landmark, 0 for none."""
+        recogniser, points = self._line.recogniser, self._line.points
+        return None if recogniser is None or points is None else recogniser.labels(points.n)
+
+    @property
+    def recogniser(self) -> Recogniser | None:
+        """What names keypoints, where the method does."""
+        return self._line.recogniser
+
+    @property
+    def in_flight(self) -> int:
+        """Frames worked on at once."""
+        return len(self._line.slots)
+
+    @property
+    def workers(self) -> Workers:
+        """The threads that share its work."""
+        return self._line.workers
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """Where something runs there."""
+        return self._line.gpu
+
+    @property
+    def arena_bytes(self) -> int:
+        """Of the one piece of host memory."""
+        return self._line.arena.nbytes
+
+    @property
+    def map_bytes(self) -> int:
+        """Size of the bundle's files that it uses."""
+        return self.bundle.nbytes(self.bundle.used)
+
+    @property
+    def gpu_note(self) -> str:
+        """What runs on the GPU, in words; "" for nothing."""
+        gpu, acceleration = self.gpu, choose_acceleration(self.bundle, self.settings)
+        if gpu is None:
+            return ""
+        parts = [self._line.engines.name] if acceleration.engine == "tensorrt" else []
+        if acceleration.matcher == "cuda":
+            parts.append("matching by CUDA")
+        memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
+        return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
 
     def close(self) -> None:
         """Give engines and threads back."""
-        self.engines.close()
-        self.workers.close()
+        self._line.engines.close()
+        self._line.workers.close()
         if self.gpu is not None:
             self.gpu.close()
 
+    def __enter__(self) -> Localizer:
+        return self
 
-def _open_engines(
-    bundle: MapBundle,
-    arena: Arena,
-    settings: Settings,
-    acceleration: Acceleration,
-    gpu: Gpu | None,
-) -> Engines:
-    if gpu is not None and acceleration.engine == "tensorrt":
-        return TensorRtEngines(bundle, arena, gpu, precision=settings.precision)
-    return Engines(bundle, arena, precision=settings.precision, threads=settings.threads)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
-class _Clock:
-    """Wall time between laps, milliseconds, added to those before."""
+def open_localizer(
+    map: str | Path, camera: Camera | str | Path | None = None, **settings: Any
+) -> Localizer:
+    """A localiser for a map bundle, ready for frames: `edge_reloc.open`.
 
-    def __init__(self, laps: dict[str, float] | None = None) -> None:
-        self.laps = dict(laps or {})
-        self._last = time.perf_counter_ns()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter_ns()
-        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1e-6
-        self._last = now
+    camera: a Camera or a camera file; None takes the map's only mapping camera. settings: any
+    field of `Settings`, and `settings=` a Settings to start from. Raises EdgeRelocError with a
+    line that says what, where and the cure.
+    """
+    bundle = open_bundle(map)
+    if camera is None:
+        camera = only_camera(bundle)[0]
+    elif not isinstance(camera, Camera):
+        camera = read_camera(camera)
+    return Localizer.open(bundle, camera, settings_from(Settings, settings, "edge_reloc.open"))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command_line.arguments import (
-    add_method_arguments,
+    add_budget_arguments,
+    add_settings_arguments,
     add_source_arguments,
     check_source_arguments,
+    session_options,
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .profiling.page import to_html
     from .profiling.profiler import ProfileOptions, Profiler
     from .running.budget import libraries_bytes
-    from .running.session import Session, demo_options, session_options
+    from .running.session import Session
 
     conditions = [parse_condition(text) for text in options.conditions]
     before = _read_profile(options.compare) if options.compare else None
@@ -44,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     libraries = libraries_bytes()
     cold["import libraries"] = _lap(begun)
     begun = time.perf_counter()
-    session_settings = demo_options(options) if options.demo else session_options(options)
-    with Session(session_settings) as session:
+    with Session(session_options(options)) as session:
         cold["open map, plan, networks"] = _lap(begun)
         if not options.json:
             print(session.headline())
@@ -84,7 +85,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "Ctrl-C ends with the report.",
     )
     add_source_arguments(parser)
-    add_method_arguments(parser)
+    add_settings_arguments(parser)
+    add_budget_arguments(parser)
     add = parser.add_argument
     add("--frames", type=int, metavar="N", help=f"to measure (default {DEFAULT_FRAMES})")
     add("--seconds", type=float, metavar="T", help="to measure, instead of or beside --frames")

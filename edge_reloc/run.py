@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .command_line.arguments import (
-    add_method_arguments,
+    add_budget_arguments,
+    add_settings_arguments,
     add_source_arguments,
     check_source_arguments,
+    session_options,
 )
 from .command_line.program import OK, program
 
@@ -26,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Localise every frame of a source in a map; 0 when that worked."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    from .running.session import Session, demo_options, session_options
+    from .running.session import Session
 
-    with Session(demo_options(options) if options.demo else session_options(options)) as session:
+    with Session(session_options(options)) as session:
         if not options.json:
             print(session.headline())
         try:
@@ -46,7 +48,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Localise camera frames in a map bundle. Ctrl-C ends with the summary.",
     )
     add_source_arguments(parser)
-    add_method_arguments(parser)
+    add_settings_arguments(parser)
+    add_budget_arguments(parser)
     parser.add_argument(
         "--output",
         type=Path,

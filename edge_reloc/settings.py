@@ -1,121 +1,231 @@
-"""What a user can choose when a map is opened; all of it in one object."""
+"""What a user can choose, said once: a field carries its help, choices and bounds.
+
+The checks, the command line, `--settings file.toml` and the reference page are made of
+these fields. What is one method's alone stands in its file under `methods/`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 from .errors import ConfigError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """When a pose is believed.
-
-    min_inliers: matches that agree. min_inlier_ratio: of all matches.
-    min_spread: occupied cells of a 4x4 grid over the image.
-    max_rotation_std_deg: largest standard deviation of the rotation, which
-    catches poses that hang on a few clumped points. min_coverage: of the
-    image parts that should agree with the pose, how many do (second pass);
-    None takes what the map's features ask for.
-    min_keypoints: below, the image is called featureless.
-    """
-
-    min_inliers: int = 15
-    min_inlier_ratio: float = 0.04
-    min_spread: int = 4
-    max_rotation_std_deg: float = 2.0
-    min_coverage: float | None = None
-    min_keypoints: int = 30
-
-    def __post_init__(self) -> None:
-        if self.min_inliers < 6:
-            raise ConfigError(f"gate: min_inliers is {self.min_inliers}, expected at least 6")
-        if not 0 <= self.min_inlier_ratio < 1:
-            raise ConfigError(f"gate: min_inlier_ratio is {self.min_inlier_ratio}, expected 0 to 1")
+Choice = typing.Union[str, int]  # noqa: UP007 (an alias at run time, on Python 3.10 too)
+Kind = type[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to localise. None takes what the bundle says.
+class Rule:
+    """What is known of one setting."""
 
-    method: a name of `methods.METHODS`. head: of `visible_structure`,
-    "cells" or "generative". candidates: how many map points are matched at
-    most. images: mapping images that `image_retrieval` takes. search: of the
-    generative head, "radius" or "nearest"; radius: in map units. landmarks: how many
-    of those that `landmarks` recognises are tried at most. registration: of its landmarks,
-    "one_pass" (all matched, one solved pose) or "landmark_wise" (one after the other, as
-    published). second_pass: match once more around the first pose. tracking: begin with
-    the pose that the last frames predict, where there is one. threshold_px: reprojection
-    error of an inlier at an image 640 pixels wide, scaled with the width. match_block:
-    candidates that are compared at once; memory for speed. precision: of the networks,
-    "float32" or "float16". engine: of the networks, "onnxruntime" or "tensorrt"; "auto" falls
-    back to the first when the second does not work. matcher: "cpu" or "cuda". threads: of
-    networks and matching on the CPU, 0 for one a core. in_flight: frames worked on at once,
-    1 or 2: with 2 the next frame's features are found while a frame is localised.
-    """
+    #: for people: what it does
+    help: str
+    #: what decides where the value is None
+    unset: str = "the map's"
+    #: values that it may take, None for any
+    choices: tuple[Choice, ...] | None = None
+    #: smallest and largest value, both allowed
+    at_least: float | None = None
+    at_most: float | None = None
+    #: value that must be exceeded
+    above: float | None = None
+    #: heading under which help shows it
+    group: str = "localising"
 
-    method: str | None = None
-    head: str | None = None
-    candidates: int | None = None
-    images: int = 10
-    search: str = "radius"
-    radius: float | None = None
-    landmarks: int | None = None
-    registration: str | None = None
-    second_pass: bool | None = None
-    tracking: bool = False
-    threshold_px: float | None = None
-    min_similarity: float | None = None
-    max_ratio: float | None = None
-    seed: int = 0
-    match_block: int = 256
-    precision: str | None = None
-    engine: str | None = None
-    matcher: str | None = None
-    threads: int = 0
-    in_flight: int = 1
-    gate: Gate = field(default_factory=Gate)
+    def expected(self) -> str:
+        """The allowed values in words, "" for any."""
+        if self.choices is not None:
+            names = [repr(choice) for choice in self.choices]
+            return " or ".join([", ".join(names[:-1]), names[-1]] if names[:-1] else names)
+        if self.above is not None:
+            return f"above {self.above:g}"
+        if self.at_least is not None and self.at_most is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
+        return "" if self.at_least is None else f"at least {self.at_least:g}"
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the right type lies within the bounds."""
+        if self.choices is not None:
+            return value in self.choices
+        return not (
+            (self.at_least is not None and not value >= self.at_least)
+            or (self.at_most is not None and not value <= self.at_most)
+            or (self.above is not None and not value > self.above)
+        )
+
+
+def setting(default: Any, help: str, **rule: Any) -> Any:
+    """A dataclass field with a `Rule`; None as default leaves the choice to the map."""
+    return field(default=default, metadata={"rule": Rule(help=help, **rule)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Settings that check themselves when they are made. Raises ConfigError."""
 
     def __post_init__(self) -> None:
-        if self.head not in (None, "cells", "generative"):
-            raise ConfigError(f"head: found '{self.head}', expected 'cells' or 'generative'")
-        if self.search not in ("radius", "nearest"):
-            raise ConfigError(f"search: found '{self.search}', expected 'radius' or 'nearest'")
-        if self.registration not in (None, "one_pass", "landmark_wise"):
-            raise ConfigError(
-                f"registration: found '{self.registration}', expected 'one_pass' or 'landmark_wise'"
-            )
-        if self.landmarks is not None and self.landmarks < 1:
-            raise ConfigError(f"landmarks: found {self.landmarks}, expected at least 1")
-        if self.precision not in (None, "float32", "float16"):
-            raise ConfigError(
-                f"precision: found '{self.precision}', expected 'float32' or 'float16'"
-            )
-        if self.engine not in (None, "onnxruntime", "tensorrt", "auto"):
-            raise ConfigError(
-                f"engine: found '{self.engine}', expected 'onnxruntime', 'tensorrt' or 'auto'"
-            )
-        if self.matcher not in (None, "cpu", "cuda"):
-            raise ConfigError(f"matcher: found '{self.matcher}', expected 'cpu' or 'cuda'")
-        if self.candidates is not None and self.candidates < 16:
-            raise ConfigError(f"candidates: found {self.candidates}, expected at least 16")
-        if not 16 <= self.match_block <= 1 << 16:
-            raise ConfigError(f"match_block: found {self.match_block}, expected 16 to 65536")
-        if self.in_flight not in (1, 2):
-            raise ConfigError(f"in_flight: found {self.in_flight}, expected 1 or 2")
-        if self.images < 1:
-            raise ConfigError(f"images: found {self.images}, expected at least 1")
-        if self.threshold_px is not None and self.threshold_px <= 0:
-            raise ConfigError(f"threshold_px: found {self.threshold_px}, expected above 0")
+        for entry in fields(self):
+            check(entry, getattr(self, entry.name))
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """Settings of a dictionary; unknown keys raise ConfigError."""
-        known = {f.name for f in fields(cls)}
-        if unknown := set(values) - known:
-            raise ConfigError(f"settings: unknown {sorted(unknown)}; expected {sorted(known)}")
-        values = dict(values)
-        if isinstance(values.get("gate"), dict):
-            values["gate"] = Gate(**values["gate"])
-        return cls(**values)
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(Checked):
+    """When a pose is believed."""
+
+    min_inliers: int = setting(15, "matches that agree with a pose", at_least=6, group="gate")
+    min_inlier_ratio: float = setting(
+        0.04, "of all matches, the share that agrees", at_least=0.0, at_most=1.0, group="gate"
+    )
+    min_spread: int = setting(
+        4, "parts of 4x4 of the image that inliers lie in", at_least=1, at_most=16, group="gate"
+    )
+    max_rotation_std_deg: float = setting(
+        2.0,
+        "standard deviation of the rotation; catches poses that hang on a few clumped points",
+        above=0.0,
+        group="gate",
+    )
+    min_coverage: float | None = setting(
+        None,
+        "share of the image parts that should agree with a refined pose and do",
+        at_least=0.0,
+        at_most=1.0,
+        group="gate",
+    )
+    min_keypoints: int = setting(
+        30, "below, the image is called featureless", at_least=1, group="gate"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonSettings(Gate):
+    """How to localise, whatever the method. None takes what the map says."""
+
+    method: str | None = setting(None, "way to localise")
+    candidates: int | None = setting(None, "map points matched with a frame at most", at_least=16)
+    second_pass: bool | None = setting(None, "match once more around the first pose")
+    tracking: bool = setting(
+        False, "begin with the pose that the last frames predict; for videos and cameras"
+    )
+    threshold_px: float | None = setting(
+        None, "reprojection error of an inlier at 640 pixels width, scaled with it", above=0.0
+    )
+    min_similarity: float | None = setting(
+        None, "cosine that descriptors of a match reach", at_least=-1.0, at_most=1.0
+    )
+    max_ratio: float | None = setting(
+        None,
+        "distance to the best over that to the second best match; 1: no such test",
+        above=0.0,
+        at_most=1.0,
+    )
+    seed: int = setting(0, "of the solver's random samples", at_least=0, at_most=2**31 - 1)
+    match_block: int = setting(
+        256,
+        "candidates compared at once: memory for speed",
+        at_least=16,
+        at_most=1 << 16,
+        group="machine",
+    )
+    precision: str | None = setting(
+        None,
+        "of networks",
+        unset="float32 where the map has it",
+        choices=("float32", "float16"),
+        group="machine",
+    )
+    engine: str | None = setting(
+        None,
+        "of networks; auto falls back to onnxruntime when tensorrt does not work",
+        unset="tensorrt where the map has engines and there is a GPU, else onnxruntime",
+        choices=("onnxruntime", "tensorrt", "auto"),
+        group="machine",
+    )
+    matcher: str | None = setting(
+        None,
+        "what compares descriptors",
+        unset="cuda with tensorrt, otherwise cpu",
+        choices=("cpu", "cuda"),
+        group="machine",
+    )
+    threads: int = setting(
+        0, "of networks and matching, 0: one a core", at_least=0, at_most=1024, group="machine"
+    )
+    in_flight: int = setting(
+        1,
+        "frames worked on at once; 2: more poses a second, each somewhat later",
+        choices=(1, 2),
+        group="machine",
+    )
+
+
+S = TypeVar("S", bound=Checked)
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def check(entry: Field[Any], value: Any) -> None:
+    """ConfigError when a field may not hold a value."""
+    rule: Rule = entry.metadata["rule"]
+    kind, optional = kind_of(entry)
+    if value is None and optional:
+        return
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{entry.name}: found {value!r}, expected {WORDS[kind]}")
+    if not rule.allows(value):
+        raise ConfigError(f"{entry.name}: found {value!r}, expected {rule.expected()}")
+
+
+def kind_of(entry: Field[Any]) -> tuple[Kind, bool]:
+    """Type of a setting, and whether it may be None."""
+    parts = _kinds(entry.type if isinstance(entry.type, str) else str(entry.type))
+    kinds = [part for part in parts if part is not types.NoneType]
+    return kinds[0], len(kinds) < len(parts)
+
+
+@cache
+def _kinds(annotation: str) -> tuple[Kind, ...]:
+    names: dict[str, Kind] = {kind.__name__: kind for kind in WORDS} | {"None": types.NoneType}
+    return tuple(names[part.strip()] for part in annotation.split("|"))
+
+
+def settings_from(kind: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Settings of plain values. ConfigError for an unknown key names the nearest known one."""
+    known = [entry.name for entry in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key.replace("-", "_"), known, 1)
+            meant = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown setting '{key}'{meant}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def read_settings_file(path: Path) -> dict[str, Any]:
+    """Flat values of a TOML file, not yet checked. Raises ConfigError."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such settings file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
+
+
+def default_of(entry: Field[Any]) -> Any:
+    """What a field holds when nothing is said."""
+    assert entry.default is not MISSING
+    return entry.default

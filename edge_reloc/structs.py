@@ -7,85 +7,98 @@ sets `n`, and leaves a valid struct (n = 0) when it has nothing to say.
 
 from __future__ import annotations
 
+import copy
+import time
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import F32, F64, I32, U8
+from .errors import StaleViewError
 from .geometry.camera import Camera
 from .memory.arena import Arena
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One camera image.
+    """One camera image."""
 
-    image: (H,W) grey or (H,W,3) BGR uint8. t_ns: capture time, monotonic
-    nanoseconds. quarter_turns: counter-clockwise quarter turns that bring the
-    image to the map's heading, when a compass or the flight plan tells; None
-    lets the localiser find out where the map calls for it.
-    """
-
+    #: (H,W) grey or (H,W,3) BGR
     image: U8
+    #: capture time, monotonic nanoseconds
     t_ns: int
-    camera: Camera
+    #: that took it; None: the camera that the localiser was opened for
+    camera: Camera | None = None
+    #: position in its sequence
     index: int = 0
     name: str = ""
+    #: counter-clockwise, that bring the image to the map's heading, when a compass or the
+    #: flight plan tells; None lets the localiser find out where the map calls for it
     quarter_turns: int | None = None
 
 
 class Features:
     """Keypoints of one frame, best score first.
 
-    xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float32 of unit
-    length, embedding (E,) float32 of unit length (E may be 0), place (G,) float32: what
-    the feature network says of the image as a whole (G is 0 where it says nothing).
-    row (N,) int32: of the feature network's outputs, where there is one.
-    camera: that they were seen with, None where nobody said.
+    dim: D, 0 where the feature network gives coordinates instead of descriptors.
     """
 
     def __init__(
-        self, arena: Arena, capacity: int, dim: int, embedding_dim: int, place_dim: int = 0
+        self,
+        arena: Arena,
+        capacity: int,
+        dim: int,
+        embedding_dim: int,
+        place_dim: int = 0,
+        *,
+        regressed: bool = False,
     ) -> None:
+        #: (N,2)
         self.xy_px: F32 = arena.take("features.xy_px", (capacity, 2), np.float32)
+        #: (N,)
         self.score: F32 = arena.take("features.score", (capacity,), np.float32)
+        #: (N,D) of unit length
         self.descriptor: F32 = arena.take("features.descriptor", (capacity, dim), np.float32)
+        #: (N,3) where in the world each lies, (0,3) where no network says that
+        rows = capacity if regressed else 0
+        self.xyz_world: F32 = arena.take("features.xyz_world", (rows, 3), np.float32)
+        #: (E,) of unit length, E may be 0
         self.embedding: F32 = arena.take("features.embedding", (embedding_dim,), np.float32)
+        #: (G,) what the feature network says of the image as a whole, G may be 0
         self.place: F32 = arena.take("features.place", (place_dim,), np.float32)
+        #: (N,) of the feature network's outputs, where there is one
         self.row: I32 = arena.take("features.row", (capacity,), np.int32)
+        #: that they were seen with, None where nobody said
         self.camera: Camera | None = None
         self.n = 0
 
     @property
     def capacity(self) -> int:
+        """N."""
         return len(self.xy_px)
 
 
 class Candidates:
-    """Map points a frame may see.
-
-    point_id (C,) int32, ascending; group (C,) int32 and query_group (N,)
-    int32: a keypoint may match only candidates of its own group; score (C,)
-    float32, larger is likelier. `truncated` counts what capacity cut off.
-    """
+    """Map points a frame may see; a keypoint may match only those of its own group."""
 
     def __init__(self, arena: Arena, capacity: int, keypoints: int) -> None:
+        #: (C,) ascending
         self.point_id: I32 = arena.take("candidates.point_id", (capacity,), np.int32)
+        #: (C,)
         self.group: I32 = arena.take("candidates.group", (capacity,), np.int32)
+        #: (N,)
         self.query_group: I32 = arena.take("candidates.query_group", (keypoints,), np.int32)
+        #: (C,) larger is likelier
         self.score: F32 = arena.take("candidates.score", (capacity,), np.float32)
         self.n = 0
+        #: what capacity cut off
         self.truncated = 0
 
     @property
     def capacity(self) -> int:
+        """C."""
         return len(self.point_id)
 
     def clear(self) -> None:
@@ -97,58 +110,80 @@ class Candidates:
 
 
 class Correspondences:
-    """2D-3D matches: xy_px (M,2) and xyz_world (M,3) float64, weight (M,).
-
-    keypoint and point_id (M,) int32 say where they came from (-1: from no map
-    point, as in scene coordinate regression).
-    """
+    """2D-3D matches."""
 
     def __init__(self, arena: Arena, capacity: int) -> None:
+        #: (M,2)
         self.xy_px: F64 = arena.take("correspondences.xy_px", (capacity, 2), np.float64)
+        #: (M,3)
         self.xyz_world: F64 = arena.take("correspondences.xyz_world", (capacity, 3), np.float64)
+        #: (M,)
         self.weight: F32 = arena.take("correspondences.weight", (capacity,), np.float32)
+        #: (M,) row of the features
         self.keypoint: I32 = arena.take("correspondences.keypoint", (capacity,), np.int32)
+        #: (M,) -1: of no map point, as in scene coordinate regression
         self.point_id: I32 = arena.take("correspondences.point_id", (capacity,), np.int32)
         self.n = 0
 
     @property
     def capacity(self) -> int:
+        """M at most."""
         return len(self.xy_px)
+
+
+class Clock:
+    """Wall time between laps, milliseconds, added to those before."""
+
+    def __init__(self, laps: dict[str, float] | None = None) -> None:
+        self.laps = dict(laps or {})
+        self._last = time.perf_counter_ns()
+
+    def lap(self, stage: str) -> None:
+        """Since the last lap, for a stage."""
+        now = time.perf_counter_ns()
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1e-6
+        self._last = now
 
 
 class Status(str, Enum):
     """Whether a frame was localised; only OK carries a pose."""
 
     OK = "OK"
-    NO_FEATURES = "NO_FEATURES"  # the image shows too little: dark, blurred, blank
-    NO_MATCHES = "NO_MATCHES"  # the image is fine, the map does not know it
-    NO_POSE = "NO_POSE"  # matches agree on no camera position
-    IMPLAUSIBLE = "IMPLAUSIBLE"  # a pose was found and refused by the gate
+    #: the image shows too little: dark, blurred, blank
+    NO_FEATURES = "NO_FEATURES"
+    #: the image is fine, the map does not know it
+    NO_MATCHES = "NO_MATCHES"
+    #: matches agree on no camera position
+    NO_POSE = "NO_POSE"
+    #: a pose was found and refused by the gate
+    IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseEstimate:
-    """The answer for one frame.
+    """The answer for one frame."""
 
-    cam_from_world: (4,4) or None unless status is OK. covariance: (6,6) of
-    [rotation rad, translation m] for the left perturbation
-    true = Exp(delta) @ cam_from_world, or None. inliers: matches that agree.
-    inlier_index: rows of the correspondences that agree. stages_ms: wall time
-    by stage. reason: None when OK, otherwise one line for a person.
-    """
-
+    #: capture time of the frame, monotonic nanoseconds
     t_ns: int
     status: Status
+    #: None when OK, otherwise one line for a person
     reason: str | None = None
+    #: (4,4), world points to camera points; None unless status is OK
     cam_from_world: F64 | None = None
+    #: (6,6) of [rotation rad, translation map units] for the left perturbation
+    #: true = Exp(delta) @ cam_from_world; None without a pose
     covariance: F64 | None = None
+    #: matches that agree with the pose
     inliers: int = 0
     matches: int = 0
     candidates: int = 0
     keypoints: int = 0
+    #: rows of the matches that agree
     inlier_index: I32 | None = None
+    #: of the frame
     index: int = 0
     name: str = ""
+    #: wall time by stage, milliseconds
     stages_ms: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -165,3 +200,111 @@ class PoseEstimate:
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
         }
+
+
+class Work:
+    """The buffers of the frame at hand; each of them belongs to somebody else."""
+
+    def __init__(self, features: Features, candidates: Candidates, matches: Correspondences):
+        self.features, self.candidates, self.matches = features, candidates, matches
+        self.clock = Clock()
+        #: frames so far
+        self.number = 0
+
+    def begin(self, features: Features, laps: dict[str, float]) -> None:
+        """The next frame, of which features were found."""
+        self.features, self.clock = features, Clock(laps)
+        self.candidates.n = self.matches.n = 0
+        self.number += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localization:
+    """What `localize` returns: the estimate, and a look at how it came about.
+
+    features, candidates and matches are read-only views of the localiser's own buffers, valid
+    until its next frame; after that they raise StaleViewError. Copy what you keep.
+    """
+
+    estimate: PoseEstimate
+    #: keypoints that the method named by numbers, such as landmarks: the best ones
+    _named: int = 0
+    _work: Work | None = None
+    _number: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a pose."""
+        return self.estimate.status is Status.OK
+
+    @property
+    def status(self) -> Status:
+        """Whether and why."""
+        return self.estimate.status
+
+    @property
+    def reason(self) -> str | None:
+        """None when OK, otherwise one line for a person."""
+        return self.estimate.reason
+
+    @property
+    def cam_from_world(self) -> F64 | None:
+        """(4,4), world points to camera points; None without a pose."""
+        return self.estimate.cam_from_world
+
+    @property
+    def covariance(self) -> F64 | None:
+        """(6,6) of [rotation rad, translation map units]; None without a pose."""
+        return self.estimate.covariance
+
+    @property
+    def inliers(self) -> int:
+        """Matches that agree with the pose."""
+        return self.estimate.inliers
+
+    @property
+    def features(self) -> Features:
+        """Keypoints and descriptors of the frame."""
+        return _view(self._fresh().features, whole=("embedding", "place"))
+
+    @property
+    def candidates(self) -> Candidates:
+        """Map points that were matched with it; empty where the frame was tracked."""
+        return _view(self._fresh().candidates, whole=("query_group",))
+
+    @property
+    def matches(self) -> Correspondences:
+        """2D-3D matches; `estimate.inlier_index` are the rows that agree."""
+        return _view(self._fresh().matches)
+
+    @property
+    def keypoint_labels(self) -> I32 | None:
+        """(n,) number of what each keypoint shows, below 1 for nothing; None where the method
+        names nothing, or did not look.
+        """
+        work = self._fresh()
+        if not self._named or work.candidates.n == 0:
+            return None
+        return self.candidates.query_group[: min(work.features.n, self._named)]
+
+    def _fresh(self) -> Work:
+        if self._work is None or self._work.number != self._number:
+            raise StaleViewError(
+                "features, candidates and matches are those of the last frame alone, and "
+                "another one was localised since; copy what you need before"
+            )
+        return self._work
+
+
+T = TypeVar("T", Features, Candidates, Correspondences)
+
+
+def _view(struct: T, whole: tuple[str, ...] = ()) -> T:
+    """The valid rows of a struct, read-only; whole: arrays with rows of their own."""
+    view = copy.copy(struct)
+    for name, array in vars(struct).items():
+        if isinstance(array, np.ndarray):
+            rows = (array if name in whole else array[: struct.n]).view()
+            rows.flags.writeable = False
+            setattr(view, name, rows)
+    return view

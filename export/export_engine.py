@@ -96,7 +96,7 @@ def _networks(options: argparse.Namespace) -> list[Path]:
     if options.onnx:
         return list(options.onnx)
     from edge_reloc.bundle import open_bundle
-    from edge_reloc.running.session import DEMO
+    from edge_reloc.running.demo import DEMO
 
     from .packing.networks import bundle_networks, how_to_float16
 

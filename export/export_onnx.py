@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     from edge_reloc.bundle import extend_bundle, open_bundle
-    from edge_reloc.running.session import DEMO
+    from edge_reloc.running.demo import DEMO
 
     from .float16.feeds import record_feeds
     from .float16.photos import map_photos, photos_of

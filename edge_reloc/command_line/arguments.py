@@ -1,18 +1,36 @@
-"""What every program that localises a source asks on its command line."""
+"""What every program that localises asks on its command line; most of it made of `Settings`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+from collections.abc import Mapping
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..bundle.manifest import MANIFEST_NAME
+from ..errors import ConfigError
+from ..methods.table import METHODS, Settings
+from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
+
+if TYPE_CHECKING:
+    from ..running.session import SessionOptions
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Map or demo, frames, calibration."""
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--map", type=Path, metavar="DIR", help="map bundle")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--map",
+        type=Path,
+        metavar="DIR",
+        help="map bundle (default: $EDGE_RELOC_MAP, this folder if it is one, or the only one "
+        "in maps/)",
+    )
     where.add_argument("--demo", action="store_true", help="the map and frames that ship with it")
     frames = parser.add_mutually_exclusive_group()
     frames.add_argument("--camera", type=int, metavar="N", help="camera /dev/videoN")
@@ -35,70 +53,40 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """How to localise, and in how much memory."""
-    parser.add_argument("--method", metavar="NAME", help="default: the map's")
+def add_settings_arguments(
+    parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()
+) -> None:
+    """One option a setting, and a file for many; `settings_of` reads them back."""
     parser.add_argument(
-        "--head",
-        choices=["generative", "cells"],
-        help="of method visible_structure (default: the map's)",
+        "--settings", type=Path, metavar="TOML", help="file of settings; options go before it"
     )
-    parser.add_argument(
-        "--second-pass",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="match once more around the first pose (default: the map's)",
-    )
-    parser.add_argument(
-        "--registration",
-        choices=["one_pass", "landmark_wise"],
-        help="of method landmarks: all at once, or one after the other (default: the map's)",
-    )
-    parser.add_argument(
-        "--landmarks", type=int, metavar="N", help="of method landmarks: how many are tried"
-    )
-    parser.add_argument(
-        "--tracking",
-        action="store_true",
-        help="begin with the pose that the last frames predict; for videos and cameras",
-    )
-    parser.add_argument(
-        "--candidates", type=int, metavar="N", help="map points a frame at most (default: tuned)"
-    )
-    parser.add_argument(
-        "--match-block",
-        type=int,
-        metavar="N",
-        help="candidates compared at once: memory for speed (default 256)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "float16"],
-        help="of networks (default: float32 where the map has it)",
-    )
-    parser.add_argument(
-        "--engine",
-        choices=["onnxruntime", "tensorrt", "auto"],
-        help="of networks (default: tensorrt where the map has engines and there is a GPU); "
-        "auto falls back to onnxruntime when tensorrt does not work",
-    )
-    parser.add_argument(
-        "--matcher", choices=["cpu", "cuda"], help="default: cuda with tensorrt, otherwise cpu"
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of networks and matching (default 0: one a core)",
-    )
-    parser.add_argument(
-        "--in-flight",
-        type=int,
-        choices=[1, 2],
-        default=1,
-        help="frames worked on at once; 2: more poses a second, each somewhat later (default 1)",
-    )
+    groups: dict[str, Any] = {}
+    entries = [entry for entry in fields(Settings) if entry.name not in without]
+    for entry in sorted(entries, key=_group):
+        rule: Rule = entry.metadata["rule"]
+        if rule.group not in groups:
+            method = f"method {rule.group}" if rule.group in METHODS else rule.group
+            groups[rule.group] = parser.add_argument_group(method)
+        kind, optional = kind_of(entry)
+        default = rule.unset if optional else str(default_of(entry)).lower()
+        words: dict[str, Any] = {"help": f"{rule.help} (default: {default})".replace("%", "%%")}
+        if kind is bool:
+            words["action"] = argparse.BooleanOptionalAction
+        else:
+            words |= {"type": kind, "choices": rule.choices}
+            words["metavar"] = None if rule.choices else {int: "N", float: "X", str: "NAME"}[kind]
+        option = "--" + entry.name.replace("_", "-")
+        groups[rule.group].add_argument(option, default=argparse.SUPPRESS, **words)
+
+
+def _group(entry: Field[Any]) -> int:
+    """Where help shows a setting: what is tuned most comes first."""
+    order = ["localising", *METHODS, "gate", "machine"]
+    return order.index(entry.metadata["rule"].group)
+
+
+def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much memory."""
     parser.add_argument(
         "--budget",
         type=byte_size,
@@ -116,13 +104,77 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
     if options.demo and any([*given, options.calibration is not None]):
         parser.error("--demo brings its own frames and calibration")
     if not options.demo and not any(given):
-        parser.error("one of --camera, --source or --list is required with --map")
+        parser.error("one of --camera, --source or --list is required, or --demo")
     if options.camera is not None and options.list is not None:
         parser.error("--list goes with --source, not with --camera")
     if options.frames is not None and options.frames < 1:
         parser.error(f"--frames is {options.frames}, expected at least 1")
     if options.fit and options.budget is None:
         parser.error("--fit needs a --budget to fit into")
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that the command line asks for. Raises ConfigError."""
+    values: dict[str, Any] = {}
+    if options.settings is not None:
+        values = read_settings_file(options.settings)
+        settings_from(Settings, values, str(options.settings))
+    known = {entry.name for entry in fields(Settings)}
+    asked = {name: value for name, value in vars(options).items() if name in known}
+    return Settings(**{**values, **asked})
+
+
+def session_options(options: argparse.Namespace) -> SessionOptions:
+    """What to run, as the command line says."""
+    from ..running.demo import demo_folder
+    from ..running.session import SessionOptions
+
+    common: dict[str, Any] = {
+        "settings": settings_of(options),
+        "output": tuple(getattr(options, "output", ())),
+        "picture": getattr(options, "picture", None),
+        "limit": options.frames,
+        "budget_bytes": options.budget,
+        "fit": options.fit,
+    }
+    if options.demo:
+        demo = demo_folder()
+        return SessionOptions(
+            map=demo / "map",
+            source=str(demo / "frames"),
+            calibration=demo / "camera.json",
+            truth=demo / "truth",
+            **common,
+        )
+    if options.camera is not None:
+        source, names = f"camera:{options.camera}", None
+    elif options.source is None:  # a list alone: names relative to its folder
+        source, names = str(options.list.parent), options.list
+    else:
+        source, names = options.source, options.list
+    return SessionOptions(
+        map=options.map or default_map(os.environ, Path.cwd()),
+        source=source,
+        names=names,
+        calibration=options.calibration,
+        **common,
+    )
+
+
+def default_map(environment: Mapping[str, str], here: Path) -> Path:
+    """The map that is meant when none is named. Raises ConfigError."""
+    if named := environment.get("EDGE_RELOC_MAP"):
+        return Path(named)
+    if (here / MANIFEST_NAME).is_file():
+        return here
+    found = sorted(path.parent for path in (here / "maps").glob(f"*/{MANIFEST_NAME}"))
+    if len(found) == 1:
+        return found[0]
+    several = f"maps/ holds {len(found)} ({', '.join(p.name for p in found[:5])})"
+    raise ConfigError(
+        f"which map? {several if found else 'there is none here or in maps/'}; name one with "
+        f"--map DIR or EDGE_RELOC_MAP, or make one with 'edge-reloc map'"
+    )
 
 
 def byte_size(text: str) -> int:

@@ -6,15 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ..bundle import MapBundle
+from ..bundle.cameras import mapping_cameras
 from ..bundle.points import CELL_START, XYZ
 from ..errors import CameraError, EdgeRelocError
 from ..geometry.camera import Camera
 from ..localizer import Localizer
-from ..methods.table import METHODS
+from ..methods import Settings, variants
 from ..retrieval.image_retrieval import EMBEDDING
-from ..settings import Settings
-
-HEADS = ("cells", "generative")
 
 
 def describe(bundle: MapBundle) -> dict[str, Any]:
@@ -26,8 +24,8 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "directory": str(bundle.directory),
         "generator": manifest.generator,
         "world": asdict(manifest.world),
-        "features": manifest.features,
-        "embedding": manifest.embedding,
+        "features": asdict(manifest.features),
+        "embedding": asdict(manifest.embedding) if manifest.embedding else {},
         "method": manifest.method,
         "methods": manifest.methods,
         "points": _rows(bundle, XYZ),
@@ -42,28 +40,26 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
 
 def memory_by_method(bundle: MapBundle) -> dict[str, dict[str, Any]]:
     """Bytes that each method takes when opened, or why it cannot be."""
-    if not bundle.manifest.cameras:
+    cameras = mapping_cameras(bundle)
+    if not cameras:
         raise CameraError(f"{bundle.directory}: no mapping camera, so memory cannot be planned")
-    where = str(bundle.directory)
-    camera = Camera.from_dict(next(iter(bundle.manifest.cameras.values())), where)
+    camera = next(iter(cameras.values()))
     memory: dict[str, dict[str, Any]] = {}
-    for method in METHODS:
-        for head in HEADS if method == "visible_structure" else (None,):
-            name = method if head is None else f"{method} {head}"
-            memory[name] = _memory(bundle, camera, Settings(method=method, head=head))
+    for method, variant in variants():
+        if variant.shown:
+            own = "" if variant.name == method.name else f" {variant.name}"
+            name = f"{method.name}{own}"
+            memory[name] = _memory(bundle, camera, method.settings(variant, Settings()))
     return memory
 
 
 def _memory(bundle: MapBundle, camera: Camera, settings: Settings) -> dict[str, Any]:
     fresh = MapBundle(bundle.directory, bundle.manifest)  # counts its own files
     try:
-        localizer = Localizer.open(fresh, camera, settings)
+        with Localizer.open(fresh, camera, settings) as localizer:
+            return {"arena_bytes": localizer.arena_bytes, "map_bytes": localizer.map_bytes}
     except EdgeRelocError as error:
         return {"unavailable": str(error)}
-    try:
-        return {"arena_bytes": localizer.arena.nbytes, "map_bytes": localizer.map_bytes}
-    finally:
-        localizer.close()
 
 
 def _rows(bundle: MapBundle, name: str) -> int:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from ..arrays import Array
+from ..bundle.points import open_points
 from ..bundle.reader import MapBundle
-from ..geometry.rigid import Array
+from ..geometry.camera import Camera
 from ..inference.engines import Engines
 from ..localizer import Localizer
 from ..memory.arena import Arena
-from ..methods.table import build_method
-from ..settings import Settings
+from ..methods import Method, Settings, Variant, variants
+from ..methods.table import IMAGE_RETRIEVAL
+from ..stages import Retriever
 from ..structs import Candidates
 from .dataset import Dataset
 from .score import Score
 
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-EVERY_IMAGE = EVERY_LANDMARK = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalCurve:
-    """recall: share of exhaustive's inlier points found, at each share returned."""
+    """One method on one scene."""
 
     scene: str
     method: str
+    #: of the map, returned
     share: tuple[float, ...]
+    #: of exhaustive's inlier points, found at each share
     recall: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -37,54 +41,34 @@ class RetrievalCurve:
 
 
 def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> list[RetrievalCurve]:
-    """Curves of image retrieval, every trained head and landmarks, the surest ones first.
+    """Curves of every trained method that retrieves, the surest points first.
 
     reference: the score of `exhaustive` on the same dataset; its inlier
     points are what should be found.
     """
-    heads = bundle.manifest.methods.get("visible_structure", {}).get("heads", {})
-    base = Settings(images=EVERY_IMAGE)
-    settings = {"image_retrieval": replace(base, method="image_retrieval")}
-    for head in heads:
-        settings[head] = replace(base, method="visible_structure", head=head)
-    if "landmarks" in bundle.manifest.methods:
-        settings["landmarks"] = replace(base, method="landmarks", landmarks=EVERY_LANDMARK)
-    found: dict[str, list[Array]] = {name: [] for name in settings}
-    localizers: dict[Any, Localizer] = {}
-    retrievers: dict[str, list[Any]] = {}
     arena = Arena()
     engines = Engines(bundle, arena)
+    retrievers = {
+        variant.name: _retrievers(bundle, engines, method, variant)
+        for method, variant in variants(bundle.manifest)
+        if variant.unlimited is not None
+    }
+    found: dict[str, list[Array]] = {name: [] for name in retrievers}
+    localizers: dict[Camera, Localizer] = {}
     for (_, frame), wanted in zip(dataset.frames(), reference.found, strict=True):
-        if len(wanted) == 0:
+        camera = frame.camera
+        if len(wanted) == 0 or camera is None:
             continue
-        if frame.camera not in localizers:
-            localizers[frame.camera] = Localizer.open(
-                bundle, frame.camera, settings["image_retrieval"]
-            )
-        localizer = localizers[frame.camera]
-        points = localizer.points
-        assert points is not None  # image retrieval has them
-        localizer.localize(frame)
-        for name, chosen in settings.items():
-            if name not in retrievers:
-                extent = float(np.ptp(points.xyz, axis=0).max()) * 10
-                retrievers[name] = []
-                for level in LEVELS:
-                    capacity = max(16, int(level * points.n))
-                    method = build_method(
-                        chosen.method or "",
-                        bundle,
-                        engines,
-                        replace(chosen, candidates=capacity, radius=extent),
-                    )
-                    out = Candidates(arena, method.capacity, localizer.spec.keypoints)
-                    retrievers[name].append((method.retriever, out))
+        if camera not in localizers:
+            settings = Settings(method=IMAGE_RETRIEVAL.name)  # its features are embedded, too
+            localizers[camera] = Localizer.open(bundle, camera, settings)
+        features = localizers[camera].localize(frame).features
+        for name, levels in retrievers.items():
             recall = np.zeros(len(LEVELS))
-            for level_index, (retriever, out) in enumerate(retrievers[name]):
-                retriever.retrieve(localizer.features, out)
-                recall[level_index] = np.isin(
-                    wanted, out.point_id[: out.n], assume_unique=True
-                ).mean()
+            for level, (retriever, out) in enumerate(levels):
+                retriever.retrieve(features, out)
+                ids = out.point_id[: out.n]
+                recall[level] = np.isin(wanted, ids, assume_unique=True).mean()
             found[name].append(recall)
     return [
         RetrievalCurve(
@@ -96,6 +80,22 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
         for name, rows in found.items()
         if rows
     ]
+
+
+def _retrievers(
+    bundle: MapBundle, engines: Engines, method: Method, variant: Variant
+) -> list[tuple[Retriever, Candidates]]:
+    """One a level, each with what it writes into."""
+    points = open_points(bundle).n
+    made = []
+    for level in LEVELS:
+        capacity = max(16, int(level * points))
+        more = {**(variant.unlimited or {}), "candidates": capacity}
+        stages = method.open(bundle, engines, method.settings(variant, Settings(), **more))
+        assert stages.retriever is not None  # it has a curve
+        keypoints = bundle.manifest.features.keypoints
+        made.append((stages.retriever, Candidates(engines.arena, stages.capacity, keypoints)))
+    return made
 
 
 def format_curves(curves: list[RetrievalCurve]) -> str:

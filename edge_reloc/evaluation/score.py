@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import I32
 from ..bundle.reader import MapBundle
-from ..errors import ConfigError
 from ..geometry.rigid import compose, normalised_error, pose_error
 from ..localizer import Localizer
-from ..settings import Settings
-from ..structs import I32, Status
+from ..structs import Status
+from .chosen import Chosen
 from .dataset import Dataset
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
@@ -21,42 +21,38 @@ from .thresholds import Threshold
 CHI_SQUARE_95 = 12.592  # of six degrees of freedom
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodSpec:
-    """A method as written on the command line, for example cells+2."""
-
-    text: str
-    settings: Settings
-
-
 @dataclass(kw_only=True)
 class Score:
-    """One row of the table. Errors are over frames with status OK.
-
-    within: share (0..1) of all queries inside each threshold. median_error in map units.
-    covered: share of the poses whose error lies where their covariance says 95% do; None for
-    no pose. map_points: 0 for methods that use none. recognised: mean share of keypoints that
-    get their landmark (top-1), None for methods without landmarks. stages_ms: (p50, p95) by
-    stage. found: inlier map points by query, when asked for.
-    """
+    """One row of the table. Errors are over frames with status OK."""
 
     scene: str
     map: str
+    #: as on the command line, for example cells+2
     method: str
     queries: int
     ok: int
+    #: share (0..1) of all queries inside each threshold
     within: dict[str, float]
+    #: map units
     median_error: float
     median_deg: float
+    #: mean over the queries
     candidates: float
+    #: 0 for methods that use none
     map_points: int
+    #: (p50, p95) by stage
     stages_ms: dict[str, tuple[float, float]]
     total_ms: tuple[float, float]
     map_mb: float
+    #: queries by status
     statuses: dict[str, int]
+    #: by query: name, status, translation error (map units), rotation error (deg), inliers
     errors: list[tuple[str, str, float, float, int]] = field(default_factory=list)
+    #: inlier map points by query
     found: list[I32] = field(default_factory=list)
+    #: mean share of keypoints that get their landmark (top-1), None without landmarks
     recognised: float | None = None
+    #: share of the poses whose error lies where their covariance says 95% do, None for none
     covered: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -66,42 +62,10 @@ class Score:
         return values
 
 
-def parse_method(text: str, base: Settings) -> MethodSpec:
-    """`name[:option][+2][+t]`: option is the number of images, candidates or landmarks.
-
-    exhaustive, image_retrieval:10, cells, cells:4000, generative, landmarks:20,
-    landmark_wise:5, and +2 for the pose-guided second pass, +t for tracking.
-    """
-    from dataclasses import replace
-
-    name, *extras = text.split("+")
-    if set(extras) - {"2", "t"}:
-        raise ConfigError(
-            f"method '{text}': after '+' only '2' (second pass) and 't' (tracking) are known"
-        )
-    name, _, option = name.partition(":")
-    values: dict[str, Any] = {"second_pass": "2" in extras, "tracking": "t" in extras}
-    if name in ("cells", "generative"):
-        values |= {"method": "visible_structure", "head": name}
-    elif name == "landmark_wise":
-        values |= {"method": "landmarks", "registration": name}
-    elif name == "landmarks":
-        values |= {"method": "landmarks", "registration": "one_pass"}
-    else:
-        values["method"] = name
-    if option:
-        if not option.isdigit():
-            raise ConfigError(f"method '{text}': '{option}' is not a number")
-        counted = {"image_retrieval": "images", "landmarks": "landmarks"}
-        counted["landmark_wise"] = "landmarks"
-        values[counted.get(name, "candidates")] = int(option)
-    return MethodSpec(text=text, settings=replace(base, **values))
-
-
 def score_method(
     bundle: MapBundle,
     dataset: Dataset,
-    method: MethodSpec,
+    method: Chosen,
     thresholds: tuple[Threshold, ...],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Score:
@@ -119,12 +83,15 @@ def score_method(
     origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
-        if frame.camera not in localizers:
-            localizers[frame.camera] = Localizer.open(fresh, frame.camera, method.settings)
-            judges[frame.camera] = open_judge(localizers[frame.camera])
-            localizers[frame.camera].warm_up(frame)
-        localizer = localizers[frame.camera]
-        estimate = localizer.localize(frame)
+        camera = frame.camera
+        assert camera is not None  # a data set's frames have one
+        if camera not in localizers:
+            localizers[camera] = Localizer.open(fresh, camera, method.settings)
+            judges[camera] = open_judge(localizers[camera])
+            localizers[camera].warm_up(frame)
+        localizer = localizers[camera]
+        result = localizer.localize(frame)
+        estimate = result.estimate
         reference = query.cam_from_world @ compose(np.eye(3), -origin)
         error = float("inf"), 180.0
         if estimate.cam_from_world is not None and estimate.covariance is not None:
@@ -134,12 +101,12 @@ def score_method(
         results.append((query.name, estimate.status.value, error[0], error[1], estimate.inliers))
         ids = np.zeros(0, np.int32)
         if estimate.status is Status.OK and estimate.inlier_index is not None:
-            ids = np.unique(localizer.correspondences.point_id[estimate.inlier_index])
+            ids = np.unique(result.matches.point_id[estimate.inlier_index])
             ids = ids[ids >= 0]
         found.append(ids)
-        judge = judges[frame.camera]
+        judge = judges[camera]
         if judge is not None:
-            share = judge.judge(frame.camera, reference)
+            share = judge.judge(camera, result, reference)
             recognised += [] if share is None else [share]
         for stage, ms in estimate.stages_ms.items():
             stages.setdefault(stage, []).append(ms)

@@ -33,15 +33,16 @@ class NetworkExtractor:
     def __init__(
         self, spec: FeatureSpec, engine: Engine, fitter: ImageFitter | None = None
     ) -> None:
-        self.dim = spec.dim
+        self.regresses = XYZ_WORLD in engine.outputs
+        self.dim = 0 if self.regresses else spec.dim
         # Grey, turned, resized: three bytes a pixel, of cameras up to four times as large.
         self.borrowed_bytes = 12 * int(engine.inputs[IMAGE].size)
-        self._said = XYZ_WORLD if XYZ_WORLD in engine.outputs else DESCRIPTORS
-        self.device_descriptors = engine.address(self._said)
+        said = XYZ_WORLD if self.regresses else DESCRIPTORS
+        self.device_descriptors = engine.address(said)
         self._engine = engine
         self._net_height, self._net_width = engine.inputs[IMAGE].shape[2:]
         self._fitter = fitter or FitOnCpu(engine.inputs[IMAGE][0, 0])
-        found = engine.outputs[self._said].shape[-1]
+        found = engine.outputs[said].shape[-1]
         if found != spec.dim:
             raise BundleError(
                 f"feature network '{spec.kind}': descriptors have {found} numbers, "
@@ -85,7 +86,10 @@ class NetworkExtractor:
         out.xy_px[:n, 0], out.xy_px[:n, 1] = turn_back(x, y, width, height, turns)
         out.row[:n] = found
         out.score[:n] = scores[found]
-        out.descriptor[:n] = self._engine.outputs[self._said][found]
+        if self.regresses:
+            out.xyz_world[:n] = self._engine.outputs[XYZ_WORLD][found]
+        else:
+            out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][found]
 
 
 def turn_back(

@@ -24,6 +24,7 @@ class SiftExtractor:
     """
 
     dim = 128
+    regresses = False
     device_descriptors = 0
 
     def __init__(self, spec: FeatureSpec, width: int, height: int) -> None:

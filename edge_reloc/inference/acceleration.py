@@ -10,7 +10,7 @@ from ..cuda.driver import CudaError, DeviceInfo
 from ..cuda.gpu import Gpu
 from ..cuda.planned import ORIN, PlannedGpu
 from ..cuda.probe import find_gpu
-from ..settings import Settings
+from ..settings import CommonSettings
 from .engine_key import SIDECAR_SUFFIX
 
 
@@ -27,7 +27,7 @@ class Acceleration:
         return self.engine == "tensorrt" or self.matcher == "cuda"
 
 
-def choose_acceleration(bundle: MapBundle, settings: Settings) -> Acceleration:
+def choose_acceleration(bundle: MapBundle, settings: CommonSettings) -> Acceleration:
     """What the settings name; where they name nothing, what the machine was prepared for.
 
     TensorRT where the map has engines and there is a GPU, ONNX Runtime elsewhere; matching

@@ -87,7 +87,7 @@ class PlannedTensorRtEngines(TensorRtEngines):
     def ready(self) -> None:
         """What the engines share."""
         if self._scratch:
-            self.gpu.arena.take("engines.scratch", self._scratch)
+            self._gpu.arena.take("engines.scratch", self._scratch)
 
     def _open(self, network: str) -> Engine:
         file = self._file(network)
@@ -102,4 +102,4 @@ class PlannedTensorRtEngines(TensorRtEngines):
         return PlannedOnGpu(path, header, self._take)
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-        return self.gpu.arena.take_staged(name, shape, dtype).host
+        return self._gpu.arena.take_staged(name, shape, dtype).host

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from ..bundle.points import PointMap
 from ..structs import Candidates, Correspondences, Features
 
-SLACK = 1e-5  # of a similarity: what rounding may take off one that decides something
+ROUNDING = 1e-5  # of a similarity: what rounding may take off one that decides something
 
 
-def worth(min_similarity: float, max_ratio: float) -> float:
+def decision_threshold(min_similarity: float, max_ratio: float) -> float:
     """Similarity below which nothing is decided, neither a match nor its ratio test.
 
     A second best spoils the match of a best one s when (1 - s) > max_ratio^2 (1 - second);
@@ -20,7 +20,7 @@ def worth(min_similarity: float, max_ratio: float) -> float:
     least = min_similarity
     if max_ratio < 1.0:
         least = min(least, 1.0 - (1.0 - least) / max_ratio**2)
-    return least - SLACK
+    return least - ROUNDING
 
 
 def one_group(features: Features, candidates: Candidates) -> bool:

@@ -17,10 +17,10 @@ from ..bundle.points import PointMap
 from ..memory.arena import Arena
 from ..memory.threads import Workers
 from ..structs import Candidates, Correspondences, Features
-from .matches import one_group, worth, write_matches
+from .matches import decision_threshold, one_group, write_matches
 
 CROWDED = 4  # similarities a keypoint that may decide something: then all are searched
-WORTH = 1 << 23  # multiplications that pay for waking another thread
+MULTIPLICATIONS_A_THREAD = 1 << 23  # multiplications that pay for waking another thread
 
 
 class NearestMatcher:
@@ -104,7 +104,7 @@ class NearestMatcher:
         """Best, second best and column of every row; best of every column."""
         n, c = len(descriptor), len(point_id)
         work = n * c * self._points.dim
-        threads = min(self._workers.count, n, max(work // WORTH, 1))
+        threads = min(self._workers.count, n, max(work // MULTIPLICATIONS_A_THREAD, 1))
         rows = [n * k // threads for k in range(threads + 1)]
 
         def search(thread: int) -> None:
@@ -130,7 +130,7 @@ class NearestMatcher:
         column[:] = 0
         place = self._similarity[first * self._size : end * self._size]
         decides = self._decides[first * self._size : end * self._size]
-        least = np.float32(worth(self._min_similarity, self._max_ratio))
+        least = np.float32(decision_threshold(self._min_similarity, self._max_ratio))
         for start in range(0, c, self._size):
             ids = point_id[start : start + self._size]
             size = len(ids)

@@ -14,7 +14,7 @@ from ..bundle.points import PointMap
 from ..cuda.arena import Staged
 from ..cuda.gpu import Gpu
 from ..structs import Candidates, Correspondences, Features
-from .matches import one_group, worth, write_matches
+from .matches import decision_threshold, one_group, write_matches
 
 WARPS = 4
 BLOCKS_A_MULTIPROCESSOR = 4  # that shared memory and registers allow for 64 float16
@@ -98,7 +98,7 @@ class CudaMatcher:
         words[4:HEADER].view(np.float32)[:] = (
             self._min_similarity,
             self._max_ratio**2,
-            worth(self._min_similarity, self._max_ratio),
+            decision_threshold(self._min_similarity, self._max_ratio),
             self._points.scale,
         )
         rows, point_id, query_group, group = self._parts()

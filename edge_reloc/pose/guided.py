@@ -1,7 +1,7 @@
 """The pose-guided second pass: look again where the first pose says to look.
 
 Every map point that the first pose should see is projected, compared with the
-keypoints around its place only, and the pose is settled on all agreements. The
+keypoints around its place only, and the pose is refined on all agreements. The
 comparisons reach a little further than they are asked to, so that the looks that
 follow, from a pose that moved by a few pixels, need only project again.
 """
@@ -13,19 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import F32, F64
 from ..bundle.points import PointMap
 from ..geometry.camera import Camera
 from ..geometry.rigid import camera_centre, transform
 from ..structs import Correspondences, Features
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
-PARTS = 8  # the image is judged in 8x8 parts
+JUDGED_PARTS = 8  # the image is judged in 8x8 parts
 SEARCH_PARTS = 6  # and searched in 6x6: fewer are larger products, more are more of them
 BLOCK = 1024  # map points of a part that are compared at once
 ENOUGH = 15  # points and keypoints that a part needs before silence there counts
-SLACK = 0.6  # how much further than asked is compared, as a share of the radius
+REACH_BEYOND = 0.6  # how much further than asked is compared, as a share of the radius
 
 
 class _Pairs(NamedTuple):
@@ -61,7 +59,7 @@ class GuidedMatcher:
     def __init__(self, points: PointMap, *, min_similarity: float) -> None:
         self._points = points
         self._min_similarity = min_similarity
-        self._expected = np.zeros(PARTS * PARTS, np.intp)
+        self._expected = np.zeros(JUDGED_PARTS * JUDGED_PARTS, np.intp)
         self._seen: _Seen | None = None
 
     def forget(self) -> None:
@@ -102,7 +100,7 @@ class GuidedMatcher:
         self, camera: Camera, cam_from_world: F64, features: Features, radius_px: float
     ) -> _Seen:
         """Every similar pair within the radius and some slack."""
-        reach = (1.0 + SLACK) * radius_px
+        reach = (1.0 + REACH_BEYOND) * radius_px
         ids, xy = self._project(camera, cam_from_world)
         self._expected = _count_by_part(camera, xy.T)
         if features.n and len(ids):
@@ -256,4 +254,4 @@ def _part(camera: Camera, xy_px: NDArray[np.floating[Any]], parts: int) -> NDArr
 
 def _count_by_part(camera: Camera, xy_px: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """(64,) how many pixels (N,2) fall into each part of the image."""
-    return np.bincount(_part(camera, xy_px, PARTS), minlength=PARTS * PARTS)
+    return np.bincount(_part(camera, xy_px, JUDGED_PARTS), minlength=JUDGED_PARTS * JUDGED_PARTS)

@@ -1,7 +1,7 @@
 """Registration landmark by landmark: the surest first, until one gives a pose.
 
-PRAM, section 3.4, algorithm 1, step 1. Step 2, refinement with covisible points, is
-the second pass.
+PRAM, section 3.4, algorithm 1; its step 2, refinement with covisible points, is the second
+pass.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from ..geometry.camera import Camera
 from ..memory.arena import Arena
-from ..settings import Settings
-from ..stages import Matcher
-from ..structs import Candidates, Correspondences, Features, PoseEstimate, Status
+from ..settings import Gate
+from ..stages import Matcher, Refiner
+from ..structs import Candidates, Clock, Correspondences, Features, PoseEstimate, Status
 from .solver import PoseSolver
 
 # A landmark fills a part of the image only: what the gate asks of a whole frame is asked
@@ -24,7 +24,7 @@ MIN_INLIERS, MIN_SPREAD, MAX_ROTATION_STD_DEG = 10, 1, 15.0
 
 
 class LandmarkWise:
-    """Poses from one landmark at a time.
+    """Poses from one landmark at a time; the first that holds around it counts.
 
     capacity: candidates at most. keypoints: of a frame.
     """
@@ -32,27 +32,48 @@ class LandmarkWise:
     def __init__(
         self,
         matcher: Matcher,
+        refiner: Refiner,
         arena: Arena,
-        settings: Settings,
+        gate: Gate,
         *,
+        seed: int,
         threshold_px: float,
         capacity: int,
         keypoints: int,
     ) -> None:
-        self._matcher = matcher
+        self._matcher, self._refiner = matcher, refiner
         self._one = Candidates(arena, capacity, keypoints)
-        self._solver = PoseSolver(
-            threshold_px=threshold_px,
-            gate=replace(
-                settings.gate,
-                min_inliers=MIN_INLIERS,
-                min_spread=MIN_SPREAD,
-                max_rotation_std_deg=MAX_ROTATION_STD_DEG,
-            ),
-            seed=settings.seed,
+        gate = replace(
+            gate,
+            min_inliers=MIN_INLIERS,
+            min_spread=MIN_SPREAD,
+            max_rotation_std_deg=MAX_ROTATION_STD_DEG,
         )
+        self._solver = PoseSolver(threshold_px=threshold_px, gate=gate, seed=seed)
 
-    def poses(
+    def register(
+        self,
+        camera: Camera,
+        features: Features,
+        candidates: Candidates,
+        matches: Correspondences,
+        clock: Clock,
+    ) -> tuple[PoseEstimate, Correspondences]:
+        """The first landmark whose pose holds around it, too; else what the last one gave."""
+        for first in self._poses(camera, features, candidates, matches):
+            clock.lap("solve")
+            estimate = first
+            if first.cam_from_world is None:
+                continue
+            estimate, matches = self._refiner.around(
+                camera, features, first.cam_from_world, matches
+            )
+            clock.lap("second_pass")
+            if estimate.status is Status.OK:
+                break
+        return estimate, matches
+
+    def _poses(
         self, camera: Camera, features: Features, candidates: Candidates, out: Correspondences
     ) -> Iterator[PoseEstimate]:
         """What each landmark says, by falling confidence; `out` holds its matches.

@@ -9,16 +9,17 @@ from dataclasses import replace
 from ..structs import Frame, PoseEstimate, Status
 
 
-class Heading:
+class QuarterTurnSearch:
     """The quarter turns that worked last, and how many matches agreed then.
 
     Some methods also find poses, worse ones, at a wrong heading: one that fits is only taken
-    at once if about as much agrees as before. as_before: share of the inliers that is enough.
+    at once if about as much agrees as before. share_of_last: of the last
+    frame's inliers, that is enough.
     """
 
-    def __init__(self, as_before: float) -> None:
+    def __init__(self, share_of_last: float) -> None:
         self.quarter_turns = 0
-        self._as_before = as_before
+        self._share_of_last = share_of_last
         self._inliers = math.inf
 
     def localize(self, frame: Frame, attempt: Callable[[Frame], PoseEstimate]) -> PoseEstimate:
@@ -29,8 +30,8 @@ class Heading:
             turns = (self.quarter_turns + more) % 4
             estimate = tried[turns] = attempt(replace(frame, quarter_turns=turns))
             laps = _added(laps, estimate.stages_ms)
-            as_before = estimate.inliers >= self._as_before * self._inliers
-            if estimate.status is Status.NO_FEATURES or (_found(estimate) and as_before):
+            enough = estimate.inliers >= self._share_of_last * self._inliers
+            if estimate.status is Status.NO_FEATURES or (_found(estimate) and enough):
                 break
         best = max(tried, key=lambda t: (_found(tried[t]), tried[t].inliers))
         if best != turns and _found(tried[best]):

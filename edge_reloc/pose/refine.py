@@ -13,23 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import F64
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, so3_exp
 
-F64 = NDArray[np.float64]
-
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
-PARTS = 4  # of an image along each side: inliers must spread over them, errors may share them
+IMAGE_PARTS = 4  # along each side: inliers must spread over them, errors may share them
 CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refined:
-    """cam_from_world (4,4), covariance (6,6) in rad and map units, residuals."""
+    """A pose after refinement."""
 
+    #: (4,4)
     cam_from_world: F64
+    #: (6,6) of [rotation rad, translation map units]
     covariance: F64
+    #: standard deviation of the residuals
     sigma_px: float
 
 
@@ -81,9 +83,11 @@ def refine_pose(
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
-    together = _together(camera, observed, residual * weight, 2 * sigma**2 * float(weight @ weight))
+    inflation = _cluster_inflation(
+        camera, observed, residual * weight, 2 * sigma**2 * float(weight @ weight)
+    )
     try:
-        covariance = np.linalg.inv(normal) * sigma**2 * together
+        covariance = np.linalg.inv(normal) * sigma**2 * inflation
     except np.linalg.LinAlgError:
         return None
     return Refined(
@@ -92,20 +96,23 @@ def refine_pose(
 
 
 def image_part(camera: Camera, xy_px: F64) -> NDArray[np.intp]:
-    """Which of PARTS x PARTS parts of the image each pixel (M,2) lies in: (M,)."""
-    cell = np.clip(xy_px * (PARTS / camera.width, PARTS / camera.height), 0, PARTS - 1)
+    """Which of IMAGE_PARTS x IMAGE_PARTS parts of the image each pixel (M,2) lies in: (M,)."""
+    scale = IMAGE_PARTS / camera.width, IMAGE_PARTS / camera.height
+    cell = np.clip(xy_px * scale, 0, IMAGE_PARTS - 1)
     x, y = cell.astype(np.intp).T
-    return np.asarray(y * PARTS + x)
+    return np.asarray(y * IMAGE_PARTS + x)
 
 
-def _together(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
-    """How much more the residuals (2,M) of image parts sum up to than independent ones, 1 or
-    more: points of one neighbourhood err alike, where a map bends or a network guesses.
+def _cluster_inflation(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
+    """How much more the residuals (2,M) of image parts sum up to than independent ones do.
+
+    1 or more, as in a cluster-robust covariance: points of one neighbourhood err alike, where
+    a map bends or a network guesses.
 
     expected: sum of squares of the parts' sums if they were independent.
     """
     part = image_part(camera, xy_px.T)
-    sums = np.stack([np.bincount(part, along, PARTS * PARTS) for along in residual])
+    sums = np.stack([np.bincount(part, along, IMAGE_PARTS * IMAGE_PARTS) for along in residual])
     parts = int(np.count_nonzero(np.bincount(part)))
     # The pose has taken six of the two numbers that each part gives.
     observed = float(np.square(sums).sum()) * parts / max(parts - 3, 1)

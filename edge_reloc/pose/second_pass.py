@@ -12,7 +12,7 @@ from ..bundle.points import PointMap
 from ..geometry.camera import Camera
 from ..geometry.rigid import Array
 from ..memory.arena import Arena
-from ..settings import Settings
+from ..settings import Gate
 from ..structs import Correspondences, Features, PoseEstimate, Status
 from .guided import GuidedMatcher
 from .solver import NARROWING, PoseSolver
@@ -24,13 +24,14 @@ ROUGH_WIDE = 5.0  # the same around a predicted pose or that of a single landmar
 ROUGH_AGREEMENT = 0.3
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
-SLACK = 0.12  # similarity that is conceded to the right place
+SIMILARITY_CONCEDED = 0.12  # similarity that is conceded to the right place
 
 
 class SecondPass:
-    """correspondences: those that the last answer speaks of.
+    """Guided matching around a pose, and the test that the whole image agrees.
 
-    min_similarity: of the first pass. min_coverage: share of the image that must agree.
+    gate: of first poses around a rough one, but for their share of inliers. min_similarity:
+    of the first pass. min_coverage: share of the image that must agree.
     """
 
     def __init__(
@@ -38,19 +39,20 @@ class SecondPass:
         points: PointMap,
         arena: Arena,
         solver: PoseSolver,
-        settings: Settings,
+        gate: Gate,
         *,
+        seed: int,
         threshold_px: float,
         keypoints: int,
         min_similarity: float,
         min_coverage: float,
     ) -> None:
-        self._guided = GuidedMatcher(points, min_similarity=min_similarity - SLACK)
+        self._guided = GuidedMatcher(points, min_similarity=min_similarity - SIMILARITY_CONCEDED)
         self._solver = solver
         self._rough_solver = PoseSolver(
             threshold_px=threshold_px,
-            gate=replace(settings.gate, min_inlier_ratio=ROUGH_AGREEMENT),
-            seed=settings.seed,
+            gate=replace(gate, min_inlier_ratio=ROUGH_AGREEMENT),
+            seed=seed,
         )
         self._min_coverage = min_coverage
         self._spare = Correspondences(arena, keypoints)
@@ -73,7 +75,7 @@ class SecondPass:
                 self._guided.match(
                     camera, cam_from_world, features, radius * threshold, self._spare
                 )
-                again = self._solver.settle(camera, cam_from_world, self._spare, narrowing)
+                again = self._solver.refine(camera, cam_from_world, self._spare, narrowing)
                 if again.cam_from_world is None:
                     return again, matches
                 cam_from_world = again.cam_from_world

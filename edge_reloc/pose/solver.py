@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import F64
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose
 from ..settings import Gate
 from ..structs import Correspondences, PoseEstimate, Status
 from .refine import Refined, image_part, refine_pose, reprojection_error_px
-
-F64 = NDArray[np.float64]
 
 REFERENCE_SIDE_PX = 640
 ROUNDS = 3
@@ -35,7 +33,7 @@ class PoseSolver:
         params.randomGeneratorState = seed
         params.confidence = 0.9999
         params.maxIterations = 5000
-        # No local optimisation: `settle` does the same on the winner alone. As many
+        # No local optimisation: `refine` does the same on the winner alone. As many
         # frames pass, also with 85% wrong matches, and usual ones in a fifth of the time.
         params.loMethod = cv2.LOCAL_OPTIM_NULL
         params.sampler = cv2.SAMPLING_UNIFORM
@@ -69,16 +67,16 @@ class PoseSolver:
                 reason=f"{m} matches agree on no camera pose",
                 matches=m,
             )
-        return self.settle(camera, start, correspondences, (1.0,) * ROUNDS)
+        return self.refine(camera, start, correspondences, (1.0,) * ROUNDS)
 
-    def settle(
+    def refine(
         self,
         camera: Camera,
         cam_from_world: F64,
         correspondences: Correspondences,
         narrowing: tuple[float, ...] = NARROWING,
     ) -> PoseEstimate:
-        """Refine a first pose on the matches that agree with it, and judge it.
+        """Refine a first pose on the matches that agree with it, and gate it.
 
         narrowing: one round each, inliers within that multiple of the
         threshold. The robust scale of a round follows its own residuals:

@@ -32,10 +32,14 @@ class Tracker:
             return cam_from_world
         return np.asarray(motion @ cam_from_world)
 
+    def forget(self) -> None:
+        """As if no frame had been localised."""
+        self._last = self._step = None
+
     def remember(self, t_ns: int, cam_from_world: Array | None) -> None:
         """What became of the frame at a time; None when it was not localised."""
         if cam_from_world is None:
-            self._last = self._step = None
+            self.forget()
             return
         self._step = None
         if self._last is not None and 0 < t_ns - self._last[0] <= OLDEST_NS:

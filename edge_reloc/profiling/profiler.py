@@ -9,7 +9,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Profiler:
             for frame in interruptible.frames(self._frames()):  # type: ignore[arg-type]
                 pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
                 start_ns = time.monotonic_ns()
-                estimate = localizer.localize(frame)
+                estimate = localizer.localize(frame).estimate
                 end_ns = time.monotonic_ns()
                 pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - pages
                 ms = (end_ns - start_ns) * 1e-6
@@ -140,17 +140,17 @@ class Profiler:
         summary = self._statistics.summary(
             dropped=session.source.dropped,
             skipped=len(session.source.skipped),
-            arena_bytes=session.localizer.arena.nbytes,
+            arena_bytes=session.localizer.arena_bytes,
             map_bytes=session.localizer.map_bytes,
             memory=memory,
         )
         return Profile(
             machine=_machine(),
-            settings={k: v for k, v in session.localizer.settings.__dict__.items() if k != "gate"},
+            settings=asdict(session.localizer.settings),
             summary=summary,
             cold_start_ms={k: round(v, 2) for k, v in self._cold_start_ms.items()},
             footprint=plan_footprint(session.bundle, session.camera, session.localizer.settings),
-            arena_bytes=session.localizer.arena.nbytes,
+            arena_bytes=session.localizer.arena_bytes,
             libraries_bytes=self._libraries_bytes,
             map_resident_bytes=resident_of_files(session.bundle.directory),
             samples=tuple(MemorySample.of(row) for row in samples),

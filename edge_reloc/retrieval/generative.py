@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from ..arrays import F32
 from ..bundle.points import PointMap
 from ..inference.engine import Engine
 from ..structs import Candidates, Features
 
-F32 = NDArray[np.float32]
 NEAREST_K = 64
 
 
@@ -42,7 +42,7 @@ class GenerativeRetriever:
         out.clear()
         self._engine.inputs["embedding"][0] = features.embedding
         self._engine.run()
-        samples = thin(self._engine.outputs["points"], self._voxel)
+        samples = voxel_downsample(self._engine.outputs["points"], self._voxel)
         if len(samples) == 0:
             return
         found = self._near(samples) if self._tree is not None else self._within(samples)
@@ -90,7 +90,7 @@ class GenerativeRetriever:
         return ids[first], distance[first]
 
 
-def thin(samples: F32, voxel: float) -> F32:
+def voxel_downsample(samples: F32, voxel: float) -> F32:
     """One sample a voxel (the first), so that dense spots cost no queries."""
     finite = samples[np.isfinite(samples).all(axis=1)]
     key = np.floor(finite / voxel).astype(np.int64)

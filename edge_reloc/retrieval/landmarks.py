@@ -120,6 +120,10 @@ class LandmarkRetriever:
         for array in (out.point_id, out.group, out.score):
             array[:used] = array[:used][ascending]
 
+    def labels(self, points: int) -> NDArray[np.int32]:
+        """(P,): landmark of each map point, 0 for none."""
+        return self.landmarks.labels(points)
+
     def recognise(
         self, features: Features, outlier: float = OUTLIER
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

@@ -15,10 +15,10 @@ from ..errors import ConfigError
 from ..geometry.camera import Camera
 from ..inference.engines import Engines
 from ..inference.planned import PlannedEngines, PlannedTensorRtEngines
-from ..localizer import Localizer
 from ..memory.arena import Arena
 from ..memory.process import read_memory
-from ..settings import Settings
+from ..methods import Settings
+from ..methods.assemble import Line, plan_line
 
 log = logging.getLogger(__name__)
 
@@ -102,24 +102,24 @@ class Footprint:
 def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Footprint:
     """What a localiser with these settings will take. Takes next to nothing itself.
 
-    The localiser is put together with engines that know only their sizes, so that the
-    plan and the real one cannot differ.
+    The line is put together with engines that know only their sizes, so that the plan and
+    the real one cannot differ.
     """
-    localizer = Localizer.planned(bundle, camera, settings)
-    gpu = localizer.gpu
+    line = plan_line(bundle, camera, settings)
+    gpu = line.gpu
     rows = [
-        *_engine_rows(localizer.engines),
-        *_map_rows(localizer.bundle),
-        *_arena_rows(localizer.arena),
-        Row(kind="borrowed", name="features", nbytes=localizer.extractor.borrowed_bytes),
+        *_engine_rows(line.engines),
+        *_map_rows(line.bundle),
+        *_arena_rows(line.arena),
+        Row(kind="borrowed", name="features", nbytes=line.extractor.borrowed_bytes),
         Row(kind="borrowed", name="OpenCV, k-d tree, numpy, engine", nbytes=BORROWED_BYTES),
     ]
     if gpu is not None and gpu.arena.pinned_bytes:
         rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
     return Footprint(
         rows=tuple(rows),
-        arena_bytes=localizer.arena.nbytes,
-        device_rows=tuple(_device_rows(localizer)),
+        arena_bytes=line.arena.nbytes,
+        device_rows=tuple(_device_rows(line)),
         one_memory=gpu is not None and gpu.cuda.info.integrated,
     )
 
@@ -181,7 +181,7 @@ def _smaller(
             cost = f"matching in blocks of {smaller} instead of {block}: somewhat slower"
             yield lowered, cost
     settings = replace(settings, match_block=min(block, MATCH_BLOCKS[-1]))
-    full = Localizer.planned(bundle, camera, settings).method.capacity
+    full = plan_line(bundle, camera, settings).candidates.capacity
     for share in CANDIDATE_SHARES:
         candidates = max(int(share * full), 16)
         yield (
@@ -205,14 +205,14 @@ def _advice(bundle: MapBundle, camera: Camera, settings: Settings, room: int) ->
     return f"no limit can be lowered that far: the least is {(least - room) / MIB:.1f} MiB over"
 
 
-def _device_rows(localizer: Localizer) -> list[Row]:
-    if localizer.gpu is None:
+def _device_rows(line: Line) -> list[Row]:
+    if line.gpu is None:
         return []
-    rows = [Row(kind="device", name=e.name, nbytes=e.nbytes) for e in localizer.gpu.arena.ledger]
-    if isinstance(localizer.engines, PlannedTensorRtEngines):
-        for name, nbytes in localizer.engines.weights.items():
+    rows = [Row(kind="device", name=e.name, nbytes=e.nbytes) for e in line.gpu.arena.ledger]
+    if isinstance(line.engines, PlannedTensorRtEngines):
+        for name, nbytes in line.engines.weights.items():
             rows.append(Row(kind="weights", name=name, nbytes=nbytes))
-    gaps = localizer.gpu.arena.nbytes - sum(e.nbytes for e in localizer.gpu.arena.ledger)
+    gaps = line.gpu.arena.nbytes - sum(e.nbytes for e in line.gpu.arena.ledger)
     return [*rows, Row(kind="device", name="alignment", nbytes=gaps)]
 
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import U8
 from ..geometry.rigid import Array
-from ..structs import U8
 
 FEW_POINTS = 20_000  # up to here a point is drawn three pixels wide
 

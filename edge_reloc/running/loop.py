@@ -6,25 +6,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from ..localizer import Localizer
 from ..profiling import RunStatistics
 from ..sinks import Sink
 from ..sources import Source
-from ..structs import Frame, PoseEstimate
-from .pipeline import Done, Flow
+from ..structs import Frame, Localization
+from .pipeline import Localizes, pipeline
 
-Watch = Callable[[Frame, PoseEstimate], None]
-
-
-class Localizes(Protocol):
-    """All that the loop needs of a localiser."""
-
-    def localize(self, frame: Frame) -> PoseEstimate:
-        """Never raises for what a camera shows."""
+#: called after every frame, while what it left behind can be looked at
+Watch = Callable[[Frame, Localization], None]
 
 
 def run(
@@ -38,40 +30,24 @@ def run(
 ) -> None:
     """Localise frames until the source ends, `limit` is reached or Ctrl-C.
 
-    A live source hands over its newest frame and counts the ones it dropped,
-    so poses never lag behind by a queue. watch: called after every frame.
-    Raises what the source or a sink raises (SourceError, SinkError).
+    A live source hands over its newest frame and counts the ones it dropped, so poses never
+    lag behind by a queue. Raises what the source or a sink raises (SourceError, SinkError).
     """
 
-    def done(frame: Frame, estimate: PoseEstimate, begin_ns: int) -> None:
+    def done(frame: Frame, result: Localization, begin_ns: int) -> None:
         end_ns = time.monotonic_ns()
         age_ms = (end_ns - frame.t_ns) * 1e-6 if source.live else None
-        statistics.add(estimate, (end_ns - begin_ns) * 1e-6, age_ms)
+        statistics.add(result.estimate, (end_ns - begin_ns) * 1e-6, age_ms)
         for sink in sinks:
-            sink.write(estimate)
+            sink.write(result.estimate)
         if watch is not None:
-            watch(frame, estimate)
+            watch(frame, result)
 
-    with Interruptible() as interruptible, _flow(localizer, done) as push:
+    with Interruptible() as interruptible, pipeline(localizer, done) as push:
         for number, frame in enumerate(interruptible.frames(source), 1):
             push(frame)
             if number == limit:
                 break
-
-
-@contextmanager
-def _flow(localizer: Localizes, done: Done) -> Iterator[Callable[[Frame], None]]:
-    """What takes in a frame and reports its pose, at once or with the next in flight."""
-    if isinstance(localizer, Localizer) and localizer.in_flight == 2:
-        with Flow(localizer, done) as flow:
-            yield flow.push
-        return
-
-    def push(frame: Frame) -> None:
-        begin_ns = time.monotonic_ns()
-        done(frame, localizer.localize(frame), begin_ns)
-
-    yield push
 
 
 class Interruptible:

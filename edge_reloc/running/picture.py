@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import F32, I32, U8
 from ..errors import ConfigError
 from ..files import write_atomic
 from ..geometry.rigid import Array, camera_centre
-from ..structs import F32, I32, U8, Correspondences, Frame, PoseEstimate, Status
+from ..structs import Frame, Localization, Status
 from .floor_plan import Plan
 
 SUFFIXES = (".png", ".jpg")
@@ -74,14 +75,9 @@ class RunPicture:
         self._regressed: deque[Array] = deque(maxlen=REGRESSED_FRAMES)
         self._caption = "no frame was localised"
 
-    def watch(
-        self,
-        frame: Frame,
-        estimate: PoseEstimate,
-        matches: Correspondences,
-        recognised: Recognised | None = None,
-    ) -> None:
+    def watch(self, frame: Frame, result: Localization) -> None:
         """Remember where the camera was, and the last localised frame whole."""
+        estimate = result.estimate
         if self._seen % self._stride == 0:
             pose = estimate.cam_from_world
             self._trace.append((estimate.status, None if pose is None else pose.copy()))
@@ -93,10 +89,12 @@ class RunPicture:
             return
         self._frame = frame
         self._recognised = None
-        if recognised is not None:
-            self._recognised = Recognised(recognised.xy_px.copy(), recognised.landmark.copy())
+        labels = result.keypoint_labels
+        if labels is not None:
+            shown = result.features.xy_px[: len(labels)]
+            self._recognised = Recognised(shown.copy(), labels.copy())
         if estimate.inlier_index is not None:
-            rows = estimate.inlier_index
+            rows, matches = estimate.inlier_index, result.matches
             self._inlier_px = matches.xy_px[rows].copy()
             self._inlier_xyz = matches.xyz_world[rows].copy()
             self._inlier_point = matches.point_id[rows].copy()

@@ -1,28 +1,52 @@
-"""Two frames in flight: one is localised while the next one's features are found.
+"""How frames go through a localiser: one at a time, or two with one in each half of it.
 
-Each half of the work has a thread. Poses come out in the order of the frames, as soon as
-they are there, whether or not the next frame has arrived.
+Of two, one is localised while the next one's features are found. Each half of the work has a
+thread. Poses come out in the order of the frames, as soon as they are there, whether or not
+the next frame has arrived.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
+from typing import Protocol
 
 from ..localizer import Extracted, Localizer
-from ..structs import Frame, PoseEstimate
+from ..structs import Frame, Localization
 
-Done = Callable[[Frame, PoseEstimate, int], None]
+#: called with every frame, what became of it and when work on it began (monotonic ns)
+Done = Callable[[Frame, Localization, int], None]
+Push = Callable[[Frame], None]
 
 
-class Flow:
-    """Context manager.
+class Localizes(Protocol):
+    """All that frames need that go one at a time."""
 
-    done: called with every frame, its pose and when work on it began (monotonic
-    nanoseconds), from the thread that localises.
-    """
+    def localize(self, image: Frame) -> Localization:
+        """Never raises for what a camera shows."""
+
+
+def pipeline(localizer: Localizes, done: Done) -> AbstractContextManager[Push]:
+    """What takes in a frame and reports what became of it, as the localiser is made for."""
+    if isinstance(localizer, Localizer) and localizer.in_flight == 2:
+        return TwoStagePipeline(localizer, done)
+    return _one_at_a_time(localizer, done)
+
+
+@contextmanager
+def _one_at_a_time(localizer: Localizes, done: Done) -> Iterator[Push]:
+    def push(frame: Frame) -> None:
+        begin_ns = time.monotonic_ns()
+        done(frame, localizer.localize(frame), begin_ns)
+
+    yield push
+
+
+class TwoStagePipeline:
+    """Context manager of a `Push`; `done` is called from the thread that localises."""
 
     def __init__(self, localizer: Localizer, done: Done) -> None:
         self._localizer, self._done = localizer, done
@@ -32,10 +56,10 @@ class Flow:
         enter = gpu.cuda.enter if gpu else None
         self._pool = ThreadPoolExecutor(1, "locate", initializer=enter)
 
-    def __enter__(self) -> Flow:
+    def __enter__(self) -> Push:
         self._limits = self._localizer.workers.frame()  # once, since both threads are in it
         self._limits.__enter__()
-        return self
+        return self._push
 
     def __exit__(
         self,
@@ -54,15 +78,15 @@ class Flow:
             self._pool.shutdown()
             self._limits.__exit__(kind, error, trace)
 
-    def push(self, frame: Frame) -> None:
+    def _push(self, frame: Frame) -> None:
         """Take in a frame; waits when two are in flight. Raises what `done` raised."""
         begin_ns = time.monotonic_ns()
-        slots = self._localizer.slots
-        while len(self._pending) >= len(slots):
+        slots = self._localizer.in_flight
+        while len(self._pending) >= slots:
             self._pending.pop(0).result()
-        extracted = self._localizer.extract(frame, slots[self._number % len(slots)])
+        extracted = self._localizer.extract(frame, self._number % slots)
         self._number += 1
-        self._pending.append(self._pool.submit(self._finish, frame, extracted, begin_ns))
+        self._pending.append(self._pool.submit(self._finish, extracted, begin_ns))
 
-    def _finish(self, frame: Frame, extracted: Extracted, begin_ns: int) -> None:
-        self._done(frame, self._localizer.locate(frame, extracted), begin_ns)
+    def _finish(self, extracted: Extracted, begin_ns: int) -> None:
+        self._done(extracted.frame, self._localizer.locate(extracted), begin_ns)

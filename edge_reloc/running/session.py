@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from ..bundle import MapBundle, open_bundle
-from ..errors import BundleError, CameraError, ConfigError
+from ..bundle.cameras import only_camera
+from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
 from ..localizer import Localizer
+from ..methods import Settings
 from ..profiling import RunStatistics, RunSummary, read_memory
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
-from ..retrieval.landmarks import LandmarkRetriever
-from ..settings import Settings
 from ..sinks import Sink, open_sink
 from ..sources import open_source
-from ..structs import I32, Frame, PoseEstimate
+from ..structs import Frame, Localization
 from .budget import MIB, check_budget, fit_budget
 from .loop import run
-from .picture import Recognised, RunPicture
+from .picture import RunPicture
 from .status_line import StatusLine
 
-DEMO = Path(__file__).parents[1] / "demo"
 NO_POINTS = np.zeros((0, 3), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
-    """What to run.
-
-    source: as `open_source` takes it. names: a list of photos in it.
-    calibration: camera file, None for the map's only mapping camera.
-    truth: folder of a COLMAP model to compare with, by frame name. limit: frames.
-    budget_bytes: host memory of the process; fit: lower limits to keep it.
-    """
+    """What to run."""
 
     map: Path
+    #: as `open_source` takes it
     source: str
     settings: Settings
+    #: list of photos in the source
     names: Path | None = None
+    #: camera file, None for the map's only mapping camera
     calibration: Path | None = None
     output: tuple[Path, ...] = ()
     picture: Path | None = None
+    #: folder of a COLMAP model to compare with, by frame name
     truth: Path | None = None
+    #: frames
     limit: int | None = None
+    #: host memory of the process
     budget_bytes: int | None = None
+    #: lower limits to keep the budget
     fit: bool = False
 
 
@@ -76,9 +75,8 @@ class Session:
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
                 xyz = self.localizer.points.xyz if self.localizer.points else NO_POINTS
-                self._picture = RunPicture(
-                    options.picture, xyz, gravity, self._unit, self._labels(len(xyz))
-                )
+                labels = self.localizer.point_labels
+                self._picture = RunPicture(options.picture, xyz, gravity, self._unit, labels)
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
             self._sinks: list[Sink] = []
             for path in options.output:
@@ -127,11 +125,9 @@ class Session:
     def headline(self) -> str:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
-        content = (
-            f"{points.n} points, {manifest.features['kind']}" if points else "held by networks"
-        )
+        content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
         return (
-            f"map        {manifest.name}, {content}, method {self.localizer.method_name}\n"
+            f"map        {manifest.name}, {content}, method {self.localizer.settings.method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
             + (f"\ngpu        {self.localizer.gpu_note}" if self.localizer.gpu_note else "")
@@ -142,14 +138,12 @@ class Session:
         """Localise until the source ends, the limit is reached or Ctrl-C."""
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
 
-        def watch(frame: Frame, estimate: PoseEstimate) -> None:
-            status.update(estimate)
+        def watch(frame: Frame, result: Localization) -> None:
+            status.update(result.estimate)
             if self._picture is not None:
-                self._picture.watch(
-                    frame, estimate, self.localizer.correspondences, self._recognised()
-                )
+                self._picture.watch(frame, result)
             if self._truth:
-                self._truth.add(estimate)
+                self._truth.add(result.estimate)
 
         try:
             run(
@@ -168,7 +162,7 @@ class Session:
         return self._statistics.summary(
             dropped=self.source.dropped,
             skipped=len(self.source.skipped),
-            arena_bytes=self.localizer.arena.nbytes,
+            arena_bytes=self.localizer.arena_bytes,
             map_bytes=self.localizer.map_bytes,
             memory=read_memory(),
         )
@@ -177,103 +171,15 @@ class Session:
         """Distance from the truth, where one was given."""
         return self._truth.summary() if self._truth else None
 
-    def _labels(self, points: int) -> I32 | None:
-        """Landmark of each map point, where the method knows landmarks."""
-        retriever = self.localizer.method.retriever
-        if isinstance(retriever, LandmarkRetriever):
-            return retriever.landmarks.labels(points)
-        return None
-
-    def _recognised(self) -> Recognised | None:
-        """Keypoints of the frame just localised; None also where it was tracked."""
-        features, candidates = self.localizer.features, self.localizer.candidates
-        retriever = self.localizer.method.retriever
-        if candidates.n == 0 or not isinstance(retriever, LandmarkRetriever):
-            return None
-        n = min(features.n, retriever.keypoints)
-        return Recognised(features.xy_px[:n], candidates.query_group[:n])
-
     def write_picture(self) -> None:
         """Draw the picture, where one was asked for. Raises DiskError."""
         if self._picture is not None:
             self._picture.write()
 
 
-def session_options(options: argparse.Namespace) -> SessionOptions:
-    """What the command line of `edge-reloc run --map` asks for."""
-    if options.camera is not None:
-        source, names = f"camera:{options.camera}", None
-    elif options.source is None:  # a list alone: names relative to its folder
-        source, names = str(options.list.parent), options.list
-    else:
-        source, names = options.source, options.list
-    return SessionOptions(
-        map=options.map,
-        source=source,
-        names=names,
-        calibration=options.calibration,
-        **_common(options),
-    )
-
-
-def demo_options(options: argparse.Namespace) -> SessionOptions:
-    """What `edge-reloc run --demo` asks for. BundleError when it did not ship."""
-    for part in ("map", "frames", "camera.json", "truth"):
-        if not (DEMO / part).exists():
-            raise BundleError(
-                f"{DEMO / part}: missing; this installation came without the demo's files, "
-                f"install edge_reloc again"
-            )
-    return SessionOptions(
-        map=DEMO / "map",
-        source=str(DEMO / "frames"),
-        calibration=DEMO / "camera.json",
-        truth=DEMO / "truth",
-        **_common(options),
-    )
-
-
-def _common(options: argparse.Namespace) -> dict[str, Any]:
-    settings = Settings(
-        method=options.method,
-        head=options.head,
-        second_pass=options.second_pass,
-        registration=options.registration,
-        landmarks=options.landmarks,
-        tracking=options.tracking,
-        candidates=options.candidates,
-        match_block=options.match_block or Settings.match_block,
-        precision=options.precision,
-        engine=options.engine,
-        matcher=options.matcher,
-        threads=options.threads,
-        in_flight=options.in_flight,
-    )
-    return {
-        "settings": settings,
-        "output": tuple(getattr(options, "output", ())),
-        "picture": getattr(options, "picture", None),
-        "limit": options.frames,
-        "budget_bytes": options.budget,
-        "fit": options.fit,
-    }
-
-
 def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:
     """The camera, and where it comes from in words."""
     if options.calibration is not None:
         return read_camera(options.calibration), f"from {options.calibration}"
-    where = str(bundle.directory / "manifest.json")
-    cameras = {
-        Camera.from_dict(values, f"{where}: cameras['{name}']"): name
-        for name, values in bundle.manifest.cameras.items()
-    }
-    if len(cameras) != 1:
-        found = ", ".join(sorted(cameras.values())[:5]) or "none"
-        raise CameraError(
-            f"{bundle.directory}: the map was made with {len(cameras)} cameras ({found}), "
-            f"so yours cannot be taken from it; give --calibration camera.json "
-            f"(made by 'edge-reloc calibrate')"
-        )
-    camera, name = next(iter(cameras.items()))
+    camera, name = only_camera(bundle)
     return camera, f"as the mapping camera '{name}' (no --calibration given)"

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ..arrays import U8
 from ..errors import SourceError
 from ..geometry.camera import Camera
-from ..structs import U8, Frame
+from ..structs import Frame
 from .calibration import CameraFit
 
 SHUTDOWN_S = 10.0  # longer than a network read may block

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_reloc.bundle import MapBundle
-from edge_reloc.evaluation.score import parse_method
+from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.inference.acceleration import choose_acceleration
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings
+from edge_reloc.methods.assemble import OpenEngines
 from edge_reloc.structs import Frame
 
 from .change import compare
-from .frames import OpenEngines, localise
+from .frames import localise
 from .rounded_engine import RoundedEngines
 
 JUDGED = ("float16", "tensorrt")  # forms that a device may run

@@ -10,7 +10,7 @@ from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.engines import Engines
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings
 
 from ..float16.rounding import rounded
 from ..onnx.graph import load_graph

@@ -13,7 +13,7 @@ from edge_reloc.bundle.reader import hash_file
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame
 

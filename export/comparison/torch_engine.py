@@ -14,7 +14,7 @@ from edge_reloc.errors import EngineError
 from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
 from edge_reloc.memory.arena import Arena
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings
 
 from ..onnx.graph import load_graph
 

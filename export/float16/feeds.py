@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import U8
 from edge_reloc.bundle import MapBundle
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.engine import Engine, OnHost
 from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.arena import Arena
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings, bundle_networks, variants
+from edge_reloc.methods.table import IMAGE_RETRIEVAL
 from edge_reloc.structs import Frame
 
 Feed = dict[str, NDArray[Any]]  # inputs of one inference by name
@@ -65,7 +65,7 @@ class RecordingEngines(Engines):
 
 
 def record_feeds(
-    bundle: MapBundle, photos: Sequence[NDArray[np.uint8]], *, threads: int = 0
+    bundle: MapBundle, photos: Sequence[U8], *, threads: int = 0
 ) -> dict[str, list[Feed]]:
     """Feeds of every network, by the name of its file, over grey or BGR photos.
 
@@ -86,7 +86,8 @@ def record_feeds(
         images = [cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in photos]
         for settings in _settings(bundle, threads):
             new: dict[str, list[Feed]] = defaultdict(list)
-            localizer = Localizer(bundle, camera, settings, partial(RecordingEngines, new))
+            engines = partial(RecordingEngines, new)
+            localizer = Localizer.open(bundle, camera, settings, engines=engines)
             for index, image in enumerate(images):
                 # One heading is enough: what counts here is what the photo looks like.
                 frame = Frame(image=image, t_ns=index, camera=camera, index=index, quarter_turns=0)
@@ -97,20 +98,22 @@ def record_feeds(
     return feeds
 
 
-def _sizes(bundle: MapBundle, photo: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    methods = bundle.manifest.methods.values()
-    speaking = [bundle.manifest.features, *(m["features"] for m in methods if "features" in m)]
-    sizes = {(n["width"], n["height"]): None for f in speaking for n in f.get("networks", ())}
+def _sizes(bundle: MapBundle, photo: U8) -> list[tuple[int, int]]:
+    """Input sizes of the feature networks of the map and of its methods."""
+    sizes: dict[tuple[int, int], None] = {}
+    for network in bundle_networks(bundle.manifest):
+        if network.size is not None:
+            sizes[network.size] = None
     return list(sizes) or [(photo.shape[1], photo.shape[0])]
 
 
 def _settings(bundle: MapBundle, threads: int) -> list[Settings]:
-    """One for each head and for the other methods, so that every network runs."""
-    heads = bundle.manifest.methods.get("visible_structure", {}).get("heads", {})
-    base = Settings(method="image_retrieval", second_pass=False, threads=threads)
-    found = [replace(base, method="visible_structure", head=head) for head in heads]
-    if "landmarks" in bundle.manifest.methods:
-        found.append(replace(base, method="landmarks", registration="one_pass"))
-    if "scene_coordinates" in bundle.manifest.methods:
-        found.append(replace(base, method="scene_coordinates"))
+    """One for each variant that asks networks of its own, so that every network runs."""
+    base = Settings(method=IMAGE_RETRIEVAL.name, second_pass=False, threads=threads)
+    trained = {network.role for network in bundle_networks(bundle.manifest)}
+    found = [
+        method.settings(variant, base)
+        for method, variant in variants(bundle.manifest)
+        if variant.name in trained
+    ]
     return found or [base]

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from edge_reloc.embedding.place import pool
 from edge_reloc.errors import MappingError
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 from edge_reloc.errors import SourceError
 from edge_reloc.features.image_fit import FitOnCpu
 from edge_reloc.features.image_fit_cuda import FitOnGpu
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 from edge_reloc.sources.photo import read_photo
 
 WIDTH, HEIGHT = 160, 96

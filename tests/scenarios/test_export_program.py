@@ -18,7 +18,7 @@ pytest.importorskip("onnx")
 import numpy as np
 
 from edge_reloc.bundle import open_bundle
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 
 FRAMES = str(DEMO / "frames")
 SAME_PLACE_M = 2e-3  # 0.5 mm was the most that float16 moved a frame of the demo

@@ -14,7 +14,7 @@ from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.inference.onnxruntime import OnnxRuntimeEngine
 from edge_reloc.memory.arena import Arena
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 from edge_reloc_export import export_compact as to_compact
 from edge_reloc_export import export_onnx as to_float16
 from edge_reloc_export.float16.compact import compact

@@ -19,7 +19,7 @@ from edge_reloc.diagnosis.packages import check_packages, find_package
 from edge_reloc.diagnosis.storage import check_map
 from edge_reloc.diagnosis.system import check_system, find_jetson
 from edge_reloc.doctor import examine, to_text
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 
 ORIN = {
     "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, "

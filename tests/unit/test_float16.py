@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edge_reloc.errors import ConfigError, EngineError
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 from edge_reloc_export.float16.convert import FLOAT16_MAX, to_float16
 from edge_reloc_export.float16.photos import image_feeds, photos_of
 from edge_reloc_export.float16.placement import HEAVY

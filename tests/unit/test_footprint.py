@@ -14,7 +14,7 @@ from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.localizer import Localizer
 from edge_reloc.running.budget import MIB, check_budget, fit_budget, libraries_bytes, plan_footprint
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 from edge_reloc.settings import Settings
 from edge_reloc_export.onnx.graph import load_graph
 

@@ -13,7 +13,8 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from edge_reloc.errors import EngineError
-from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
+from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena

@@ -13,8 +13,8 @@ from edge_reloc.errors import ConfigError, SinkError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
 from edge_reloc.profiling import RunStatistics
+from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
-from edge_reloc.running.session import DEMO
 from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, PoseEstimate

@@ -16,7 +16,8 @@ from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.points import PointMap
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena

@@ -1,0 +1,83 @@
+"""Scene coordinates: a network says of every cell where in the world it lies, how surely.
+
+SS-DVR (Nie et al., IJCAI 2025). The network is the map: no point or descriptor is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..bundle.manifest import Manifest
+from ..errors import ConfigError
+from ..features.spec import FeatureSpec
+from ..settings import CommonSettings
+from .method import MethodStages, Network, Trainable, Variant, Wiring
+
+if TYPE_CHECKING:
+    from ..bundle.reader import MapBundle
+    from ..inference.engines import Engines
+    from ..stages import Registration
+
+# At a wrong heading most cells may agree, at the right one nearly all.
+SHARE_OF_LAST_INLIERS = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedSceneCoordinates:
+    """The method in a bundle."""
+
+    #: the network, which brings its own keypoints
+    features: FeatureSpec
+    #: reprojection error of an inlier at 640 pixels width
+    threshold_px: float
+    #: of all cells, that a pose must reach
+    min_inlier_ratio: float
+    #: feature network that its encoder is of
+    encoder: str = ""
+    #: share of the cells that it gives
+    kept: float = 1.0
+    #: what it was trained with
+    preset: str = ""
+    iterations: int = 0
+
+
+class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
+    """Regressed correspondences, solved."""
+
+    name = "scene_coordinates"
+    summary = "a network says of every cell where it lies and how surely"
+    kind = TrainedSceneCoordinates
+    variants = (Variant(name=name, guided=False, shown=(name,)),)
+
+    def networks(self, manifest: Manifest) -> Iterator[Network]:
+        """One an image size."""
+        trained = self.trained(manifest)
+        for network in trained.features.networks if trained else ():
+            size = network.width, network.height
+            yield Network(role=self.name, file=network.file, size=size)
+
+    def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
+        """Needs the trained network; ConfigError for what asks for descriptors."""
+        trained = self.opened(bundle)
+        if settings.second_pass or settings.tracking:
+            asked = "second pass" if settings.second_pass else "tracking"
+            raise ConfigError(
+                f"method {self.name}: has no {asked}, which needs the descriptors of a map; "
+                f"leave it out, or choose another method"
+            )
+        return MethodStages(
+            registration=_regression,
+            features=trained.features,
+            threshold_px=trained.threshold_px,
+            min_inlier_ratio=trained.min_inlier_ratio,
+            share_of_last_inliers=SHARE_OF_LAST_INLIERS,
+        )
+
+
+def _regression(wiring: Wiring) -> Registration:
+    from ..matching.regressed import SceneCoordinates as Regressed
+    from ..pose.registration import Regression
+
+    return Regression(Regressed(), wiring.solver)
