@@ -35,7 +35,7 @@ class Frame:
 
     image: U8
     t_ns: int
-    camera: Camera
+    camera: Camera | None
     index: int = 0
     name: str = ""
     quarter_turns: int | None = None
