@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..arrays import U8
 from ..memory.arena import LedgerEntry
 from .driver import Cuda, CudaError, HostMemory
 
@@ -22,13 +23,13 @@ ALIGNMENT_BYTES = 256  # what TensorRT asks of its scratch, and cudaMalloc gives
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """A buffer that both sides see. host: its array; address: on the device.
+    """A buffer that both sides see."""
 
-    mapped: both are the same memory.
-    """
-
+    #: As the processor sees it.
     host: NDArray[Any]
+    #: Of the device's side.
     address: int
+    #: Both sides are the same memory.
     mapped: bool
 
 
@@ -90,7 +91,7 @@ class DeviceArena:
             self.cuda.download(_bytes(buffer.host)[:nbytes], buffer.address, stream)
 
     def seal(self) -> None:
-        """From here on taking raises."""
+        """From here on taking raises: frames find their buffers taken."""
         self.sealed = True
 
     def close(self) -> None:
@@ -123,5 +124,5 @@ def _padded(nbytes: int) -> int:
     return max(-(-nbytes // ALIGNMENT_BYTES), 1) * ALIGNMENT_BYTES
 
 
-def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _bytes(array: NDArray[Any]) -> U8:
     return array.reshape(-1).view(np.uint8)

@@ -12,7 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import U8
 from ..errors import EdgeRelocError
+
+Size = tuple[int, int, int]  # of a grid in blocks, or of a block in threads
 
 
 class CudaError(EdgeRelocError):
@@ -21,16 +24,15 @@ class CudaError(EdgeRelocError):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """One CUDA device.
-
-    integrated: it shares its memory with the processor, as on a Jetson, so that mapped
-    host memory costs no copy. total_bytes: of its memory.
-    """
+    """One CUDA device."""
 
     name: str
+    #: "8.7" for an Orin.
     compute_capability: str
     multiprocessors: int
+    #: It shares its memory with the processor, as on a Jetson: mapped host memory costs no copy.
     integrated: bool
+    #: Of its memory, free or not.
     total_bytes: int
 
     @property
@@ -41,12 +43,13 @@ class DeviceInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class HostMemory:
-    """Pinned memory of the processor: array (nbytes,) uint8; address: as the device sees
-    it, 0 where it was not asked to be mapped. owner: what keeps it alive.
-    """
+    """Pinned memory of the processor."""
 
-    array: NDArray[np.uint8]
+    #: (nbytes,) as the processor sees it.
+    array: U8
+    #: As the device sees it, 0 where it was not asked to be mapped.
     address: int
+    #: What keeps it alive, of the package that took it.
     owner: Any
 
 
@@ -79,7 +82,7 @@ class Cuda(Protocol):
         """Zeroed pinned memory, seen by the device too when mapped."""
 
     def free_host(self, memory: HostMemory) -> None:
-        """Give it back."""
+        """Give pinned memory back."""
 
     def create_stream(self) -> int:
         """A stream that does not wait for the default one."""
@@ -106,15 +109,11 @@ class Cuda(Protocol):
         """One kernel of a module."""
 
     def launch(
-        self,
-        function: Any,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: Sequence[np.generic],
-        stream: int,
+        self, function: Any, grid: Size, block: Size, arguments: Sequence[np.generic], stream: int
     ) -> None:
-        """Start a kernel, asynchronous. arguments: addresses as uint64, others as the
-        kernel declares them.
+        """Start a kernel, asynchronous.
+
+        arguments: addresses as uint64, others as the kernel declares them.
         """
 
     def create_event(self) -> Any:

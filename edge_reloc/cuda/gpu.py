@@ -18,10 +18,10 @@ Compile = Callable[[str, Mapping[str, int], str], bytes]
 
 
 class Gpu:
-    """Everything runs on `stream`, in order.
+    """A device of which everything runs on `stream`, in order.
 
     compile: makes machine code of (source, definitions, target). mapped: of
-    `DeviceArena`. graphs: whether what repeats every frame is recorded once.
+    `DeviceArena`. graphs: whether the work of every frame is captured once.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Gpu:
         image = self._compile(source, defines, self.cuda.info.target)
         return Kernels(self.cuda, self.cuda.load(image), self.stream)
 
-    def repeat(self, ask: Callable[[], None]) -> Callable[[], None]:
-        """What asks the stream for the same as `ask` does, in one call where graphs are used.
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """What does the same as `enqueue`, as one graph where graphs are used.
 
-        ask: starts kernels and fills memory, with arguments that never change.
+        enqueue: launches kernels and fills memory, with arguments that never change.
         """
         if self._graphs is None:
-            return ask
-        graph = Graph(self.stream, ask)
+            return enqueue
+        graph = Graph(self.stream, enqueue)
         self._graphs.append(graph)
-        return graph.run
+        return graph.launch
 
-    def wait(self) -> None:
-        """Until all that was asked for is done."""
+    def synchronize(self) -> None:
+        """Wait until all that the stream holds is done."""
         self.cuda.synchronize(self.stream)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Gpu:
         if self._closed:
             return
         self._closed = True
-        self.wait()
+        self.synchronize()
         for graph in self._graphs or []:
             graph.close()
         self.arena.close()
@@ -87,10 +87,10 @@ class Kernels:
         self._cuda, self._module, self._stream = cuda, module, stream
         self._functions: dict[str, Any] = {}
 
-    def start(
+    def launch(
         self, name: str, blocks: tuple[int, int], threads: int, *arguments: np.generic
     ) -> None:
-        """Ask the stream to run a kernel on blocks (x, y) of some threads."""
+        """Put a kernel into the stream, on blocks (x, y) of some threads."""
         if name not in self._functions:
             self._functions[name] = self._cuda.function(self._module, name)
         grid, block = (*blocks, 1), (threads, 1, 1)

@@ -1,4 +1,4 @@
-"""CUDA graphs: what was asked of a stream once, asked again in one call.
+"""CUDA graphs: work that is captured once and launched again in one call.
 
 Of the driver's library itself, since pycuda does not know graphs.
 """
@@ -14,46 +14,46 @@ THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 
 
 class Graph:
-    """All that `record` asks of a stream, recorded now and never run by that.
+    """All that `enqueue` puts into a stream: captured now, which runs nothing.
 
-    CudaError when something in it cannot be recorded, such as taking memory.
+    CudaError when something in it cannot be captured, such as taking memory.
     """
 
-    def __init__(self, stream: int, record: Callable[[], None]) -> None:
+    def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
         self._driver = ctypes.CDLL("libcuda.so.1")
         self._stream = ctypes.c_void_p(stream)
-        self._graph, self._runnable = ctypes.c_void_p(), ctypes.c_void_p()
-        begin = "begin to record a graph"
-        self._ask(begin, "cuStreamBeginCapture_v2", self._stream, ctypes.c_int(THREAD_LOCAL))
+        self._graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
+        begin = "begin to capture a graph"
+        self._call(begin, "cuStreamBeginCapture_v2", self._stream, ctypes.c_int(THREAD_LOCAL))
         try:
-            record()
+            enqueue()
         finally:
             ended = self._driver.cuStreamEndCapture(self._stream, ctypes.byref(self._graph))
         if ended:
-            raise CudaError(f"CUDA: record a graph: refused (error {ended})")
-        self._ask(
-            "make a graph runnable",
+            raise CudaError(f"CUDA: capture a graph: refused (error {ended})")
+        self._call(
+            "instantiate a graph",
             "cuGraphInstantiateWithFlags",
-            ctypes.byref(self._runnable),
+            ctypes.byref(self._executable),
             self._graph,
             ctypes.c_ulonglong(0),
         )
 
-    def run(self) -> None:
-        """Ask the stream for all of it, asynchronous."""
-        self._ask("run a graph", "cuGraphLaunch", self._runnable, self._stream)
+    def launch(self) -> None:
+        """Put all of it into the stream, asynchronous."""
+        self._call("launch a graph", "cuGraphLaunch", self._executable, self._stream)
 
     def close(self) -> None:
         """Give the graph back."""
         for what, destroy in (
-            (self._runnable, "cuGraphExecDestroy"),
+            (self._executable, "cuGraphExecDestroy"),
             (self._graph, "cuGraphDestroy"),
         ):
             if what:
-                self._ask("give a graph back", destroy, what)
+                self._call("give a graph back", destroy, what)
                 what.value = None
 
-    def _ask(self, doing: str, name: str, *arguments: object) -> None:
+    def _call(self, doing: str, name: str, *arguments: object) -> None:
         code = getattr(self._driver, name)(*arguments)
         if code:
             raise CudaError(f"CUDA: {doing}: refused (error {code})")

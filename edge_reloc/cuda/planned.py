@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.points import PointMap
-from .driver import DeviceInfo, HostMemory
-from .gpu import Gpu, Kernels
+from .driver import DeviceInfo, HostMemory, Size
+from .gpu import Gpu
 from .resident import ResidentDescriptors
 
 # What is planned for where no GPU can be asked: a Jetson Orin, whose memory is one.
@@ -25,99 +25,49 @@ class PlannedCuda:
     def __init__(self, info: DeviceInfo) -> None:
         self.info = info
 
-    def enter(self) -> None:
-        """Nothing."""
-
-    def leave(self) -> None:
-        """Nothing."""
-
     def allocate(self, nbytes: int) -> int:
-        """An address that nobody may use."""
-        return 256
-
-    def free(self, address: int) -> None:
-        """Nothing."""
-
-    def free_bytes(self) -> int:
-        """All of it."""
-        return self.info.total_bytes
+        return 256  # aligned, and nobody may use it
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Memory of which no page is touched."""
+        # No page of it is touched, so none is taken.
         return HostMemory(array=np.zeros(nbytes, np.uint8), address=256, owner=None)
 
-    def free_host(self, memory: HostMemory) -> None:
-        """Nothing."""
+    def free_bytes(self) -> int:
+        return self.info.total_bytes
 
     def create_stream(self) -> int:
-        """Nobody's."""
         return 0
 
-    def destroy_stream(self, stream: int) -> None:
-        """Nothing."""
-
-    def synchronize(self, stream: int) -> None:
-        """Nothing."""
-
-    def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
-        """Nothing."""
-
-    def download(self, array: NDArray[Any], address: int, stream: int) -> None:
-        """Nothing."""
-
-    def clear(self, address: int, nbytes: int, stream: int) -> None:
-        """Nothing."""
-
-    def load(self, image: bytes) -> Any:
-        """Nothing."""
-
-    def function(self, module: Any, name: str) -> Any:
-        """Nothing."""
-
-    def launch(
-        self,
-        function: Any,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: Sequence[np.generic],
-        stream: int,
-    ) -> None:
-        """Nothing."""
-
-    def create_event(self) -> Any:
-        """Nothing."""
-
-    def record(self, event: Any, stream: int) -> None:
-        """Nothing."""
-
     def elapsed_ms(self, start: Any, end: Any) -> float:
-        """No time."""
         return 0.0
 
-    def close(self) -> None:
-        """Nothing."""
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+    def free(self, address: int) -> None: ...
+    def free_host(self, memory: HostMemory) -> None: ...
+    def destroy_stream(self, stream: int) -> None: ...
+    def synchronize(self, stream: int) -> None: ...
+    def upload(self, address: int, array: NDArray[Any], stream: int) -> None: ...
+    def download(self, array: NDArray[Any], address: int, stream: int) -> None: ...
+    def clear(self, address: int, nbytes: int, stream: int) -> None: ...
+    def load(self, image: bytes) -> Any: ...
+    def function(self, module: Any, name: str) -> Any: ...
+    def launch(
+        self, function: Any, grid: Size, block: Size, arguments: Sequence[np.generic], stream: int
+    ) -> None: ...
+    def create_event(self) -> Any: ...
+    def record(self, event: Any, stream: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class PlannedGpu(Gpu):
     """Takes in its ledger what a `Gpu` would; compiles and copies nothing."""
 
     def __init__(self, info: DeviceInfo) -> None:
-        super().__init__(PlannedCuda(info), graphs=False, compile=_nothing)
-
-    def repeat(self, ask: Callable[[], None]) -> Callable[[], None]:
-        """Nothing is ever asked."""
-        return ask
-
-    def kernels(self, source: str, defines: Mapping[str, int]) -> Kernels:
-        """Kernels that are never started."""
-        return Kernels(self.cuda, None, self.stream)
+        super().__init__(PlannedCuda(info), graphs=False, compile=lambda *_: b"")
 
     def resident(self, points: PointMap) -> ResidentDescriptors:
         """Their size alone: the map's file is not read."""
         if self._resident is None:
             self._resident = ResidentDescriptors(points, self.arena, self.stream, fill=False)
         return self._resident
-
-
-def _nothing(source: str, defines: Mapping[str, int], target: str) -> bytes:
-    return b""

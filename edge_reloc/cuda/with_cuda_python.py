@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import missing_package
-from .driver import CudaError, DeviceInfo, HostMemory
+from .driver import CudaError, DeviceInfo, HostMemory, Size
 
 _C_TYPES: dict[str, dict[int, Any]] = {
     "u": {4: ctypes.c_uint32, 8: ctypes.c_uint64},
@@ -28,16 +28,16 @@ class CudaPython:
             raise missing_package("cuda-python", "the GPU", "gpu") from None
         self._cu = driver
         try:
-            self._ask("start the driver", driver.cuInit, 0)
+            self._call("start the driver", driver.cuInit, 0)
         except RuntimeError as error:  # the package does not find the driver's library
             raise CudaError(f"CUDA: start the driver: {_line(error)}") from None
-        if self._ask("count the devices", driver.cuDeviceGetCount) == 0:
+        if self._call("count the devices", driver.cuDeviceGetCount) == 0:
             raise CudaError("CUDA: the driver knows no device")
-        self._device = self._ask("open the device", driver.cuDeviceGet, 0)
-        self._context = self._ask("open a context", driver.cuDevicePrimaryCtxRetain, self._device)
+        self._device = self._call("open the device", driver.cuDeviceGet, 0)
+        self._context = self._call("open a context", driver.cuDevicePrimaryCtxRetain, self._device)
         self.enter()
         kinds = driver.CUdevice_attribute
-        name = self._ask("ask the device's name", driver.cuDeviceGetName, 256, self._device)
+        name = self._call("ask the device's name", driver.cuDeviceGetName, 256, self._device)
         major = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
         minor = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
         self.info = DeviceInfo(
@@ -46,122 +46,98 @@ class CudaPython:
             multiprocessors=self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
             integrated=bool(self._attribute(kinds.CU_DEVICE_ATTRIBUTE_INTEGRATED)),
             total_bytes=int(
-                self._ask("ask the device's memory", driver.cuDeviceTotalMem, self._device)
+                self._call("ask the device's memory", driver.cuDeviceTotalMem, self._device)
             ),
         )
 
     def enter(self) -> None:
-        """Make the context current in this thread."""
-        self._ask("enter the context", self._cu.cuCtxSetCurrent, self._context)
+        self._call("enter the context", self._cu.cuCtxSetCurrent, self._context)
 
     def leave(self) -> None:
         """Nothing: a context may be current in a thread that ends."""
 
     def allocate(self, nbytes: int) -> int:
-        """Device memory."""
-        return int(self._ask(f"take {nbytes} bytes of the device", self._cu.cuMemAlloc, nbytes))
+        return int(self._call(f"take {nbytes} bytes of the device", self._cu.cuMemAlloc, nbytes))
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
-        self._ask("give device memory back", self._cu.cuMemFree, address)
+        self._call("give device memory back", self._cu.cuMemFree, address)
 
     def free_bytes(self) -> int:
-        """What nobody has taken."""
         code, free, _ = self._cu.cuMemGetInfo()
         if int(code):
             raise CudaError(f"CUDA: ask for free memory: error {int(code)}")
         return int(free)
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Pinned memory, zeroed."""
         cu = self._cu
         flags = cu.CU_MEMHOSTALLOC_DEVICEMAP if mapped else 0
-        pointer = int(self._ask(f"pin {nbytes} bytes", cu.cuMemHostAlloc, nbytes, flags))
+        pointer = int(self._call(f"pin {nbytes} bytes", cu.cuMemHostAlloc, nbytes, flags))
         array = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(pointer))
         array[:] = 0
         address = 0
         if mapped:
-            address = int(self._ask("map memory", cu.cuMemHostGetDevicePointer, pointer, 0))
+            address = int(self._call("map memory", cu.cuMemHostGetDevicePointer, pointer, 0))
         return HostMemory(array=array, address=address, owner=pointer)
 
     def free_host(self, memory: HostMemory) -> None:
-        """Give pinned memory back."""
-        self._ask("give pinned memory back", self._cu.cuMemFreeHost, memory.owner)
+        self._call("give pinned memory back", self._cu.cuMemFreeHost, memory.owner)
 
     def create_stream(self) -> int:
-        """A stream of its own."""
         flag = self._cu.CUstream_flags.CU_STREAM_NON_BLOCKING
-        return int(self._ask("make a stream", self._cu.cuStreamCreate, flag))
+        return int(self._call("make a stream", self._cu.cuStreamCreate, flag))
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back."""
-        self._ask("give a stream back", self._cu.cuStreamDestroy, stream)
+        self._call("give a stream back", self._cu.cuStreamDestroy, stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait for a stream."""
-        self._ask("wait for the device", self._cu.cuStreamSynchronize, stream)
+        self._call("wait for the device", self._cu.cuStreamSynchronize, stream)
 
     def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
-        """Host to device."""
         copy = self._cu.cuMemcpyHtoDAsync
-        self._ask("copy to the device", copy, address, array.ctypes.data, array.nbytes, stream)
+        self._call("copy to the device", copy, address, array.ctypes.data, array.nbytes, stream)
 
     def download(self, array: NDArray[Any], address: int, stream: int) -> None:
-        """Device to host."""
         copy = self._cu.cuMemcpyDtoHAsync
-        self._ask("copy from the device", copy, array.ctypes.data, address, array.nbytes, stream)
+        self._call("copy from the device", copy, array.ctypes.data, address, array.nbytes, stream)
 
     def clear(self, address: int, nbytes: int, stream: int) -> None:
-        """Zeros."""
-        self._ask("clear device memory", self._cu.cuMemsetD8Async, address, 0, nbytes, stream)
+        self._call("clear device memory", self._cu.cuMemsetD8Async, address, 0, nbytes, stream)
 
     def load(self, image: bytes) -> Any:
-        """A module."""
-        return self._ask("load kernels", self._cu.cuModuleLoadData, image)
+        return self._call("load kernels", self._cu.cuModuleLoadData, image)
 
     def function(self, module: Any, name: str) -> Any:
-        """A kernel."""
-        return self._ask(
+        return self._call(
             f"find kernel '{name}'", self._cu.cuModuleGetFunction, module, name.encode()
         )
 
     def launch(
-        self,
-        function: Any,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: Sequence[np.generic],
-        stream: int,
+        self, function: Any, grid: Size, block: Size, arguments: Sequence[np.generic], stream: int
     ) -> None:
-        """Start a kernel."""
         values = tuple(value.item() for value in arguments)
         kinds = tuple(_c_type(value) for value in arguments)
         launch = self._cu.cuLaunchKernel
-        self._ask("start a kernel", launch, function, *grid, *block, 0, stream, (values, kinds), 0)
+        self._call("start a kernel", launch, function, *grid, *block, 0, stream, (values, kinds), 0)
 
     def create_event(self) -> Any:
-        """A mark."""
-        return self._ask("make an event", self._cu.cuEventCreate, 0)
+        return self._call("make an event", self._cu.cuEventCreate, 0)
 
     def record(self, event: Any, stream: int) -> None:
-        """Mark a place in the stream."""
-        self._ask("record an event", self._cu.cuEventRecord, event, stream)
+        self._call("record an event", self._cu.cuEventRecord, event, stream)
 
     def elapsed_ms(self, start: Any, end: Any) -> float:
-        """Between two marks."""
-        self._ask("wait for an event", self._cu.cuEventSynchronize, end)
-        return float(self._ask("time events", self._cu.cuEventElapsedTime, start, end))
+        self._call("wait for an event", self._cu.cuEventSynchronize, end)
+        return float(self._call("time events", self._cu.cuEventElapsedTime, start, end))
 
     def close(self) -> None:
-        """Leave the context."""
-        self._ask("close the context", self._cu.cuDevicePrimaryCtxRelease, self._device)
+        self._call("close the context", self._cu.cuDevicePrimaryCtxRelease, self._device)
 
     def _attribute(self, kind: Any) -> int:
         return int(
-            self._ask(f"ask for {kind.name}", self._cu.cuDeviceGetAttribute, kind, self._device)
+            self._call(f"ask for {kind.name}", self._cu.cuDeviceGetAttribute, kind, self._device)
         )
 
-    def _ask(self, doing: str, function: Any, *arguments: Any) -> Any:
+    def _call(self, doing: str, function: Any, *arguments: Any) -> Any:
         """The result of a call of the driver, without its error code."""
         code, *results = function(*arguments)
         if int(code):

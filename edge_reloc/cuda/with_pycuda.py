@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import missing_package
-from .driver import CudaError, DeviceInfo, HostMemory
+from .driver import CudaError, DeviceInfo, HostMemory, Size
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda has no name for
 
@@ -52,7 +52,6 @@ class PyCuda:
         self._streams: dict[int, Any] = {}
 
     def enter(self) -> None:
-        """Make the context current in this thread."""
         with self._doing("enter the context"):
             self._context.push()
 
@@ -62,24 +61,20 @@ class PyCuda:
             self._context.pop()
 
     def allocate(self, nbytes: int) -> int:
-        """Device memory."""
         with self._doing(f"take {nbytes} bytes of the device"):
             memory = self._cu.mem_alloc(nbytes)
         self._memory[int(memory)] = memory
         return int(memory)
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
         with self._doing("give device memory back"):
             self._memory.pop(address).free()
 
     def free_bytes(self) -> int:
-        """What nobody has taken."""
         with self._doing("ask for free memory"):
             return int(self._cu.mem_get_info()[0])
 
     def allocate_host(self, nbytes: int, *, mapped: bool) -> HostMemory:
-        """Pinned memory, zeroed."""
         flags = self._cu.host_alloc_flags.DEVICEMAP if mapped else 0
         with self._doing(f"pin {nbytes} bytes"):
             array = self._cu.pagelocked_zeros(nbytes, np.uint8, mem_flags=flags)
@@ -87,75 +82,57 @@ class PyCuda:
         return HostMemory(array=array, address=address, owner=array.base)
 
     def free_host(self, memory: HostMemory) -> None:
-        """Give pinned memory back."""
         with self._doing("give pinned memory back"):
             memory.owner.free()
 
     def create_stream(self) -> int:
-        """A stream of its own."""
         with self._doing("make a stream"):
             stream = self._cu.Stream(NON_BLOCKING)
         self._streams[stream.handle] = stream
         return int(stream.handle)
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back."""
         del self._streams[stream]
 
     def synchronize(self, stream: int) -> None:
-        """Wait for a stream."""
         with self._doing("wait for the device"):
             self._streams[stream].synchronize()
 
     def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
-        """Host to device."""
         with self._doing("copy to the device"):
             self._cu.memcpy_htod_async(address, array, self._streams[stream])
 
     def download(self, array: NDArray[Any], address: int, stream: int) -> None:
-        """Device to host."""
         with self._doing("copy from the device"):
             self._cu.memcpy_dtoh_async(array, address, self._streams[stream])
 
     def clear(self, address: int, nbytes: int, stream: int) -> None:
-        """Zeros."""
         with self._doing("clear device memory"):
             self._cu.memset_d8_async(address, 0, nbytes, self._streams[stream])
 
     def load(self, image: bytes) -> Any:
-        """A module."""
         with self._doing("load kernels"):
             return self._cu.module_from_buffer(image)
 
     def function(self, module: Any, name: str) -> Any:
-        """A kernel."""
         with self._doing(f"find kernel '{name}'"):
             return module.get_function(name)
 
     def launch(
-        self,
-        function: Any,
-        grid: tuple[int, int, int],
-        block: tuple[int, int, int],
-        arguments: Sequence[np.generic],
-        stream: int,
+        self, function: Any, grid: Size, block: Size, arguments: Sequence[np.generic], stream: int
     ) -> None:
-        """Start a kernel."""
         with self._doing("start a kernel"):
             function(*arguments, grid=grid, block=block, stream=self._streams[stream])
 
     def create_event(self) -> Any:
-        """A mark."""
         with self._doing("make an event"):
             return self._cu.Event()
 
     def record(self, event: Any, stream: int) -> None:
-        """Mark a place in the stream."""
         with self._doing("record an event"):
             event.record(self._streams[stream])
 
     def elapsed_ms(self, start: Any, end: Any) -> float:
-        """Between two marks."""
         with self._doing("time events"):
             end.synchronize()
             return float(start.time_till(end))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .check import Check, note, ok, read_text
+from .check import Check, note, ok
+from .kernel_files import read_text
 
 
 def check_cameras(root: Path) -> list[Check]:

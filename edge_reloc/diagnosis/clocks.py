@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .check import Check, note, ok, read_number, read_text
+from .check import Check, note, ok
+from .kernel_files import find, read_degrees, read_number, read_text, thermal_zones
 from .system import Jetson
 
 HOT_DEG = 85.0  # Orin throttles from 99 °C on
@@ -22,12 +23,9 @@ def check_power(root: Path, jetson: Jetson | None) -> list[Check]:
 
 def _power_mode(root: Path) -> Check:
     status = re.search(r"pmode:0*(\d+)", read_text(root, "var/lib/nvpmodel/status") or "")
-    modes = dict(
-        re.findall(
-            r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", read_text(root, "etc/nvpmodel.conf") or ""
-        )
-    )
-    default = re.search(r"PM_CONFIG\s+DEFAULT=(\d+)", read_text(root, "etc/nvpmodel.conf") or "")
+    table = read_text(root, "etc/nvpmodel.conf") or ""
+    modes = dict(re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", table))
+    default = re.search(r"PM_CONFIG\s+DEFAULT=(\d+)", table)
     number = status[1] if status else default[1] if default else None
     if number is None:
         return note("power mode", "unknown", "sudo nvpmodel -q")
@@ -44,11 +42,10 @@ def _power_mode(root: Path) -> Check:
 
 def _clocks(root: Path) -> list[Check]:
     governors, slow, total = set(), 0, 0
-    for core in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*")):
-        base = f"sys/devices/system/cpu/{core.name}/cpufreq"
-        governor = read_text(root, f"{base}/scaling_governor")
-        top = read_number(root, f"{base}/cpuinfo_max_freq")
-        allowed = read_number(root, f"{base}/scaling_max_freq")
+    for clock in find(root, "sys/devices/system/cpu/cpu[0-9]*/cpufreq"):
+        governor = read_text(root, f"{clock}/scaling_governor")
+        top = read_number(root, f"{clock}/cpuinfo_max_freq")
+        allowed = read_number(root, f"{clock}/scaling_max_freq")
         if governor is None:
             continue
         governors.add(governor)
@@ -65,17 +62,12 @@ def _clocks(root: Path) -> list[Check]:
 
 
 def _temperature(root: Path) -> list[Check]:
-    hottest: tuple[float, str] | None = None
-    for zone in (root / "sys/class/thermal").glob("thermal_zone*"):
-        base = f"sys/class/thermal/{zone.name}"
-        value = read_number(root, f"{base}/temp")
-        if value is None or not -40_000 < value < 200_000:
-            continue  # zones that are switched off tell nonsense or nothing
-        kind = read_text(root, f"{base}/type") or zone.name
-        hottest = max(hottest or (-1e9, ""), (value / 1000.0, kind))
-    if hottest is None:
+    read = [(read_degrees(root, zone), zone) for zone in thermal_zones(root)]
+    degrees, zone = max(((d, zone) for d, zone in read if d is not None), default=(None, ""))
+    if degrees is None:
         return []
-    found = f"{hottest[0]:.0f} °C at most ({hottest[1]})"
-    if hottest[0] >= HOT_DEG:
+    kind = read_text(root, f"{zone}/type") or zone.split("/")[-1]
+    found = f"{degrees:.0f} °C at most ({kind})"
+    if degrees >= HOT_DEG:
         return [note("temperature", found, "cool the board: it slows down when it gets hotter")]
     return [ok("temperature", found)]

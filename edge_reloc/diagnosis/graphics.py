@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from .check import Check, note, ok, read_text
+from .check import Check, note, ok
+from .kernel_files import read_text
 from .system import Jetson
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .check import Check, note, ok, read_text
+from .check import Check, note, ok
+from .kernel_files import read_text
 from .system import Jetson
 
 ENOUGH_MB = 512  # a map, its networks and the runtime's buffers, with room to build engines

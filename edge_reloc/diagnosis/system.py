@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .check import Check, note, ok, read_text
+from .check import Check, note, ok
+from .kernel_files import read_text
 
 OLDEST_PYTHON = (3, 10)
 # Major release of Jetson Linux (L4T) to JetPack.

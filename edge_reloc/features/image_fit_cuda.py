@@ -26,10 +26,10 @@ class FitOnGpu:
         self._pixels = gpu.arena.take_staged("frame.pixels", (capacity,), np.uint8)
         self._sum = gpu.arena.take("frame.sum", 8)
         self._kernels = gpu.kernels("image.cu", {})
-        self._run = gpu.repeat(self._ask)
+        self._run = gpu.capture(self._enqueue)
 
     def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
-        """Ask the stream to fill the input; the engine that follows in it waits by itself."""
+        """Enqueue filling the input; the engine that follows in the stream waits by itself."""
         if image.size > len(self._pixels.host):
             raise SourceError(
                 f"frame of {image.shape} takes {image.size} bytes, {len(self._pixels.host)} are "
@@ -52,12 +52,12 @@ class FitOnGpu:
         self._run()
         return fit
 
-    def _ask(self) -> None:
+    def _enqueue(self) -> None:
         u64, i32 = np.uint64, np.int32
         self._gpu.cuda.clear(self._sum, 8, self._gpu.stream)
         blocks = (-(-self._width // THREADS), self._height)
         size = (i32(self._width), i32(self._height))
         image, pixels = u64(self._image.address), u64(self._pixels.address)
         target, total = u64(self._address), u64(self._sum)
-        self._kernels.start("shrink", blocks, THREADS, image, pixels, *size, target, total)
-        self._kernels.start("fill", blocks, THREADS, image, *size, target, total)
+        self._kernels.launch("shrink", blocks, THREADS, image, pixels, *size, target, total)
+        self._kernels.launch("fill", blocks, THREADS, image, *size, target, total)

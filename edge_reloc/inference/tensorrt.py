@@ -95,7 +95,7 @@ class TensorRtEngine:
             log.info("%s: runs without a CUDA graph, the engine does not allow one", self.path.name)
             return
         try:
-            self._execute = self._gpu.repeat(self._enqueue)
+            self._execute = self._gpu.capture(self._enqueue)
         except CudaError as error:
             log.warning("%s: runs without a CUDA graph: %s", self.path.name, error)
             return
@@ -109,11 +109,11 @@ class TensorRtEngine:
         self._execute()
         for name in self.outputs:
             arena.download(self._staged[name], stream)
-        self._gpu.wait()
+        self._gpu.synchronize()
 
     def close(self) -> None:
         """Drop context and engine; the buffers are the arena's."""
-        self._gpu.wait()
+        self._gpu.synchronize()
         del self._context, self._engine
 
     def _take(self, name: str, ledger_name: str) -> Staged:

@@ -66,7 +66,7 @@ class CudaMatcher:
             )
             source = self._descriptor.address
         self._source = source
-        self._search = gpu.repeat(self._ask)
+        self._search = gpu.capture(self._enqueue)
 
     def match(self, features: Features, candidates: Candidates, out: Correspondences) -> None:
         """Fill the correspondences, best similarity first; set n."""
@@ -82,7 +82,7 @@ class CudaMatcher:
             self._gpu.arena.upload(self._descriptor, self._gpu.stream, nbytes)
         self._search()
         self._gpu.arena.download(self._output, self._gpu.stream)
-        self._gpu.wait()
+        self._gpu.synchronize()
         column = self._output.host[0, :n]
         rows = np.flatnonzero(column >= 0)
         similarity = self._output.host[1].view(np.float32)[rows]
@@ -117,7 +117,7 @@ class CudaMatcher:
         query_group = ids + self._candidates
         return HEADER, ids, query_group, query_group + self._keypoints
 
-    def _ask(self) -> None:
+    def _enqueue(self) -> None:
         """The kernels of one frame; all that changes from frame to frame is in the input."""
         u64 = np.uint64
         frame = self._input.address
@@ -126,7 +126,7 @@ class CudaMatcher:
         second, of_candidate = best + 8 * self._keypoints, best + 12 * self._keypoints
         self._gpu.cuda.clear(best, self._best_bytes, self._gpu.stream)
         blocks = self._row_blocks * self._rows // WARPS
-        self._kernels.start(
+        self._kernels.launch(
             "encode",
             (blocks, 1),
             32 * WARPS,
@@ -137,7 +137,7 @@ class CudaMatcher:
             u64(self._query),
             u64(self._query_scale),
         )
-        self._kernels.start(
+        self._kernels.launch(
             "search",
             (self._row_blocks, self._parts_of_candidates()),
             32 * WARPS,
@@ -153,7 +153,7 @@ class CudaMatcher:
             u64(of_candidate),
         )
         output = self._output.address
-        self._kernels.start(
+        self._kernels.launch(
             "decide",
             (-(-self._keypoints // 128), 1),
             128,

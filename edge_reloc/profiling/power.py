@@ -11,21 +11,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SYSFS = Path("/sys")
+from ..diagnosis.kernel_files import find, read_degrees, read_number, read_text, thermal_zones
+
+MACHINE = Path("/")  # this one
+CLOCK = "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PowerSample:
-    """rails_mw: milliwatts by rail; temperature_deg: the hottest zone or GPU.
+    """What the sensors told at one moment; None where they do not."""
 
-    clock_mhz: of the first processor core; gpu_clock_mhz: of a Jetson's GPU; None where
-    unknown. throttled: whether something is slowed down to cool it.
-    """
-
+    #: Milliwatts by rail.
     rails_mw: dict[str, float]
+    #: Of the hottest zone, or of the GPU.
     temperature_deg: float | None
+    #: Of the first processor core.
     clock_mhz: float | None
+    #: Of a Jetson's GPU.
     gpu_clock_mhz: float | None
+    #: Something is slowed down to cool it.
     throttled: bool
 
 
@@ -61,32 +65,27 @@ class PowerSummary:
 
 
 class PowerReader:
-    """Finds the sensors once, then reads them. root: the /sys of the machine."""
+    """Finds the sensors once, then reads them. root: where the machine's files lie."""
 
-    def __init__(self, root: Path = SYSFS) -> None:
-        self._rails = list(_rails(root))
-        zones = (root / "class/thermal").glob("thermal_zone*")
-        self._zones = [str(zone / "temp") for zone in zones]
-        self._clock = str(root / "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    def __init__(self, root: Path = MACHINE) -> None:
+        self._root, self._rails, self._zones = root, list(_rails(root)), thermal_zones(root)
         # An Orin's GPU is called 17000000.gpu or 17000000.ga10b, a Thor's gpu-gpc-0.
-        clocks = sorted((root / "class/devfreq").glob("*g[pa][u1]*"))
-        self._gpu_clock = str(clocks[0] / "cur_freq") if clocks else None
-        coolers = sorted((root / "class/thermal").glob("cooling_device*"))
-        fans = [c for c in coolers if "fan" in (_text(str(c / "type")) or "fan")]
-        self._coolers = [str(c / "cur_state") for c in coolers if c not in fans]
-        self._ask_nvml = root == SYSFS and not self._rails
+        self._gpu_clock = find(root, "sys/class/devfreq/*g[pa][u1]*/cur_freq")[:1]
+        coolers = find(root, "sys/class/thermal/cooling_device*")
+        self._coolers = [c for c in coolers if "fan" not in (read_text(root, f"{c}/type") or "fan")]
+        self._ask_nvml = root == MACHINE and not self._rails
 
     def read(self) -> PowerSample:
         """One sample now."""
-        rails = {}
+        root, rails = self._root, {}
         for label, voltage, current in self._rails:
-            millivolts, milliamperes = _number(voltage), _number(current)
+            millivolts, milliamperes = read_number(root, voltage), read_number(root, current)
             if millivolts is not None and milliamperes is not None:
                 rails[label] = millivolts * milliamperes / 1000.0
-        zones = [_number(zone) for zone in self._zones]
-        degrees = [z / 1000.0 for z in zones if z is not None and -40_000 < z < 200_000]
-        temperature, khz = max(degrees, default=None), _number(self._clock)
-        hertz = _number(self._gpu_clock) if self._gpu_clock else None
+        degrees = [read_degrees(root, zone) for zone in self._zones]
+        temperature = max((d for d in degrees if d is not None), default=None)
+        khz = read_number(root, CLOCK)
+        hertz = read_number(root, self._gpu_clock[0]) if self._gpu_clock else None
         gpu = _Nvml.sample() if self._ask_nvml else None
         if gpu is not None:
             rails, temperature = {"GPU": gpu[0]}, gpu[1]
@@ -95,40 +94,19 @@ class PowerReader:
             temperature_deg=temperature,
             clock_mhz=None if khz is None else khz / 1000.0,
             gpu_clock_mhz=None if hertz is None else hertz / 1e6,
-            throttled=any((_number(cooler) or 0) > 0 for cooler in self._coolers),
+            throttled=any((read_number(root, f"{c}/cur_state") or 0) > 0 for c in self._coolers),
         )
 
 
 def _rails(root: Path) -> Iterator[tuple[str, str, str]]:
     """Label, voltage file and current file of each channel of a Jetson's sensors."""
-    for sensor in sorted((root / "class/hwmon").glob("hwmon*")):
-        if _text(str(sensor / "name")) != "ina3221":
+    for sensor in find(root, "sys/class/hwmon/hwmon*"):
+        if read_text(root, f"{sensor}/name") != "ina3221":
             continue
         for channel in (1, 2, 3):
-            label = _text(str(sensor / f"in{channel}_label"))
+            label = read_text(root, f"{sensor}/in{channel}_label")
             if label:
-                yield (
-                    label,
-                    str(sensor / f"in{channel}_input"),
-                    str(sensor / f"curr{channel}_input"),
-                )
-
-
-def _text(path: str) -> str | None:
-    # Not pathlib, which interns the parts of every path that it makes: memory that grows.
-    try:
-        with open(path, errors="replace") as stream:
-            return stream.read().strip()
-    except OSError:
-        return None
-
-
-def _number(path: str) -> float | None:
-    text = _text(path)
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
+                yield label, f"{sensor}/in{channel}_input", f"{sensor}/curr{channel}_input"
 
 
 def _extreme(

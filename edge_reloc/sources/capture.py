@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import cv2
 from ..errors import SourceError
 
 NETWORK_TIMEOUT_MS = 5000  # to open, and then between frames
+FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
 _LOG: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # 4.x or 5
 
 
@@ -22,10 +21,8 @@ def open_device(index: int, width: int | None, height: int | None) -> Any:
     path = Path(f"/dev/video{index}")
     if sys.platform == "linux" and not path.exists():
         raise SourceError(f"camera {index}: {path} does not exist; {_cameras_present()}")
-    with _quiet_opencv():
-        capture = cv2.VideoCapture(index)
-        opened = capture.isOpened()
-    if not opened:
+    capture = _open(index)
+    if capture is None:
         raise SourceError(
             f"camera {index}: it is there but cannot be opened (in use by another program, no "
             f"permission, or {path} is not its picture); {_cameras_present()}"
@@ -45,10 +42,8 @@ def open_network(url: str) -> Any:
         cv2.CAP_PROP_READ_TIMEOUT_MSEC,
         NETWORK_TIMEOUT_MS,
     ]
-    with _quiet_opencv():
-        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, timeouts)
-        opened = capture.isOpened()
-    if not opened:
+    capture = _open(url, cv2.CAP_FFMPEG, timeouts)
+    if capture is None:
         raise SourceError(
             f"{url}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; check that "
             f"the address plays elsewhere and that this machine can reach it"
@@ -63,10 +58,8 @@ def open_gstreamer(pipeline: str) -> Any:
             "gst: this OpenCV has no GStreamer (the packages from the Python index never have); "
             "use the OpenCV that JetPack brings, or build one with -D WITH_GSTREAMER=ON"
         )
-    with _quiet_opencv():
-        capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
-        opened = capture.isOpened()
-    if not opened:
+    capture = _open(pipeline, cv2.CAP_GSTREAMER)
+    if capture is None:
         raise SourceError(
             f"gst: the pipeline does not start: {pipeline}; try it with gst-launch-1.0, and end it "
             f"with '! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1'"
@@ -78,16 +71,20 @@ def open_file(path: Path) -> Any:
     """Capture of a video file, rows and columns as the sensor recorded them."""
     if not path.is_file():
         raise SourceError(f"{path}: no such video file")
-    with _quiet_opencv():
-        capture = cv2.VideoCapture(str(path))
-        opened = capture.isOpened()
-    if not opened:
+    capture = _open(str(path))
+    if capture is None:
         raise SourceError(
             f"{path}: not a video that OpenCV can play; convert it: "
             f"ffmpeg -i {path.name} -c:v libx264 video.mp4"
         )
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     return capture
+
+
+def rate_of(capture: Any) -> float:
+    """Nominal frames a second of a video file."""
+    rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
+    return rate_hz if 0 < rate_hz < 1000 else FALLBACK_RATE_HZ
 
 
 def _cameras_present() -> str:
@@ -97,12 +94,12 @@ def _cameras_present() -> str:
     return "no /dev/video* is present: plug a camera in, or use --source with photos or a video"
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's log: a failure is reported by us, in one line."""
+def _open(*arguments: Any) -> Any:
+    """A capture or None; OpenCV's log is silent, since we report a failure in one line."""
     before = _LOG.getLogLevel()
     _LOG.setLogLevel(0)
     try:
-        yield
+        capture = cv2.VideoCapture(*arguments)
+        return capture if capture.isOpened() else None
     finally:
         _LOG.setLogLevel(before)

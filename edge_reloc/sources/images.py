@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import CameraError, ConfigError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .calibration import CameraFit
+from .frame_maker import FrameMaker
 from .photo import PHOTO_SUFFIXES, read_photo
 
 
@@ -39,7 +39,7 @@ class ImageSource:
             raise ConfigError(f"rate_hz: found {rate_hz}, expected above 0")
         self._base, self._names, self._grey = base, list(names), grey
         self._period_ns = 1e9 / rate_hz
-        self._fit = CameraFit(camera)
+        self._maker = FrameMaker(camera, grey=grey)
         self.dropped = 0
         self.skipped: list[str] = []
         self.width, self.height = self._first_size()
@@ -52,17 +52,11 @@ class ImageSource:
         for index, name in enumerate(self._names):
             try:
                 image = read_photo(self._path(name), self._grey)
-                camera = self._fit.at(image.shape[1], image.shape[0])
+                frame = self._maker.frame(image, round(index * self._period_ns), index, name)
             except (SourceError, CameraError) as error:
                 self._skip(name, error)
                 continue
-            yield Frame(
-                image=image,
-                t_ns=round(index * self._period_ns),
-                camera=camera,
-                index=index,
-                name=name,
-            )
+            yield frame
 
     def close(self) -> None:
         """Nothing is held between frames."""
@@ -75,7 +69,7 @@ class ImageSource:
             except SourceError as error:
                 self._skip(name, error)
                 continue
-            self._fit.at(width, height)
+            self._maker.camera_at(width, height)
             return width, height
         raise SourceError(
             f"{self._base}: none of {len(self._names)} photos can be read; first: {self.skipped[0]}"

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from ..arrays import U8
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .calibration import CameraFit
+from .frame_maker import FrameMaker
 
 SHUTDOWN_S = 10.0  # longer than a network read may block
 
@@ -43,8 +42,8 @@ class LiveSource:
     def __init__(
         self, capture: Capture, name: str, camera: Camera | None = None, *, grey: bool = True
     ) -> None:
-        self._capture, self._name, self._grey = capture, name, grey
-        self._fit = CameraFit(camera)
+        self._capture = capture
+        self._maker = FrameMaker(camera, grey=grey)
         self.dropped = 0
         self.skipped: list[str] = []
         self._changed = threading.Condition()
@@ -60,7 +59,7 @@ class LiveSource:
                     f"size asked for, and that no other program holds it"
                 )
             self.height, self.width = image.shape[:2]
-            self._fit.at(self.width, self.height)
+            self._maker.camera_at(self.width, self.height)
         except BaseException:
             capture.release()
             raise
@@ -96,7 +95,8 @@ class LiveSource:
                 t_ns = time.monotonic_ns()
                 ok, image = self._capture.retrieve()
                 if ok and image is not None:
-                    self._offer(self._frame(np.asarray(image, dtype=np.uint8), t_ns, index))
+                    image = np.asarray(image, dtype=np.uint8)
+                    self._offer(self._maker.frame(image, t_ns, index))
                 index += 1
         except Exception as error:  # told to whoever asks for the next frame
             self._error = error
@@ -115,13 +115,6 @@ class LiveSource:
                 self._slot = frame
                 self._changed.notify_all()
 
-    def _frame(self, image: U8, t_ns: int, index: int) -> Frame:
-        if self._grey and image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        height, width = image.shape[:2]
-        camera = self._fit.at(width, height)
-        return Frame(image=image, t_ns=t_ns, camera=camera, index=index, name=f"{index:06d}")
-
 
 class PacedCapture:
     """A capture slowed to the frame rate, so that a file arrives like a camera."""
@@ -138,9 +131,7 @@ class PacedCapture:
         return self._capture.grab()
 
     def retrieve(self) -> tuple[bool, Any]:
-        """The grabbed frame."""
         return self._capture.retrieve()
 
     def release(self) -> None:
-        """Release the capture below."""
         self._capture.release()

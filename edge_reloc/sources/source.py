@@ -8,33 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import cv2
-
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .capture import open_device, open_file, open_gstreamer, open_network
+from .capture import open_device, open_file, open_gstreamer, open_network, rate_of
 from .images import ImageSource, names_in_folder, names_in_glob, names_in_list
 from .live import LiveSource, PacedCapture
 from .photo import PHOTO_SUFFIXES
-from .video import FALLBACK_RATE_HZ, VideoSource
+from .video import VideoSource
 
 
 class Source(Protocol):
-    """An iterator of frames.
-
-    live: frames arrive by themselves, and late ones are dropped, never
-    queued. width, height: pixels of the first frame. dropped: frames lost to
-    be timely. skipped: inputs that cannot be read, one line each; complete
-    when iteration has ended.
-    """
+    """An iterator of frames."""
 
     @property
-    def live(self) -> bool: ...
+    def live(self) -> bool:
+        """Frames arrive by themselves, and late ones are dropped, never queued."""
 
+    #: Of the first frame, pixels.
     width: int
     height: int
+    #: Frames lost to be timely.
     dropped: int
+    #: Inputs that cannot be read, one line each; complete when iteration has ended.
     skipped: list[str]
 
     def __iter__(self) -> Iterator[Frame]: ...
@@ -53,14 +49,14 @@ def open_source(
 ) -> Source:
     """Open a camera, photos, a video, a stream or a pipeline.
 
-    uri: camera index, "camera:N" or "/dev/videoN"; a folder, a photo, a glob
-    pattern or a text file of photo names (relative to its own folder); a video
-    file; "rtsp://", "http://", "udp://" ...; "gst:" and a GStreamer pipeline.
-    camera: calibration, scaled to the frames; None gives frames a guessed
-    pinhole, good only for programs that ignore it. names: text file of photo
-    names relative to the folder `uri`. rate_hz: of photos, which have no time
-    of their own. grey: (H,W) frames, otherwise (H,W,3) BGR. replay_live: a
-    video file arrives at its own rate and drops late frames, like a camera.
+    uri: camera index, "camera:N", "/dev/videoN" or "v4l2:///dev/videoN"; a folder,
+    a photo, a glob pattern or a text file of photo names (relative to its own
+    folder); a video file; "rtsp://", "http://", "udp://" ...; "gst:" and a
+    GStreamer pipeline. camera: calibration, scaled to the frames; without one
+    frames have no camera. names: text file of photo names relative to the
+    folder `uri`. rate_hz: of photos, which have no time of their own. grey:
+    (H,W) frames, otherwise (H,W,3) BGR. replay_live: a video file arrives at
+    its own rate and drops late frames, like a camera.
 
     Raises SourceError when no frame can be had, CameraError when the
     calibration has another aspect.
@@ -71,7 +67,7 @@ def open_source(
             raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
         listed = names_in_list(Path(names))
         return ImageSource(Path(text), listed, camera, rate_hz=rate_hz, grey=grey)
-    device = re.fullmatch(r"(?:camera:|/dev/video)(\d+)", text)
+    device = re.fullmatch(r"(?:camera:|(?:v4l2://)?/dev/video)(\d+)", text)
     if device or (text.isdigit() and not Path(text).exists()):
         index = int(device.group(1)) if device else int(text)
         width, height = (camera.width, camera.height) if camera else (None, None)
@@ -105,7 +101,5 @@ def _open_path(
         return ImageSource(path.parent, names_in_list(path), camera, rate_hz=rate_hz, grey=grey)
     if replay_live:
         capture = open_file(path)
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        paced = PacedCapture(capture, rate if 0 < rate < 1000 else FALLBACK_RATE_HZ)
-        return LiveSource(paced, text, camera, grey=grey)
+        return LiveSource(PacedCapture(capture, rate_of(capture)), text, camera, grey=grey)
     return VideoSource(path, camera, grey=grey)

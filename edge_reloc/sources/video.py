@@ -11,10 +11,8 @@ import numpy as np
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .calibration import CameraFit
-from .capture import open_file
-
-FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
+from .capture import open_file, rate_of
+from .frame_maker import FrameMaker
 
 
 class VideoSource:
@@ -28,18 +26,17 @@ class VideoSource:
     live = False
 
     def __init__(self, path: Path, camera: Camera | None = None, *, grey: bool = True) -> None:
-        self._path, self._grey = path, grey
+        self._path = path
         self._capture = open_file(path)
-        self._fit = CameraFit(camera)
+        self._maker = FrameMaker(camera, grey=grey)
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate_hz = rate_hz if 0 < rate_hz < 1000 else FALLBACK_RATE_HZ
+        self.rate_hz = rate_of(self._capture)
         self.dropped = 0
         self.skipped: list[str] = []
         self._used = False
         try:
-            self._fit.at(self.width, self.height)
+            self._maker.camera_at(self.width, self.height)
         except BaseException:
             self.close()
             raise
@@ -60,7 +57,7 @@ class VideoSource:
             if not ok or image is None:
                 self.skipped.append(f"frame {index}: cannot be decoded")
                 continue
-            yield self._frame(np.asarray(image, dtype=np.uint8), t_ns, index)
+            yield self._maker.frame(np.asarray(image, dtype=np.uint8), t_ns, index)
         if index < 0:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
         expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -70,15 +67,3 @@ class VideoSource:
     def close(self) -> None:
         """Release the file; iteration ends."""
         self._capture.release()
-
-    def _frame(self, image: np.ndarray, t_ns: int, index: int) -> Frame:
-        if self._grey and image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        height, width = image.shape[:2]
-        return Frame(
-            image=image,
-            t_ns=t_ns,
-            camera=self._fit.at(width, height),
-            index=index,
-            name=f"{index:06d}",
-        )

@@ -193,7 +193,7 @@ def ours_on_gpu(case: Case, gpu: Any, repeat: int) -> tuple[float, float, set[tu
         gpu.cuda.record(start, gpu.stream)
         matcher._search()
         gpu.cuda.record(end, gpu.stream)
-        gpu.wait()
+        gpu.synchronize()
         times.append(gpu.cuda.elapsed_ms(start, end))
     pairs = pairs_of(out)
     return float(np.median(times)), frame_ms, pairs

@@ -88,7 +88,7 @@ def test_the_arena_keeps_its_budget_and_its_seal(cuda: Cuda) -> None:
     arena.close()
 
 
-def test_a_graph_repeats_what_was_recorded(cuda: Cuda) -> None:
+def test_a_graph_repeats_what_was_captured(cuda: Cuda) -> None:
     arena, stream = DeviceArena(cuda, mapped=False), cuda.create_stream()
     buffer = arena.take_staged("bytes", (256,), np.uint8)
     graph = Graph(stream, lambda: cuda.clear(buffer.address, 128, stream))
@@ -97,8 +97,8 @@ def test_a_graph_repeats_what_was_recorded(cuda: Cuda) -> None:
         arena.upload(buffer, stream)
         arena.download(buffer, stream)
         cuda.synchronize(stream)
-        assert (buffer.host == 9).all()  # recording and waiting run nothing
-        graph.run()
+        assert (buffer.host == 9).all()  # capturing and waiting run nothing
+        graph.launch()
         arena.download(buffer, stream)
         cuda.synchronize(stream)
         assert not buffer.host[:128].any() and (buffer.host[128:] == 9).all()
@@ -106,12 +106,12 @@ def test_a_graph_repeats_what_was_recorded(cuda: Cuda) -> None:
     arena.close()
 
 
-def test_what_cannot_be_recorded_is_one_line(cuda: Cuda) -> None:
+def test_what_cannot_be_captured_is_one_line(cuda: Cuda) -> None:
     stream = cuda.create_stream()
 
-    def ask() -> Any:
+    def enqueue() -> Any:
         cuda.synchronize(stream)
 
     with pytest.raises(CudaError, match=r"^CUDA: "):
-        Graph(stream, ask)
+        Graph(stream, enqueue)
     cuda.synchronize(stream)  # and the stream works on

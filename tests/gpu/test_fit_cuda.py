@@ -37,7 +37,7 @@ def test_the_input_is_what_opencv_makes_of_it(
     for _ in range(2):  # the sum starts from nothing every time
         assert fitter.fit(image, turns) == fit
     gpu.arena.download(target, gpu.stream)
-    gpu.wait()
+    gpu.synchronize()
     inner = (slice(fit.fit_height), slice(fit.fit_width))
     difference = np.abs(target.host[inner] - expected[inner])
     assert difference.max() <= 1 and (difference > 0).mean() < 0.02

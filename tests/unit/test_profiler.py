@@ -209,26 +209,26 @@ def test_a_scenario(tmp_path: Path) -> None:
 def fake_jetson(root: Path) -> None:
     """The files of an Orin's power monitor, thermal zones and clock."""
     files = {
-        "class/hwmon/hwmon0/name": "tmp102",
-        "class/hwmon/hwmon1/name": "ina3221",
-        "class/hwmon/hwmon1/in1_label": "VDD_IN",
-        "class/hwmon/hwmon1/in1_input": "5000",
-        "class/hwmon/hwmon1/curr1_input": "1800",
-        "class/hwmon/hwmon1/in2_label": "VDD_CPU_GPU_CV",
-        "class/hwmon/hwmon1/in2_input": "5000",
-        "class/hwmon/hwmon1/curr2_input": "640",
-        "class/hwmon/hwmon1/in3_label": "VDD_SOC",
-        "class/hwmon/hwmon1/curr3_input": "100",  # a channel without its voltage
-        "class/thermal/thermal_zone0/temp": "48500",
-        "class/thermal/thermal_zone1/temp": "52250",
-        "class/thermal/thermal_zone2/temp": "-256000",  # a zone that is switched off
-        "class/thermal/cooling_device0/type": "pwm-fan",
-        "class/thermal/cooling_device0/cur_state": "3",
-        "class/thermal/cooling_device1/type": "devfreq-17000000.gpu",
-        "class/thermal/cooling_device1/cur_state": "0",
-        "class/devfreq/17000000.gpu/cur_freq": "918000000",
-        "class/devfreq/8188000.dla/cur_freq": "1",
-        "devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1510400",
+        "sys/class/hwmon/hwmon0/name": "tmp102",
+        "sys/class/hwmon/hwmon1/name": "ina3221",
+        "sys/class/hwmon/hwmon1/in1_label": "VDD_IN",
+        "sys/class/hwmon/hwmon1/in1_input": "5000",
+        "sys/class/hwmon/hwmon1/curr1_input": "1800",
+        "sys/class/hwmon/hwmon1/in2_label": "VDD_CPU_GPU_CV",
+        "sys/class/hwmon/hwmon1/in2_input": "5000",
+        "sys/class/hwmon/hwmon1/curr2_input": "640",
+        "sys/class/hwmon/hwmon1/in3_label": "VDD_SOC",
+        "sys/class/hwmon/hwmon1/curr3_input": "100",  # a channel without its voltage
+        "sys/class/thermal/thermal_zone0/temp": "48500",
+        "sys/class/thermal/thermal_zone1/temp": "52250",
+        "sys/class/thermal/thermal_zone2/temp": "-256000",  # a zone that is switched off
+        "sys/class/thermal/cooling_device0/type": "pwm-fan",
+        "sys/class/thermal/cooling_device0/cur_state": "3",
+        "sys/class/thermal/cooling_device1/type": "devfreq-17000000.gpu",
+        "sys/class/thermal/cooling_device1/cur_state": "0",
+        "sys/class/devfreq/17000000.gpu/cur_freq": "918000000",
+        "sys/class/devfreq/8188000.dla/cur_freq": "1",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "1510400",
     }
     for name, text in files.items():
         path = root / name
@@ -247,10 +247,10 @@ def test_power_of_a_jetson(tmp_path: Path) -> None:
     assert not sample.throttled
     summary = PowerSummary()
     summary.add(sample)
-    (tmp_path / "class/hwmon/hwmon1/curr1_input").write_text("1000")
-    (tmp_path / "class/thermal/thermal_zone1/temp").write_text("40000")
-    (tmp_path / "class/thermal/cooling_device1/cur_state").write_text("2")
-    (tmp_path / "class/devfreq/17000000.gpu/cur_freq").write_text("306000000")
+    (tmp_path / "sys/class/hwmon/hwmon1/curr1_input").write_text("1000")
+    (tmp_path / "sys/class/thermal/thermal_zone1/temp").write_text("40000")
+    (tmp_path / "sys/class/thermal/cooling_device1/cur_state").write_text("2")
+    (tmp_path / "sys/class/devfreq/17000000.gpu/cur_freq").write_text("306000000")
     summary.add(sensors.read())
     assert summary.rails_mw["VDD_IN"] == 7000.0
     assert summary.temperature_deg == 52.25

@@ -115,9 +115,13 @@ def test_a_photo_of_another_aspect_among_good_ones_is_skipped(folder: Path) -> N
     assert any(line.startswith("frame5.jpg: camera calibration is for") for line in source.skipped)
 
 
-def test_without_a_calibration_the_camera_is_marked_unmeasured(folder: Path) -> None:
-    camera = next(iter(open_source(str(folder)))).camera
-    assert (camera.width, camera.height, camera.rms_px) == (WIDTH, HEIGHT, None)
+def test_without_a_calibration_frames_have_no_camera(folder: Path, video: Path) -> None:
+    sources = [open_source(str(folder)), open_source(str(video))]
+    sources += [open_source(str(video), replay_live=True), LiveSource(CountingCapture(), "fake")]
+    for source in sources:
+        assert next(iter(source)).camera is None
+        assert (source.width, source.height) == (WIDTH, HEIGHT)
+        source.close()
 
 
 def test_glob_names_are_relative_to_the_folder_before_the_wildcard(folder: Path) -> None:
@@ -196,6 +200,8 @@ def test_real_photos_are_all_whole(data_dir: Path) -> None:
         ("bad.mp4", "not a video that OpenCV can play"),
         ("camera:77", "/dev/video77 does not exist"),
         ("77", "/dev/video77 does not exist"),
+        ("/dev/video77", "camera 77: /dev/video77 does not exist"),
+        ("v4l2:///dev/video77", "camera 77: /dev/video77 does not exist"),
         ("rtsp://127.0.0.1:1/x", "no video stream answered"),
     ],
 )
