@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arrays import U8
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
