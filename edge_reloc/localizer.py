@@ -11,7 +11,7 @@ from .bundle.reader import MapBundle
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
 from .errors import EdgeRelocError, EngineError, MissingPackageError
-from .features import FeatureSpec, open_extractor
+from .features.extractor import open_extractor
 from .geometry.camera import Camera
 from .geometry.rigid import Array
 from .inference.acceleration import Acceleration, choose_acceleration, open_gpu, planned_gpu
@@ -75,7 +75,7 @@ class Localizer:
         self.method_name = settings.method or manifest.method
         self.method: Method = build_method(self.method_name, bundle, self.engines, settings)
         self.points = self.method.points
-        spec = self.spec = self.method.features or FeatureSpec.from_dict(manifest.features)
+        spec = self.spec = self.method.features or manifest.features
         self.extractor = open_extractor(spec, camera, self.engines.open, gpu)
         embedder = self.method.embedder
         self.features = Features(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
@@ -42,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             tuned["head"] = options.head or tuned["head"]
             tuned["heads"] = {tuned["head"]: tuned["heads"][tuned["head"]]}
         manifest.networks = {n: v for n, v in manifest.networks.items() if n in kept}
-        networks = manifest.features.get("networks", ())
-        manifest.features["networks"] = [n for n in networks if n["file"] in kept]
+        networks = tuple(n for n in manifest.features.networks if n.file in kept)
+        manifest.features = replace(manifest.features, networks=networks)
         if all(opened.method.embedder is None for opened in localizers):
-            manifest.embedding = {}
+            manifest.embedding = None
         manifest.parity = {}  # it spoke of other methods too
     sizes = bundle.nbytes() / 1e6, open_bundle(options.output).nbytes() / 1e6
     print(f"{options.output}: {method} alone, {sizes[0]:.2f} -> {sizes[1]:.2f} MB")
@@ -71,7 +72,7 @@ def _read_by(bundle: MapBundle, localizers: list[Localizer]) -> set[str]:
     """Files that any of them reads, and float16 networks beside these."""
     files: set[str] = set().union(*(opened.bundle.used for opened in localizers))
     for network, entry in bundle.manifest.networks.items():
-        files |= {entry["float16"]} if network in files and "float16" in entry else set()
+        files |= {entry.float16} if network in files and entry.float16 else set()
     return files
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
 from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera, write_camera
 from edge_reloc.geometry.rigid import compose, invert
 from edge_reloc.inference.onnxruntime import open_engine
@@ -72,7 +73,7 @@ def write_bundle(directory: Path, textures: list[np.ndarray]) -> None:
     manifest = Manifest(
         name="corner",
         world=World(metric=True, gravity=(0.0, 0.0, -1.0)),
-        features=SPEC.to_dict(),
+        features=SPEC,
         method="exhaustive",
         limits=Limits(keypoints=SPEC.keypoints),
         cameras={"render": CAMERA.to_dict()},

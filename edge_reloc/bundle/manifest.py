@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
+from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError
+from ..features.spec import FeatureSpec
+from .fields import read_fields
 
 FORMAT = "edge_reloc.map"
 VERSION = (1, 1)
 MANIFEST_NAME = "manifest.json"
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 
-T = TypeVar("T")
+MAX_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """One listed file. dtype, shape and unit are None for networks."""
+    """One listed file."""
 
+    #: hexadecimal
     sha256: str
     nbytes: int
+    #: of arrays: numpy's name, such as float32
     dtype: str | None = None
+    #: of arrays
     shape: tuple[int, ...] | None = None
+    #: of an array's numbers: metre, map unit
     unit: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The frame that poses refer to.
+    """The frame that poses refer to."""
 
-    metric: whether one unit is one metre. gravity: unit vector (3,) pointing
-    down in the world, or None. georeference: latitude_deg, longitude_deg,
-    altitude_m of the origin with x east, y north, z up; or None. parts: for
-    maps combined into one, where each one's origin was put (world units).
-    """
-
+    #: whether one unit is one metre
     metric: bool
+    #: unit vector (3,) that points down in the world
     gravity: tuple[float, float, float] | None = None
+    #: latitude_deg, longitude_deg, altitude_m of the origin; x east, y north, z up
     georeference: dict[str, float] | None = None
+    #: of several maps combined into one: where each one's origin was put, world units
     parts: dict[str, tuple[float, float, float]] | None = None
 
 
@@ -55,85 +59,61 @@ class Limits:
     samples: int = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkEntry:
+    """The float16 version of a network, beside the float32 file or instead of it."""
+
+    #: features, embedding, or the name of the head or method
+    role: str
+    #: its ONNX file
+    float16: str | None = None
+    #: convolutions and matrix products that stay float32 in it
+    islands: tuple[str, ...] = ()
+    #: the layer that came nearest to float16's largest number, as measured
+    largest_activation: tuple[dict[str, Any], ...] = ()
+
+
 @dataclass(kw_only=True)
 class Manifest:
-    """Content of manifest.json.
+    """Content of manifest.json."""
 
-    features: FeatureSpec as a dictionary. embedding: {"kind", "dim", ...}.
-    methods: settings by method name; `method` is the default one. networks: by
-    the name of the float32 file: its role, and the float16 file beside or instead
-    of it. parity: what float16 changes, as measured; the runtime reads none of it.
-    cameras: the mapping cameras by name (Camera.to_dict).
-    """
-
+    #: of the place
     name: str
     world: World
-    features: dict[str, Any]
-    embedding: dict[str, Any] = field(default_factory=dict)
+    features: FeatureSpec
+    #: None: no method of this map needs one
+    embedding: EmbeddingSpec | None = None
+    #: the default one
     method: str = "exhaustive"
+    #: settings by method, as tuned on mapping photos; each method reads its own
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    networks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: float16 versions by the name of the float32 file
+    networks: dict[str, NetworkEntry] = field(default_factory=dict)
+    #: what float16 was measured to change; the runtime reads none of it
     parity: dict[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    #: mapping cameras by name (Camera.to_dict)
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: counts for people; the runtime reads none of them
     statistics: dict[str, Any] = field(default_factory=dict)
+    #: every file by its relative path
     files: dict[str, FileEntry] = field(default_factory=dict)
+    #: what wrote the bundle
     generator: str = ""
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """The text of manifest.json; what is None is left out."""
         values = {
             "format": FORMAT,
             "version": list(VERSION),
             "pixel_convention": PIXEL_CONVENTION,
-            **asdict(self),
+            **asdict(self, dict_factory=_without_none),
         }
         return json.dumps(values, indent=1, sort_keys=False) + "\n"
 
 
-# What a key must hold, JSON's type in words; keys that may be null say so.
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "name": ((str,), "text"),
-    "world": ((dict,), "an object"),
-    "features": ((dict,), "an object"),
-    "embedding": ((dict,), "an object"),
-    "method": ((str,), "text"),
-    "methods": ((dict,), "an object"),
-    "networks": ((dict,), "an object"),
-    "parity": ((dict,), "an object"),
-    "limits": ((dict,), "an object"),
-    "cameras": ((dict,), "an object"),
-    "statistics": ((dict,), "an object"),
-    "files": ((dict,), "an object"),
-    "generator": ((str,), "text"),
-    "metric": ((bool,), "true or false"),
-    "gravity": ((list, NoneType), "a list of three numbers or null"),
-    "georeference": ((dict, NoneType), "an object or null"),
-    "parts": ((dict, NoneType), "an object or null"),
-    "sha256": ((str,), "text"),
-    "nbytes": ((int,), "an integer"),
-    "dtype": ((str, NoneType), "text or null"),
-    "shape": ((list, NoneType), "a list of integers or null"),
-    "unit": ((str, NoneType), "text or null"),
-}
-
-
-def _build(kind: type[T], values: Any, where: str, *, lenient: bool) -> T:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict):
-        raise BundleError(f"{where}: found {type(values).__name__}, expected an object")
-    if lenient:  # a newer minor version may add keys that we may ignore
-        values = {key: value for key, value in values.items() if key in known}
-    for key, value in values.items():
-        types, expected = _KINDS.get(key, ((object,), ""))
-        if not isinstance(value, types):
-            raise BundleError(f"{where}: '{key}' is {value!r}, expected {expected}")
-    if unknown := set(values) - known:
-        raise BundleError(f"{where}: unknown keys {sorted(unknown)}; expected {sorted(known)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BundleError(f"{where}: {error}") from error
+def _without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value is not None}
 
 
 def check_file_name(name: str, where: str) -> None:
@@ -162,24 +142,14 @@ def parse_manifest(text: str, where: str) -> Manifest:
         raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
     lenient = _check_version(values.pop("version", None), where)
     values.pop("pixel_convention", None)
-    manifest = _build(Manifest, values, where, lenient=lenient)
-    manifest.world = _build(World, manifest.world, f"{where}: world", lenient=lenient)
-    gravity, parts = manifest.world.gravity, manifest.world.parts
-    if gravity is not None:
-        gravity = _three(gravity, f"{where}: world: gravity")
-    if parts is not None:
-        parts = {name: _three(at, f"{where}: world: parts['{name}']") for name, at in parts.items()}
-    manifest.world = replace(manifest.world, gravity=gravity, parts=parts)
-    manifest.limits = _build(Limits, manifest.limits, f"{where}: limits", lenient=lenient)
-    for limit in fields(Limits):
-        value = getattr(manifest.limits, limit.name)
-        if type(value) is not int or not 0 < value <= 1 << 24:
-            raise BundleError(f"{where}: limit '{limit.name}' is {value!r}, expected 1 to 2^24")
-    entries = {}
-    for name, entry in manifest.files.items():
+    if values.get("embedding") == {}:  # how 1.1 said that there is none
+        del values["embedding"]
+    manifest = read_fields(Manifest, values, where, lenient=lenient)
+    for limit, value in asdict(manifest.limits).items():
+        if not 0 < value <= MAX_LIMIT:
+            raise BundleError(f"{where}: limit '{limit}' is {value!r}, expected 1 to 2^24")
+    for name in manifest.files:
         check_file_name(name, where)
-        entries[name] = _build(FileEntry, entry, f"{where}: files['{name}']", lenient=lenient)
-    manifest.files = entries
     return manifest
 
 
@@ -202,17 +172,6 @@ def _check_version(version: Any, where: str) -> bool:
             f"{VERSION[0]}.0, the oldest this edge_reloc reads; map the place again"
         )
     return version > list(VERSION)
-
-
-def _three(values: Any, where: str) -> tuple[float, float, float]:
-    if (
-        not isinstance(values, (list, tuple))
-        or len(values) != 3
-        or not all(type(v) in (int, float) for v in values)
-    ):
-        raise BundleError(f"{where} is {values!r}, expected three numbers")
-    x, y, z = (float(v) for v in values)
-    return x, y, z
 
 
 def read_manifest(directory: Path) -> Manifest:

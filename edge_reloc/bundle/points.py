@@ -66,14 +66,14 @@ def open_points(bundle: MapBundle) -> PointMap:
         cell_start=np.asarray(bundle.array(CELL_START)),
         cell_centre=np.asarray(bundle.array(CELL_CENTRE)),
         cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
-        scale=float(bundle.manifest.features.get("descriptor_scale", 1.0)),
+        scale=bundle.manifest.features.descriptor_scale,
     )
     if points.descriptor.dtype not in (np.float16, np.int8):
         raise BundleError(
             f"{bundle.directory / DESCRIPTORS}: descriptors are {points.descriptor.dtype}, "
             f"expected float16 or int8"
         )
-    dim = bundle.manifest.features.get("dim")
+    dim = bundle.manifest.features.dim
     if points.descriptor.ndim != 2 or points.dim != dim:
         raise BundleError(
             f"{bundle.directory / DESCRIPTORS}: descriptors have {points.descriptor.shape[-1]} "

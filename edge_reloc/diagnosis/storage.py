@@ -40,7 +40,7 @@ def _cache(folder: Path) -> Check:
 
 
 def _engines(bundle: MapBundle) -> list[Check]:
-    float16 = [str(n["float16"]) for n in bundle.manifest.networks.values() if n.get("float16")]
+    float16 = [n.float16 for n in bundle.manifest.networks.values() if n.float16]
     if not float16:
         return [
             note(

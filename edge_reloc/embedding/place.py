@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..bundle.reader import MapBundle
 from ..structs import Features, Frame
+from .spec import VLAD_AND_PLACE
 from .vlad import F32, Vlad, open_vlad
 
-KIND = "vlad+place"
 PLACE_MEAN = "embedding/place_mean.npy"
 
 
@@ -51,6 +51,7 @@ def pool(place: NDArray[np.floating]) -> F32:
 def open_embedding(bundle: MapBundle) -> Vlad | VladAndPlace:
     """The embedding of a bundle whose features bring it along."""
     vlad = open_vlad(bundle)
-    if bundle.manifest.embedding.get("kind") != KIND:
+    spec = bundle.manifest.embedding
+    if spec is None or spec.kind != VLAD_AND_PLACE:
         return vlad
     return VladAndPlace(vlad, np.asarray(bundle.array(PLACE_MEAN), np.float32))

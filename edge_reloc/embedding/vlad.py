@@ -71,9 +71,10 @@ def aggregate(descriptor: F32, centroids: F32, sharpness: float | None) -> F32:
 
 def open_vlad(bundle: MapBundle) -> Vlad:
     """The vocabulary of a bundle."""
+    spec = bundle.manifest.embedding
     return Vlad(
         np.asarray(bundle.array(CENTROIDS)),
         np.asarray(bundle.array(MEAN)),
         np.asarray(bundle.array(PROJECTION), np.float32),
-        bundle.manifest.embedding.get("sharpness"),
+        spec.sharpness if spec else None,
     )

@@ -56,7 +56,8 @@ class Engines:
         return open_engine(self.bundle.path(self._file(network)), self.arena, threads=self.threads)
 
     def _file(self, network: str) -> str:
-        float16 = self.bundle.manifest.networks.get(network, {}).get("float16")
+        entry = self.bundle.manifest.networks.get(network)
+        float16 = entry.float16 if entry else None
         if self._precision == "float16" and float16 is None:
             raise ConfigError(
                 f"{self.bundle.directory}: has no float16 version of '{network}'; make one with "
@@ -68,5 +69,5 @@ class Engines:
                 f"choose --precision float16, or take the bundle that it was exported from"
             )
         if float16 and (self._precision == "float16" or not self.bundle.has(network)):
-            return str(float16)
+            return float16
         return network

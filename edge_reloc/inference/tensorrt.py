@@ -281,9 +281,10 @@ class TensorRtEngines(Engines):
 
     def _file(self, network: str) -> str:
         """float16 where the bundle has it, unless float32 was asked for."""
-        float16 = self.bundle.manifest.networks.get(network, {}).get("float16")
+        entry = self.bundle.manifest.networks.get(network)
+        float16 = entry.float16 if entry else None
         if self._precision is None and float16 and self.bundle.has(float16):
-            return str(float16)
+            return float16
         return super()._file(network)
 
     def _choose(self, file: str) -> EngineRecord:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..bundle.fields import read_fields
 from ..bundle.points import PointMap, open_points
 from ..bundle.reader import MapBundle
-from ..embedding.place import KIND, open_embedding
+from ..embedding.place import open_embedding
+from ..embedding.spec import DINOV2, VLAD, VLAD_AND_PLACE
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
 from ..inference.engines import Engines
@@ -139,7 +141,7 @@ def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) 
         retriever=NothingRetriever(),
         capacity=1,
         points=None,
-        features=FeatureSpec.from_dict(tuned["features"]),
+        features=read_fields(FeatureSpec, tuned["features"], str(bundle.directory)),
         matcher=CoordinateMatcher(),
         threshold_px=float(tuned["threshold_px"]),
         min_inlier_ratio=float(tuned["min_inlier_ratio"]),
@@ -148,13 +150,14 @@ def _scene_coordinates(bundle: MapBundle, engines: Engines, settings: Settings) 
 
 
 def _embedder(bundle: MapBundle, engines: Engines) -> Embedder:
-    kind = bundle.manifest.embedding.get("kind")
-    if kind in ("vlad", KIND):
+    spec = bundle.manifest.embedding
+    kind = spec.kind if spec else None
+    if kind in (VLAD, VLAD_AND_PLACE):
         return open_embedding(bundle)
-    if kind == "dinov2":
+    if spec and spec.kind == DINOV2 and spec.network:
         from ..embedding.dinov2 import DinoV2Embedder
 
-        return DinoV2Embedder(engines.open(bundle.manifest.embedding["network"]))
+        return DinoV2Embedder(engines.open(spec.network))
     raise BundleError(
         f"{bundle.directory}: image embedding '{kind}' is unknown; upgrade edge_reloc"
     )

@@ -127,9 +127,7 @@ class Session:
     def headline(self) -> str:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
-        content = (
-            f"{points.n} points, {manifest.features['kind']}" if points else "held by networks"
-        )
+        content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
         return (
             f"map        {manifest.name}, {content}, method {self.localizer.method_name}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "

@@ -75,7 +75,7 @@ def _costs(
 ) -> LayerCosts | None:
     model = load_graph(bundle.path(network.file))
     name_layers(model)
-    islands = bundle.manifest.networks[network.file].get("islands", [])
+    islands = bundle.manifest.networks[network.file].islands
     graph = to_float16(model, network.file, keep=islands)
     if not wants_layers(graph.heavy_half):
         return None

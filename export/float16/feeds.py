@@ -98,9 +98,10 @@ def record_feeds(
 
 
 def _sizes(bundle: MapBundle, photo: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    methods = bundle.manifest.methods.values()
-    speaking = [bundle.manifest.features, *(m["features"] for m in methods if "features" in m)]
-    sizes = {(n["width"], n["height"]): None for f in speaking for n in f.get("networks", ())}
+    sizes = {(n.width, n.height): None for n in bundle.manifest.features.networks}
+    for method in bundle.manifest.methods.values():
+        for n in method.get("features", {}).get("networks", ()):
+            sizes[n["width"], n["height"]] = None
     return list(sizes) or [(photo.shape[1], photo.shape[0])]
 
 

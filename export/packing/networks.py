@@ -41,17 +41,17 @@ def how_to_float16(where: Path, *, demo: bool) -> str:
 
 def forget_float16(bundle: BundleWriter, network: str) -> None:
     """Drop the float16 version of a network that has changed, and what was said of it."""
-    entry = bundle.manifest.networks.pop(network, {})
-    if "float16" in entry:
-        bundle.remove(entry["float16"])
+    entry = bundle.manifest.networks.pop(network, None)
+    if entry and entry.float16:
+        bundle.remove(entry.float16)
     bundle.manifest.parity = {}
 
 
 def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:
-    for network in manifest.features.get("networks", ()):
-        yield BundleNetwork(role="features", file=network["file"])
-    if "network" in manifest.embedding:
-        yield BundleNetwork(role="embedding", file=manifest.embedding["network"])
+    for spec in manifest.features.networks:
+        yield BundleNetwork(role="features", file=spec.file)
+    if manifest.embedding and manifest.embedding.network:
+        yield BundleNetwork(role="embedding", file=manifest.embedding.network)
     for method, values in manifest.methods.items():
         if "network" in values:
             yield BundleNetwork(role=method, file=values["network"])

@@ -11,7 +11,8 @@ import edge_reloc
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
 from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.embedding import vlad
-from edge_reloc.embedding.place import KIND, PLACE_MEAN, VladAndPlace
+from edge_reloc.embedding.place import PLACE_MEAN, VladAndPlace
+from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.retrieval import image_retrieval
@@ -68,12 +69,12 @@ def pack_map(
             georeference=model.georeference,
             parts=parts,
         ),
-        features=spec.to_dict(),
-        embedding={
-            "kind": "vlad" if learnt is vocabulary else KIND,
-            "dim": learnt.dim,
-            "sharpness": vocabulary.sharpness,
-        },
+        features=spec,
+        embedding=EmbeddingSpec(
+            kind=VLAD if learnt is vocabulary else VLAD_AND_PLACE,
+            dim=learnt.dim,
+            sharpness=vocabulary.sharpness,
+        ),
         method="image_retrieval",
         limits=Limits(keypoints=spec.keypoints, candidates=len(packed.xyz), matches=spec.keypoints),
         cameras=cameras,

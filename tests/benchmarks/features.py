@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
-from edge_reloc.features import FeatureSpec, NetworkSpec, open_extractor
+from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import camera_centre, compose, hat, invert, rotation_from_quat
 from edge_reloc.inference.onnxruntime import open_engine

@@ -66,7 +66,7 @@ def main() -> int:
         settings["heads"] = {
             "cells": {**head, "candidates": int(options.share * copies * points.n)}
         }
-        writer.manifest.features.pop("descriptor_scale", None)
+        writer.manifest.features = replace(bundle.manifest.features, descriptor_scale=1.0)
         writer.manifest.limits = replace(writer.manifest.limits, candidates=copies * points.n)
         writer.manifest.name = f"{bundle.manifest.name} x{copies}"
     print(f"{options.output}: {copies * points.n} points in {copies} copies")

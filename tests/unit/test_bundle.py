@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World, extend_bundle, open_bundle
 from edge_reloc.errors import BundleError, DiskError
+from edge_reloc.features import FeatureSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -19,7 +21,7 @@ def small_manifest(name: str = "small") -> Manifest:
     return Manifest(
         name=name,
         world=World(metric=False, gravity=(0.0, 1.0, 0.0), parts={"here": (0.0, 50.0, 0.0)}),
-        features={"kind": "sift", "dim": 128},
+        features=FeatureSpec(kind="sift", dim=128),
         method="exhaustive",
         methods={"exhaustive": {"second_pass": True}},
         limits=Limits(keypoints=100, candidates=200, matches=100, samples=10),
@@ -225,3 +227,18 @@ def _contents(directory: Path) -> dict[str, bytes]:
         for p in sorted(directory.rglob("*"))
         if p.is_file()
     }
+
+
+def test_a_map_of_version_1_1_opens(tmp_path: Path) -> None:
+    """Null where there is nothing, an empty embedding, networks that were dropped."""
+    write_small(tmp_path / "map")
+    path = tmp_path / "map/manifest.json"
+    values = json.loads(path.read_text())
+    values["embedding"] = {}
+    values["features"] |= {"kind": "waymark", "networks": [], "pair_similarity": None}
+    values["world"] |= {"georeference": None}
+    for entry in values["files"].values():
+        entry |= {key: entry.get(key) for key in ("dtype", "shape", "unit")}
+    path.write_text(json.dumps(values))
+    manifest = open_bundle(tmp_path / "map").manifest
+    assert manifest.embedding is None and manifest.features.networks == ()

@@ -138,7 +138,7 @@ def test_missing_key_of_a_file(bundle: Path) -> None:
 @pytest.mark.parametrize("value", [-1, 0, 1 << 25, 1.5, "many", None, True])
 def test_limit_out_of_range(bundle: Path, limit: str, value: object) -> None:
     edit(bundle, lambda m: m["limits"].update({limit: value}))
-    refused(bundle, f"limit '{limit}'", "expected 1 to 2^24")
+    refused(bundle, f"'{limit}'", "expected")
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,14 @@ def test_limit_out_of_range(bundle: Path, limit: str, value: object) -> None:
         ("methods", ["exhaustive"]),
         ("cameras", []),
         ("limits", 3),
+        ("networks", {"nets/a.onnx": "float16"}),
+        ("embedding", {"kind": "vlad"}),
         ("files", []),
     ],
 )
 def test_wrong_type(bundle: Path, key: str, value: object) -> None:
     edit(bundle, lambda m: m.update({key: value}))
-    refused(bundle, f"'{key}'", "expected")
+    refused(bundle, key, "expected")
 
 
 @pytest.mark.parametrize("gravity", [[0, 1], [0, 1, "down"], "down", [0, 1, None]])

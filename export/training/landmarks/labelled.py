@@ -16,7 +16,8 @@ from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.points import PointMap
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
@@ -69,7 +70,7 @@ def label_photos(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabelledKeypoints:
     """Entries of every mapping photo; label (P,): landmark of each point."""
-    spec = FeatureSpec.from_dict(bundle.manifest.features)
+    spec = bundle.manifest.features
     labeller = _Labeller(points, spec, label)
     again = _Reextractor(bundle, spec)
     generator = np.random.default_rng(0)

@@ -74,7 +74,7 @@ class LandmarkSession:
             data,
             entries[~held_out] if validate else entries,
             config,
-            any_heading=bool(self.bundle.manifest.features["turns"]),
+            any_heading=self.bundle.manifest.features.turns,
         )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"

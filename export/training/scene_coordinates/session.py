@@ -152,7 +152,7 @@ class SceneSession:
             kind=METHOD,
             dim=3,
             keypoints=max(keep for keep, _ in specs),
-            turns=bool(self.bundle.manifest.features["turns"]),
+            turns=self.bundle.manifest.features.turns,
             networks=tuple(spec for _, spec in specs),
             weights_sha256=stamp,
         )

@@ -1,0 +1,27 @@
+"""Which image embedding a map speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+
+VLAD, VLAD_AND_PLACE, DINOV2 = "vlad", "vlad+place", "dinov2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSpec:
+    """Identity and settings of the image embedding of a map."""
+
+    #: vlad; vlad+place, beside it the feature network's own; dinov2
+    kind: str
+    #: E, its length
+    dim: int
+    #: of vlad's assignment to words; None: each descriptor to the nearest alone
+    sharpness: float | None = None
+    #: of dinov2: its ONNX file
+    network: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == DINOV2 and self.network is None:
+            raise ConfigError(f"'{self.kind}' names no network")
