@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_reloc.bundle.layout import ENGINES
 from edge_reloc.command_line.arguments import byte_size
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, EngineError
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     targets = [t.strip().lower() for text in options.target for t in text.split(",") if t.strip()]
     flavour = open_flavour(options.flavour, ahead_of_time=bool(targets))
-    folder = options.output or options.map / "engines"
+    folder = options.output or options.map / ENGINES
     build = BuildOptions(
         workspace_bytes=_bytes(options.workspace),
         optimisation_level=options.optimisation_level,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import DESCRIPTORS
+from edge_reloc.bundle.layout import DESCRIPTORS
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import ConfigError
 

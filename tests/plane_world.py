@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.features import FeatureSpec
 from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera, write_camera

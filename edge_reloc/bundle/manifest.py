@@ -11,10 +11,10 @@ from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError
 from ..features.spec import FeatureSpec
 from .fields import read_fields
+from .layout import MANIFEST
 
 FORMAT = "edge_reloc.map"
 VERSION = (1, 1)
-MANIFEST_NAME = "manifest.json"
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 
 MAX_LIMIT = 1 << 24
@@ -121,7 +121,7 @@ def check_file_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if (
         not name
-        or name == MANIFEST_NAME
+        or name == MANIFEST
         or not name.isprintable()
         or path.is_absolute()
         or ".." in path.parts
@@ -176,11 +176,11 @@ def _check_version(version: Any, where: str) -> bool:
 
 def read_manifest(directory: Path) -> Manifest:
     """Read manifest.json of a bundle directory."""
-    path = directory / MANIFEST_NAME
+    path = directory / MANIFEST
     if not directory.is_dir():
         raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
     if not path.is_file():
-        raise BundleError(f"{directory}: not a map bundle ({MANIFEST_NAME} is missing)")
+        raise BundleError(f"{directory}: not a map bundle ({MANIFEST} is missing)")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

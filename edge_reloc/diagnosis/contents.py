@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from ..bundle import MapBundle
-from ..bundle.points import CELL_START, XYZ
+from ..bundle.layout import CELL_START, VIEW_EMBEDDING, XYZ
 from ..errors import CameraError, EdgeRelocError
 from ..geometry.camera import Camera
 from ..localizer import Localizer
 from ..methods.table import METHODS
-from ..retrieval.image_retrieval import EMBEDDING
 from ..settings import Settings
 
 HEADS = ("cells", "generative")
@@ -32,7 +31,7 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "methods": manifest.methods,
         "points": _rows(bundle, XYZ),
         "cells": max(0, cell_edges - 1),
-        "views": _rows(bundle, EMBEDDING),
+        "views": _rows(bundle, VIEW_EMBEDDING),
         "limits": asdict(manifest.limits),
         "cameras": manifest.cameras,
         "statistics": manifest.statistics,

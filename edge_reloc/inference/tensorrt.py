@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
 from ..cuda.arena import Staged
 from ..cuda.driver import CudaError
@@ -289,7 +290,7 @@ class TensorRtEngines(Engines):
 
     def _choose(self, file: str) -> EngineRecord:
         """The engine of a network file that fits this machine."""
-        folder = self.bundle.directory / "engines"
+        folder = self.bundle.directory / ENGINES
         cure = (
             f"build it on this machine with 'edge-reloc export engine --map "
             f"{self.bundle.directory}', or do without with --engine onnxruntime"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from edge_reloc.bundle import BundleWriter, Manifest
+from edge_reloc.bundle.layout import float16_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,7 @@ class BundleNetwork:
     @property
     def float16_file(self) -> str:
         """Name of the float16 version, whether or not it exists."""
-        path = PurePosixPath(self.file)
-        return str(path.with_name(f"{path.stem}.fp16.onnx"))
+        return float16_file(self.file)
 
 
 def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:

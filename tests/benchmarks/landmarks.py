@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_reloc import evaluate
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import DESCRIPTORS
+from edge_reloc.bundle.layout import DESCRIPTORS
 from edge_reloc_export import export_prune as prune
 
 REGISTRATIONS = "landmarks,landmarks+2,landmark_wise"

@@ -20,14 +20,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import (
-    CELL_CENTRE,
-    CELL_RADIUS,
-    CELL_START,
-    DESCRIPTORS,
-    XYZ,
-    open_points,
-)
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.points import open_points
 
 
 def main() -> int:

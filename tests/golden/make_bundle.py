@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.embedding.spec import EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 

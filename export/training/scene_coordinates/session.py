@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
+from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.pose.solver import PoseSolver
@@ -142,7 +143,7 @@ class SceneSession:
         specs = []
         encoder = self.encoder.cpu()
         for width, height in self.sizes:
-            name = f"nets/{METHOD}_{width}x{height}.onnx"
+            name = network_file(f"{METHOD}_{width}x{height}")
             asked = asked_cells(width, height)
             keep = max(16, round(kept * asked))
             module = ExportedSceneCoordinates(encoder, network, asked=asked, keep=keep)
