@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_reloc.bundle.layout import ENGINES
 from edge_reloc.command_line.arguments import byte_size
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, EngineError
@@ -63,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.output is None and not options.map:
         parser.error("--output is required with --demo and --onnx")
+    from edge_reloc.bundle.layout import ENGINES
     from edge_reloc.cuda.probe import find_gpu
 
     from .engines.build import BuildOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
+from edge_reloc.bundle import BundleWriter, Manifest, World
 from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.features import FeatureSpec
 from edge_reloc.features.extractor import open_extractor
@@ -75,7 +75,6 @@ def write_bundle(directory: Path, textures: list[np.ndarray]) -> None:
         world=World(metric=True, gravity=(0.0, 0.0, -1.0)),
         features=SPEC,
         method="exhaustive",
-        limits=Limits(keypoints=SPEC.keypoints),
         cameras={"render": CAMERA.to_dict()},
     )
     with BundleWriter(directory, manifest) as writer:

@@ -32,7 +32,6 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "points": _rows(bundle, XYZ),
         "cells": max(0, cell_edges - 1),
         "views": _rows(bundle, VIEW_EMBEDDING),
-        "limits": asdict(manifest.limits),
         "cameras": manifest.cameras,
         "statistics": manifest.statistics,
         "files": {name: asdict(entry) for name, entry in manifest.files.items()},

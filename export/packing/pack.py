@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import edge_reloc
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World, layout
+from edge_reloc.bundle import BundleWriter, Manifest, World, layout
 from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
@@ -73,7 +73,6 @@ def pack_map(
             sharpness=vocabulary.sharpness,
         ),
         method="image_retrieval",
-        limits=Limits(keypoints=spec.keypoints, candidates=len(packed.xyz), matches=spec.keypoints),
         cameras=cameras,
         statistics={
             "points": len(packed.xyz),

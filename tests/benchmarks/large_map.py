@@ -61,7 +61,6 @@ def main() -> int:
             "cells": {**head, "candidates": int(options.share * copies * points.n)}
         }
         writer.manifest.features = replace(bundle.manifest.features, descriptor_scale=1.0)
-        writer.manifest.limits = replace(writer.manifest.limits, candidates=copies * points.n)
         writer.manifest.name = f"{bundle.manifest.name} x{copies}"
     print(f"{options.output}: {copies * points.n} points in {copies} copies")
     return 0

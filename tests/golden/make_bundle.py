@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
+from edge_reloc.bundle import BundleWriter, Manifest, World
 from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.embedding.spec import EmbeddingSpec
 from edge_reloc.features import FeatureSpec
@@ -32,7 +32,6 @@ def write_golden(directory: Path) -> None:
         embedding=EmbeddingSpec(kind="vlad", dim=2),
         method="exhaustive",
         methods={"exhaustive": {"second_pass": False}},
-        limits=Limits(keypoints=16, candidates=32, matches=16, samples=8),
         cameras={
             "camera0": {
                 "model": "pinhole",
