@@ -65,7 +65,6 @@ def to_text(values: dict[str, Any]) -> str:
         f"{values['views']} mapping photos",
         f"methods    {values['method']} (default)"
         + "".join(f", {name}" for name in values["methods"] if name != values["method"]),
-        "limits     " + ", ".join(f"{key} {value}" for key, value in values["limits"].items()),
     ]
     for name, camera in values["cameras"].items():
         lines.append(

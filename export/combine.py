@@ -9,7 +9,6 @@ from pathlib import Path
 
 from edge_reloc.bundle import open_bundle
 from edge_reloc.command_line.program import program
-from edge_reloc.features import FeatureSpec
 
 from .packing.pack import PACKED_MODEL, pack_map
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
@@ -38,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, path in zip(names, options.maps, strict=True)
     }
     models = {name: load_model(work / PACKED_MODEL) for name, work in works.items()}
-    spec = combine_specs(
-        [FeatureSpec.from_dict(open_bundle(path).manifest.features) for path in options.maps]
-    )
+    spec = combine_specs([open_bundle(path).manifest.features for path in options.maps])
     model, origins = combine_models(models)
     work = options.output.with_name(options.output.name + ".work")
     write_parts(work, works)

@@ -19,9 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--map", type=Path, required=True, help="map bundle")
     parser.add_argument("--output", type=Path, help="write a new bundle here instead")
     options = parser.parse_args(argv)
+    from edge_reloc.methods import bundle_networks
+
     from .float16.compact import compact
     from .onnx.graph import load_graph
-    from .packing.networks import bundle_networks
 
     bundle = open_bundle(options.map)
     files = [n.file for n in bundle_networks(bundle.manifest) if bundle.has(n.file)]

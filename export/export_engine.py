@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.output is None and not options.map:
         parser.error("--output is required with --demo and --onnx")
+    from edge_reloc.bundle.layout import ENGINES
     from edge_reloc.cuda.probe import find_gpu
 
     from .engines.build import BuildOptions
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     targets = [t.strip().lower() for text in options.target for t in text.split(",") if t.strip()]
     flavour = open_flavour(options.flavour, ahead_of_time=bool(targets))
-    folder = options.output or options.map / "engines"
+    folder = options.output or options.map / ENGINES
     build = BuildOptions(
         workspace_bytes=_bytes(options.workspace),
         optimisation_level=options.optimisation_level,
@@ -96,9 +97,10 @@ def _networks(options: argparse.Namespace) -> list[Path]:
     if options.onnx:
         return list(options.onnx)
     from edge_reloc.bundle import open_bundle
+    from edge_reloc.methods import bundle_networks
     from edge_reloc.running.demo import DEMO
 
-    from .packing.networks import bundle_networks, how_to_float16
+    from .packing.networks import how_to_float16
 
     bundle = open_bundle(DEMO / "map" if options.demo else options.map)
     networks = bundle_networks(bundle.manifest)

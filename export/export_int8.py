@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import DESCRIPTORS
+from edge_reloc.bundle.layout import DESCRIPTORS
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import ConfigError
-from edge_reloc.features import FeatureSpec
 
 
 @program
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cosine = (restored * unit(np.asarray(descriptor, np.float32))).sum(axis=1)
     before = bundle.nbytes()
     with extend_bundle(options.map, options.output) as writer:
-        spec = FeatureSpec.from_dict({**bundle.manifest.features, "descriptor_scale": scale})
-        writer.manifest.features.update(spec.to_dict())
+        writer.manifest.features = replace(bundle.manifest.features, descriptor_scale=scale)
         writer.add_array(DESCRIPTORS, stored)
     target = options.output or options.map
     print(

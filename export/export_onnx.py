@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     from edge_reloc.bundle import extend_bundle, open_bundle
+    from edge_reloc.bundle.manifest import NetworkEntry
+    from edge_reloc.methods import bundle_networks
     from edge_reloc.running.demo import DEMO
 
     from .float16.feeds import record_feeds
@@ -73,7 +75,6 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     from .float16.prove import convert_network
     from .nets.local_features import float32_layers
     from .nets.scene_coordinates import FLOAT32_LAYERS as COORDINATE_LAYERS
-    from .packing.networks import bundle_networks
 
     where = DEMO / "map" if options.demo else options.map
     bundle = open_bundle(where)
@@ -89,7 +90,7 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     islands = _islands(models, options.keep_float32, str(where))
     for network in networks:
         if network.role == "features":
-            islands[network.file] += float32_layers(bundle.manifest.features["kind"])
+            islands[network.file] += float32_layers(bundle.manifest.features.kind)
         if network.role == "scene_coordinates":
             encoder = bundle.manifest.methods[network.role]["encoder"]
             inside = [f"encoder.{layer}" for layer in float32_layers(encoder)]
@@ -109,12 +110,12 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
             after = writer.manifest.files[network.float16_file].nbytes
             report = _report(result, network.file, before, after, list(photos))
             reports.append({"role": network.role, **report})
-            writer.manifest.networks[network.file] = {
-                "role": network.role,
-                "float16": network.float16_file,
-                "islands": list(result.graph.islands),
-                "largest_activation": report["largest"][:1],
-            }
+            writer.manifest.networks[network.file] = NetworkEntry(
+                role=network.role,
+                float16=network.float16_file,
+                islands=result.graph.islands,
+                largest_activation=tuple(report["largest"][:1]),
+            )
             if options.drop_float32:
                 writer.remove(network.file)
         writer.manifest.parity = {}  # it spoke of other files

@@ -15,7 +15,7 @@ from edge_reloc.errors import EngineError
 from edge_reloc.files import write_atomic
 
 if TYPE_CHECKING:
-    from .packing.networks import BundleNetwork
+    from edge_reloc.methods import Network
 
 FEEDS = 4  # inputs per network for tensor errors and layer costs
 MOST_LAYERS = 60  # a network with more heavy layers takes minutes: ask for it with --layers
@@ -72,13 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     from edge_reloc.bundle import extend_bundle, open_bundle
+    from edge_reloc.methods import bundle_networks
 
     from .comparison.networks import compare_networks
     from .comparison.poses import compare_poses
     from .comparison.rounded_engine import write_rounded
     from .comparison.sources import bundle_frames, torch_programs
     from .float16.feeds import record_feeds
-    from .packing.networks import bundle_networks
 
     where = options.map
     bundle = open_bundle(where)
@@ -122,7 +122,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _methods(options: argparse.Namespace, networks: Sequence[BundleNetwork]) -> list[str]:
+def _methods(options: argparse.Namespace, networks: Sequence[Network]) -> list[str]:
     if options.methods:
         return list(options.methods.split(","))
     heads = [n.role for n in networks if n.role not in ("features", "embedding")]

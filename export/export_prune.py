@@ -73,12 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
     """(P,): landmarks of the map, or made now where it has none."""
-    from edge_reloc.retrieval.landmarks import START, open_landmarks
+    from edge_reloc.bundle import layout
+    from edge_reloc.retrieval.landmarks import open_landmarks
 
     from .packing.landmarks import LandmarkOptions
     from .training.landmarks.session import landmarks_of, load_packed
 
-    if not bundle.has(START):
+    if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label
     return open_landmarks(bundle, points).labels(points)
 
@@ -87,21 +88,20 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
     """Leave out the points where `keep` (P,) is false, wherever a bundle speaks of them."""
     import numpy as np
 
-    from edge_reloc.bundle import points as pointmap
-    from edge_reloc.retrieval import image_retrieval, landmarks
+    from edge_reloc.bundle import layout
 
     before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
     files = bundle.manifest.files
-    for name in (pointmap.XYZ, pointmap.DESCRIPTORS):
+    for name in (layout.XYZ, layout.DESCRIPTORS):
         writer.add_array(name, bundle.array(name)[keep], files[name].unit)
-    writer.add_array(pointmap.CELL_START, before[bundle.array(pointmap.CELL_START)])
-    for lists in (image_retrieval, landmarks):
-        if bundle.has(lists.START):
-            start, ids = bundle.array(lists.START), bundle.array(lists.POINT_ID)
+    writer.add_array(layout.CELL_START, before[bundle.array(layout.CELL_START)])
+    for start_file, id_file in layout.POINT_LISTS:
+        if bundle.has(start_file):
+            start, ids = bundle.array(start_file), bundle.array(id_file)
             stays = keep[ids]
             kept_before = np.concatenate([[0], np.cumsum(stays)]).astype(np.int32)
-            writer.add_array(lists.START, kept_before[start])
-            writer.add_array(lists.POINT_ID, before[ids[stays]])
+            writer.add_array(start_file, kept_before[start])
+            writer.add_array(id_file, before[ids[stays]])
     share = float(keep.mean())
     heads = writer.manifest.methods.get("visible_structure", {}).get("heads", {})
     for tuned in heads.values():

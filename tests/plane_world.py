@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle import BundleWriter, Manifest, World
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.features import FeatureSpec
 from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera, write_camera
@@ -73,9 +73,8 @@ def write_bundle(directory: Path, textures: list[np.ndarray]) -> None:
     manifest = Manifest(
         name="corner",
         world=World(metric=True, gravity=(0.0, 0.0, -1.0)),
-        features=SPEC.to_dict(),
+        features=SPEC,
         method="exhaustive",
-        limits=Limits(keypoints=SPEC.keypoints),
         cameras={"render": CAMERA.to_dict()},
     )
     with BundleWriter(directory, manifest) as writer:

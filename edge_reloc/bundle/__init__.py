@@ -1,12 +1,11 @@
 """The map bundle: the only file format that both halves share."""
 
-from .manifest import Limits, Manifest, World
+from .manifest import Manifest, World
 from .reader import MapBundle, open_bundle
 from .writer import BundleWriter, extend_bundle
 
 __all__ = [
     "BundleWriter",
-    "Limits",
     "Manifest",
     "MapBundle",
     "World",

@@ -11,13 +11,11 @@ from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError
 from ..features.spec import FeatureSpec
 from .fields import read_fields
+from .layout import MANIFEST
 
 FORMAT = "edge_reloc.map"
 VERSION = (1, 1)
-MANIFEST_NAME = "manifest.json"
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
-
-MAX_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +45,6 @@ class World:
     georeference: dict[str, float] | None = None
     #: of several maps combined into one: where each one's origin was put, world units
     parts: dict[str, tuple[float, float, float]] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Capacities that fix the runtime's memory."""
-
-    keypoints: int = 2048
-    candidates: int = 4096
-    matches: int = 2048
-    samples: int = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +79,6 @@ class Manifest:
     networks: dict[str, NetworkEntry] = field(default_factory=dict)
     #: what float16 was measured to change; the runtime reads none of it
     parity: dict[str, Any] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
     #: mapping cameras by name (Camera.to_dict)
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: counts for people; the runtime reads none of them
@@ -121,7 +108,7 @@ def check_file_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if (
         not name
-        or name == MANIFEST_NAME
+        or name == MANIFEST
         or not name.isprintable()
         or path.is_absolute()
         or ".." in path.parts
@@ -142,12 +129,10 @@ def parse_manifest(text: str, where: str) -> Manifest:
         raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
     lenient = _check_version(values.pop("version", None), where)
     values.pop("pixel_convention", None)
+    values.pop("limits", None)  # of 1.1 and older; no reader ever used them
     if values.get("embedding") == {}:  # how 1.1 said that there is none
         del values["embedding"]
     manifest = read_fields(Manifest, values, where, lenient=lenient)
-    for limit, value in asdict(manifest.limits).items():
-        if not 0 < value <= MAX_LIMIT:
-            raise BundleError(f"{where}: limit '{limit}' is {value!r}, expected 1 to 2^24")
     for name in manifest.files:
         check_file_name(name, where)
     return manifest
@@ -176,11 +161,11 @@ def _check_version(version: Any, where: str) -> bool:
 
 def read_manifest(directory: Path) -> Manifest:
     """Read manifest.json of a bundle directory."""
-    path = directory / MANIFEST_NAME
+    path = directory / MANIFEST
     if not directory.is_dir():
         raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
     if not path.is_file():
-        raise BundleError(f"{directory}: not a map bundle ({MANIFEST_NAME} is missing)")
+        raise BundleError(f"{directory}: not a map bundle ({MANIFEST} is missing)")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -9,13 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from .reader import MapBundle
-
-XYZ = "points/xyz.npy"
-DESCRIPTORS = "points/descriptors.npy"
-CELL_START = "cells/start.npy"
-CELL_CENTRE = "cells/centre.npy"
-CELL_RADIUS = "cells/radius.npy"
 
 
 @dataclass(frozen=True, kw_only=True)

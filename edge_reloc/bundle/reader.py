@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
-from .manifest import MANIFEST_NAME, FileEntry, Manifest, read_manifest
-
-# Device-local TensorRT engines live inside the folder but are not of the map.
-UNLISTED_FOLDERS = ("engines",)
+from .layout import ENGINES, MANIFEST
+from .manifest import FileEntry, Manifest, read_manifest
 
 
 class MapBundle:
@@ -96,12 +94,12 @@ def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
         _check_size(directory, name, entry)
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if relative.parts[0] in UNLISTED_FOLDERS or relative.as_posix() == MANIFEST_NAME:
+        if relative.parts[0] == ENGINES or relative.as_posix() == MANIFEST:
             continue
         if path.is_dir() and not path.is_symlink():
             continue
         if relative.as_posix() not in manifest.files:
-            raise BundleError(f"{path}: not listed in {MANIFEST_NAME}; remove it")
+            raise BundleError(f"{path}: not listed in {MANIFEST}; remove it")
     bundle = MapBundle(directory, manifest)
     if verify:
         bundle.verify()
@@ -117,7 +115,7 @@ def _check_size(directory: Path, name: str, entry: FileEntry) -> None:
             f"copy the bundle with its files"
         )
     if not path.is_file():
-        raise BundleError(f"{path}: listed in {MANIFEST_NAME} but missing; copy the bundle again")
+        raise BundleError(f"{path}: listed in {MANIFEST} but missing; copy the bundle again")
     size = path.stat().st_size
     if size != entry.nbytes:
         raise BundleError(

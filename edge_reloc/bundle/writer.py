@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import BundleError
 from ..files import cannot_write
-from .manifest import MANIFEST_NAME, FileEntry, Manifest, check_file_name
-from .reader import UNLISTED_FOLDERS, hash_file, open_bundle
+from .layout import ENGINES, MANIFEST
+from .manifest import FileEntry, Manifest, check_file_name
+from .reader import hash_file, open_bundle
 
 
 class BundleWriter:
@@ -53,7 +54,7 @@ class BundleWriter:
         """Whether what stands there is a bundle or an empty folder."""
         if not self.directory.is_dir():
             return False
-        return (self.directory / MANIFEST_NAME).is_file() or not any(self.directory.iterdir())
+        return (self.directory / MANIFEST).is_file() or not any(self.directory.iterdir())
 
     @property
     def work(self) -> Path:
@@ -118,7 +119,7 @@ class BundleWriter:
             self._work = None
 
     def _publish(self, work: Path) -> None:
-        with open(work / MANIFEST_NAME, "wb") as stream:
+        with open(work / MANIFEST, "wb") as stream:
             stream.write(self.manifest.to_json().encode())
             stream.flush()
             os.fsync(stream.fileno())
@@ -126,9 +127,8 @@ class BundleWriter:
         if not self.directory.exists():
             work.rename(self.directory)
             return
-        for folder in UNLISTED_FOLDERS:
-            if (self.directory / folder).is_dir():
-                (self.directory / folder).rename(work / folder)
+        if (self.directory / ENGINES).is_dir():
+            (self.directory / ENGINES).rename(work / ENGINES)
         old = work.with_name(work.name + ".old")
         self.directory.rename(old)
         try:

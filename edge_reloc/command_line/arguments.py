@@ -10,7 +10,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bundle.manifest import MANIFEST_NAME
+from ..bundle.layout import MANIFEST
 from ..errors import ConfigError
 from ..methods.table import METHODS, Settings
 from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
@@ -165,9 +165,9 @@ def default_map(environment: Mapping[str, str], here: Path) -> Path:
     """The map that is meant when none is named. Raises ConfigError."""
     if named := environment.get("EDGE_RELOC_MAP"):
         return Path(named)
-    if (here / MANIFEST_NAME).is_file():
+    if (here / MANIFEST).is_file():
         return here
-    found = sorted(path.parent for path in (here / "maps").glob(f"*/{MANIFEST_NAME}"))
+    found = sorted(path.parent for path in (here / "maps").glob(f"*/{MANIFEST}"))
     if len(found) == 1:
         return found[0]
     several = f"maps/ holds {len(found)} ({', '.join(p.name for p in found[:5])})"

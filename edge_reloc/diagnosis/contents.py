@@ -7,12 +7,11 @@ from typing import Any
 
 from ..bundle import MapBundle
 from ..bundle.cameras import mapping_cameras
-from ..bundle.points import CELL_START, XYZ
+from ..bundle.layout import CELL_START, VIEW_EMBEDDING, XYZ
 from ..errors import CameraError, EdgeRelocError
 from ..geometry.camera import Camera
 from ..localizer import Localizer
 from ..methods import Settings, variants
-from ..retrieval.image_retrieval import EMBEDDING
 
 
 def describe(bundle: MapBundle) -> dict[str, Any]:
@@ -30,8 +29,7 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "methods": manifest.methods,
         "points": _rows(bundle, XYZ),
         "cells": max(0, cell_edges - 1),
-        "views": _rows(bundle, EMBEDDING),
-        "limits": asdict(manifest.limits),
+        "views": _rows(bundle, VIEW_EMBEDDING),
         "cameras": manifest.cameras,
         "statistics": manifest.statistics,
         "files": {name: asdict(entry) for name, entry in manifest.files.items()},

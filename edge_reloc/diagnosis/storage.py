@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle, open_bundle
 from ..errors import EdgeRelocError
 from ..inference.engine_key import find_engines
@@ -21,7 +22,7 @@ def check_map(directory: Path) -> list[Check]:
     except EdgeRelocError as error:
         return [missing("map", str(error), "copy the bundle to this machine again")]
     checks = [ok("map", f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB")]
-    checks.append(_cache(directory / "engines"))
+    checks.append(_cache(directory / ENGINES))
     return checks + _engines(bundle)
 
 
@@ -52,7 +53,7 @@ def _engines(bundle: MapBundle) -> list[Check]:
     lacking = []
     for name in float16:
         try:
-            found = find_engines(bundle.directory / "engines", name)
+            found = find_engines(bundle.directory / ENGINES, name)
         except EdgeRelocError as error:
             return [note("engines", str(error))]
         if not found:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.layout import PLACE_MEAN
 from ..bundle.reader import MapBundle
 from ..structs import Features, Frame
 from .spec import VLAD_AND_PLACE
 from .vlad import F32, Vlad, open_vlad
-
-PLACE_MEAN = "embedding/place_mean.npy"
 
 
 class VladAndPlace:

@@ -9,14 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.layout import VLAD_CENTROIDS, VLAD_MEAN, VLAD_PROJECTION
 from ..bundle.reader import MapBundle
 from ..structs import Features, Frame
 
 F32 = NDArray[np.float32]
-
-CENTROIDS = "embedding/centroids.npy"
-MEAN = "embedding/mean.npy"
-PROJECTION = "embedding/projection.npy"
 
 
 class Vlad:
@@ -73,8 +70,8 @@ def open_vlad(bundle: MapBundle) -> Vlad:
     """The vocabulary of a bundle."""
     spec = bundle.manifest.embedding
     return Vlad(
-        np.asarray(bundle.array(CENTROIDS)),
-        np.asarray(bundle.array(MEAN)),
-        np.asarray(bundle.array(PROJECTION), np.float32),
+        np.asarray(bundle.array(VLAD_CENTROIDS)),
+        np.asarray(bundle.array(VLAD_MEAN)),
+        np.asarray(bundle.array(VLAD_PROJECTION), np.float32),
         spec.sharpness if spec else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..cuda.gpu import Gpu
+from ..errors import BundleError
 from ..geometry.camera import Camera
 from ..inference.engine import Engine
 from ..stages import Extractor
@@ -23,11 +24,13 @@ def open_extractor(
     """The extractor of a spec for frames of one camera.
 
     open_network: file name in `spec.networks` -> its engine. Of several input sizes the
-    one is taken that shrinks the camera's images least. gpu: prepares images for a network
-    that runs there.
+    one is taken that shrinks the camera's images least; BundleError without any. gpu:
+    prepares images for a network that runs there.
     """
     if spec.kind == "sift":
         return SiftExtractor(spec, camera.width, camera.height)
+    if not spec.networks:
+        raise BundleError(f"features: '{spec.kind}' names no network")
     network = max(spec.networks, key=lambda n: _fit(n, camera))
     engine = open_network(network.file)
     address = engine.address(IMAGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
 from ..cuda.bindings import open_cuda
 from ..cuda.driver import CudaError, DeviceInfo
@@ -35,7 +36,7 @@ def choose_acceleration(bundle: MapBundle, settings: CommonSettings) -> Accelera
     """
     engine = settings.engine
     if engine is None:
-        prepared = any((bundle.directory / "engines").glob(f"*{SIDECAR_SUFFIX}"))
+        prepared = any((bundle.directory / ENGINES).glob(f"*{SIDECAR_SUFFIX}"))
         engine = "tensorrt" if prepared and find_gpu() is not None else "onnxruntime"
     elif engine == "auto":
         engine = "tensorrt"

@@ -78,5 +78,5 @@ class Engines:
                 f"choose --precision float16, or take the bundle that it was exported from"
             )
         if float16 and (self._precision == "float16" or not self.bundle.has(network)):
-            return str(float16)
+            return float16
         return network

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
 from ..errors import EngineError
@@ -93,7 +94,7 @@ class PlannedTensorRtEngines(TensorRtEngines):
         file = self._file(network)
         path = self.bundle.path(file)
         header = read_header(path)
-        folder = self.bundle.directory / "engines"
+        folder = self.bundle.directory / ENGINES
         built = find_engines(folder, path.name) if folder.is_dir() else []
         self.weights[path.stem] = max(
             (record.plan_nbytes for record in built), default=path.stat().st_size

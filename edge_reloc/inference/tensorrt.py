@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
 from ..cuda.arena import Staged
 from ..cuda.driver import CudaError
@@ -284,12 +285,12 @@ class TensorRtEngines(Engines):
         entry = self.bundle.manifest.networks.get(network)
         float16 = entry.float16 if entry else None
         if self._precision is None and float16 and self.bundle.has(float16):
-            return str(float16)
+            return float16
         return super()._file(network)
 
     def _choose(self, file: str) -> EngineRecord:
         """The engine of a network file that fits this machine."""
-        folder = self.bundle.directory / "engines"
+        folder = self.bundle.directory / ENGINES
         cure = (
             f"build it on this machine with 'edge-reloc export engine --map "
             f"{self.bundle.directory}', or do without with --engine onnxruntime"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..bundle.fields import read_fields
+from ..bundle.layout import float16_file
 from ..errors import BundleError
 from ..settings import CommonSettings
 
@@ -59,8 +59,7 @@ class Network:
     @property
     def float16_file(self) -> str:
         """Name of the float16 version, whether or not it exists."""
-        path = PurePosixPath(self.file)
-        return str(path.with_name(f"{path.stem}.fp16.onnx"))
+        return float16_file(self.file)
 
 
 @dataclass(frozen=True, kw_only=True)

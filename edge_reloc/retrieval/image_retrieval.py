@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.layout import VIEW_EMBEDDING, VIEW_POINT_ID, VIEW_START
 from ..bundle.reader import MapBundle
 from ..structs import Candidates, Features
-
-EMBEDDING = "views/embedding.npy"
-START = "views/start.npy"
-POINT_ID = "views/point_id.npy"
 
 
 class ImageRetriever:
@@ -21,9 +18,9 @@ class ImageRetriever:
     """
 
     def __init__(self, bundle: MapBundle, points: int, images: int) -> None:
-        self._embedding = np.asarray(bundle.array(EMBEDDING), np.float32)
-        self._start = np.asarray(bundle.array(START))
-        self._point_id: NDArray[np.int32] = bundle.array(POINT_ID)
+        self._embedding = np.asarray(bundle.array(VIEW_EMBEDDING), np.float32)
+        self._start = np.asarray(bundle.array(VIEW_START))
+        self._point_id: NDArray[np.int32] = bundle.array(VIEW_POINT_ID)
         self._taken = np.zeros(points, bool)
         self._images = images
 

@@ -11,15 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..bundle.layout import LANDMARK_POINT_ID, LANDMARK_START
 from ..bundle.reader import MapBundle
 from ..errors import BundleError
 from ..inference.engine import Engine
 from ..structs import Candidates, Features
-
-START = "landmarks/start.npy"
-POINT_ID = "landmarks/point_id.npy"
-FRAME = "landmarks/cam_from_world.npy"
-CAMERA = "landmarks/camera.npy"
 
 OUTLIER = 0.9  # P(not in the map) over which a keypoint is dropped; the paper's value
 FEWEST_KEYPOINTS = 4  # of a landmark: fewer cannot support a pose together
@@ -56,9 +52,9 @@ class LandmarkPoints:
 
 def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
     """Landmarks of a map of `points` points; BundleError when they do not fit."""
-    start, point_id = bundle.array(START), bundle.array(POINT_ID)
-    name = bundle.directory / START
-    for array, file in ((start, START), (point_id, POINT_ID)):
+    start, point_id = bundle.array(LANDMARK_START), bundle.array(LANDMARK_POINT_ID)
+    name = bundle.directory / LANDMARK_START
+    for array, file in ((start, LANDMARK_START), (point_id, LANDMARK_POINT_ID)):
         if array.dtype != np.int32 or array.ndim != 1:
             raise BundleError(
                 f"{bundle.directory / file}: found {array.dtype} of {array.ndim} dimensions, "
@@ -70,7 +66,7 @@ def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
         raise BundleError(f"{name}: ends at {start[-1]}, but {len(point_id)} points are listed")
     if len(point_id) and not 0 <= int(point_id.min()) <= int(point_id.max()) < points:
         raise BundleError(
-            f"{bundle.directory / POINT_ID}: names points up to {point_id.max()}, "
+            f"{bundle.directory / LANDMARK_POINT_ID}: names points up to {point_id.max()}, "
             f"the map has {points}"
         )
     return LandmarkPoints(start=np.asarray(start), point_id=np.asarray(point_id))

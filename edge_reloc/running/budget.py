@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..bundle.points import DESCRIPTORS
+from ..bundle.layout import DESCRIPTORS
 from ..bundle.reader import MapBundle
 from ..errors import ConfigError
 from ..geometry.camera import Camera

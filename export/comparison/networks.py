@@ -10,12 +10,12 @@ from edge_reloc.bundle import MapBundle
 from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
+from edge_reloc.methods import Network
 
 from ..float16.convert import to_float16
 from ..float16.feeds import Feed
 from ..onnx.graph import load_graph
 from ..onnx.layers import name_layers
-from ..packing.networks import BundleNetwork
 from .layers import LayerCosts, layer_costs
 from .tensors import tensor_errors
 
@@ -24,7 +24,7 @@ SHOWN = 5  # layers in the report's ranking
 
 def compare_networks(
     bundle: MapBundle,
-    networks: Sequence[BundleNetwork],
+    networks: Sequence[Network],
     feeds: dict[str, list[Feed]],
     programs: dict[str, Path],
     rounded: dict[str, Path],
@@ -69,13 +69,13 @@ def compare_networks(
 
 def _costs(
     bundle: MapBundle,
-    network: BundleNetwork,
+    network: Network,
     feeds: Sequence[Feed],
     wants_layers: Callable[[int], bool],
 ) -> LayerCosts | None:
     model = load_graph(bundle.path(network.file))
     name_layers(model)
-    islands = bundle.manifest.networks[network.file].get("islands", [])
+    islands = bundle.manifest.networks[network.file].islands
     graph = to_float16(model, network.file, keep=islands)
     if not wants_layers(graph.heavy_half):
         return None

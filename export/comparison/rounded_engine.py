@@ -10,16 +10,13 @@ from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.engines import Engines
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
-from edge_reloc.methods import Settings
+from edge_reloc.methods import Network, Settings
 
 from ..float16.rounding import rounded
 from ..onnx.graph import load_graph
-from ..packing.networks import BundleNetwork
 
 
-def write_rounded(
-    bundle: MapBundle, networks: Iterable[BundleNetwork], folder: Path
-) -> dict[str, Path]:
+def write_rounded(bundle: MapBundle, networks: Iterable[Network], folder: Path) -> dict[str, Path]:
     """Rounding forms of a bundle's float16 networks, by the float32 file's name."""
     files = {}
     for index, network in enumerate(networks):

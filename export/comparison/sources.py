@@ -13,11 +13,11 @@ from edge_reloc.bundle.reader import hash_file
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.geometry.camera import read_camera
+from edge_reloc.methods import Network
 from edge_reloc.running.demo import DEMO
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame
 
-from ..packing.networks import BundleNetwork
 from ..scene.combine import open_any_store
 
 log = logging.getLogger(__name__)
@@ -44,9 +44,7 @@ def bundle_frames(bundle: MapBundle, options: argparse.Namespace) -> list[Frame]
     return frames
 
 
-def torch_programs(
-    bundle: MapBundle, networks: Sequence[BundleNetwork], work: Path
-) -> dict[str, Path]:
+def torch_programs(bundle: MapBundle, networks: Sequence[Network], work: Path) -> dict[str, Path]:
     """Torch's program (.pt2) of every network by its file; empty when one is missing.
 
     Only programs that were exported together with the very file in the bundle count.

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
-from edge_reloc.bundle import BundleWriter
+from edge_reloc.bundle import BundleWriter, layout
 from edge_reloc.errors import ConfigError, MappingError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import camera_centre
-from edge_reloc.retrieval import landmarks as files
 
 from ..scene.model import SceneModel, View
 from .birch import birch
@@ -201,8 +200,10 @@ def write_landmarks(bundle: BundleWriter, landmarks: Landmarks, views: list[View
         if frame.camera not in cameras:
             raise MappingError(f"{frame.name}: its camera is not in the bundle; map again")
     unit = "metre" if bundle.manifest.world.metric else "map unit"
-    bundle.add_array(files.START, start.astype(np.int32))
-    bundle.add_array(files.POINT_ID, order)
-    bundle.add_array(files.FRAME, np.stack([frame.cam_from_world for frame in frames]), unit)
+    bundle.add_array(layout.LANDMARK_START, start.astype(np.int32))
+    bundle.add_array(layout.LANDMARK_POINT_ID, order)
+    bundle.add_array(
+        layout.LANDMARK_CAM_FROM_WORLD, np.stack([frame.cam_from_world for frame in frames]), unit
+    )
     camera = np.array([cameras.index(frame.camera) for frame in frames], np.int32)
-    bundle.add_array(files.CAMERA, camera)
+    bundle.add_array(layout.LANDMARK_CAMERA, camera)

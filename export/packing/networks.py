@@ -1,35 +1,10 @@
-"""The networks of a map bundle, by role: the door through which all are exported."""
+"""Networks of a map bundle as the workstation changes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from edge_reloc.bundle import BundleWriter, Manifest
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleNetwork:
-    """One network. file: its float32 ONNX file as the bundle lists it.
-
-    role: "features", "embedding", the head's name ("cells", "generative") or the method's
-    ("landmarks", "scene_coordinates").
-    """
-
-    role: str
-    file: str
-
-    @property
-    def float16_file(self) -> str:
-        """Name of the float16 version, whether or not it exists."""
-        path = PurePosixPath(self.file)
-        return str(path.with_name(f"{path.stem}.fp16.onnx"))
-
-
-def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:
-    """Every network that a manifest names, each once, in the order of the frame."""
-    return tuple(dict.fromkeys(_networks(manifest)))
+from edge_reloc.bundle import BundleWriter
 
 
 def how_to_float16(where: Path, *, demo: bool) -> str:
@@ -41,21 +16,7 @@ def how_to_float16(where: Path, *, demo: bool) -> str:
 
 def forget_float16(bundle: BundleWriter, network: str) -> None:
     """Drop the float16 version of a network that has changed, and what was said of it."""
-    entry = bundle.manifest.networks.pop(network, {})
-    if "float16" in entry:
-        bundle.remove(entry["float16"])
+    entry = bundle.manifest.networks.pop(network, None)
+    if entry and entry.float16:
+        bundle.remove(entry.float16)
     bundle.manifest.parity = {}
-
-
-def _networks(manifest: Manifest) -> Iterator[BundleNetwork]:
-    for network in manifest.features.get("networks", ()):
-        yield BundleNetwork(role="features", file=network["file"])
-    if "network" in manifest.embedding:
-        yield BundleNetwork(role="embedding", file=manifest.embedding["network"])
-    for method, values in manifest.methods.items():
-        if "network" in values:
-            yield BundleNetwork(role=method, file=values["network"])
-        for network in values.get("features", {}).get("networks", ()):
-            yield BundleNetwork(role=method, file=network["file"])
-        for head, tuned in values.get("heads", {}).items():
-            yield BundleNetwork(role=head, file=tuned["network"])

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 
 import edge_reloc
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
-from edge_reloc.embedding import vlad
-from edge_reloc.embedding.place import KIND, PLACE_MEAN, VladAndPlace
+from edge_reloc.bundle import BundleWriter, Manifest, World, layout
+from edge_reloc.embedding.place import VladAndPlace
+from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.rigid import camera_centre
-from edge_reloc.retrieval import image_retrieval
 
 from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel, View, save_model
@@ -68,14 +66,13 @@ def pack_map(
             georeference=model.georeference,
             parts=parts,
         ),
-        features=spec.to_dict(),
-        embedding={
-            "kind": "vlad" if learnt is vocabulary else KIND,
-            "dim": learnt.dim,
-            "sharpness": vocabulary.sharpness,
-        },
+        features=spec,
+        embedding=EmbeddingSpec(
+            kind=VLAD if learnt is vocabulary else VLAD_AND_PLACE,
+            dim=learnt.dim,
+            sharpness=vocabulary.sharpness,
+        ),
         method="image_retrieval",
-        limits=Limits(keypoints=spec.keypoints, candidates=len(packed.xyz), matches=spec.keypoints),
         cameras=cameras,
         statistics={
             "points": len(packed.xyz),
@@ -87,20 +84,20 @@ def pack_map(
     )
     unit = "metre" if model.metric else "map unit"
     with BundleWriter(output, manifest) as bundle:
-        bundle.add_array(XYZ, packed.xyz.astype(np.float32), unit)
-        bundle.add_array(DESCRIPTORS, descriptor.astype(np.float16))
-        bundle.add_array(CELL_START, grid.start)
-        bundle.add_array(CELL_CENTRE, grid.centre, unit)
-        bundle.add_array(CELL_RADIUS, grid.radius, unit)
-        bundle.add_array(vlad.CENTROIDS, vocabulary.centroids)
-        bundle.add_array(vlad.MEAN, vocabulary.mean)
-        bundle.add_array(vlad.PROJECTION, vocabulary.projection.astype(np.float16))
+        bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
+        bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(layout.CELL_START, grid.start)
+        bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
+        bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)
+        bundle.add_array(layout.VLAD_CENTROIDS, vocabulary.centroids)
+        bundle.add_array(layout.VLAD_MEAN, vocabulary.mean)
+        bundle.add_array(layout.VLAD_PROJECTION, vocabulary.projection.astype(np.float16))
         if isinstance(learnt, VladAndPlace):
-            bundle.add_array(PLACE_MEAN, learnt.place_mean)
-        bundle.add_array(image_retrieval.EMBEDDING, embedding.astype(np.float16))
+            bundle.add_array(layout.PLACE_MEAN, learnt.place_mean)
+        bundle.add_array(layout.VIEW_EMBEDDING, embedding.astype(np.float16))
         start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
-        bundle.add_array(image_retrieval.START, start)
-        bundle.add_array(image_retrieval.POINT_ID, np.concatenate(seen).astype(np.int32))
+        bundle.add_array(layout.VIEW_START, start)
+        bundle.add_array(layout.VIEW_POINT_ID, np.concatenate(seen).astype(np.int32))
         for network in spec.networks:
             bundle.add_file(network.file, store.network(network.file))
     save_model(store.work / PACKED_MODEL, packed)

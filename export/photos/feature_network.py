@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from edge_reloc.bundle.layout import network_file
 from edge_reloc.errors import missing_package
 from edge_reloc.features import FeatureSpec, NetworkSpec
 
@@ -75,11 +76,11 @@ def _network(
 ) -> NetworkSpec:
     width, height = size
     # The stamp keeps a network of other weights or length from being taken for this one.
-    file = f"nets/{kind}_{width}x{height}_{keypoints}_{stamp}.onnx"
+    file = network_file(f"{kind}_{width}x{height}_{keypoints}_{stamp}")
     if not (work / file).is_file():
         from ..onnx.export import export_features
 
-        (work / "nets").mkdir(parents=True, exist_ok=True)
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
         log.info("exporting %s for %dx%d photos", kind, width, height)
         export_features(kind, weights, width, height, keypoints, work / file)
     return NetworkSpec(file=file, width=width, height=height)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.bundle.fields import read_fields
 from edge_reloc.embedding.place import pool
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec
@@ -220,7 +221,7 @@ def open_store(work: Path) -> FeatureStore:
         values = json.loads(path.read_text())
         return FeatureStore(
             Path(work),
-            FeatureSpec.from_dict(values["spec"]),
+            read_fields(FeatureSpec, values["spec"], str(path)),
             images=Path(values["images"]),
             turns=values["turns"],
         )

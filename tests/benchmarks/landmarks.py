@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_reloc import evaluate
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import DESCRIPTORS
+from edge_reloc.bundle.layout import DESCRIPTORS
 from edge_reloc_export import export_prune as prune
 
 REGISTRATIONS = "landmarks,landmarks+2,landmark_wise"
@@ -78,7 +79,8 @@ def reduce_rank(source: Path, output: Path, dimension: int) -> None:
         bundle.add_array(DESCRIPTORS, reduced.astype(np.float16))
         spec = bundle.manifest.features
         # A frame's share in the subspace is shorter than the frame's descriptor.
-        spec["min_similarity"] = spec["min_similarity"] * np.sqrt(kept)
+        shorter = spec.min_similarity * float(np.sqrt(kept))
+        bundle.manifest.features = replace(spec, min_similarity=shorter)
     print(f"{output}: {dimension} numbers hold {kept:.0%} of the descriptors' squared length")
 
 

@@ -20,14 +20,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import (
-    CELL_CENTRE,
-    CELL_RADIUS,
-    CELL_START,
-    DESCRIPTORS,
-    XYZ,
-    open_points,
-)
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.points import open_points
 
 
 def main() -> int:
@@ -66,8 +60,7 @@ def main() -> int:
         settings["heads"] = {
             "cells": {**head, "candidates": int(options.share * copies * points.n)}
         }
-        writer.manifest.features.pop("descriptor_scale", None)
-        writer.manifest.limits = replace(writer.manifest.limits, candidates=copies * points.n)
+        writer.manifest.features = replace(bundle.manifest.features, descriptor_scale=1.0)
         writer.manifest.name = f"{bundle.manifest.name} x{copies}"
     print(f"{options.output}: {copies * points.n} points in {copies} copies")
     return 0

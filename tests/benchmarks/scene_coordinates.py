@@ -135,7 +135,7 @@ def _ask(network: SceneCoordinates, session: SceneSession, dataset: Dataset) -> 
     for query, frame in dataset.frames():
         reference = query.cam_from_world @ compose(np.eye(3), -origin)
         looks: Frames = []
-        for turns in range(4) if manifest.features["turns"] else [0]:
+        for turns in range(4) if manifest.features.turns else [0]:
             look = session.cells.look(frame.image, turns)
             with torch.no_grad():
                 said = network(look.features())

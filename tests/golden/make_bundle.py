@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle import BundleWriter, Manifest, World
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.embedding.spec import EmbeddingSpec
+from edge_reloc.features import FeatureSpec
 
 GOLDEN = Path(__file__).parent / "bundle"
 
@@ -26,11 +28,10 @@ def write_golden(directory: Path) -> None:
             gravity=(0.0, 0.0, -1.0),
             georeference={"latitude_deg": 55.7, "longitude_deg": 13.2, "altitude_m": 40.0},
         ),
-        features={"kind": "sift", "dim": 4, "keypoints": 16},
-        embedding={"kind": "vlad", "dim": 2},
+        features=FeatureSpec(kind="sift", dim=4, keypoints=16),
+        embedding=EmbeddingSpec(kind="vlad", dim=2),
         method="exhaustive",
         methods={"exhaustive": {"second_pass": False}},
-        limits=Limits(keypoints=16, candidates=32, matches=16, samples=8),
         cameras={
             "camera0": {
                 "model": "pinhole",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import BundleWriter, Limits, Manifest, World, extend_bundle, open_bundle
+from edge_reloc.bundle import BundleWriter, Manifest, World, extend_bundle, open_bundle
 from edge_reloc.errors import BundleError, DiskError
+from edge_reloc.features import FeatureSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -19,10 +21,9 @@ def small_manifest(name: str = "small") -> Manifest:
     return Manifest(
         name=name,
         world=World(metric=False, gravity=(0.0, 1.0, 0.0), parts={"here": (0.0, 50.0, 0.0)}),
-        features={"kind": "sift", "dim": 128},
+        features=FeatureSpec(kind="sift", dim=128),
         method="exhaustive",
         methods={"exhaustive": {"second_pass": True}},
-        limits=Limits(keypoints=100, candidates=200, matches=100, samples=10),
         cameras={"a": {"model": "pinhole"}},
         statistics={"points": 3},
         generator="test",
@@ -93,7 +94,6 @@ def test_golden_bundle_opens() -> None:
         "altitude_m": 40.0,
     }
     assert bundle.manifest.world.gravity == (0.0, 0.0, -1.0)
-    assert bundle.manifest.limits == Limits(keypoints=16, candidates=32, matches=16, samples=8)
     np.testing.assert_array_equal(
         bundle.array("points/xyz.npy"), np.arange(18, dtype=np.float32).reshape(6, 3)
     )
@@ -225,3 +225,18 @@ def _contents(directory: Path) -> dict[str, bytes]:
         for p in sorted(directory.rglob("*"))
         if p.is_file()
     }
+
+
+def test_a_map_of_version_1_1_opens(tmp_path: Path) -> None:
+    """Null where there is nothing, an empty embedding, limits, networks that were dropped."""
+    write_small(tmp_path / "map")
+    path = tmp_path / "map/manifest.json"
+    values = json.loads(path.read_text())
+    values["embedding"], values["limits"] = {}, {"keypoints": 2048, "samples": 1000}
+    values["features"] |= {"kind": "waymark", "networks": [], "pair_similarity": None}
+    values["world"] |= {"georeference": None}
+    for entry in values["files"].values():
+        entry |= {key: entry.get(key) for key in ("dtype", "shape", "unit")}
+    path.write_text(json.dumps(values))
+    manifest = open_bundle(tmp_path / "map").manifest
+    assert manifest.embedding is None and manifest.features.networks == ()

@@ -89,4 +89,4 @@ def test_a_map_becomes_smaller_and_goes_on_to_float16(tmp_path: Path) -> None:
     assert open_bundle(place).nbytes() == before
     photos = ["--photos", str(DEMO / "frames"), "--count", "1"]
     assert to_float16.main(["--map", str(tmp_path / "small"), *photos]) == 0
-    assert open_bundle(tmp_path / "small").manifest.networks[CELLS]["float16"]
+    assert open_bundle(tmp_path / "small").manifest.networks[CELLS].float16

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, extend_bundle, layout, open_bundle
 from edge_reloc.bundle.points import open_points
 from edge_reloc.errors import BundleError, ConfigError
 from edge_reloc.geometry.rigid import compose, pose_error, so3_exp
@@ -19,7 +19,7 @@ from edge_reloc.inference.engines import Engines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.tracking import OLDEST_NS, Tracker
-from edge_reloc.retrieval import landmarks as files
+from edge_reloc.retrieval.landmarks import open_landmarks
 from edge_reloc.settings import Settings
 from edge_reloc.structs import Frame, Status
 from edge_reloc_export.packing.birch import birch
@@ -41,8 +41,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> PlaneWorld:
     order = np.argsort(label, kind="stable").astype(np.int32)
     start = np.searchsorted(label[order], np.arange(LANDMARKS + 1)).astype(np.int32)
     with extend_bundle(world.bundle) as bundle:
-        bundle.add_array(files.START, start)
-        bundle.add_array(files.POINT_ID, order)
+        bundle.add_array(layout.LANDMARK_START, start)
+        bundle.add_array(layout.LANDMARK_POINT_ID, order)
         bundle.add_bytes("nets/landmarks.onnx", b"stands in for a network")
         bundle.manifest.methods["landmarks"] = {
             "network": "nets/landmarks.onnx",
@@ -58,7 +58,7 @@ class NearestLandmark:
 
     def __init__(self, bundle: MapBundle) -> None:
         points = open_points(bundle)
-        landmarks = files.open_landmarks(bundle, points.n)
+        landmarks = open_landmarks(bundle, points.n)
         self._descriptor = np.asarray(points.descriptor, np.float32)
         self._label = np.zeros(points.n, int)
         for k in range(1, landmarks.count + 1):
@@ -141,7 +141,7 @@ def test_one_landmark_is_enough(world: PlaneWorld) -> None:
     frame, truth = list(frames(world))[5]
     estimate = localizer.localize(frame)
     assert estimate.status is Status.OK
-    own = np.diff(open_bundle(world.bundle).array(files.START)).max()
+    own = np.diff(open_bundle(world.bundle).array(layout.LANDMARK_START)).max()
     assert estimate.candidates <= own
     assert len(np.unique(localizer.correspondences.point_id[estimate.inlier_index])) > own / 4
     assert pose_error(estimate.cam_from_world, truth)[0] < TRANSLATION_TOLERANCE_M

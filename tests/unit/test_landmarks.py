@@ -10,6 +10,7 @@ import pytest
 
 from edge_reloc.bundle import BundleWriter, Manifest, World, open_bundle
 from edge_reloc.errors import BundleError, ConfigError, MappingError
+from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose
 from edge_reloc.memory.arena import Arena
@@ -197,7 +198,7 @@ def write(folder: Path, model: SceneModel, **arrays: np.ndarray) -> Path:
     manifest = Manifest(
         name="wall",
         world=World(metric=True),
-        features={"kind": "sift", "dim": DIM},
+        features=FeatureSpec(kind="sift", dim=DIM),
         cameras={"camera0": CAMERA.to_dict()},
     )
     with BundleWriter(folder, manifest) as bundle:

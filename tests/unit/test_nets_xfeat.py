@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+from edge_reloc.bundle.fields import read_fields
 from edge_reloc.errors import EngineError
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.features.extractor import open_extractor
@@ -107,7 +108,7 @@ def test_the_runtime_matches_a_photo_with_itself_turned(
     network = NetworkSpec(file=exported.name, width=WIDTH, height=HEIGHT)
     spec = feature_spec("xfeat", weights, KEYPOINTS, [network])
     assert (spec.kind, spec.dim, spec.min_similarity) == ("xfeat", 64, 0.82)
-    assert FeatureSpec.from_dict(spec.to_dict()) == spec
+    assert read_fields(FeatureSpec, spec.to_dict(), "") == spec
     camera = Camera(model="pinhole", width=WIDTH, height=HEIGHT, fx=400, fy=400, cx=250, cy=190)
     arena = Arena()
     extractor = open_extractor(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.bundle.points import CELL_CENTRE, CELL_RADIUS, CELL_START, open_points
+from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, POINT_LISTS
+from edge_reloc.bundle.points import open_points
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
-from edge_reloc.retrieval import image_retrieval, landmarks
 from edge_reloc.settings import Settings
 from edge_reloc.structs import Frame, Status
 from edge_reloc_export.export_prune import drop_points, main
@@ -35,10 +35,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndar
         for name in (CELL_CENTRE, CELL_RADIUS):  # of all points: right for each cell
             array = open_bundle(world.bundle).array(name)
             bundle.add_array(name, np.repeat(array, CELLS, axis=0))
-        for lists in (image_retrieval, landmarks):
+        for start_file, id_file in POINT_LISTS:
             ids = [np.sort(generator.choice(points, 100, replace=False)) for _ in range(LISTS)]
-            bundle.add_array(lists.START, (100 * np.arange(LISTS + 1)).astype(np.int32))
-            bundle.add_array(lists.POINT_ID, np.concatenate(ids).astype(np.int32))
+            bundle.add_array(start_file, (100 * np.arange(LISTS + 1)).astype(np.int32))
+            bundle.add_array(id_file, np.concatenate(ids).astype(np.int32))
         bundle.manifest.methods["visible_structure"] = {"heads": {"cells": {"candidates": 500}}}
     keep = generator.random(points) < 0.5
     keep[edges[0] : edges[1]] = False  # a cell that loses all
@@ -55,8 +55,7 @@ def test_points_keep_their_lists(place: tuple[Path, Path, np.ndarray]) -> None:
     old, new = open_points(before), open_points(after)
     np.testing.assert_array_equal(new.xyz, old.xyz[keep])
     np.testing.assert_array_equal(new.descriptor, old.descriptor[keep])
-    files = [(CELL_START, None), *[(f.START, f.POINT_ID) for f in (image_retrieval, landmarks)]]
-    for start_file, id_file in files:
+    for start_file, id_file in ((CELL_START, None), *POINT_LISTS):
         lists = []
         for bundle, points, stays in ((before, old, keep), (after, new, np.ones(new.n, bool))):
             start = bundle.array(start_file)

@@ -70,7 +70,7 @@ def label_photos(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LabelledKeypoints:
     """Entries of every mapping photo; label (P,): landmark of each point."""
-    spec = FeatureSpec.from_dict(bundle.manifest.features)
+    spec = bundle.manifest.features
     labeller = _Labeller(points, spec, label)
     again = _Reextractor(bundle, spec)
     generator = np.random.default_rng(0)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
 from edge_reloc.errors import MappingError
 
@@ -30,7 +31,7 @@ from .trainer import Batches, RecogniserConfig, RecogniserTrainer
 
 Progress = Callable[[int, int, float], None]
 
-NETWORK = "nets/landmarks.onnx"
+NETWORK = network_file("landmarks")
 MOST = 20  # landmarks tried, as in the paper's rooms
 REGISTRATION = "one_pass"
 
@@ -74,7 +75,7 @@ class LandmarkSession:
             data,
             entries[~held_out] if validate else entries,
             config,
-            any_heading=bool(self.bundle.manifest.features["turns"]),
+            any_heading=self.bundle.manifest.features.turns,
         )
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
+from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
 from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.methods import bundle_networks
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
 
 from ...nets.local_features import feature_network, weights_file
 from ...nets.scene_coordinates import DenseEncoder, ExportedSceneCoordinates, SceneCoordinates
 from ...onnx.export import export_module
-from ...packing.networks import bundle_networks, forget_float16
+from ...packing.networks import forget_float16
 from ...photos.feature_network import network_sizes
 from ...scene.combine import open_any_store, part_of_photos
 from ..landmarks.session import load_packed
@@ -142,7 +144,7 @@ class SceneSession:
         specs = []
         encoder = self.encoder.cpu()
         for width, height in self.sizes:
-            name = f"nets/{METHOD}_{width}x{height}.onnx"
+            name = network_file(f"{METHOD}_{width}x{height}")
             asked = asked_cells(width, height)
             keep = max(16, round(kept * asked))
             module = ExportedSceneCoordinates(encoder, network, asked=asked, keep=keep)
@@ -152,7 +154,7 @@ class SceneSession:
             kind=METHOD,
             dim=3,
             keypoints=max(keep for keep, _ in specs),
-            turns=bool(self.bundle.manifest.features["turns"]),
+            turns=self.bundle.manifest.features.turns,
             networks=tuple(spec for _, spec in specs),
             weights_sha256=stamp,
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
 from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
 from edge_reloc.embedding.place import open_embedding
 from edge_reloc.errors import MappingError
@@ -88,7 +89,7 @@ class TrainingSession:
         )
         self._export_cells(head)
         self.heads["cells"] = {
-            "network": "nets/cells.onnx",
+            "network": network_file("cells"),
             "candidates": curve.candidates(self.points.n),
         }
         return self._result("cells", curve, losses, started)
@@ -140,9 +141,9 @@ class TrainingSession:
             ["points"],
             path,
         )
-        self.networks["nets/generative.onnx"] = path
+        self.networks[network_file("generative")] = path
         self.heads["generative"] = {
-            "network": "nets/generative.onnx",
+            "network": network_file("generative"),
             "candidates": min(int(1.5 * candidates), self.points.n),
             "radius": radius,
             "voxel": radius * VOXEL_SHARE,
@@ -185,7 +186,7 @@ class TrainingSession:
         path = self.work / "cells.onnx"
         example = torch.zeros(1, self.bank.embedding.shape[1])
         export_module(head, [example], ["embedding"], ["share"], path)
-        self.networks["nets/cells.onnx"] = path
+        self.networks[network_file("cells")] = path
 
     def _result(
         self, head: str, curve: Curve, losses: list[tuple[int, float]], started: float
