@@ -118,7 +118,11 @@ def _extreme(
 
 
 class _Nvml:
-    """NVIDIA's management library, loaded once; absent on most machines."""
+    """NVIDIA's management library, loaded once; absent on most machines.
+
+    Not through nvidia-ml-py: as long, 2.4 MB in the measured process against 0.02,
+    and silent where the driver is installed but the package is not.
+    """
 
     _library: ctypes.CDLL | None = None
     _tried = False

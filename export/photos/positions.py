@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import MappingError, missing_package
 
 from .listing import PhotoFacts
 
 F64 = NDArray[np.float64]
 
-EQUATOR_M, FLATTENING = 6378137.0, 1 / 298.257223563  # WGS 84
 _NAMES = {
     "lat": "latitude_deg",
     "latitude": "latitude_deg",
@@ -87,6 +86,10 @@ def local_positions(
 
     Where altitudes are missing all are taken as the median of the others.
     """
+    try:
+        from pymap3d import geodetic2enu
+    except ImportError:
+        raise missing_package("pymap3d", "mapping with GPS", "export") from None
     heights = [p.altitude_m for p in gps.values() if p.altitude_m is not None]
     height = float(np.median(heights)) if heights else 0.0
     origin = {
@@ -94,32 +97,12 @@ def local_positions(
         "longitude_deg": float(np.median([p.longitude_deg for p in gps.values()])),
         "altitude_m": height,
     }
-    at = _earth_centred(origin["latitude_deg"], origin["longitude_deg"], height)
-    enu = _enu_from_ecef(origin["latitude_deg"], origin["longitude_deg"])
     out = {}
     for name, p in gps.items():
         altitude = height if p.altitude_m is None else p.altitude_m
-        out[name] = enu @ (_earth_centred(p.latitude_deg, p.longitude_deg, altitude) - at)
+        enu = geodetic2enu(p.latitude_deg, p.longitude_deg, altitude, *origin.values())
+        out[name] = np.array(enu)
     return out, origin
-
-
-def _earth_centred(latitude_deg: float, longitude_deg: float, altitude_m: float) -> F64:
-    latitude, longitude = np.radians(latitude_deg), np.radians(longitude_deg)
-    squared = FLATTENING * (2 - FLATTENING)
-    normal = EQUATOR_M / np.sqrt(1 - squared * np.sin(latitude) ** 2)
-    return np.array(
-        [
-            (normal + altitude_m) * np.cos(latitude) * np.cos(longitude),
-            (normal + altitude_m) * np.cos(latitude) * np.sin(longitude),
-            (normal * (1 - squared) + altitude_m) * np.sin(latitude),
-        ]
-    )
-
-
-def _enu_from_ecef(latitude_deg: float, longitude_deg: float) -> F64:
-    s, c = np.sin(np.radians(latitude_deg)), np.cos(np.radians(latitude_deg))
-    sl, cl = np.sin(np.radians(longitude_deg)), np.cos(np.radians(longitude_deg))
-    return np.array([[-sl, cl, 0], [-s * cl, -s * sl, c], [c * cl, c * sl, s]])
 
 
 def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
