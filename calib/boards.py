@@ -29,13 +29,11 @@ MIN_SQUARES = 3  # a side; fewer give no plane to speak of
 
 @dataclass(frozen=True)
 class Detection:
-    """Inner corners of a board in one image, N of them.
+    """Inner corners of a board in one image, N of them."""
 
-    corner (N,) int64: their numbers, row by row from the board's top left.
-    xy_px (N,2) float64: pixels, centre of the top-left pixel at (0, 0).
-    """
-
+    #: (N,) their numbers, row by row from the board's top left
     corner: NDArray[np.int64]
+    #: (N,2) pixels, centre of the top-left pixel at (0, 0)
     xy_px: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -46,15 +44,21 @@ class Detection:
 class Board:
     """A flat board of `cols` x `rows` squares of `square_m` metres.
 
-    marker_m, dictionary: only of ChArUco boards. Board frame: origin at the
-    outer top-left corner, x along a row, y down the columns, z = 0.
+    Board frame: origin at the outer top-left corner, x along a row, y down the
+    columns, z = 0.
     """
 
+    #: one of KINDS
     kind: str
+    #: squares in a row, not inner corners
     cols: int
+    #: squares in a column
     rows: int
+    #: side of a square, metres, 0.001 to 2
     square_m: float
+    #: side of a marker, metres, less than the square's; None on a chessboard
     marker_m: float | None = None
+    #: OpenCV's name of the markers' dictionary; of ChArUco boards only
     dictionary: str = DEFAULT_DICTIONARY
 
     def __post_init__(self) -> None:

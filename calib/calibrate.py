@@ -7,14 +7,20 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import EdgeRelocError
 
+if TYPE_CHECKING:
+    from .boards import Board
+    from .gather import Gathered
+
+DEFAULT_BOARD = "charuco:8x6:0.03:0.022"  # fits A4
 EXAMPLES = """\
 examples:
-  edge-reloc calibrate --board charuco:8x6:0.03:0.022 --print-board board.png
-  edge-reloc calibrate --board charuco:8x6:0.03:0.022 --images photos --output camera.json
+  edge-reloc calibrate --print-board board.png
+  edge-reloc calibrate --images photos --output camera.json
   edge-reloc calibrate --board chessboard:10x7:0.025 --source 0 --output camera.json
 """
 
@@ -28,9 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--board",
-        required=True,
+        default=DEFAULT_BOARD,
         help="charuco:COLSxROWS:SQUARE_M:MARKER_M[:DICTIONARY] or chessboard:COLSxROWS:SQUARE_M; "
-        "squares are counted, lengths are metres",
+        f"squares are counted, lengths are metres as measured (default {DEFAULT_BOARD})",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--images", help="folder, glob pattern or list of photos of the board")
@@ -68,14 +74,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(write_board(arguments.print_board, board, arguments.dpi))
         return OK
     from edge_reloc.geometry.camera import write_camera
-    from edge_reloc.sources import open_source
 
-    from .gather import gather_live, gather_photos
     from .intrinsics import calibrate
     from .report import Report
 
     if not Path(arguments.output).resolve().parent.is_dir():
         raise EdgeRelocError(f"{arguments.output}: the folder to write to does not exist")
+    gathered = _gather(arguments, board)
+    lens = "rational" if arguments.rational else arguments.model
+    calibration = calibrate(gathered.views, gathered.width, gathered.height, lens)
+    report = Report(gathered, calibration)
+    write_camera(arguments.output, calibration.camera)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        print(report.text())
+        print(f"written     {arguments.output}")
+    return OK
+
+
+def _gather(arguments: argparse.Namespace, board: Board) -> Gathered:
+    """Views of the board from the source that the options name."""
+    from edge_reloc.sources import open_source
+
+    from .gather import gather_live, gather_photos
+
     progress = _progress_line()
     source = open_source(arguments.images or arguments.source)
     try:
@@ -89,16 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in source.skipped:
         name, _, reason = line.partition(": ")
         gathered.rejected[name] = reason
-    lens = "rational" if arguments.rational else arguments.model
-    calibration = calibrate(gathered.views, gathered.width, gathered.height, lens)
-    report = Report(gathered, calibration)
-    write_camera(arguments.output, calibration.camera)
-    if arguments.json:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        print(report.text())
-        print(f"written     {arguments.output}")
-    return OK
+    return gathered
 
 
 def _progress_line() -> Callable[[str], None]:

@@ -15,13 +15,11 @@ GRID = (4, 3)  # cells across and down
 
 @dataclass(frozen=True)
 class Coverage:
-    """Corners in each cell of the image, and how far out they reach.
+    """Corners in each cell of the image, and how far out they reach."""
 
-    corners (3,4) int64. reach: share of the half diagonal within which 98 % of
-    the corners lie.
-    """
-
+    #: (3,4) corners in each cell of GRID
     corners: NDArray[np.int64]
+    #: share of the half diagonal within which 98 % of the corners lie, 0 to 1
     reach: float
 
     @classmethod

@@ -43,17 +43,16 @@ POSE_STEPS, GUESS_STEPS = 20, 2  # of a board pose: to the minimum, and to rank 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A fitted camera.
+    """A fitted camera."""
 
-    std: standard deviation of each free parameter, in PARAMETERS' order and
-    the parameter's own unit. cam_from_board: one (4,4) a view. rms_px: root
-    mean square corner distance over the views that were fitted.
-    """
-
+    #: a name of LENSES
     lens: str
     camera: Camera
+    #: (K,) standard deviation of each free parameter, in PARAMETERS' order and unit
     std: Array
+    #: one (4,4) a view
     cam_from_board: list[Array]
+    #: root mean square corner distance over the views that were fitted
     rms_px: float
 
 

@@ -26,15 +26,14 @@ HINT_PHOTOS = 8  # photos in which look-alike boards are tried
 
 @dataclass(kw_only=True)
 class Gathered:
-    """Usable views of one camera, and why the other photos are not.
-
-    width, height: pixels. rejected: photo name -> reason.
-    """
+    """Usable views of one camera, and why the other photos are not."""
 
     board: Board
+    #: of the photos, pixels; 0 before the first
     width: int = 0
     height: int = 0
     views: list[View] = field(default_factory=list)
+    #: photo name -> reason
     rejected: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -27,19 +27,18 @@ OUTLIER_SHARE = 0.34  # at most this share of the photos is set aside
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A fitted camera and the evidence for it.
-
-    camera.rms_px is the held-out error over all corners of the used photos.
-    views and held_out_px (V,): the used photos and their held-out errors.
-    outliers: name and reason of photos set aside. tried_px: median held-out
-    error of every lens that was compared.
-    """
+    """A fitted camera and the evidence for it."""
 
     fit: Fit
+    #: its rms_px is the held-out error over all corners of the used photos
     camera: Camera
+    #: the V photos that were used
     views: list[View]
+    #: (V,) error of each under a camera fitted without it
     held_out_px: Array
+    #: photos set aside: name -> reason
     outliers: dict[str, str]
+    #: median held-out error of every lens that was compared
     tried_px: dict[str, float]
 
 

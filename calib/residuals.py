@@ -23,21 +23,23 @@ HUBER_PX = 1.0  # beyond this a corner pulls with constant force
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Board corners seen in one photo: xyz_board (N,3) m, xy_px (N,2)."""
+    """Board corners seen in one photo."""
 
     name: str
+    #: (N,3) in the board frame, metres
     xyz_board: Array
+    #: (N,2)
     xy_px: Array
 
 
 class System(NamedTuple):
     """Normal equations of one linearisation."""
 
-    camera_block: Array  # (K,K)
-    cross_blocks: Array  # (V,K,6)
-    pose_blocks: Array  # (V,6,6)
-    camera_gradient: Array  # (K,)
-    pose_gradients: Array  # (V,6)
+    camera_block: Array  #: (K,K)
+    cross_blocks: Array  #: (V,K,6)
+    pose_blocks: Array  #: (V,6,6)
+    camera_gradient: Array  #: (K,)
+    pose_gradients: Array  #: (V,6)
 
 
 class Problem:

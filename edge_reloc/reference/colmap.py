@@ -114,6 +114,11 @@ def colmap_from_camera(camera: Camera) -> tuple[str, list[float]]:
     return name, [camera.fx, camera.fy, *centre, *camera.distortion[:count]]
 
 
+def colmap_pixels(xy_px: NDArray[Any]) -> NDArray[Any]:
+    """Our pixels (...,2) as COLMAP counts them, of the same dtype."""
+    return xy_px + HALF_PX
+
+
 def read_model(path: str | Path) -> ColmapModel:
     """Read a model folder; points are optional.
 
@@ -166,7 +171,7 @@ def write_model_text(folder: Path, model: ColmapModel) -> None:
         quat = quat_from_rotation(image.cam_from_world[:3, :3])
         pose = " ".join(repr(float(v)) for v in [*quat, *image.cam_from_world[:3, 3]])
         lines.append(f"{image_id} {pose} {image.camera_id} {image.name}")
-        xy = image.xy_px + HALF_PX
+        xy = colmap_pixels(image.xy_px)
         lines.append(
             " ".join(
                 f"{x:.4f} {y:.4f} {point}" for (x, y), point in zip(xy, image.point_id, strict=True)

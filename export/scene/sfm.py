@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_reloc.errors import MappingError, missing_package
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.reference.colmap import HALF_PX, camera_from_colmap, colmap_from_camera
+from edge_reloc.reference.colmap import camera_from_colmap, colmap_from_camera, colmap_pixels
 
 from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
@@ -135,7 +135,7 @@ def _write_database(
             frame.rig_id = rig.rig_id
             frame.add_data_id(image.data_id)
             database.write_frame(frame)
-            database.write_keypoints(image.image_id, photo.xy_px + np.float32(HALF_PX))
+            database.write_keypoints(image.image_id, colmap_pixels(photo.xy_px))
             ids.append(image.image_id)
         listing = []
         for match in matches:

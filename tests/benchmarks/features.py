@@ -26,9 +26,10 @@ from pykdtree.kdtree import KDTree
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import camera_centre, compose, hat, invert, rotation_from_quat
+from edge_reloc.geometry.rigid import camera_centre, hat, invert
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
+from edge_reloc.reference.colmap import read_model
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
@@ -266,21 +267,11 @@ def _grey(path: Path) -> NDArray[np.uint8]:
 
 
 def _reference(folder: Path) -> tuple[Array, Array, dict[str, Array]]:
-    """K (3,3), distortion (4,), cam_from_world by name, of one SIMPLE_RADIAL camera."""
-    line = _lines(folder / "reference" / "cameras.txt")[0].split()
-    f, cx, cy, k1 = map(float, line[4:8])
-    matrix = np.array([[f, 0, cx - 0.5], [0, f, cy - 0.5], [0, 0, 1]])
-    poses = {}
-    for line in _lines(folder / "reference" / "images.txt"):
-        fields = line.split()
-        if len(fields) == 10 and fields[9].lower().endswith((".jpg", ".png")):
-            numbers = [float(v) for v in fields[1:8]]
-            poses[fields[9]] = compose(rotation_from_quat(numbers[:4]), numbers[4:])
-    return matrix, np.array([k1, 0, 0, 0]), poses
-
-
-def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+    """K (3,3), distortion, cam_from_world by name, of photos of one camera."""
+    model = read_model(folder / "reference")
+    camera = next(iter(model.cameras.values()))
+    poses = {image.name: image.cam_from_world for image in model.images}
+    return camera.matrix, np.array(camera.distortion), poses
 
 
 def _pairs(poses: dict[str, Array], *, opposite: bool) -> list[tuple[str, str]]:

@@ -90,35 +90,3 @@ def test_matches_equal_the_definition(
     assert found == expected
     np.testing.assert_allclose(out.xyz_world[: out.n], points.xyz[out.point_id[: out.n]])
     assert (np.diff(out.weight[: out.n]) <= 0).all()
-
-
-def test_groups_never_mix() -> None:
-    points, features, arena = make(points=900, keypoints=300, dim=32)
-    candidates = Candidates(arena, 900, 300)
-    candidates.clear()
-    candidates.n = 900
-    candidates.point_id[:] = np.arange(900)
-    candidates.group[:] = np.arange(900) % 3
-    candidates.query_group[:] = np.arange(300) % 4  # group 3 has no candidates
-    matcher = NearestMatcher(
-        points, arena, keypoints=300, candidates=900, block=BLOCK, min_similarity=0.2, max_ratio=1.0
-    )
-    out = Correspondences(arena, 300)
-    matcher.match(features, candidates, out)
-    assert out.n > 50
-    groups = out.keypoint[: out.n] % 4
-    assert set(groups.tolist()) == {0, 1, 2}
-    np.testing.assert_array_equal(groups, out.point_id[: out.n] % 3)
-
-
-def test_nothing_to_match_is_no_match() -> None:
-    points, features, arena = make(points=600, keypoints=40, dim=32)
-    candidates = Candidates(arena, 600, 40)
-    candidates.clear()
-    matcher = NearestMatcher(
-        points, arena, keypoints=40, candidates=600, block=BLOCK, min_similarity=0.8, max_ratio=1.0
-    )
-    out = Correspondences(arena, 40)
-    out.n = 7
-    matcher.match(features, candidates, out)
-    assert out.n == 0

@@ -80,32 +80,12 @@ def test_folder_in_natural_order_skips_and_lists_what_cannot_be_read(folder: Pat
     assert (source.width, source.height) == (WIDTH, HEIGHT)
 
 
-def test_iterating_photos_again_gives_the_same_frames(folder: Path) -> None:
-    source = open_source(folder.as_posix(), CAMERA)
-    first, second = list(source), list(source)
-    assert [f.name for f in first] == [f.name for f in second]
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
-    assert len(source.skipped) == 2
-
-
 def test_frames_are_grey_or_colour_as_asked(folder: Path) -> None:
     grey = next(iter(open_source(str(folder), CAMERA)))
     colour = next(iter(open_source(str(folder), CAMERA, grey=False)))
     assert grey.image.shape == (HEIGHT, WIDTH) and grey.image.dtype == np.uint8
     assert colour.image.shape == (HEIGHT, WIDTH, 3)
     assert np.array_equal(colour.image, cv2.imread(str(folder / "frame1.jpg")))
-
-
-def test_camera_is_scaled_to_the_photos(folder: Path) -> None:
-    frame = next(iter(open_source(str(folder), CAMERA)))
-    assert frame.camera == CAMERA.scaled_to(WIDTH, HEIGHT)
-    assert frame.camera.fx == pytest.approx(50.0)
-
-
-def test_camera_of_another_aspect_is_refused_when_opening(folder: Path, video: Path) -> None:
-    for path in (folder, video):
-        with pytest.raises(CameraError, match="96x96 but the images are 64x48"):
-            open_source(str(path), SQUARE)
 
 
 def test_a_photo_of_another_aspect_among_good_ones_is_skipped(folder: Path) -> None:
