@@ -7,12 +7,12 @@ from pathlib import Path
 
 import edge_reloc
 from edge_reloc.bundle import MapBundle, open_bundle
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.inference.engines import Engines
 from edge_reloc.memory.arena import Arena
-from edge_reloc.methods.table import Method, build_method
-from edge_reloc.settings import Settings
+from edge_reloc.methods import MethodStages, Settings, find_method
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Features, Frame
 
@@ -49,15 +49,16 @@ class Demo:
         open_extractor(self.spec, self.camera, engines.open).extract(self.frame, out)
         return out
 
-    def stages(self, settings: Settings) -> Method:
+    def stages(self, settings: Settings) -> MethodStages:
         """Retriever and embedder of a method."""
         assert settings.method is not None
-        return build_method(settings.method, self.bundle, Engines(self.bundle, Arena()), settings)
+        engines = Engines(self.bundle, Arena())
+        return find_method(settings.method).open(self.bundle, engines, settings)
 
 
 def open_demo() -> Demo:
     """Map, camera and one frame of the demo."""
     bundle, camera = open_bundle(DEMO / "map"), read_camera(DEMO / "camera.json")
-    spec = FeatureSpec.from_dict(bundle.manifest.features)
+    spec = bundle.manifest.features
     frame = next(iter(open_source(DEMO / "frames" / "frame_010.jpg", camera)))
     return Demo(bundle=bundle, camera=camera, spec=spec, frame=frame)

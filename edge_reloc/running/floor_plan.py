@@ -14,7 +14,7 @@ from ..geometry.rigid import Array
 FEW_POINTS = 20_000  # up to here a point is drawn three pixels wide
 
 
-class Plan:
+class FloorPlan:
     """From above where gravity is known, else along the thinnest direction.
 
     xyz (P,3): map points. also (N,3): positions that must be on the paper.

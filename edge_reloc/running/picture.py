@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..files import write_atomic
 from ..geometry.rigid import Array, camera_centre
 from ..structs import Frame, Localization, Status
-from .floor_plan import Plan
+from .floor_plan import FloorPlan
 
 SUFFIXES = (".png", ".jpg")
 WIDTH_PX, PLAN_PX, STRIP_PX, MARGIN_PX = 1640, 900, 120, 20
@@ -125,7 +125,7 @@ class RunPicture:
         xyz = np.asarray(self._xyz, np.float64)
         if not len(xyz):
             xyz = np.concatenate(self._regressed or [np.zeros((1, 3))])
-        plan = Plan(xyz, centres, self._gravity, PLAN_PX)
+        plan = FloorPlan(xyz, centres, self._gravity, PLAN_PX)
         canvas = plan.density(xyz)
         if self._label is not None:
             self._draw_landmarks(canvas, plan, self._label)
@@ -150,7 +150,7 @@ class RunPicture:
         cv2.rectangle(canvas, (0, 0), (PLAN_PX - 1, PLAN_PX - 1), (200, 200, 200), 1)
         return canvas
 
-    def _draw_landmarks(self, canvas: U8, plan: Plan, label: I32) -> None:
+    def _draw_landmarks(self, canvas: U8, plan: FloorPlan, label: I32) -> None:
         """Points in the colours of their landmarks."""
         pixels = plan.pixels(np.asarray(self._xyz, np.float64))
         for xy, landmark in zip(pixels, label, strict=True):

@@ -17,8 +17,15 @@ from itertools import islice
 
 import numpy as np
 
-from edge_reloc.command_line.arguments import add_method_arguments, add_source_arguments
-from edge_reloc.running.session import Session, demo_options, session_options
+from edge_reloc.command_line.arguments import (
+    add_budget_arguments,
+    add_settings_arguments,
+    add_source_arguments,
+    session_options,
+)
+from edge_reloc.inference.onnxruntime import open_engine
+from edge_reloc.memory.arena import Arena
+from edge_reloc.running.session import Session
 
 
 def p50_ms(work: Callable[[], object], times: int = 60) -> float:
@@ -34,26 +41,28 @@ def p50_ms(work: Callable[[], object], times: int = 60) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_source_arguments(parser)
-    add_method_arguments(parser)
+    add_settings_arguments(parser)
+    add_budget_arguments(parser)
     parser.add_argument("--frames", type=int, default=60)
     options = parser.parse_args()
-    with Session(demo_options(options) if options.demo else session_options(options)) as session:
+    with Session(session_options(options)) as session:
         localizer = session.localizer
         frames = list(islice(session.source, options.frames))
         for frame in frames[:5]:
             localizer.localize(frame)
         stages: dict[str, list[float]] = {}
         for frame in frames:
-            for stage, ms in localizer.localize(frame).stages_ms.items():
+            for stage, ms in localizer.localize(frame).estimate.stages_ms.items():
                 stages.setdefault(stage, []).append(ms)
         median = {stage: float(np.median(ms)) for stage, ms in stages.items()}
         floor: dict[str, float] = {}
-        engine = getattr(localizer.extractor, "_engine", None)
-        if engine is not None:
+        result = localizer.localize(frames[-1])
+        ours, ids = result.features.descriptor.copy(), result.candidates.point_id.copy()
+        networks = localizer.bundle.manifest.features.networks
+        if networks:
+            path = localizer.bundle.path(networks[0].file)
+            engine = open_engine(path, Arena(), threads=localizer.settings.threads)
             floor["extract"] = p50_ms(engine.run)
-        features, candidates = localizer.features, localizer.candidates
-        ours = features.descriptor[: features.n].copy()
-        ids = candidates.point_id[: candidates.n]
         theirs = np.asarray(localizer.points.descriptor[ids], np.float32).T.copy()
         threads = localizer.workers.count
         parts = np.array_split(np.arange(len(ours)), threads)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from demo_stages import Demo
 
-from edge_reloc.features import FeatureSpec, open_extractor
+from edge_reloc.features import FeatureSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.inference.engines import Engines
 from edge_reloc.memory.arena import Arena
 from edge_reloc.stages import Extractor

@@ -87,10 +87,10 @@ def test_colour_as_asked(opened: Open) -> None:
     source.close()
 
 
-def test_without_a_calibration_the_camera_is_marked_unmeasured(opened: Open) -> None:
+def test_without_a_calibration_frames_have_no_camera(opened: Open) -> None:
     source = opened(None)
-    camera = next(iter(source)).camera
-    assert (camera.width, camera.height, camera.rms_px) == (WIDTH, HEIGHT, None)
+    assert next(iter(source)).camera is None
+    assert (source.width, source.height) == (WIDTH, HEIGHT)
     source.close()
 
 

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey
 from edge_reloc.inference.tensorrt import TensorRtEngine, TensorRtEngines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.arena import Arena
+from edge_reloc.methods import Settings
 from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.budget import plan_footprint
 from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
-from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
 from edge_reloc.structs import PoseEstimate, Status
 
@@ -107,7 +108,8 @@ def stand_in_engine(onnx_file: Path, folder: Path) -> None:
 def localise(localizer: Localizer) -> list[PoseEstimate]:
     source = open_source(str(DEMO / "frames"), localizer.camera)
     try:
-        return [localizer.localize(frame) for _, frame in zip(range(FRAMES), source, strict=False)]
+        frames = islice(source, FRAMES)
+        return [localizer.localize(frame).estimate for frame in frames]
     finally:
         source.close()
         localizer.close()
@@ -127,8 +129,7 @@ def test_poses_are_those_of_onnx_runtime(
     settings = Settings(head=head, engine="onnxruntime", precision="float16", threads=1)
     expected = localise(Localizer.open(bundle, camera, settings))
     on_gpu = Settings(head=head, engine="tensorrt", threads=1)
-    localizer = Localizer(bundle, camera, on_gpu, gpu=open_gpu(mapped=mapped))
-    assert localizer.extractor.device_descriptors
+    localizer = Localizer.open(bundle, camera, on_gpu, gpu=open_gpu(mapped=mapped))
     found = localise(localizer)
     for one, other in zip(found, expected, strict=True):
         assert one.status is other.status is Status.OK
@@ -141,15 +142,15 @@ def test_two_frames_in_flight_give_the_same_poses(prepared: Path, open_gpu: Any)
     bundle, camera, poses = open_bundle(prepared), demo_camera(), []
     for in_flight in (1, 2):
         settings = Settings(engine="tensorrt", threads=1, in_flight=in_flight)
-        localizer = Localizer(bundle, camera, settings, gpu=open_gpu())
-        found: list[PoseEstimate] = []
+        localizer = Localizer.open(bundle, camera, settings, gpu=open_gpu())
+        found: list[Any] = []
         source = open_source(str(DEMO / "frames"), camera)
         run(
             localizer,
             source,
             RunStatistics(),
             limit=3,
-            watch=lambda frame, pose: found.append(pose),  # noqa: B023
+            watch=lambda frame, result: found.append(result.estimate),  # noqa: B023
         )
         localizer.close()
         poses.append([pose.cam_from_world for pose in found])
@@ -163,7 +164,7 @@ def test_what_is_planned_is_what_is_taken(prepared: Path, open_gpu: Any) -> None
     plan = plan_footprint(bundle, camera, settings)
     planned = {row.name: row.nbytes for row in plan.device_rows if row.kind == "device"}
     del planned["alignment"]
-    localizer = Localizer(bundle, camera, settings, gpu=open_gpu())
+    localizer = Localizer.open(bundle, camera, settings, gpu=open_gpu())
     assert localizer.gpu is not None
     taken = {entry.name: entry.nbytes for entry in localizer.gpu.arena.ledger}
     assert taken.pop("engines.scratch") > 0 and planned.pop("engines.scratch") > 0
@@ -257,7 +258,9 @@ def test_an_engine_that_does_not_fit_is_one_clear_line(
 ) -> None:
     damage(place, what)
     with pytest.raises(EngineError, match=words) as error:
-        Localizer(open_bundle(place), demo_camera(), Settings(engine="tensorrt"), gpu=open_gpu())
+        Localizer.open(
+            open_bundle(place), demo_camera(), Settings(engine="tensorrt"), gpu=open_gpu()
+        )
     assert "\n" not in str(error.value)
 
 
@@ -267,7 +270,9 @@ def test_a_missing_package_is_one_clear_line(
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EdgeRelocError, match="tensorrt is not installed") as error:
-        Localizer(open_bundle(place), demo_camera(), Settings(engine="tensorrt"), gpu=open_gpu())
+        Localizer.open(
+            open_bundle(place), demo_camera(), Settings(engine="tensorrt"), gpu=open_gpu()
+        )
     assert "\n" not in str(error.value)
 
 
@@ -282,7 +287,7 @@ def test_only_auto_falls_back(
             Localizer.open(bundle, camera, Settings(engine=engine))
     with caplog.at_level(logging.WARNING):
         localizer = Localizer.open(bundle, camera, Settings(engine="auto", threads=1))
-    assert localizer.acceleration.engine == "onnxruntime"
+    assert localizer.settings.engine == "onnxruntime" and localizer.gpu is None
     assert "is cut off" in caplog.text and "goes on with ONNX Runtime" in caplog.text
     assert all(pose.status is Status.OK for pose in localise(localizer))
 
@@ -295,7 +300,7 @@ def test_nothing_is_left_on_the_device(prepared: Path, open_gpu: Any) -> None:
     driver = ctypes.CDLL("libcuda.so.1")
     before = driver.stand_in_count(b"device_bytes")
     gpu = open_gpu()
-    localizer = Localizer(
+    localizer = Localizer.open(
         open_bundle(prepared), demo_camera(), Settings(engine="tensorrt"), gpu=gpu
     )
     during = driver.stand_in_count(b"device_bytes")

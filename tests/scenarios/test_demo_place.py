@@ -17,8 +17,8 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
+from edge_reloc.methods import Settings
 from edge_reloc.reference.colmap import read_model
-from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, Status
 
@@ -107,7 +107,7 @@ def test_every_method_localises(settings: Settings, second_pass: bool, frames: l
         open_bundle(DEMO / "map"), CAMERA, replace(settings, second_pass=second_pass)
     )
     for frame in frames[::27]:
-        estimate = opened.localize(frame)
+        estimate = opened.localize(frame).estimate
         assert estimate.status is Status.OK, estimate.reason
         assert estimate.cam_from_world is not None and estimate.covariance is not None
         error = pose_error(estimate.cam_from_world, TRUTH[frame.name])
@@ -118,7 +118,7 @@ def test_every_method_localises(settings: Settings, second_pass: bool, frames: l
 
 
 def test_same_frame_same_pose(localizer: Localizer, frames: list[Frame]) -> None:
-    first, second = localizer.localize(frames[3]), localizer.localize(frames[3])
+    first, second = localizer.localize(frames[3]).estimate, localizer.localize(frames[3]).estimate
     assert first.cam_from_world is not None
     np.testing.assert_array_equal(first.cam_from_world, second.cam_from_world)
 
@@ -128,7 +128,7 @@ def test_half_resolution_is_scaled(frames: list[Frame]) -> None:
     opened = Localizer.open(open_bundle(DEMO / "map"), camera)
     frame = frames[5]
     image = cv2.resize(frame.image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    estimate = opened.localize(replace(frame, image=image, camera=camera))
+    estimate = opened.localize(replace(frame, image=image, camera=camera)).estimate
     assert estimate.cam_from_world is not None, estimate.reason
     assert pose_error(estimate.cam_from_world, TRUTH[frame.name]).translation < 5 * MEDIAN_M
 
@@ -149,11 +149,11 @@ def test_spoiled_frames_get_a_reason_and_no_pose(
     kind: str, method: str, frames: list[Frame], request: pytest.FixtureRequest
 ) -> None:
     localizer: Localizer = request.getfixturevalue(method)
-    estimate = localizer.localize(replace(frames[2], image=spoiled(kind, frames[2].image)))
+    estimate = localizer.localize(replace(frames[2], image=spoiled(kind, frames[2].image))).estimate
     assert estimate.status is not Status.OK
     assert estimate.cam_from_world is None and estimate.covariance is None
     assert estimate.reason
-    after = localizer.localize(frames[2])  # and the next good frame is as good as ever
+    after = localizer.localize(frames[2]).estimate  # and the next good frame is as good as ever
     assert after.status is Status.OK
 
 
@@ -174,7 +174,9 @@ def test_another_place_is_never_localised(
                 cx=image.shape[1] / 2,
                 cy=image.shape[0] / 2,
             )
-            estimate = localizer.localize(Frame(image=image, t_ns=0, camera=camera, name=path.name))
+            estimate = localizer.localize(
+                Frame(image=image, t_ns=0, camera=camera, name=path.name)
+            ).estimate
             if estimate.status is Status.OK:
                 localised.append(f"{scene}/{path.name}")
     assert not localised

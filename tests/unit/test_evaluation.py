@@ -11,14 +11,15 @@ import pytest
 
 from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.evaluate import main
+from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
-from edge_reloc.evaluation.score import Score, parse_method
+from edge_reloc.evaluation.score import Score
 from edge_reloc.evaluation.table import format_table
 from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
+from edge_reloc.methods import Settings
 from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
-from edge_reloc.settings import Settings
 
 
 def test_thresholds_are_read_with_their_units() -> None:

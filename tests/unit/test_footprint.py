@@ -13,9 +13,10 @@ from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.localizer import Localizer
+from edge_reloc.methods import Settings
+from edge_reloc.methods.assemble import plan_line
 from edge_reloc.running.budget import MIB, check_budget, fit_budget, libraries_bytes, plan_footprint
 from edge_reloc.running.demo import DEMO
-from edge_reloc.settings import Settings
 from edge_reloc_export.onnx.graph import load_graph
 
 SETTINGS = (
@@ -41,9 +42,10 @@ def test_what_is_planned_is_taken(demo16: Path, settings: Settings) -> None:
     plan = plan_footprint(bundle, camera, settings)
     localizer = Localizer.open(bundle, camera, settings)
     try:
-        assert plan.arena_bytes == localizer.arena.nbytes == localizer.arena.capacity_bytes
+        assert plan.arena_bytes == localizer.arena_bytes
         buffers = {row.name: row.nbytes for row in plan.rows}
-        assert {e.name: e.nbytes for e in localizer.arena.ledger}.items() <= buffers.items()
+        line = plan_line(bundle, camera, settings)
+        assert {e.name: e.nbytes for e in line.arena.ledger}.items() <= buffers.items()
         map_bytes = sum(r.nbytes for r in plan.rows if r.kind in ("map", "descriptors"))
         used = [name for name in localizer.bundle.used if not name.endswith(".onnx")]
         assert map_bytes == localizer.bundle.nbytes(used)

@@ -138,7 +138,7 @@ def test_a_pose_slightly_off_is_corrected() -> None:
     solver = PoseSolver(threshold_px=8.0, gate=Gate(), seed=0)
     for radius_px, narrowing in ((WIDE_PX, (2.4, 1.6, 1.0)), (CLOSE_PX, (1.0, 1.0))):
         _, matches = look(points, features, pose, radius_px)
-        estimate = solver.settle(CAMERA, pose, matches, narrowing)
+        estimate = solver.refine(CAMERA, pose, matches, narrowing)
         assert estimate.cam_from_world is not None, estimate.reason
         pose = estimate.cam_from_world
     error = pose_error(pose, TRUTH)
@@ -167,7 +167,7 @@ def test_a_pose_that_fits_one_object_only_is_covered_badly() -> None:
     pose = TRUTH @ np.linalg.inv(moved)
     solver = PoseSolver(threshold_px=8.0, gate=Gate(), seed=0)
     matcher, matches = look(points, features, pose, CLOSE_PX)
-    estimate = solver.settle(CAMERA, pose, matches, (1.0, 1.0))
+    estimate = solver.refine(CAMERA, pose, matches, (1.0, 1.0))
     assert estimate.inliers > 40 and estimate.inlier_index is not None
     inliers = matches.xy_px[estimate.inlier_index]
     assert (

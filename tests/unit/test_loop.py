@@ -21,7 +21,7 @@ from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.loop import run
 from edge_reloc.sinks import open_sink
 from edge_reloc.sources import open_source
-from edge_reloc.structs import Frame, PoseEstimate, Status
+from edge_reloc.structs import Frame, Localization, PoseEstimate, Status
 
 CAMERA = Camera(model="pinhole", width=64, height=48, fx=60, fy=60, cx=31.5, cy=23.5)
 STATUSES = list(Status)
@@ -33,11 +33,11 @@ class ByBrightness:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def localize(self, frame: Frame) -> PoseEstimate:
+    def localize(self, frame: Frame) -> Localization:
         self.seen.append(frame.name)
         status = STATUSES[int(frame.image.mean()) // 40]
         ok = status is Status.OK
-        return PoseEstimate(
+        estimate = PoseEstimate(
             t_ns=frame.t_ns,
             status=status,
             reason=None if ok else "grey",
@@ -46,6 +46,7 @@ class ByBrightness:
             name=frame.name,
             stages_ms={"extract": 1.0},
         )
+        return Localization(estimate=estimate)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_every_frame_reaches_statistics_and_sinks(photos: Path, tmp_path: Path) 
         source,
         statistics,
         sinks=sinks,
-        watch=lambda frame, estimate: watched.append(estimate.status),
+        watch=lambda frame, result: watched.append(result.status),
     )
     assert watched == STATUSES * 2
     assert localizer.seen == [f"{i}.png" for i in range(10)]
@@ -147,7 +148,7 @@ def test_signal_ends_after_the_frame_it_meets(
     before = signal.getsignal(number)
 
     class SignalsAtThird(ByBrightness):
-        def localize(self, frame: Frame) -> PoseEstimate:
+        def localize(self, frame: Frame) -> Localization:
             estimate = super().localize(frame)
             if len(self.seen) == 3:
                 os.kill(os.getpid(), number)

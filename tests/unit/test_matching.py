@@ -63,7 +63,9 @@ def plain(
 def test_matches_equal_the_definition(
     ratio: float, dense: bool, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearest, "WORTH", 1)  # even these few are shared between threads
+    monkeypatch.setattr(
+        nearest, "MULTIPLICATIONS_A_THREAD", 1
+    )  # even these few are shared between threads
     points, features, arena = make(points=3 * BLOCK + 17, keypoints=300, dim=64)
     candidates = Candidates(arena, points.n, 300)
     candidates.clear()

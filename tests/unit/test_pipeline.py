@@ -12,12 +12,12 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import ConfigError, SinkError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
+from edge_reloc.methods import Settings
 from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
-from edge_reloc.settings import Settings
 from edge_reloc.sources import open_source
-from edge_reloc.structs import Frame, PoseEstimate
+from edge_reloc.structs import Frame, Localization, PoseEstimate
 
 FRAMES = 5
 
@@ -47,9 +47,9 @@ def demo(in_flight: int, sink: Collector, **more: Any) -> RunStatistics:
     source, statistics = open_source(str(DEMO / "frames"), camera), RunStatistics()
     watched: list[int] = []
 
-    def watch(frame: Frame, estimate: PoseEstimate) -> None:
-        assert frame.index == estimate.index
-        assert localizer.correspondences.n >= estimate.inliers  # still those of this frame
+    def watch(frame: Frame, result: Localization) -> None:
+        assert frame.index == result.estimate.index
+        assert result.matches.n >= result.inliers  # still those of this frame
         watched.append(frame.index)
 
     try:

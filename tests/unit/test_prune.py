@@ -14,7 +14,7 @@ from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, POINT
 from edge_reloc.bundle.points import open_points
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings
 from edge_reloc.structs import Frame, Status
 from edge_reloc_export.export_prune import drop_points, main
 from tests.plane_world import CAMERA, make_plane_world, pose
@@ -75,7 +75,7 @@ def test_pruned_map_localises(place: tuple[Path, Path, np.ndarray]) -> None:
     frames = place[0].parent / "frames"
     for index in range(3):
         image = cv2.imread(str(frames / f"{index:03d}.png"), cv2.IMREAD_GRAYSCALE)
-        estimate = localizer.localize(Frame(image=image, t_ns=index, camera=CAMERA))
+        estimate = localizer.localize(Frame(image=image, t_ns=index, camera=CAMERA)).estimate
         assert estimate.status is Status.OK
         error = pose_error(estimate.cam_from_world, pose(index / 2))
         assert error.translation < TRANSLATION_TOLERANCE_M

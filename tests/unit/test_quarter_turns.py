@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.pose.quarter_turns import Heading
+from edge_reloc.pose.quarter_turns import QuarterTurnSearch
 from edge_reloc.structs import Frame, PoseEstimate, Status
 
 CAMERA = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=32, cy=24)
@@ -31,7 +31,7 @@ class Attempts:
 
 
 def test_the_heading_where_most_agrees_counts_and_is_kept() -> None:
-    heading = Heading(0.5)
+    heading = QuarterTurnSearch(0.5)
     first = Attempts(270, 0, 1400, 60)
     estimate = heading.localize(FRAME, first)
     assert estimate.inliers == 1400
@@ -43,7 +43,7 @@ def test_the_heading_where_most_agrees_counts_and_is_kept() -> None:
 
 
 def test_a_wrong_heading_that_fits_does_not_stay() -> None:
-    heading = Heading(0.5)
+    heading = QuarterTurnSearch(0.5)
     heading.localize(FRAME, Attempts(1400, 0, 0, 0))
     turned = Attempts(270, 0, 1300, 0)
     assert heading.localize(FRAME, turned).inliers == 1300
@@ -51,13 +51,13 @@ def test_a_wrong_heading_that_fits_does_not_stay() -> None:
 
 
 def test_how_much_is_enough_is_the_methods_affair() -> None:
-    heading = Heading(0.9)
+    heading = QuarterTurnSearch(0.9)
     heading.localize(FRAME, Attempts(1800, 0, 0, 0))
     assert heading.localize(FRAME, Attempts(1200, 0, 1500, 0)).inliers == 1500
 
 
 def test_nothing_found_is_said_and_the_heading_stays() -> None:
-    heading = Heading(0.5)
+    heading = QuarterTurnSearch(0.5)
     heading.localize(FRAME, Attempts(0, 400, 0, 0))
     lost = heading.localize(FRAME, Attempts(20, 10, 30, 0))
     assert lost.status is Status.NO_POSE

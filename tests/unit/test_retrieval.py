@@ -10,7 +10,7 @@ from edge_reloc.inference.engine import OnHost
 from edge_reloc.memory.arena import Arena
 from edge_reloc.retrieval.cells import CellsRetriever
 from edge_reloc.retrieval.exhaustive import ExhaustiveRetriever
-from edge_reloc.retrieval.generative import NEAREST_K, GenerativeRetriever, thin
+from edge_reloc.retrieval.generative import NEAREST_K, GenerativeRetriever, voxel_downsample
 from edge_reloc.structs import Candidates, Features
 
 POINTS, CELLS, KEYPOINTS = 4000, 50, 32
@@ -108,12 +108,12 @@ def test_thinning_keeps_one_sample_a_voxel() -> None:
     generator = np.random.default_rng(2)
     samples = generator.normal(size=(500, 3)).astype(np.float32)
     samples[7] = np.nan
-    kept = thin(samples, 0.5)
+    kept = voxel_downsample(samples, 0.5)
     keys = [tuple(k) for k in np.floor(kept / 0.5).astype(int)]
     assert len(set(keys)) == len(keys)
     finite = samples[np.isfinite(samples).all(axis=1)]
     assert set(keys) == {tuple(k) for k in np.floor(finite / 0.5).astype(int)}
-    assert len(thin(np.full((3, 3), np.nan, np.float32), 0.5)) == 0
+    assert len(voxel_downsample(np.full((3, 3), np.nan, np.float32), 0.5)) == 0
 
 
 @pytest.mark.parametrize("capacity", [16, 333, POINTS])

@@ -12,17 +12,17 @@ from edge_reloc.errors import ConfigError, DiskError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, invert
 from edge_reloc.memory.arena import Arena
-from edge_reloc.running.floor_plan import Plan
+from edge_reloc.running.floor_plan import FloorPlan
 from edge_reloc.running.picture import (
     COLOURS,
     INLIER,
     MARGIN_PX,
     PLAN_PX,
-    Recognised,
     RunPicture,
     landmark_colour,
 )
 from edge_reloc.structs import Correspondences, Frame, PoseEstimate, Status
+from tests.results import localization
 
 CAMERA = Camera(model="pinhole", width=640, height=480, fx=500, fy=500, cx=319.5, cy=239.5)
 DOWN = np.array([0.0, 0.0, -1.0])
@@ -53,7 +53,7 @@ def watched(picture: RunPicture, statuses: list[Status]) -> None:
             index=index,
         )
         frame = Frame(image=np.full((480, 640), 200, np.uint8), t_ns=index, camera=CAMERA)
-        picture.watch(frame, estimate, matches)
+        picture.watch(frame, localization(estimate, matches))
 
 
 def test_picture_shows_trajectory_statuses_and_inliers(tmp_path: Path, xyz: np.ndarray) -> None:
@@ -80,9 +80,10 @@ def test_landmarks_have_their_colours_on_map_and_frame(tmp_path: Path, xyz: np.n
     frame = Frame(image=np.full((480, 640), 200, np.uint8), t_ns=0, camera=CAMERA)
     estimate = PoseEstimate(t_ns=0, status=Status.OK, cam_from_world=np.eye(4))
     spots = Recognised(
-        np.array([[100, 100], [300, 100], [500, 100]], np.float32), np.array([1, 2, -1], np.int32)
+        np.array([[100, 100], [300, 100], [500, 100]], np.float32),
+        np.array([1, 2, -1], np.int32),
     )
-    picture.watch(frame, estimate, matches, spots)
+    picture.watch(frame, localization(estimate, matches, *spots))
     picture.write()
     image = cv2.imread(str(tmp_path / "run.png"))
     plan = image[MARGIN_PX : MARGIN_PX + PLAN_PX, MARGIN_PX : MARGIN_PX + PLAN_PX]
@@ -107,6 +108,7 @@ def test_inliers_have_the_colours_of_their_landmarks(tmp_path: Path, xyz: np.nda
     old = Recognised(np.array([[100, 100]], np.float32), np.array([3], np.int32))
     matches = Correspondences(Arena(), 8)
     matches.xy_px[0], matches.xyz_world[0], matches.point_id[0] = (300, 200), xyz[7], 7
+    matches.n = 1
     frame = Frame(image=np.full((480, 640), 200, np.uint8), t_ns=0, camera=CAMERA)
     estimate = PoseEstimate(
         t_ns=0,
@@ -114,8 +116,10 @@ def test_inliers_have_the_colours_of_their_landmarks(tmp_path: Path, xyz: np.nda
         cam_from_world=np.eye(4),
         inlier_index=np.zeros(1, np.int32),
     )
-    picture.watch(frame, estimate, matches, old)
-    picture.watch(frame, estimate, matches)  # tracked: nothing was recognised on this one
+    picture.watch(frame, localization(estimate, matches, *old))
+    picture.watch(
+        frame, localization(estimate, matches)
+    )  # tracked: nothing was recognised on this one
     picture.write()
     image = cv2.imread(str(tmp_path / "run.png"))
     plan, shown = image[:, : PLAN_PX + MARGIN_PX], image[:, PLAN_PX + 2 * MARGIN_PX :]
@@ -151,7 +155,7 @@ def test_no_folder(tmp_path: Path, xyz: np.ndarray) -> None:
 
 def test_plan_is_seen_from_above(xyz: np.ndarray) -> None:
     """z up: x points right and y up on the paper, in one scale."""
-    plan = Plan(xyz.astype(np.float64), np.zeros((0, 3)), DOWN, 900)
+    plan = FloorPlan(xyz.astype(np.float64), np.zeros((0, 3)), DOWN, 900)
     at = plan.pixels(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]))
     np.testing.assert_allclose(at[1] - at[0], [plan.px_per_unit, 0], atol=1e-9)
     np.testing.assert_allclose(at[2] - at[0], [0, -plan.px_per_unit], atol=1e-9)
@@ -161,7 +165,7 @@ def test_plan_is_seen_from_above(xyz: np.ndarray) -> None:
 def test_plan_without_gravity_drops_the_thinnest_direction() -> None:
     rng = np.random.default_rng(1)
     xyz = rng.uniform(-1, 1, (500, 3)) * [5.0, 0.01, 3.0]
-    plan = Plan(xyz, np.zeros((0, 3)), None, 900)
+    plan = FloorPlan(xyz, np.zeros((0, 3)), None, 900)
     at = plan.pixels(np.array([[0.0, 0, 0], [0, 1, 0]]))
     # The axis is found from 500 points: it is off by a fraction of a degree.
     assert np.linalg.norm(at[1] - at[0]) < 0.02 * plan.px_per_unit
@@ -170,14 +174,14 @@ def test_plan_without_gravity_drops_the_thinnest_direction() -> None:
 def test_plan_holds_the_trajectory_and_ignores_stray_points(xyz: np.ndarray) -> None:
     stray = np.concatenate([xyz, [[1000.0, 0, 0]]]).astype(np.float64)
     also = np.array([[-3.0, 2.0, 1.0]])
-    plan = Plan(stray, also, DOWN, 900)
+    plan = FloorPlan(stray, also, DOWN, 900)
     assert plan.extent < 20.0
     assert ((plan.pixels(also) > 0) & (plan.pixels(also) < 900)).all()
 
 
 def test_scale_bar_is_round_and_fits(xyz: np.ndarray) -> None:
     for factor in (1e-3, 0.7, 3.0, 1e4):
-        plan = Plan(xyz * factor, np.zeros((0, 3)), DOWN, 900)
+        plan = FloorPlan(xyz * factor, np.zeros((0, 3)), DOWN, 900)
         length = plan.scale_bar()
         mantissa = length / 10 ** np.floor(np.log10(length))
         assert round(float(mantissa), 6) in (1.0, 2.0, 5.0, 10.0)

@@ -15,10 +15,10 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import BundleError, ConfigError, MappingError
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.localizer import Localizer
-from edge_reloc.matching.coordinates import CoordinateMatcher
+from edge_reloc.matching.regressed import SceneCoordinates as Regressed
 from edge_reloc.memory.arena import Arena
-from edge_reloc.settings import Settings
-from edge_reloc.structs import Candidates, Correspondences, Features
+from edge_reloc.methods import Settings
+from edge_reloc.structs import Correspondences, Features
 from edge_reloc_export.nets.detector import CellMaps
 from edge_reloc_export.nets.scene_coordinates import (
     DenseEncoder,
@@ -288,12 +288,13 @@ def test_the_exported_network_says_what_torch_says(tmp_path: Path) -> None:
 
 def test_matches_are_the_coordinates_that_keypoints_bring() -> None:
     arena = Arena()
-    features, out = Features(arena, 8, 3, 0), Correspondences(arena, 8)
+    features = Features(arena, 8, 0, 0, regressed=True)
+    out = Correspondences(arena, 8)
     features.n = 5
     features.xy_px[:5] = np.arange(10).reshape(5, 2)
-    features.descriptor[:5] = np.arange(15).reshape(5, 3)
+    features.xyz_world[:5] = np.arange(15).reshape(5, 3)
     features.score[:5] = np.arange(5, 0, -1)
-    CoordinateMatcher().match(features, Candidates(arena, 1, 8), out)
+    Regressed().regress(features, out)
     assert out.n == 5
     np.testing.assert_array_equal(out.xyz_world[:5], np.arange(15).reshape(5, 3))
     np.testing.assert_array_equal(out.keypoint[:5], np.arange(5))

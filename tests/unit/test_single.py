@@ -11,7 +11,7 @@ import edge_reloc
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
-from edge_reloc.settings import Settings
+from edge_reloc.methods import Settings
 from edge_reloc.sources import open_source
 
 pytest.importorskip("torch")
@@ -47,7 +47,7 @@ def test_the_poses_are_the_same(method: str, head: str | None, tmp_path: Path) -
         (small, Settings(threads=1)),  # its own defaults
     ):
         opened = Localizer.open(bundle, camera, settings)
-        poses.append(opened.localize(frame).cam_from_world)
+        poses.append(opened.localize(frame).estimate.cam_from_world)
         opened.close()
     assert poses[0] is not None and poses[1] is not None
     np.testing.assert_array_equal(poses[0], poses[1])

@@ -95,15 +95,6 @@ def test_a_photo_of_another_aspect_among_good_ones_is_skipped(folder: Path) -> N
     assert any(line.startswith("frame5.jpg: camera calibration is for") for line in source.skipped)
 
 
-def test_without_a_calibration_frames_have_no_camera(folder: Path, video: Path) -> None:
-    sources = [open_source(str(folder)), open_source(str(video))]
-    sources += [open_source(str(video), replay_live=True), LiveSource(CountingCapture(), "fake")]
-    for source in sources:
-        assert next(iter(source)).camera is None
-        assert (source.width, source.height) == (WIDTH, HEIGHT)
-        source.close()
-
-
 def test_glob_names_are_relative_to_the_folder_before_the_wildcard(folder: Path) -> None:
     (folder / "deeper").mkdir()
     cv2.imwrite(str(folder / "deeper" / "frame7.jpg"), textured(7))

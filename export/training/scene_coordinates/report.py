@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_reloc.running.floor_plan import Plan
+from edge_reloc.running.floor_plan import FloorPlan
 
 from ...nets.scene_coordinates import SceneCoordinates
 from ...photos.features import read_photo
@@ -82,7 +82,7 @@ def plot_scene_coordinates(
     axes = figure.subplots(2, 3)
     _draw_photo(axes[0], photos[len(photos) // 2])
     gravity = model.gravity
-    plan = Plan(model.xyz, np.zeros((0, 3)), gravity, PLAN_PX)
+    plan = FloorPlan(model.xyz, np.zeros((0, 3)), gravity, PLAN_PX)
     said = np.concatenate([_surest(photo) for photo in photos])
     for place, xyz, title in (
         (axes[1, 0], model.xyz, f"{plan.title}: its points"),
