@@ -18,6 +18,7 @@ from edge_reloc.running.picture import (
     INLIER,
     MARGIN_PX,
     PLAN_PX,
+    Recognised,
     RunPicture,
     landmark_colour,
 )
