@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .evaluation.dataset import read_dataset
     from .evaluation.plots import plot_curves, plot_errors
     from .evaluation.score import score_method
-    from .evaluation.table import format_table
+    from .evaluation.score_table import format_table
     from .evaluation.thresholds import parse_thresholds
 
     settings = settings_of(options)

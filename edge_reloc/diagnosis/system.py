@@ -19,9 +19,11 @@ OLDEST_L4T = 36  # JetPack 6: the first with TensorRT 10 and Python 3.10
 
 @dataclass(frozen=True, kw_only=True)
 class Jetson:
-    """l4t: "36.4.3"; jetpack: "6", or "" for a release that is not known."""
+    """The system of a Jetson."""
 
+    #: Release of Jetson Linux, such as "36.4.3".
     l4t: str
+    #: Major release of JetPack, such as "6", or "" for one that is not known.
     jetpack: str
 
 

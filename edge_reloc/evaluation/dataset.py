@@ -9,20 +9,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..arrays import Array
 from ..errors import SourceError
 from ..geometry.camera import Camera
-from ..geometry.rigid import Array, camera_centre
+from ..geometry.rigid import camera_centre
 from ..reference.colmap import read_model
 from ..structs import Frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One query photo; cam_from_world is the reference pose (4,4)."""
+    """One query photo."""
 
     name: str
     path: Path
+    #: Of the reference model, perhaps at another size than the photo.
     camera: Camera
+    #: Reference pose (4,4).
     cam_from_world: Array
 
 

@@ -12,11 +12,14 @@ _PATTERN = re.compile(r"([0-9.]+)(cm|m|%|u)?/([0-9.]+)(?:deg|°)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """translation in map units, or a share of the scene size when relative."""
+    """How far off a pose may lie to count as right."""
 
+    #: As it was written.
     text: str
+    #: Map units, or a share of the scene's size.
     translation: float
     rotation_deg: float
+    #: `translation` is a share.
     relative: bool
 
     def limit(self, scene_size: float) -> float:

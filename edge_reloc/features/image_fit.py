@@ -7,22 +7,23 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from ..arrays import F32, U8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """width, height: of the turned image; fit_width, fit_height: what it became, at the
-    input's upper left.
-    """
+    """Sizes in pixels before and after."""
 
+    #: Of the turned image.
     width: int
     height: int
+    #: What it became, at the input's upper left.
     fit_width: int
     fit_height: int
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8], turns: int, net_width: int, net_height: int) -> Fit:
+    def of(cls, image: U8, turns: int, net_width: int, net_height: int) -> Fit:
         """The largest that keeps the image's proportions and never enlarges it."""
         height, width = image.shape[:2]
         if turns % 2:
@@ -35,20 +36,20 @@ class Fit:
 class ImageFitter(Protocol):
     """Where and how it is done."""
 
-    def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
-        """Fill the network's input from an image (H,W) grey or (H,W,3) BGR, turned
-        counter-clockwise by quarter `turns`.
+    def fit(self, image: U8, turns: int) -> Fit:
+        """Fill the network's input from an image (H,W) grey or (H,W,3) BGR.
+
+        turns: quarter turns counter-clockwise.
         """
 
 
 class FitOnCpu:
     """By OpenCV, into an input (h,w) float32 that lies in host memory."""
 
-    def __init__(self, net_input: NDArray[np.float32]) -> None:
+    def __init__(self, net_input: F32) -> None:
         self._input = net_input
 
-    def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
-        """Fill the input."""
+    def fit(self, image: U8, turns: int) -> Fit:
         if image.ndim == 3:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         net_height, net_width = self._input.shape

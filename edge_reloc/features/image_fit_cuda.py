@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import U8
 from ..cuda.gpu import Gpu
 from ..errors import SourceError
 from .image_fit import Fit
@@ -28,7 +28,7 @@ class FitOnGpu:
         self._kernels = gpu.kernels("image.cu", {})
         self._run = gpu.capture(self._enqueue)
 
-    def fit(self, image: NDArray[np.uint8], turns: int) -> Fit:
+    def fit(self, image: U8, turns: int) -> Fit:
         """Enqueue filling the input; the engine that follows in the stream waits by itself."""
         if image.size > len(self._pixels.host):
             raise SourceError(

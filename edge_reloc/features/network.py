@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import F32
 from ..embedding.place import pool
 from ..errors import BundleError
 from ..inference.engine import Engine
@@ -15,6 +15,7 @@ from .spec import FeatureSpec
 IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"
 XYZ_WORLD = "xyz_world"  # what scene coordinate regression answers instead of descriptors
 PLACE_CELL_PX = 32
+BORDER_PX = 4  # padding ends in an edge, and edges make keypoints that are not there
 
 
 class NetworkExtractor:
@@ -48,7 +49,7 @@ class NetworkExtractor:
                 f"feature network '{spec.kind}': descriptors have {found} numbers, "
                 f"the map was made with {spec.dim}; rebuild the map with this network"
             )
-        self.place_map: NDArray[np.float32] | None = None
+        self.place_map: F32 | None = None
         self._has_place = spec.place_dim > 0
         if self._has_place:
             place = engine.outputs.get(PLACE)
@@ -63,27 +64,23 @@ class NetworkExtractor:
         """Fill xy_px, score and descriptor, best score first."""
         turns = (frame.quarter_turns or 0) % 4
         fit = self._fitter.fit(frame.image, turns)
-        width, height = fit.width, fit.height
         fit_width, fit_height = fit.fit_width, fit.fit_height
         self._engine.run()
         if self._has_place:
             rows, columns = -(-fit_height // PLACE_CELL_PX), -(-fit_width // PLACE_CELL_PX)
             self.place_map = self._engine.outputs[PLACE][0, :, :rows, :columns]
             out.place[:] = pool(self.place_map)
-        xy = self._engine.outputs[XY]
-        scores = self._engine.outputs[SCORES]
-        # Padding ends in an edge, and edges make keypoints that are not there.
-        border = 4
+        xy, scores = self._engine.outputs[XY], self._engine.outputs[SCORES]
         keep = (scores > 0) & (xy[:, 0] >= 0) & (xy[:, 1] >= 0)
         if fit_width < self._net_width:
-            keep &= xy[:, 0] < fit_width - border
+            keep &= xy[:, 0] < fit_width - BORDER_PX
         if fit_height < self._net_height:
-            keep &= xy[:, 1] < fit_height - border
+            keep &= xy[:, 1] < fit_height - BORDER_PX
         found = np.flatnonzero(keep)[: out.capacity]
         out.n = n = len(found)
-        x = (xy[found, 0] + 0.5) * (width / fit_width) - 0.5
-        y = (xy[found, 1] + 0.5) * (height / fit_height) - 0.5
-        out.xy_px[:n, 0], out.xy_px[:n, 1] = turn_back(x, y, width, height, turns)
+        x = (xy[found, 0] + 0.5) * (fit.width / fit_width) - 0.5
+        y = (xy[found, 1] + 0.5) * (fit.height / fit_height) - 0.5
+        out.xy_px[:n, 0], out.xy_px[:n, 1] = turn_back(x, y, fit.width, fit.height, turns)
         out.row[:n] = found
         out.score[:n] = scores[found]
         if self.regresses:
@@ -92,9 +89,7 @@ class NetworkExtractor:
             out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][found]
 
 
-def turn_back(
-    x: np.ndarray, y: np.ndarray, width: int, height: int, turns: int
-) -> tuple[np.ndarray, np.ndarray]:
+def turn_back(x: F32, y: F32, width: int, height: int, turns: int) -> tuple[F32, F32]:
     """Pixels of a turned image (width x height after turning) in the original."""
     if turns == 1:
         return (height - 1) - y, x

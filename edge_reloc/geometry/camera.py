@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Array
 from ..errors import CameraError
 from ..files import write_atomic
 from .distortion import (
@@ -26,8 +27,6 @@ from .distortion import (
     straighten_opencv,
 )
 
-Array = NDArray[np.float64]
-
 # model -> number of distortion coefficients
 MODELS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
 ASPECT_TOLERANCE = 0.005  # relative; sensor modes round to a pixel or two
@@ -35,23 +34,23 @@ ASPECT_TOLERANCE = 0.005  # relative; sensor modes round to a pixel or two
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Intrinsics of one camera at one resolution.
+    """Intrinsics of one camera at one resolution."""
 
-    model: "pinhole"; "opencv" (radial-tangential k1 k2 p1 p2 k3 k4 k5 k6, as
-    `cv2.calibrateCamera`); "fisheye" (k1 k2 k3 k4, as `cv2.fisheye`).
-    fx, fy, cx, cy and width, height are pixels. `distortion` is padded with
-    zeros to the model's length. `rms_px` is the calibration's held-out
-    reprojection error, None when it was never measured.
-    """
-
+    #: "pinhole"; "opencv" (radial-tangential k1 k2 p1 p2 k3 k4 k5 k6, as
+    #: `cv2.calibrateCamera`); "fisheye" (k1 k2 k3 k4, as `cv2.fisheye`).
     model: str
+    #: Of the image, pixels, 16 at least.
     width: int
     height: int
+    #: Focal lengths, pixels, above 0.
     fx: float
     fy: float
+    #: Principal point, pixels.
     cx: float
     cy: float
+    #: Padded with zeros to the model's length.
     distortion: tuple[float, ...] = ()
+    #: Held-out reprojection error of the calibration, pixels, None when never measured.
     rms_px: float | None = None
 
     def __post_init__(self) -> None:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
+from ..arrays import Array as Array  # also for those who take it from here
 
 
 def compose(rotation: ArrayLike, translation: ArrayLike) -> Array:
@@ -102,7 +102,8 @@ def quat_from_rotation(rotation: Array) -> Array:
 class PoseError(NamedTuple):
     """How far an estimated pose lies from the reference."""
 
-    translation: float  # between the camera centres, in map units (metres if metric)
+    #: Between the camera centres, in map units (metres if metric).
+    translation: float
     rotation_deg: float
 
 
@@ -115,8 +116,9 @@ def pose_error(cam_from_world: Array, reference: Array) -> PoseError:
 
 
 def normalised_error(cam_from_world: Array, covariance: Array, reference: Array) -> float:
-    """Squared error of a pose in units of its covariance (6,6): chi-square of six degrees of
-    freedom if the covariance tells the truth.
+    """Squared error of a pose in units of its covariance (6,6).
+
+    Chi-square of six degrees of freedom if the covariance tells the truth.
     """
     error = reference @ invert(cam_from_world)  # reference = Exp(delta) @ cam_from_world
     delta = np.concatenate([cv2.Rodrigues(error[:3, :3])[0].ravel(), error[:3, 3]])

@@ -17,9 +17,11 @@ from .engine_key import SIDECAR_SUFFIX
 
 @dataclass(frozen=True, kw_only=True)
 class Acceleration:
-    """engine: "onnxruntime" or "tensorrt". matcher: "cpu" or "cuda"."""
+    """Who does the two heavy parts of a frame."""
 
+    #: "onnxruntime" or "tensorrt".
     engine: str
+    #: "cpu" or "cuda".
     matcher: str
 
     @property

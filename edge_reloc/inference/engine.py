@@ -38,9 +38,7 @@ class OnHost:
     """What engines say of the GPU that do not run there."""
 
     def address(self, name: str) -> int:
-        """0: nothing lies there."""
         return 0
 
     def written_on_gpu(self, name: str) -> None:
-        """Nobody writes there."""
         raise EngineError(f"input '{name}' does not lie on a GPU")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..arrays import U8
 from ..errors import EdgeRelocError
 
 ALIGNMENT_BYTES = 64  # a cache line; enough for AVX-512 and NEON loads
@@ -20,9 +21,10 @@ LARGEST_KEPT_BYTES, KEPT_BYTES = 32 << 20, 1 << 30
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One buffer taken from the arena; nbytes without what alignment adds."""
+    """One buffer taken from the arena."""
 
     name: str
+    #: Without what alignment adds.
     nbytes: int
 
 
@@ -39,7 +41,7 @@ class Arena:
         self.sealed = False
         self.nbytes = 0  # handed out, alignment included
         self.capacity_bytes = capacity_bytes
-        self._block: NDArray[np.uint8] | None = None
+        self._block: U8 | None = None
         if capacity_bytes:
             # Given pages now, not at the first touch: a full machine is found out here.
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
@@ -71,7 +73,7 @@ class Arena:
         return raw.view(dtype).reshape(shape)
 
     def seal(self) -> None:
-        """From here on `take` raises."""
+        """From here on `take` raises: frames find their buffers taken."""
         self.sealed = True
 
 

@@ -10,15 +10,13 @@ PROC_SELF = Path("/proc/self")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessMemory:
-    """Bytes, or None where the system does not tell.
+    """Bytes, or None where the system does not tell."""
 
-    rss_bytes: resident now, shared pages counted in full. pss_bytes: the
-    same with shared pages divided among their users. peak_bytes: the highest
-    rss_bytes since the process began.
-    """
-
+    #: Resident now, shared pages counted in full.
     rss_bytes: int | None = None
+    #: The same with shared pages divided among their users.
     pss_bytes: int | None = None
+    #: The highest `rss_bytes` since the process began.
     peak_bytes: int | None = None
 
 

@@ -43,6 +43,6 @@ class Workers:
                 other.result()
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; what they were given is finished first."""
         if self._pool is not None:
             self._pool.shutdown()

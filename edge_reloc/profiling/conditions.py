@@ -23,8 +23,11 @@ OPERATORS = {
 class Condition:
     """One comparison of a figure with a number."""
 
+    #: As it was written.
     text: str
+    #: Name of the figure.
     figure: str
+    #: Of `OPERATORS`.
     compare: str
     limit: float
 

@@ -16,18 +16,20 @@ from ..structs import Frame, PoseEstimate
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """drop_every: each n-th frame never arrives. freeze_every, freeze_frames: from each
-    n-th frame on the camera repeats its picture that often. corrupt_every: half of each
-    n-th picture is noise. slow_sink_ms: that long for every pose. sink_fails_after: poses
-    until the disk is full. 0 switches a fault off.
-    """
+    """Numbers from 0 on; 0 switches a fault off."""
 
+    #: Each n-th frame never arrives.
     drop_every: int = 0
+    #: From each n-th frame on the camera repeats its picture `freeze_frames` times.
     freeze_every: int = 0
     freeze_frames: int = 10
+    #: Half of each n-th picture is noise.
     corrupt_every: int = 0
+    #: How long the sink takes for a pose, milliseconds.
     slow_sink_ms: float = 0.0
+    #: Poses until the made-up disk is full.
     sink_fails_after: int = 0
+    #: Of the noise.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,5 +91,4 @@ class FaultySink:
         if self._faults.slow_sink_ms:
             time.sleep(self._faults.slow_sink_ms / 1000.0)
 
-    def close(self) -> None:
-        """Nothing to finish."""
+    def close(self) -> None: ...

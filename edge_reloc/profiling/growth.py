@@ -15,15 +15,15 @@ GROUPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """bytes_per_1000: of frames, least squares; error: its standard error; bytes.
+    """How fast memory grew, and whether to believe it."""
 
-    `known` when the run was long enough to tell; `significant` when the slope stands
-    out of the noise and moved a page at least.
-    """
-
+    #: Slope over 1,000 frames, least squares.
     bytes_per_1000: float
+    #: Its standard error.
     error: float
+    #: The run was long enough to tell.
     known: bool
+    #: The slope stands out of the noise and moved a page at least.
     significant: bool
 
     @property

@@ -44,15 +44,14 @@ def heap_in_use() -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonAllocations:
-    """Of Python and numpy, per frame. net_bytes: what stays, mean over the frames.
-
-    transient_bytes: most that was held inside a frame and given back. largest: lines
-    of code with what they hold at the end of a frame, the largest first.
-    """
+    """What Python and numpy take in a frame."""
 
     frames: int
+    #: What stays, mean over the frames.
     net_bytes: float
+    #: Most that was held inside a frame and given back.
     transient_bytes: int
+    #: Lines of code with the bytes they hold at the end of a frame, the largest first.
     largest: tuple[tuple[str, int], ...]
 
 
@@ -62,7 +61,7 @@ def trace_allocations(step: Callable[[], None], frames: int) -> PythonAllocation
     try:
         step()  # the tracer's own beginnings
         gc.collect()
-        start = first = tracemalloc.get_traced_memory()[0]
+        start = tracemalloc.get_traced_memory()[0]
         transient = 0
         for _ in range(frames):
             tracemalloc.reset_peak()
@@ -70,7 +69,7 @@ def trace_allocations(step: Callable[[], None], frames: int) -> PythonAllocation
             step()
             transient = max(transient, tracemalloc.get_traced_memory()[1] - before)
         gc.collect()
-        first = tracemalloc.get_traced_memory()[0]
+        end = tracemalloc.get_traced_memory()[0]
         held = tracemalloc.take_snapshot().statistics("lineno")[:LARGEST]
     finally:
         tracemalloc.stop()
@@ -79,7 +78,7 @@ def trace_allocations(step: Callable[[], None], frames: int) -> PythonAllocation
     )
     return PythonAllocations(
         frames=frames,
-        net_bytes=(first - start) / frames,
+        net_bytes=(end - start) / frames,
         transient_bytes=transient,
         largest=lines,
     )

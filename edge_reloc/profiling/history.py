@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..arrays import F64
 
 
 class History:
-    """Rows of `columns` numbers. When `capacity` is reached every second row goes, and
-    from then on only every second that is offered is kept, and so on: the rows stay
-    evenly spread over the run.
+    """Rows of `columns` numbers that stay evenly spread over the run.
+
+    When `capacity` is reached every second row goes, and from then on only every
+    second that is offered is kept, and so on.
     """
 
     def __init__(self, capacity: int, columns: int) -> None:
@@ -34,6 +36,6 @@ class History:
         self._offered += 1
 
     @property
-    def rows(self) -> NDArray[np.float64]:
+    def rows(self) -> F64:
         """What is kept, (n, columns)."""
         return self._rows[: self._count]

@@ -34,7 +34,7 @@ class PowerSample:
 
 
 class PowerSummary:
-    """Of many samples: mean milliwatts by rail, the hottest, the slowest clocks."""
+    """Of many samples: mean power by rail, the hottest, the slowest clocks."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from ..running.budget import MIB, Footprint
@@ -14,51 +14,52 @@ from .statistics import RunSummary, Spread
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySample:
-    """After a frame: resident, proportional and heap bytes; None where unknown."""
+    """What the process held after a frame; None where unknown."""
 
     frame: int
+    #: Of `ProcessMemory`.
     rss_bytes: int | None
     pss_bytes: int | None
+    #: Allocated from the C library.
     heap_bytes: int | None
 
     def values(self) -> tuple[int | None, ...]:
         """In the order of the fields."""
-        return self.frame, self.rss_bytes, self.pss_bytes, self.heap_bytes
+        return astuple(self)
 
     @classmethod
     def of(cls, row: Iterable[float]) -> MemorySample:
         """Inverse of `values`, with NaN where a value is unknown."""
-        frame, *values = (None if value != value else int(value) for value in row)
-        rss_bytes, pss_bytes, heap_bytes = values
-        return cls(
-            frame=frame or 0, rss_bytes=rss_bytes, pss_bytes=pss_bytes, heap_bytes=heap_bytes
-        )
+        frame, rss, pss, heap = (None if value != value else int(value) for value in row)
+        return cls(frame=frame or 0, rss_bytes=rss, pss_bytes=pss, heap_bytes=heap)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Everything about one run. cold_start_ms: steps before the first pose, in order.
-
-    libraries_bytes: resident before the map was opened. map_resident_bytes: of the map's
-    files, as far as they were touched. latency_ms: frame numbers with
-    milliseconds, of every frame or of evenly spread ones. page_faults: per frame, without
-    disk. rails_mw: means.
-    """
+    """Everything about one run; None where this machine does not tell."""
 
     machine: dict[str, Any]
     settings: dict[str, Any]
     summary: RunSummary
+    #: Steps before the first pose, in order.
     cold_start_ms: dict[str, float]
+    #: What was planned.
     footprint: Footprint
     arena_bytes: int
+    #: Resident before the map was opened.
     libraries_bytes: int
+    #: Of the map's files, as far as they were touched.
     map_resident_bytes: int | None
     samples: tuple[MemorySample, ...]
     rss_growth: Growth
     heap_growth: Growth
+    #: None where they were not traced.
     allocations: PythonAllocations | None
+    #: Per frame, without disk.
     page_faults: float
+    #: Frame numbers with milliseconds, of every frame or of evenly spread ones.
     latency_ms: tuple[tuple[int, float], ...]
+    #: Mean milliwatts by rail; the rest as in `PowerSummary`.
     rails_mw: dict[str, float]
     temperature_deg: float | None
     clock_mhz: float | None

@@ -33,23 +33,24 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """The end of a run. age: from a frame's capture to its pose, live only.
-
-    dropped: frames that a live source threw away because a newer one was
-    there. skipped: files that could not be read. first_ms: the first frame,
-    which also pays for warming up and is left out of the percentiles. localize: from taking
-    in a frame to its pose. frames_per_s: poses a second, from the first frame's to the last's.
-    """
+    """What a run came to."""
 
     frames: int
     localized: int
+    #: Frames by status.
     statuses: dict[str, int]
+    #: Frames that a live source threw away because a newer one was there.
     dropped: int
+    #: Files that could not be read.
     skipped: int
+    #: The first frame, which also pays for warming up: left out of the percentiles.
     first_ms: float | None
     stages: dict[str, Spread]
+    #: From taking in a frame to its pose.
     localize: Spread | None
+    #: From a frame's capture to its pose, live only.
     age: Spread | None
+    #: Poses a second, from the first frame's to the last's.
     frames_per_s: float | None = None
     arena_bytes: int | None = None
     map_bytes: int | None = None

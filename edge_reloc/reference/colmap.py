@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import F64, I64
 from ..errors import CameraError, MappingError
 from ..files import write_atomic
 from ..geometry.camera import Camera
@@ -24,12 +25,15 @@ HALF_PX = 0.5
 
 
 class _Model(NamedTuple):
-    """focal lengths (1 or 2) come first, then cx, cy, then `distortion`."""
+    """Parameters of a camera model: focal lengths, then cx, cy, then distortion."""
 
     id: int
+    #: How many focal lengths, 1 or 2.
     focals: int
+    #: Our model.
     target: str
-    distortion: tuple[int, ...]  # place of each coefficient in Camera.distortion
+    #: Place of each coefficient in `Camera.distortion`.
+    distortion: tuple[int, ...]
 
     @property
     def parameters(self) -> int:
@@ -52,22 +56,28 @@ _NAMES = {model.id: name for name, model in MODELS.items()}
 
 @dataclass(kw_only=True)
 class ColmapImage:
-    """A posed photo. xy_px (K,2) float64 and point_id (K,) int64, -1: none."""
+    """A posed photo."""
 
     name: str
     camera_id: int
-    cam_from_world: NDArray[np.float64]
-    xy_px: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
-    point_id: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    #: (4,4).
+    cam_from_world: F64
+    #: Keypoints (K,2).
+    xy_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
+    #: The point that each keypoint shows (K,), -1: none.
+    point_id: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(kw_only=True)
 class ColmapModel:
-    """cameras by id, images in file order, point xyz (3,) by id."""
+    """A scene as COLMAP keeps it."""
 
+    #: By id.
     cameras: dict[int, Camera]
+    #: In the order of the file.
     images: list[ColmapImage]
-    points: dict[int, NDArray[np.float64]]
+    #: Position (3,) by id, map units.
+    points: dict[int, F64]
 
 
 def camera_from_colmap(
@@ -251,7 +261,7 @@ def _images_text(path: Path) -> list[ColmapImage]:
     return images
 
 
-def _points_text(path: Path) -> dict[int, NDArray[np.float64]]:
+def _points_text(path: Path) -> dict[int, F64]:
     points = {}
     for number, line in _rows(path) if path.is_file() else ():
         words = line.split(maxsplit=4)
@@ -266,7 +276,7 @@ def _points_text(path: Path) -> dict[int, NDArray[np.float64]]:
     return points
 
 
-def _pose(quat_and_translation: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pose(quat_and_translation: F64) -> F64:
     norm = float(np.linalg.norm(quat_and_translation[:4]))
     if not (np.all(np.isfinite(quat_and_translation)) and norm > 1e-6):
         raise ValueError("not a pose")
@@ -341,7 +351,7 @@ def _image_binary(cursor: _Cursor) -> tuple[int, ColmapImage]:
     )
 
 
-def _point_binary(cursor: _Cursor) -> tuple[int, NDArray[np.float64]]:
+def _point_binary(cursor: _Cursor) -> tuple[int, F64]:
     (key,) = cursor.take("Q")
     xyz = np.array(cursor.take("3d"))
     cursor.take("3Bd")

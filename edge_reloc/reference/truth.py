@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry.rigid import Array, PoseError, pose_error
+from ..arrays import Array
+from ..geometry.rigid import PoseError, pose_error
 from ..structs import PoseEstimate
 from .colmap import read_model
 

@@ -216,7 +216,9 @@ def test_descriptors_that_are_too_long_are_refused(open_gpu: Any) -> None:
 
 def test_equal_points_are_settled_as_on_the_processor(open_gpu: Any) -> None:
     world, settings = make(), {"min_similarity": 0.5, "max_ratio": 1.0}
-    stored = world.points.descriptor.copy()
+    # Sums of 64ths are exact in any order: twins are equal wherever a product puts them.
+    world.features.descriptor[:] = np.round(64 * world.features.descriptor) / 64
+    stored = np.round(64 * world.points.descriptor) / np.float16(64)
     stored[350:] = stored[:350]
     twins = replace(world, points=replace(world.points, descriptor=stored))
     same(twins.on_gpu(open_gpu(), **settings), twins.on_cpu(**settings), at_least=20)

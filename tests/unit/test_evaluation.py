@@ -14,7 +14,7 @@ from edge_reloc.evaluate import main
 from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.score import Score
-from edge_reloc.evaluation.table import format_table
+from edge_reloc.evaluation.score_table import format_table
 from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
