@@ -74,7 +74,7 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     from .float16.prove import convert_network
     from .nets.local_features import float32_layers
     from .nets.scene_coordinates import FLOAT32_LAYERS as COORDINATE_LAYERS
-    from .packing.networks import bundle_networks
+    from .packing.networks import add_network, bundle_networks
 
     where = DEMO / "map" if options.demo else options.map
     bundle = open_bundle(where)
@@ -105,7 +105,7 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
     with extend_bundle(where, options.output) as writer:
         for network in networks:
             result = converted[network.file]
-            writer.add_bytes(network.float16_file, result.graph.model.SerializeToString())
+            add_network(writer, network.float16_file, result.graph.model.SerializeToString())
             before = bundle.manifest.files[network.file].nbytes
             after = writer.manifest.files[network.float16_file].nbytes
             report = _report(result, network.file, before, after, list(photos))

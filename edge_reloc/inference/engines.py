@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..bundle.reader import MapBundle
+from ..cuda.gpu import Gpu
 from ..errors import ConfigError
 from ..memory.arena import Arena
 from .engine import Engine
@@ -20,12 +21,20 @@ class Engines:
     """
 
     def __init__(
-        self, bundle: MapBundle, arena: Arena, *, precision: str | None = None, threads: int = 0
+        self,
+        bundle: MapBundle,
+        arena: Arena,
+        *,
+        precision: str | None = None,
+        threads: int = 0,
+        gpu: Gpu | None = None,
     ) -> None:
         self.bundle = bundle
         self.arena = arena
         self._precision = precision
         self.threads = threads
+        #: where the networks run, or something else of the line does
+        self.gpu = gpu
         self._opened: list[Engine] = []
 
     @property

@@ -244,8 +244,8 @@ class TensorRtEngines(Engines):
     def __init__(
         self, bundle: MapBundle, arena: Arena, gpu: Gpu, *, precision: str | None = None
     ) -> None:
-        super().__init__(bundle, arena, precision=precision)
-        self.gpu = gpu
+        super().__init__(bundle, arena, precision=precision, gpu=gpu)
+        self._gpu = gpu
         self._packages: dict[str, TensorRt] = {}
         self._made: list[TensorRtEngine] = []
 
@@ -260,7 +260,7 @@ class TensorRtEngines(Engines):
         if not self._made:
             return
         nbytes = max(engine.scratch_bytes for engine in self._made)
-        scratch = self.gpu.arena.take("engines.scratch", nbytes) if nbytes else 0
+        scratch = self._gpu.arena.take("engines.scratch", nbytes) if nbytes else 0
         for engine in self._made:
             engine.ready(scratch, nbytes)
 
@@ -276,7 +276,7 @@ class TensorRtEngines(Engines):
         flavour = record.key.flavour
         if flavour not in self._packages:
             self._packages[flavour] = TensorRt(flavour)
-        engine = TensorRtEngine(record, self.bundle.path(file), self._packages[flavour], self.gpu)
+        engine = TensorRtEngine(record, self.bundle.path(file), self._packages[flavour], self._gpu)
         self._made.append(engine)
         return engine
 
@@ -308,7 +308,7 @@ class TensorRtEngines(Engines):
 
     def _here(self, built: EngineKey, file: str) -> EngineKey:
         """The key that an engine built here and now, in the same way, would have."""
-        info, options = self.gpu.cuda.info, built.options
+        info, options = self._gpu.cuda.info, built.options
         later_version = "version_compatible=True" in options
         later_gpu = "hardware_compatible=True" in options
         return EngineKey(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_reloc.bundle import BundleWriter, Manifest
 from edge_reloc.bundle.layout import float16_file
+
+from ..onnx.describe import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,25 @@ class BundleNetwork:
 def bundle_networks(manifest: Manifest) -> tuple[BundleNetwork, ...]:
     """Every network that a manifest names, each once, in the order of the frame."""
     return tuple(dict.fromkeys(_networks(manifest)))
+
+
+def add_network(bundle: BundleWriter, file: str, content: bytes) -> None:
+    """Put an ONNX file into a bundle, with what a device must know before it opens it."""
+    bundle.add_bytes(file, content)
+    _describe(bundle, file, content)
+
+
+def describe_networks(bundle: BundleWriter) -> list[str]:
+    """The same for the ONNX files that a bundle has already; their names."""
+    files = [file for file in bundle.manifest.files if file.endswith(".onnx")]
+    for file in files:
+        _describe(bundle, file, (bundle.work / file).read_bytes())
+    return files
+
+
+def _describe(bundle: BundleWriter, file: str, content: bytes) -> None:
+    entry = bundle.manifest.files[file]
+    bundle.manifest.files[file] = replace(entry, network=describe(content, file))
 
 
 def how_to_float16(where: Path, *, demo: bool) -> str:
