@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edge_reloc.bundle import BundleWriter, Manifest
 from edge_reloc.bundle.layout import float16_file
@@ -51,13 +50,6 @@ def describe_networks(bundle: BundleWriter) -> list[str]:
 def _describe(bundle: BundleWriter, file: str, content: bytes) -> None:
     entry = bundle.manifest.files[file]
     bundle.manifest.files[file] = replace(entry, network=describe(content, file))
-
-
-def how_to_float16(where: Path, *, demo: bool) -> str:
-    """The commands that give a map float16 networks; the package's own map gets a copy."""
-    if demo:
-        return "'edge-reloc export onnx --demo --output demo16', and go on with --map demo16"
-    return f"'edge-reloc export onnx --map {where}'"
 
 
 def forget_float16(bundle: BundleWriter, network: str) -> None:
