@@ -24,6 +24,7 @@ STEPS = {
     "prune": Step(".export_prune", "a map with fewer points, for every method"),
     "single": Step(".export_single", "a map of one method: only the files that it reads"),
     "parity": Step(".export_parity", "what float16 changes: numbers, keypoints, poses"),
+    "describe": Step(".export_describe", "what a device must know of a map's networks"),
     "engine": Step(".export_engine", "TensorRT engines, for this GPU or ahead of time"),
 }
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] not in STEPS:
         asked = bool(arguments) and arguments[0] in ("-h", "--help")
         lines = ["usage: edge-reloc export <step> [options]    (--help after a step: its options)"]
-        lines += ["", *(f"  {name:<8} {step.summary}" for name, step in STEPS.items())]
+        lines += ["", *(f"  {name:<9} {step.summary}" for name, step in STEPS.items())]
         if arguments and not asked:
             lines.insert(0, f"edge-reloc export: no step '{arguments[0]}'\n")
         print("\n".join(lines), file=sys.stdout if asked else sys.stderr)

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .float16.compact import compact
     from .onnx.graph import load_graph
+    from .packing.networks import add_network
 
     bundle = open_bundle(options.map)
     files = [n.file for n in bundle_networks(bundle.manifest) if bundle.has(n.file)]
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in files:
             model = load_graph(bundle.path(file))
             compact(model)
-            writer.add_bytes(file, model.SerializeToString())
+            add_network(writer, file, model.SerializeToString())
             size = bundle.manifest.files[file].nbytes, writer.manifest.files[file].nbytes
             print(f"{file}: {size[0] / 1e6:.2f} -> {size[1] / 1e6:.2f} MB")
         writer.manifest.parity = {}  # it spoke of other files

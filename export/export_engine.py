@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_reloc.command_line.arguments import byte_size
 from edge_reloc.command_line.program import program
-from edge_reloc.errors import ConfigError, EngineError
+from edge_reloc.errors import ConfigError, EngineError, missing_package
 
 if TYPE_CHECKING:
     from edge_reloc.inference.engine_key import EngineKey, EngineRecord
@@ -81,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     gpu = None if targets else find_gpu()
     reports = []
-    for path in _networks(options):
-        for target in targets or [None]:
+    with tempfile.TemporaryDirectory() as scratch:
+        for path, target in product(_networks(options, Path(scratch)), targets or [None]):
             reports.append(
                 _one(flavour, path, build, folder, target=target, gpu=gpu, force=options.force)
             )
@@ -93,16 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _networks(options: argparse.Namespace) -> list[Path]:
+def _networks(options: argparse.Namespace, scratch: Path) -> list[Path]:
     if options.onnx:
         return list(options.onnx)
     from edge_reloc.bundle import open_bundle
     from edge_reloc.methods import bundle_networks
     from edge_reloc.running.demo import DEMO
 
-    from .packing.networks import how_to_float16
-
-    bundle = open_bundle(DEMO / "map" if options.demo else options.map)
+    where = DEMO / "map" if options.demo else options.map
+    if options.demo and options.precision == "float16":
+        where = _demo_in_float16(scratch / "demo16")
+    bundle = open_bundle(where)
     networks = bundle_networks(bundle.manifest)
     if not networks:
         raise EngineError(f"{bundle.directory}: holds no network to build an engine of")
@@ -111,11 +114,25 @@ def _networks(options: argparse.Namespace) -> list[Path]:
         file = network.float16_file if options.precision == "float16" else network.file
         if not bundle.has(file):
             raise EngineError(
-                f"{bundle.directory}: has no '{file}'; make it on the workstation with "
-                f"{how_to_float16(bundle.directory, demo=options.demo)}"
+                f"{where}: has no '{file}'; make it on the workstation with "
+                f"'edge-reloc export onnx --map {where}'"
             )
         paths.append(bundle.path(file))
     return paths
+
+
+def _demo_in_float16(output: Path) -> Path:
+    """A copy of the package's map with float16 networks, as `export onnx --demo` makes it."""
+    from edge_reloc.running.demo import DEMO
+
+    try:
+        from .export_onnx import add_float16
+
+        add_float16(DEMO / "map", output, DEMO / "frames", count=1)
+    except ModuleNotFoundError as error:
+        purpose = "the demo in float16 (--precision float32 needs no conversion)"
+        raise missing_package(error.name or "onnx", purpose, "export") from None
+    return output
 
 
 def _one(

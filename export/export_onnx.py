@@ -65,29 +65,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
+    from edge_reloc.running.demo import DEMO
+
+    return add_float16(
+        DEMO / "map" if options.demo else options.map,
+        options.output,
+        DEMO / "frames" if options.demo else options.photos,
+        count=options.count,
+        keep=options.keep_float32,
+        strict=options.strict,
+        drop_float32=options.drop_float32,
+    )
+
+
+def add_float16(
+    where: Path,
+    output: Path | None,
+    folder: Path | None,
+    *,
+    count: int,
+    keep: Sequence[str] = (),
+    strict: bool = False,
+    drop_float32: bool = False,
+) -> list[dict[str, Any]]:
+    """Give a map float16 networks, there or in a bundle of its own; a report of each.
+
+    folder: `count` photos of it show the networks' ranges; None: those that the map was
+    made of. keep, strict: see `convert_network`.
+    """
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.bundle.manifest import NetworkEntry
     from edge_reloc.methods import bundle_networks
-    from edge_reloc.running.demo import DEMO
 
     from .float16.feeds import record_feeds
     from .float16.photos import map_photos, photos_of
     from .float16.prove import convert_network
     from .nets.local_features import float32_layers
     from .nets.scene_coordinates import FLOAT32_LAYERS as COORDINATE_LAYERS
+    from .packing.networks import add_network
 
-    where = DEMO / "map" if options.demo else options.map
     bundle = open_bundle(where)
     networks = [n for n in bundle_networks(bundle.manifest) if bundle.has(n.file)]
     if not networks:
         raise EngineError(
             f"{where}: holds no network in float32; train one with 'edge-reloc train --map {where}'"
         )
-    folder = DEMO / "frames" if options.demo else options.photos
-    photos = photos_of(folder, options.count) if folder else map_photos(where, options.count)
+    photos = photos_of(folder, count) if folder else map_photos(where, count)
     feeds = record_feeds(bundle, list(photos.values()))
     models = {n.file: _named(bundle.path(n.file)) for n in networks}
-    islands = _islands(models, options.keep_float32, str(where))
+    islands = _islands(models, keep, str(where))
     for network in networks:
         if network.role == "features":
             islands[network.file] += float32_layers(bundle.manifest.features.kind)
@@ -96,16 +122,14 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
             inside = [f"encoder.{layer}" for layer in float32_layers(encoder)]
             islands[network.file] += [*inside, *COORDINATE_LAYERS]
     converted = {
-        file: convert_network(
-            model, feeds.get(file, []), file, keep=islands[file], strict=options.strict
-        )
+        file: convert_network(model, feeds.get(file, []), file, keep=islands[file], strict=strict)
         for file, model in models.items()
     }
     reports = []
-    with extend_bundle(where, options.output) as writer:
+    with extend_bundle(where, output) as writer:
         for network in networks:
             result = converted[network.file]
-            writer.add_bytes(network.float16_file, result.graph.model.SerializeToString())
+            add_network(writer, network.float16_file, result.graph.model.SerializeToString())
             before = bundle.manifest.files[network.file].nbytes
             after = writer.manifest.files[network.float16_file].nbytes
             report = _report(result, network.file, before, after, list(photos))
@@ -116,7 +140,7 @@ def _bundle(options: argparse.Namespace) -> list[dict[str, Any]]:
                 islands=result.graph.islands,
                 largest_activation=tuple(report["largest"][:1]),
             )
-            if options.drop_float32:
+            if drop_float32:
                 writer.remove(network.file)
         writer.manifest.parity = {}  # it spoke of other files
     return reports

@@ -8,14 +8,43 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..embedding.spec import EmbeddingSpec
-from ..errors import BundleError
+from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
 from .fields import read_fields
 from .layout import MANIFEST
 
 FORMAT = "edge_reloc.map"
-VERSION = (1, 1)
+VERSION = (1, 2)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
+DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """An input or output of a network."""
+
+    #: numpy's name, one of DTYPES
+    dtype: str
+    #: all sizes are fixed
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype is '{self.dtype}', expected one of {DTYPES}")
+        if any(size < 1 for size in self.shape):
+            raise ConfigError(f"shape is {self.shape}, expected sizes above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDescription:
+    """What must be known of a network before memory is taken for it."""
+
+    inputs: dict[str, TensorEntry]
+    outputs: dict[str, TensorEntry]
+    #: of all weights once an engine has them: in float32 where the file holds float16
+    weight_bytes: int
+    #: most that lives at once between layers; None: the file does not tell
+    activation_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +60,8 @@ class FileEntry:
     shape: tuple[int, ...] | None = None
     #: of an array's numbers: metre, map unit
     unit: str | None = None
+    #: of ONNX files
+    network: NetworkDescription | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,10 +91,6 @@ class BundleWriter:
             raise cannot_write(self.directory / name, error, len(data)) from error
         self.manifest.files[name] = FileEntry(sha256=hash_file(path), nbytes=len(data))
 
-    def add_file(self, name: str, source: Path) -> None:
-        """Copy a file and list it."""
-        self.add_bytes(name, source.read_bytes())
-
     def remove(self, name: str) -> None:
         """Drop a listed file, if it is there."""
         if self.manifest.files.pop(name, None) is not None:

@@ -9,33 +9,27 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..bundle.layout import ENGINES
+from ..bundle.manifest import NetworkDescription, TensorEntry
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
-from ..errors import EngineError
+from ..errors import BundleError
 from ..memory.arena import Arena
 from .engine import Engine, OnHost
 from .engine_key import find_engines
 from .engines import Engines
-from .onnx_header import OnnxHeader, read_header
 from .tensorrt import TensorRtEngines
 
 Take = Callable[[str, tuple[int, ...], str], NDArray[Any]]
 
 
 class PlannedEngine(OnHost):
-    """Takes the bindings that an engine of this file will take, and never runs."""
+    """Takes the buffers that an engine of this network will take, and never runs."""
 
-    def __init__(self, path: Path, header: OnnxHeader, take: Take) -> None:
-        self.inputs: dict[str, NDArray[Any]] = {}
-        self.outputs: dict[str, NDArray[Any]] = {}
-        for target, bindings in ((self.inputs, header.inputs), (self.outputs, header.outputs)):
-            for name, binding in bindings.items():
-                if 0 in binding.shape:
-                    raise EngineError(
-                        f"{path}: '{name}' has the dynamic shape {binding.shape} (0: not fixed); "
-                        f"expected fixed sizes (export it again with static shapes)"
-                    )
-                target[name] = take(f"engine.{path.stem}.{name}", binding.shape, binding.dtype)
+    def __init__(self, stem: str, network: NetworkDescription, take: Take) -> None:
+        def taken(tensors: dict[str, TensorEntry]) -> dict[str, NDArray[Any]]:
+            return {n: take(f"engine.{stem}.{n}", t.shape, t.dtype) for n, t in tensors.items()}
+
+        self.inputs, self.outputs = taken(network.inputs), taken(network.outputs)
 
     def run(self) -> None:
         """Nothing: what is planned has no weights."""
@@ -45,19 +39,25 @@ class PlannedEngine(OnHost):
 
 
 class PlannedEngines(Engines):
-    """Opens every network of a bundle as a `PlannedEngine`; keeps their headers."""
+    """Opens every network of a bundle as a `PlannedEngine`."""
+
+    def __init__(
+        self,
+        bundle: MapBundle,
+        arena: Arena,
+        *,
+        precision: str | None = None,
+        gpu: Gpu | None = None,
+    ) -> None:
+        super().__init__(bundle, arena, precision=precision, gpu=gpu)
+        #: what the manifest says of the networks, by file, in the order of opening
+        self.headers: dict[Path, NetworkDescription] = {}
 
     def _open(self, network: str) -> Engine:
-        path = self.bundle.path(self._file(network))
-        header = read_header(path)
-        self.headers[path] = header
-        return PlannedEngine(path, header, self.arena.take)
-
-    @property
-    def headers(self) -> dict[Path, OnnxHeader]:
-        """By file, in the order of opening."""
-        found: dict[Path, OnnxHeader] = self.__dict__.setdefault("_headers", {})
-        return found
+        file = self._file(network)
+        path = self.bundle.path(file)
+        self.headers[path] = _described(self.bundle, file)
+        return PlannedEngine(path.stem, self.headers[path], self.arena.take)
 
 
 class PlannedOnGpu(PlannedEngine):
@@ -93,14 +93,24 @@ class PlannedTensorRtEngines(TensorRtEngines):
     def _open(self, network: str) -> Engine:
         file = self._file(network)
         path = self.bundle.path(file)
-        header = read_header(path)
+        described = _described(self.bundle, file)
         folder = self.bundle.directory / ENGINES
         built = find_engines(folder, path.name) if folder.is_dir() else []
         self.weights[path.stem] = max(
             (record.plan_nbytes for record in built), default=path.stat().st_size
         )
-        self._scratch = max(self._scratch, header.activation_bytes or 0)
-        return PlannedOnGpu(path, header, self._take)
+        self._scratch = max(self._scratch, described.activation_bytes or 0)
+        return PlannedOnGpu(path.stem, described, self._take)
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         return self._gpu.arena.take_staged(name, shape, dtype).host
+
+
+def _described(bundle: MapBundle, file: str) -> NetworkDescription:
+    network = bundle.manifest.files[file].network
+    if network is None:
+        raise BundleError(
+            f"{bundle.directory}: does not say what '{file}' takes, as maps before 1.2 do not; "
+            f"add it on the workstation with 'edge-reloc export describe --map {bundle.directory}'"
+        )
+    return network

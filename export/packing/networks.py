@@ -1,17 +1,31 @@
-"""Networks of a map bundle as the workstation changes them."""
+"""The networks of a map bundle, by role: the door through which all are exported."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 from edge_reloc.bundle import BundleWriter
 
+from ..onnx.describe import describe
 
-def how_to_float16(where: Path, *, demo: bool) -> str:
-    """The commands that give a map float16 networks; the package's own map gets a copy."""
-    if demo:
-        return "'edge-reloc export onnx --demo --output demo16', and go on with --map demo16"
-    return f"'edge-reloc export onnx --map {where}'"
+
+def add_network(bundle: BundleWriter, file: str, content: bytes) -> None:
+    """Put an ONNX file into a bundle, with what a device must know before it opens it."""
+    bundle.add_bytes(file, content)
+    _describe(bundle, file, content)
+
+
+def describe_networks(bundle: BundleWriter) -> list[str]:
+    """The same for the ONNX files that a bundle has already; their names."""
+    files = [file for file in bundle.manifest.files if file.endswith(".onnx")]
+    for file in files:
+        _describe(bundle, file, (bundle.work / file).read_bytes())
+    return files
+
+
+def _describe(bundle: BundleWriter, file: str, content: bytes) -> None:
+    entry = bundle.manifest.files[file]
+    bundle.manifest.files[file] = replace(entry, network=describe(content, file))
 
 
 def forget_float16(bundle: BundleWriter, network: str) -> None:

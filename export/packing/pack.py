@@ -18,6 +18,7 @@ from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel, View, save_model
 from .cells import make_cells
 from .descriptors import point_descriptors
+from .networks import add_network
 from .vocabulary import learn_embedding
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def pack_map(
         bundle.add_array(layout.VIEW_START, start)
         bundle.add_array(layout.VIEW_POINT_ID, np.concatenate(seen).astype(np.int32))
         for network in spec.networks:
-            bundle.add_file(network.file, store.network(network.file))
+            add_network(bundle, network.file, store.network(network.file).read_bytes())
     save_model(store.work / PACKED_MODEL, packed)
     return packed
 

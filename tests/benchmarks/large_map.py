@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from edge_reloc.bundle.points import open_points
+from edge_reloc_export.packing.networks import add_network
 
 
 def main() -> int:
@@ -55,7 +56,7 @@ def main() -> int:
         )
         writer.add_array(CELL_CENTRE, np.concatenate([points.cell_centre + by for by in shift]))
         writer.add_array(CELL_RADIUS, np.tile(points.cell_radius, copies))
-        writer.add_bytes(head["network"], network.SerializeToString())
+        add_network(writer, head["network"], network.SerializeToString())
         settings = writer.manifest.methods["visible_structure"]
         settings["heads"] = {
             "cells": {**head, "candidates": int(options.share * copies * points.n)}

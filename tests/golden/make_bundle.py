@@ -7,16 +7,19 @@ of the format; the difference then shows in the commit.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_reloc.bundle import BundleWriter, Manifest, World
 from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from edge_reloc.bundle.manifest import NetworkDescription, NetworkEntry, TensorEntry
 from edge_reloc.embedding.spec import EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 
 GOLDEN = Path(__file__).parent / "bundle"
+NETWORK = "nets/none.onnx"
 
 
 def write_golden(directory: Path) -> None:
@@ -32,6 +35,7 @@ def write_golden(directory: Path) -> None:
         embedding=EmbeddingSpec(kind="vlad", dim=2),
         method="exhaustive",
         methods={"exhaustive": {"second_pass": False}},
+        networks={NETWORK: NetworkEntry(role="cells", islands=("first/Conv",))},
         cameras={
             "camera0": {
                 "model": "pinhole",
@@ -54,7 +58,14 @@ def write_golden(directory: Path) -> None:
         writer.add_array(CELL_START, np.array([0, 4, 6], np.int32))
         writer.add_array(CELL_CENTRE, np.array([[4, 5, 6], [13, 14, 15]], np.float32), "metre")
         writer.add_array(CELL_RADIUS, np.array([9, 3], np.float32), "metre")
-        writer.add_bytes("nets/none.onnx", b"not a network, but a listed file")
+        writer.add_bytes(NETWORK, b"not a network, but a listed file")
+        described = NetworkDescription(
+            inputs={"image": TensorEntry(dtype="float32", shape=(1, 1, 48, 64))},
+            outputs={"share": TensorEntry(dtype="float16", shape=(1, 2))},
+            weight_bytes=1000,
+            activation_bytes=3072,
+        )
+        writer.manifest.files[NETWORK] = replace(writer.manifest.files[NETWORK], network=described)
 
 
 if __name__ == "__main__":

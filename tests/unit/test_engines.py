@@ -21,8 +21,10 @@ trt = pytest.importorskip("tensorrt_rtx", reason="builds engines without a GPU: 
 
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.inference.engine_key import EngineKey, EngineRecord, find_engines, read_sidecar
+from edge_reloc.running.demo import DEMO
 from edge_reloc_export.engines.build import BuildOptions, build_engine, engine_key, read_layers
 from edge_reloc_export.engines.flavour import open_flavour
 from edge_reloc_export.float16.convert import to_float16
@@ -144,6 +146,17 @@ def test_the_program_builds_keeps_and_replaces(demo16: Path, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == len(before)
 
 
+def test_the_demo_is_converted_first(demo16: Path, tmp_path: Path) -> None:
+    """The package holds float32 networks only; the engines fit the map that it would make."""
+    done = program("--demo", "--output", tmp_path, "--target", "sm86", "--json")
+    assert done.returncode == 0, done.stderr
+    files = open_bundle(demo16).manifest.files
+    for report in json.loads(done.stdout):
+        assert "HALF" in report["layers"]
+        (record,) = find_engines(tmp_path, report["network"])
+        assert record.key.onnx_sha256 == files[f"nets/{report['network']}"].sha256
+
+
 def test_keys_tell_what_changed(demo16: Path, tmp_path: Path) -> None:
     record = build(demo16 / "nets" / "cells.fp16.onnx", tmp_path)
     key = record.key
@@ -233,9 +246,9 @@ def test_more_keypoints_than_topk_takes(weights_dir: Path, tmp_path: Path) -> No
 def test_what_the_program_refuses(demo16: Path, tmp_path: Path) -> None:
     demo = ["--map", demo16, "--output", tmp_path / "out"]
     refused(
-        program("--demo", "--output", tmp_path / "out", "--target", "sm86"),
+        program("--map", DEMO / "map", "--output", tmp_path / "out", "--target", "sm86"),
         "has no 'nets/waymark",
-        "edge-reloc export onnx --demo --output demo16",
+        "edge-reloc export onnx --map",
     )
     refused(program(*demo, "--target", "sm87"), "Orin builds its engines itself")
     refused(program(*demo, "--target", "sm1"), "expected one of sm75, sm80")

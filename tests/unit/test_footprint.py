@@ -1,22 +1,24 @@
-"""The plan of the demo's memory against what is taken; budgets; headers of networks."""
+"""The plan of the demo's memory against what is taken; budgets; what a map says of networks."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
-from edge_reloc.bundle import MapBundle, open_bundle
-from edge_reloc.errors import ConfigError, EngineError
+from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
+from edge_reloc.errors import BundleError, ConfigError, EngineError
 from edge_reloc.geometry.camera import Camera, read_camera
-from edge_reloc.inference.onnx_header import read_header
 from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.methods.assemble import plan_line
 from edge_reloc.running.budget import MIB, check_budget, fit_budget, libraries_bytes, plan_footprint
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export import export_describe
+from edge_reloc_export.onnx.describe import describe
 from edge_reloc_export.onnx.graph import load_graph
 
 SETTINGS = (
@@ -92,11 +94,12 @@ def test_a_hopeless_budget_says_by_how_much(demo: tuple[MapBundle, Camera]) -> N
 
 
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.name)
-def test_headers_say_what_onnx_says(path: Path) -> None:
-    header = read_header(path)
+def test_the_manifest_says_what_onnx_says(path: Path) -> None:
+    described = open_bundle(DEMO / "map").manifest.files[f"nets/{path.name}"].network
+    assert described is not None and described == describe(path.read_bytes(), path.name)
     graph = load_graph(path).graph
     weights = {tensor.name for tensor in graph.initializer}
-    for found, values in ((header.inputs, graph.input), (header.outputs, graph.output)):
+    for found, values in ((described.inputs, graph.input), (described.outputs, graph.output)):
         expected = {v.name: v.type.tensor_type for v in values if v.name not in weights}
         assert set(found) == set(expected)
         for name, binding in found.items():
@@ -112,19 +115,34 @@ def test_headers_say_what_onnx_says(path: Path) -> None:
         for dim in tensor.shape.dim:
             count *= dim.dim_value
         sizes.append(count * item)
-    assert header.activation_bytes is not None
-    assert max(sizes) <= header.activation_bytes <= sum(sizes)
+    assert described.activation_bytes is not None
+    assert max(sizes) <= described.activation_bytes <= sum(sizes)
 
 
-def test_damaged_networks_are_one_clear_error(tmp_path: Path) -> None:
+def test_damaged_networks_are_one_clear_error() -> None:
     whole = NETWORKS[0].read_bytes()
-    path = tmp_path / "cut.onnx"
-    for size in (0, 1, 2, 7, 100, len(whole) // 3, len(whole) - 1):
-        path.write_bytes(whole[:size])
-        with pytest.raises(EngineError, match="damaged or not an ONNX file"):
-            read_header(path)
-    path.write_bytes(b"\xff" * 64)
-    with pytest.raises(EngineError, match="damaged"):
-        read_header(path)
-    with pytest.raises(EngineError, match="no such network file"):
-        read_header(tmp_path / "none.onnx")
+    cut = [whole[:size] for size in (0, 1, 2, 7, 100, len(whole) // 3, len(whole) - 1)]
+    for content in (*cut, b"\xff" * 64):
+        with pytest.raises(EngineError, match=r"cut\.onnx: damaged or not an ONNX file"):
+            describe(content, "cut.onnx")
+
+
+def test_a_network_of_no_fixed_size_is_refused() -> None:
+    model = onnx.load(str(NETWORKS[0]))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(EngineError, match=r"has the dynamic shape \(0, .*export it again"):
+        describe(model.SerializeToString(), "batch.onnx")
+
+
+def test_a_map_that_does_not_describe_its_networks(
+    demo: tuple[MapBundle, Camera], tmp_path: Path
+) -> None:
+    """As version 1.1 wrote it: one line with the cure, and the cure works."""
+    with extend_bundle(DEMO / "map", tmp_path / "old") as writer:
+        files = writer.manifest.files
+        writer.manifest.files = {n: replace(entry, network=None) for n, entry in files.items()}
+    bundle, camera = open_bundle(tmp_path / "old"), demo[1]
+    with pytest.raises(BundleError, match=r"maps before 1\.2.*edge-reloc export describe --map"):
+        plan_footprint(bundle, camera, Settings())
+    assert export_describe.main(["--map", str(tmp_path / "old")]) == 0
+    assert open_bundle(tmp_path / "old", verify=True).manifest == demo[0].manifest

@@ -20,7 +20,7 @@ from edge_reloc.errors import MappingError
 from ...nets.landmarks import ExportedRecogniser, Recogniser
 from ...onnx.export import export_module
 from ...packing.landmarks import LandmarkOptions, Landmarks, define_landmarks, write_landmarks
-from ...packing.networks import forget_float16
+from ...packing.networks import add_network, forget_float16
 from ...packing.pack import PACKED_MODEL
 from ...scene.combine import PARTS_FILE, open_any_store
 from ...scene.model import SceneModel, load_model
@@ -105,7 +105,7 @@ class LandmarkSession:
         export_recogniser(network, path)
         with extend_bundle(self.bundle_dir) as bundle:
             write_landmarks(bundle, self.landmarks, self.model.views)
-            bundle.add_file(NETWORK, path)
+            add_network(bundle, NETWORK, path.read_bytes())
             forget_float16(bundle, NETWORK)
             bundle.manifest.methods["landmarks"] = {
                 "network": NETWORK,

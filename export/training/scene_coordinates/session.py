@@ -23,7 +23,7 @@ from edge_reloc.settings import Gate
 from ...nets.local_features import feature_network, weights_file
 from ...nets.scene_coordinates import DenseEncoder, ExportedSceneCoordinates, SceneCoordinates
 from ...onnx.export import export_module
-from ...packing.networks import forget_float16
+from ...packing.networks import add_network, forget_float16
 from ...photos.feature_network import network_sizes
 from ...scene.combine import open_any_store, part_of_photos
 from ..landmarks.session import load_packed
@@ -161,7 +161,7 @@ class SceneSession:
         with extend_bundle(self.bundle_dir) as bundle:
             _forget_networks(bundle)
             for spec in features.networks:
-                bundle.add_file(spec.file, self.work / spec.file)
+                add_network(bundle, spec.file, (self.work / spec.file).read_bytes())
             bundle.manifest.methods[METHOD] = {
                 "features": features.to_dict(),
                 "encoder": self.choice.kind,

@@ -20,7 +20,7 @@ from edge_reloc.errors import MappingError
 
 from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
-from ...packing.networks import forget_float16
+from ...packing.networks import add_network, forget_float16
 from ...packing.pack import PACKED_MODEL
 from ...scene.combine import open_any_store
 from ...scene.model import load_model
@@ -179,7 +179,7 @@ class TrainingSession:
             }
             bundle.manifest.method = "visible_structure"
             for name, path in self.networks.items():
-                bundle.add_file(name, path)
+                add_network(bundle, name, path.read_bytes())
                 forget_float16(bundle, name)
 
     def _export_cells(self, head: CellsHead) -> None:
