@@ -3,6 +3,11 @@
 Zhang, Ramakrishnan and Livny, BIRCH, SIGMOD 1996. A cluster is its clustering
 feature: number, linear sum and squared sum of its points. Features add up, and radius
 and variance follow from them, so the points are read once and never compared.
+
+Not scikit-learn's Birch (1.9, 200 MB of packages), which joins leaves without counting
+their points. A kitchen's 10,941 points, 53 landmarks: as compact as here (rms radius
+0.17 m) only with 7,609 leaves, in 5.0 s and 460 MB instead of 0.5 s and 2 MB; with as
+few leaves as here 0.21 m, sizes from 2 to 973 instead of 16 to 542, 4 too small to use.
 """
 
 from __future__ import annotations
