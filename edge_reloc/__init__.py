@@ -1,3 +1,105 @@
-"""edge_reloc: camera relocalisation in fixed memory, for Jetson and CPU."""
+"""Camera relocalisation in fixed memory: frames in, metric poses and the truth about them out.
 
-__version__ = "0.1.0"
+    import edge_reloc
+
+    with edge_reloc.open("maps/office", camera="camera.json") as localizer:
+        for frame in edge_reloc.open_source("v4l2:///dev/video0"):
+            result = localizer.localize(frame)  # also a path or an array
+            if result.ok:
+                print(result.cam_from_world, result.covariance, result.inliers)
+
+What `__all__` names is stable: a change of it is told in CHANGELOG.md. Everything else may
+move. Nothing is loaded before it is asked for, and nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        BundleError,
+        CameraError,
+        ConfigError,
+        DiskError,
+        EdgeRelocError,
+        EngineError,
+        MappingError,
+        MissingPackageError,
+        SinkError,
+        SourceError,
+        StaleViewError,
+    )
+    from .geometry.camera import Camera
+    from .localizer import Localizer
+    from .localizer import open_localizer as open
+    from .methods import Settings
+    from .sinks import open_sink
+    from .sources import open_source
+    from .structs import Frame, Localization, PoseEstimate, Status
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "open": "localizer:open_localizer",
+    "open_source": "sources",
+    "open_sink": "sinks",
+    "Localizer": "localizer",
+    "Camera": "geometry.camera",
+    "Frame": "structs",
+    "Localization": "structs",
+    "PoseEstimate": "structs",
+    "Status": "structs",
+    "Settings": "methods",
+    "EdgeRelocError": "errors",
+    "BundleError": "errors",
+    "CameraError": "errors",
+    "ConfigError": "errors",
+    "DiskError": "errors",
+    "EngineError": "errors",
+    "MappingError": "errors",
+    "MissingPackageError": "errors",
+    "SinkError": "errors",
+    "SourceError": "errors",
+    "StaleViewError": "errors",
+}
+
+__all__ = [
+    "BundleError",
+    "Camera",
+    "CameraError",
+    "ConfigError",
+    "DiskError",
+    "EdgeRelocError",
+    "EngineError",
+    "Frame",
+    "Localization",
+    "Localizer",
+    "MappingError",
+    "MissingPackageError",
+    "PoseEstimate",
+    "Settings",
+    "SinkError",
+    "SourceError",
+    "StaleViewError",
+    "Status",
+    "__version__",
+    "open",
+    "open_sink",
+    "open_source",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    home, _, other = _HOMES[name].partition(":")
+    value: object = getattr(importlib.import_module(f".{home}", __name__), other or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

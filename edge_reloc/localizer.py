@@ -247,6 +247,11 @@ class Localizer:
         return self._line.gpu
 
     @property
+    def engine_name(self) -> str:
+        """What runs the networks, for people."""
+        return self._line.engines.name
+
+    @property
     def arena_bytes(self) -> int:
         """Of the one piece of host memory."""
         return self._line.arena.nbytes
@@ -255,18 +260,6 @@ class Localizer:
     def map_bytes(self) -> int:
         """Size of the bundle's files that it uses."""
         return self.bundle.nbytes(self.bundle.used)
-
-    @property
-    def gpu_note(self) -> str:
-        """What runs on the GPU, in words; "" for nothing."""
-        gpu, acceleration = self.gpu, choose_acceleration(self.bundle, self.settings)
-        if gpu is None:
-            return ""
-        parts = [self._line.engines.name] if acceleration.engine == "tensorrt" else []
-        if acceleration.matcher == "cuda":
-            parts.append("matching by CUDA")
-        memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
-        return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
 
     def close(self) -> None:
         """Give engines and threads back."""
@@ -288,17 +281,29 @@ class Localizer:
 
 
 def open_localizer(
-    map: str | Path, camera: Camera | str | Path | None = None, **settings: Any
+    map: str | Path,
+    camera: Camera | str | Path | None = None,
+    *,
+    settings: Settings | None = None,
+    budget_bytes: int | None = None,
+    **values: Any,
 ) -> Localizer:
-    """A localiser for a map bundle, ready for frames: `edge_reloc.open`.
+    """A localiser for a map bundle, ready for frames; use it in a `with` statement.
 
-    camera: a Camera or a camera file; None takes the map's only mapping camera. settings: any
-    field of `Settings`, and `settings=` a Settings to start from. Raises EdgeRelocError with a
-    line that says what, where and the cure.
+    camera: a Camera or a camera file; None takes the map's only mapping camera. values: any
+    fields of `Settings`, over those of `settings`. budget_bytes: host memory that the process
+    may hold; more is refused with the plan. Raises EdgeRelocError, in one line that says
+    what, where and the cure.
     """
+    given = {} if settings is None else vars(settings)
+    settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
     bundle = open_bundle(map)
     if camera is None:
         camera = only_camera(bundle)[0]
     elif not isinstance(camera, Camera):
         camera = read_camera(camera)
-    return Localizer.open(bundle, camera, settings_from(Settings, settings, "edge_reloc.open"))
+    if budget_bytes is not None:
+        from .running.budget import check_budget
+
+        check_budget(bundle, camera, settings, budget_bytes)
+    return Localizer.open(bundle, camera, settings)

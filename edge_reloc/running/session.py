@@ -14,6 +14,7 @@ from ..bundle import MapBundle, open_bundle
 from ..bundle.cameras import only_camera
 from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
+from ..inference.acceleration import choose_acceleration
 from ..localizer import Localizer
 from ..methods import Settings
 from ..profiling import RunStatistics, RunSummary, read_memory
@@ -130,9 +131,21 @@ class Session:
             f"map        {manifest.name}, {content}, method {self.localizer.settings.method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
-            + (f"\ngpu        {self.localizer.gpu_note}" if self.localizer.gpu_note else "")
+            + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
+
+    def _gpu_note(self) -> str:
+        """What runs on the GPU, in words; "" for nothing."""
+        gpu, settings = self.localizer.gpu, self.localizer.settings
+        if gpu is None:
+            return ""
+        acceleration = choose_acceleration(self.bundle, settings)
+        parts = [self.localizer.engine_name] if acceleration.engine == "tensorrt" else []
+        if acceleration.matcher == "cuda":
+            parts.append("matching by CUDA")
+        memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
+        return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
 
     def run(self, status_out: TextIO) -> None:
         """Localise until the source ends, the limit is reached or Ctrl-C."""
