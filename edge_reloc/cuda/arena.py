@@ -34,7 +34,7 @@ class Staged:
 
 
 class DeviceArena:
-    """Hands out device memory until it is sealed, and knows what it handed out.
+    """Hands out device memory until it is sealed, and keeps a ledger of it.
 
     budget_bytes: device memory at most, None for all there is. mapped: whether staged
     buffers are one memory for both sides; None asks the device.
@@ -86,7 +86,7 @@ class DeviceArena:
             self.cuda.upload(buffer.address, _bytes(buffer.host)[:nbytes], stream)
 
     def download(self, buffer: Staged, stream: int, nbytes: int | None = None) -> None:
-        """Show the processor what the device wrote; there once the stream is waited for."""
+        """Show the processor what the device wrote, once the stream is done."""
         if not buffer.mapped:
             self.cuda.download(_bytes(buffer.host)[:nbytes], buffer.address, stream)
 

@@ -25,9 +25,10 @@ def bindings() -> str | None:
 
 
 def open_cuda(name: str | None = None) -> Cuda:
-    """The first CUDA device. name: of BINDINGS, None for the one that is installed.
+    """The first CUDA device.
 
-    MissingPackageError says what to install, CudaError that there is no device.
+    name: of BINDINGS, None for the one that is installed. MissingPackageError says what
+    to install, CudaError that there is no device.
     """
     name = name or bindings()
     if name is None:

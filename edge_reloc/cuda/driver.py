@@ -24,7 +24,7 @@ class CudaError(EdgeRelocError):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceInfo:
-    """One CUDA device."""
+    """What is planned and compiled for."""
 
     name: str
     #: "8.7" for an Orin.
@@ -100,7 +100,7 @@ class Cuda(Protocol):
         """Device to host, asynchronous; the array is contiguous and pinned."""
 
     def clear(self, address: int, nbytes: int, stream: int) -> None:
-        """Zeros, asynchronous."""
+        """Set device memory to zero, asynchronous."""
 
     def load(self, image: bytes) -> Any:
         """A module of compiled kernels."""

@@ -44,7 +44,7 @@ class Graph:
         self._call("launch a graph", "cuGraphLaunch", self._executable, self._stream)
 
     def close(self) -> None:
-        """Give the graph back."""
+        """Give the graph back; a second time does nothing."""
         for what, destroy in (
             (self._executable, "cuGraphExecDestroy"),
             (self._graph, "cuGraphDestroy"),

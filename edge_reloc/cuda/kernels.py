@@ -20,7 +20,7 @@ NVCC_OPTIONS = ("-cubin", "-O3", "-std=c++17")
 
 
 def kernel_image(source: str, defines: Mapping[str, int], target: str) -> bytes:
-    """The machine code of a source, such as "nearest.cu", for a target such as "sm_87".
+    """The machine code of a source for a target, such as "nearest.cu" for "sm_87".
 
     From the cache when source, definitions and compiler are those of an earlier time.
     Raises CudaError in one line when there is no compiler or it refuses the source.
@@ -50,7 +50,7 @@ def find_compiler() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where machine code is kept: EDGE_RELOC_CACHE, or the user's cache folder."""
+    """Where machine code is kept: EDGE_RELOC_CACHE or the user's cache."""
     named = os.environ.get("EDGE_RELOC_CACHE")
     if named:
         return Path(named)
@@ -70,7 +70,7 @@ def _compile(compiler: Path, options: list[str], source: str) -> bytes:
 
 
 def _digest(compiler: Path, options: list[str]) -> str:
-    """Of all that decides the machine code. Sources are few: all of them count."""
+    """Of all that decides the machine code; any change of a source counts."""
     known = compiler.resolve().stat()
     digest = hashlib.sha256(repr((str(compiler), known.st_size, known.st_mtime_ns)).encode())
     digest.update(repr(options).encode())

@@ -13,9 +13,10 @@ LARGEST_ROW_BYTES = 512
 
 
 class ResidentDescriptors:
-    """P rows at `address`, each padded with zeros to `row_bytes`, a power of two from 32 on.
+    """P rows at `address`, each padded with zeros to `row_bytes`.
 
-    int8: of the numbers, otherwise float16. fill: copy the map's descriptors there.
+    row_bytes: a power of two from 32 on. int8: of the numbers, otherwise float16.
+    fill: copy the map's descriptors there.
     """
 
     def __init__(

@@ -30,9 +30,9 @@ Find = Callable[[str], "str | None"]
 
 
 def find_package(name: str) -> str | None:
-    """Version of an importable package ("" when unknown), None when it is not there.
+    """Version of a package, "" when unknown, None when it is not there.
 
-    Nothing is imported: a package whose driver is broken may end the process.
+    It is not imported: a package whose driver is broken may end the process.
     """
     try:
         if importlib.util.find_spec(name) is None:
@@ -48,7 +48,7 @@ def find_package(name: str) -> str | None:
 
 
 def opencv_build() -> str | None:
-    """OpenCV's own account of how it was built, None when it cannot be imported.
+    """How OpenCV says it was built, None when it cannot be imported.
 
     Asked in a process of its own, with a limit: that import may hang or crash.
     """
@@ -65,7 +65,7 @@ def opencv_build() -> str | None:
 def check_packages(
     root: Path, jetson: Jetson | None, find: Find, build: Callable[[], str | None]
 ) -> list[Check]:
-    """numpy, pykdtree, threadpoolctl, OpenCV, and at least one inference engine."""
+    """numpy, pykdtree, threadpoolctl, OpenCV, and an inference engine."""
     checks = []
     for name in ("numpy", "pykdtree", "threadpoolctl"):
         version = find(name)

@@ -73,7 +73,7 @@ class Dataset:
 def read_dataset(
     folder: str | Path, *, queries: str | Path | None = None, every: int = 1
 ) -> Dataset:
-    """Read `images/`, `queries.txt` and `reference/` (COLMAP model) of a folder.
+    """Read images/, queries.txt and reference/ (COLMAP model) of a folder.
 
     queries: another list of names; every: take each n-th query only.
     """

@@ -34,7 +34,7 @@ class Fit:
 
 
 class ImageFitter(Protocol):
-    """Where and how it is done."""
+    """Puts images into a network's input, on the host or on the GPU."""
 
     def fit(self, image: U8, turns: int) -> Fit:
         """Fill the network's input from an image (H,W) grey or (H,W,3) BGR.

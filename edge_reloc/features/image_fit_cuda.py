@@ -29,7 +29,7 @@ class FitOnGpu:
         self._run = gpu.capture(self._enqueue)
 
     def fit(self, image: U8, turns: int) -> Fit:
-        """Enqueue filling the input; the engine that follows in the stream waits by itself."""
+        # Enqueued only: the engine that follows in the stream waits by itself.
         if image.size > len(self._pixels.host):
             raise SourceError(
                 f"frame of {image.shape} takes {image.size} bytes, {len(self._pixels.host)} are "

@@ -31,7 +31,7 @@ class Acceleration:
 
 
 def choose_acceleration(bundle: MapBundle, settings: CommonSettings) -> Acceleration:
-    """What the settings name; where they name nothing, what the machine was prepared for.
+    """What the settings name, or else what the machine was prepared for.
 
     TensorRT where the map has engines and there is a GPU, ONNX Runtime elsewhere; matching
     on the GPU where the networks run there. "auto" is TensorRT: whoever opens it falls back.
@@ -57,10 +57,10 @@ def open_gpu() -> Gpu:
 
 
 def planned_gpu() -> PlannedGpu:
-    """One that only counts: as the GPU of this machine, or an Orin where there is none."""
+    """A GPU that only counts, of the device that is planned for."""
     return PlannedGpu(planned_device())
 
 
 def planned_device() -> DeviceInfo:
-    """The device that is planned for."""
+    """The GPU of this machine, or an Orin where there is none."""
     return find_gpu() or ORIN

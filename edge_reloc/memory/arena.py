@@ -78,7 +78,7 @@ class Arena:
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library to keep what this process frees, for its next allocations.
+    """Tell the C library to keep what this process frees for later.
 
     By default it gives large pieces back to the system, which must clear and map them
     again a frame later. The process then stays at its peak instead of returning to it.

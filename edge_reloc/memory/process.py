@@ -32,7 +32,7 @@ def read_memory() -> ProcessMemory:
 
 
 def resident_of_files(folder: Path) -> int | None:
-    """Bytes of mapped files below a folder that are resident now; None where not told."""
+    """Resident bytes of mapped files below a folder; None where not told."""
     try:
         lines = (PROC_SELF / "smaps").read_text().splitlines()
     except OSError:

@@ -40,7 +40,7 @@ class Faults:
 
 
 def read_faults(path: Path) -> Faults:
-    """A scenario of a JSON file; ConfigError for anything that it does not know."""
+    """A scenario of a JSON file; ConfigError for what it does not know."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

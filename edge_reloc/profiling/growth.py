@@ -28,7 +28,7 @@ class Growth:
 
     @property
     def bytes(self) -> int | None:
-        """Growth per 1,000 frames that is believed: 0 where it is noise, None: unknown."""
+        """Growth per 1,000 frames: 0 where it is noise, None where unknown."""
         if not self.known:
             return None
         return round(self.bytes_per_1000) if self.significant else 0

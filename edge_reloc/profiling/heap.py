@@ -35,7 +35,7 @@ _MALLINFO = _mallinfo()
 
 
 def heap_in_use() -> int | None:
-    """Bytes that are allocated from the C library now; None where it does not tell."""
+    """Bytes allocated from the C library now; None where it does not tell."""
     if _MALLINFO is None:
         return None
     info = _MALLINFO()
@@ -53,6 +53,13 @@ class PythonAllocations:
     transient_bytes: int
     #: Lines of code with the bytes they hold at the end of a frame, the largest first.
     largest: tuple[tuple[str, int], ...]
+
+    def to_text(self) -> str:
+        """A line for people."""
+        return (
+            f"{self.net_bytes:+.0f} bytes a frame stay, "
+            f"{self.transient_bytes / 1e6:.2f} MB at most come and go in one"
+        )
 
 
 def trace_allocations(step: Callable[[], None], frames: int) -> PythonAllocations:

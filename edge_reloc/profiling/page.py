@@ -23,7 +23,7 @@ svg{background:#fafbfc;border:1px solid #e3e7ec;max-width:100%}.note{color:#5a6a
 
 
 def to_html(profile: Profile, title: str) -> str:
-    """The whole page."""
+    """One document with its style and drawings inside."""
     figures = profile.figures()
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -125,11 +125,7 @@ def _growth(profile: Profile) -> str:
     for name, growth in (("heap", profile.heap_growth), ("resident", profile.rss_growth)):
         lines.append(f"growth of the {name} memory: {growth.to_text()}")
     if profile.allocations is not None:
-        traced = profile.allocations
-        lines.append(
-            f"Python and numpy: {traced.net_bytes:+.0f} bytes a frame stay, "
-            f"{traced.transient_bytes / 1e6:.2f} MB at most come and go inside one"
-        )
+        lines.append(f"Python and numpy: {profile.allocations.to_text()}")
     lines.append(f"{profile.page_faults:.1f} page faults a frame")
     return "".join(f"<p class=note>{escape(line)}.</p>" for line in lines)
 

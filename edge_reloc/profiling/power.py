@@ -60,12 +60,12 @@ class PowerSummary:
 
     @property
     def throttled_share(self) -> float | None:
-        """Share of the samples in which something was slowed down; None without samples."""
+        """Share of the samples in which something was slowed down, or None."""
         return self._throttled / self._count if self._count else None
 
 
 class PowerReader:
-    """Finds the sensors once, then reads them. root: where the machine's files lie."""
+    """Finds the sensors of the machine below `root` once, then reads them."""
 
     def __init__(self, root: Path = MACHINE) -> None:
         self._root, self._rails, self._zones = root, list(_rails(root)), thermal_zones(root)
@@ -76,7 +76,7 @@ class PowerReader:
         self._ask_nvml = root == MACHINE and not self._rails
 
     def read(self) -> PowerSample:
-        """One sample now."""
+        """What the sensors tell now."""
         root, rails = self._root, {}
         for label, voltage, current in self._rails:
             millivolts, milliamperes = read_number(root, voltage), read_number(root, current)
@@ -99,7 +99,7 @@ class PowerReader:
 
 
 def _rails(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Label, voltage file and current file of each channel of a Jetson's sensors."""
+    """Label, voltage file and current file of each channel of a Jetson."""
     for sensor in find(root, "sys/class/hwmon/hwmon*"):
         if read_text(root, f"{sensor}/name") != "ina3221":
             continue

@@ -105,7 +105,7 @@ class Profile:
 
     @property
     def borrowed_bytes(self) -> int | None:
-        """At most used by the engine, OpenCV, numpy and Python: all but arena and map."""
+        """Most that engine, OpenCV, numpy and Python held: all but arena and map."""
         peak, mapped = self.summary.memory.peak_bytes, self.map_resident_bytes
         if peak is None or mapped is None:
             return None
@@ -143,11 +143,7 @@ class Profile:
         for name, growth in (("heap", self.heap_growth), ("resident", self.rss_growth)):
             lines.append(f"growth     {name} {growth.to_text()}")
         if self.allocations is not None:
-            traced = self.allocations
-            lines.append(
-                f"python     {traced.net_bytes:+.0f} bytes a frame stay, "
-                f"{traced.transient_bytes / 1e6:.2f} MB at most come and go in one"
-            )
+            lines.append(f"python     {self.allocations.to_text()}")
         lines.append(f"faults     {self.page_faults:.1f} pages a frame")
         if self.rails_mw:
             lines.append(

@@ -33,7 +33,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run came to."""
+    """Counts, percentiles and memory of a whole run."""
 
     frames: int
     localized: int

@@ -25,7 +25,7 @@ HALF_PX = 0.5
 
 
 class _Model(NamedTuple):
-    """Parameters of a camera model: focal lengths, then cx, cy, then distortion."""
+    """Parameters of a model: focal lengths, then cx, cy, then distortion."""
 
     id: int
     #: How many focal lengths, 1 or 2.

@@ -16,9 +16,7 @@ class JsonlSink:
         self._file = LineFile(path)
 
     def write(self, estimate: PoseEstimate) -> None:
-        """Append one frame."""
         self._file.write(json.dumps(estimate.to_json(), allow_nan=False))
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()

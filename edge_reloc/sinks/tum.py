@@ -20,7 +20,6 @@ class TumSink:
         self._file = LineFile(path)
 
     def write(self, estimate: PoseEstimate) -> None:
-        """Append one frame, if it has a pose."""
         if estimate.cam_from_world is None:
             return
         world_from_cam = invert(estimate.cam_from_world)
@@ -34,5 +33,4 @@ class TumSink:
         )
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()

@@ -35,7 +35,7 @@ def open_device(index: int, width: int | None, height: int | None) -> Any:
 
 
 def open_network(url: str) -> Any:
-    """Capture of a network stream."""
+    """Capture of a network stream that answers in time."""
     timeouts = [
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         NETWORK_TIMEOUT_MS,
@@ -95,7 +95,7 @@ def _cameras_present() -> str:
 
 
 def _open(*arguments: Any) -> Any:
-    """A capture or None; OpenCV's log is silent, since we report a failure in one line."""
+    """A capture or None, with OpenCV's log silent: a failure is one line."""
     before = _LOG.getLogLevel()
     _LOG.setLogLevel(0)
     try:

@@ -1,4 +1,4 @@
-"""Pictures made into frames: grey where asked, with the camera at their size."""
+"""Images made into frames: grey where asked, with the camera at their size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..structs import Frame
 
 
 class FrameMaker:
-    """Serves every source; frames have no camera where no calibration was given."""
+    """Makes a source's frames; without a calibration they have no camera."""
 
     def __init__(self, calibration: Camera | None, *, grey: bool) -> None:
         self._calibration, self._grey = calibration, grey
@@ -25,7 +25,7 @@ class FrameMaker:
         return last
 
     def frame(self, image: U8, t_ns: int, index: int, name: str | None = None) -> Frame:
-        """The frame of a picture (H,W) or (H,W,3) BGR, named by its number without a name."""
+        """The frame of an image (H,W) or (H,W,3) BGR; its number is its name."""
         if self._grey and image.ndim == 3:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         camera = self.camera_at(image.shape[1], image.shape[0])

@@ -58,8 +58,7 @@ class ImageSource:
                 continue
             yield frame
 
-    def close(self) -> None:
-        """Nothing is held between frames."""
+    def close(self) -> None: ...
 
     def _first_size(self) -> tuple[int, int]:
         """(width, height) of the first readable photo, which must fit the camera."""
@@ -119,7 +118,7 @@ def names_in_glob(pattern: str) -> tuple[Path, list[str]]:
 
 
 def names_in_list(path: Path) -> list[str]:
-    """Names in a text file, one a line in its own order; '#' starts a comment line."""
+    """Names in a text file, one a line in its order; '#' starts a comment."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:

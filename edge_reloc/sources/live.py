@@ -116,7 +116,7 @@ class LiveSource:
 
 
 class PacedCapture:
-    """A capture slowed to the frame rate, so that a file arrives like a camera."""
+    """A capture slowed to its frame rate: a file arrives like a camera."""
 
     def __init__(self, capture: Capture, rate_hz: float) -> None:
         self._capture = capture

@@ -19,7 +19,7 @@ from .video import VideoSource
 
 
 class Source(Protocol):
-    """An iterator of frames."""
+    """Frames, by iterating; photos and videos begin anew each time."""
 
     @property
     def live(self) -> bool:

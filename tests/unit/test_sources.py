@@ -191,6 +191,19 @@ def test_a_source_that_gives_nothing_says_so(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", [0, "0", "camera:0", "/dev/video0", "v4l2:///dev/video0"])
+def test_spellings_of_a_camera(monkeypatch: pytest.MonkeyPatch, uri: str | int) -> None:
+    asked = []
+
+    def opened(*device: int) -> CountingCapture:
+        asked.append(device)
+        return CountingCapture()
+
+    monkeypatch.setattr("edge_reloc.sources.source.open_device", opened)
+    open_source(uri, CAMERA).close()
+    assert asked == [(0, CAMERA.width, CAMERA.height)]
+
+
 def test_a_missing_camera_names_those_present(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture_module.glob, "glob", lambda _: ["/dev/video8", "/dev/video2"])
     with pytest.raises(SourceError, match="cameras present: /dev/video2 /dev/video8"):
