@@ -88,6 +88,16 @@ def test_a_small_buffer_keeps_the_best(case: Case) -> None:
     np.testing.assert_array_equal(small.keypoint, whole.keypoint[:20])
 
 
+def test_rows_behind_the_last_keypoint_are_not_read(case: Case) -> None:
+    case.features.n = 500
+    found = []
+    for _ in range(2):
+        out = case.match()
+        found.append(list(zip(out.keypoint[: out.n], out.point_id[: out.n], strict=True)))
+        case.features.descriptor[500:] = case.features.descriptor[:500].repeat(2, axis=0)[:1000]
+    assert len(found[0]) > 20 and found[0] == found[1]
+
+
 @pytest.mark.parametrize("lacking", ["candidates", "features"])
 def test_nothing_to_match_is_no_match(case: Case, lacking: str) -> None:
     getattr(case, lacking).n = 0

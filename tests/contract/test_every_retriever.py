@@ -37,9 +37,7 @@ def case(request: pytest.FixtureRequest, demo: Demo) -> Case:
     return Case(stages.retriever, features, out, stages.points.n)
 
 
-def test_points_are_of_the_map_ascending_and_scored(
-    case: Case,
-) -> None:
+def test_points_are_of_the_map_ascending_and_scored(case: Case) -> None:
     retriever, features, out, points = case
     retriever.retrieve(features, out)
     assert 0 < out.n <= out.capacity
@@ -51,9 +49,7 @@ def test_points_are_of_the_map_ascending_and_scored(
     assert groups & set(out.group[: out.n].tolist()), "no keypoint may match any candidate"
 
 
-def test_a_small_buffer_is_never_overrun(
-    case: Case,
-) -> None:
+def test_a_small_buffer_is_never_overrun(case: Case) -> None:
     retriever, features, whole, _ = case
     retriever.retrieve(features, whole)
     small = Candidates(Arena(), max(1, whole.n // 3), features.capacity)
@@ -62,9 +58,7 @@ def test_a_small_buffer_is_never_overrun(
     assert (np.diff(small.point_id[: small.n]) > 0).all()
 
 
-def test_the_same_again_whatever_was_in_the_buffer(
-    case: Case,
-) -> None:
+def test_the_same_again_whatever_was_in_the_buffer(case: Case) -> None:
     retriever, features, out, _ = case
     retriever.retrieve(features, out)
     first = [array.copy() for array in (out.point_id, out.group, out.score, out.query_group)]
@@ -79,17 +73,20 @@ def test_the_same_again_whatever_was_in_the_buffer(
     np.testing.assert_array_equal(out.query_group[: features.n], first[3][: features.n])
 
 
-def test_a_frame_without_keypoints_is_answered(
-    case: Case,
-) -> None:
+@pytest.mark.parametrize("n", [0, 200])
+def test_rows_behind_the_last_keypoint_are_not_read(case: Case, n: int) -> None:
     retriever, features, out, _ = case
-    n, features.n = features.n, 0
+    whole, kept = features.n, features.descriptor.copy()
+    found = []
     try:
-        retriever.retrieve(features, out)
+        for _ in range(2):
+            for features.n in (whole, n):  # the first leaves its traces
+                retriever.retrieve(features, out)
+            found.append(out.point_id[: out.n].tolist())
+            features.descriptor[n:] = np.roll(kept[n:], 1, axis=1)
     finally:
-        features.n = n
-    assert 0 <= out.n <= out.capacity
-    assert (np.diff(out.point_id[: out.n]) > 0).all()
+        features.n, features.descriptor[:] = whole, kept
+    assert found[0] == found[1]
 
 
 def test_every_retriever_is_tried(demo: Demo) -> None:
