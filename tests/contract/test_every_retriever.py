@@ -82,7 +82,7 @@ def test_rows_behind_the_last_keypoint_are_not_read(case: Case, n: int) -> None:
         for _ in range(2):
             for features.n in (whole, n):  # the first leaves its traces
                 retriever.retrieve(features, out)
-            found.append(out.point_id[: out.n].tolist())
+            found.append((out.point_id[: out.n].tolist(), out.score[: out.n].tolist()))
             features.descriptor[n:] = np.roll(kept[n:], 1, axis=1)
     finally:
         features.n, features.descriptor[:] = whole, kept
