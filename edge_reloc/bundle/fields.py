@@ -7,11 +7,10 @@ found nor the keys there are, and it would be one more binary package on a devic
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache, partial
+from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import BundleError, ConfigError
 
@@ -19,14 +18,14 @@ T = TypeVar("T")
 
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
 _MANY = {str: "texts", int: "integers", float: "numbers", bool: "true or false"}
-_COUNTS = ("no", "one", "two", "three", "four")
+_COUNTS = ("no", "one", "two", "three", "four")  # of what a short tuple holds
 
 
 def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
     """A dataclass of what JSON gave for it.
 
-    Its fields may be text, numbers, booleans, None, tuples, dictionaries by text, Literal
-    and dataclasses; a list becomes a tuple, an integer a float where one is asked for.
+    Its fields may be text, numbers, booleans, None, tuples, dictionaries by text and
+    dataclasses; a list becomes a tuple, an integer a float where one is asked for.
 
     where: of the values, the beginning of every error line. lenient: drop unknown keys,
     here and further in, as of a file that a newer version wrote. Raises BundleError.
@@ -66,56 +65,33 @@ def _annotations(kind: type) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _read(kind: Any, value: Any, where: str, name: str, lenient: bool) -> Any:
     """One value; `name` of it, such as key or files['a.npy']."""
-    refuse = partial(_wrong, value, where, name)
-    whole, kind = kind, _without_none(kind)
-    if kind is Any or (value is None and kind is not whole):
+
+    def inside(kind: Any, value: Any, index: str | int) -> Any:
+        return _read(kind, value, where, f"{name}[{index!r}]", lenient)
+
+    one = _without_none(kind)
+    if one is Any or (value is None and one is not kind):
         return value
-    if isinstance(kind, type) and is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise refuse(whole)
-        return read_fields(kind, value, f"{where}: {name}", lenient=lenient)
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise refuse(whole)
-        return {k: _read(inner[1], v, where, f"{name}[{k!r}]", lenient) for k, v in value.items()}
-    if origin is tuple:
-        return _read_tuple(inner, value, where, name, lenient, partial(refuse, whole))
-    if origin is Literal:
-        if not any(type(value) is type(choice) and value == choice for choice in inner):
-            raise refuse(whole)
-        return value
-    if not _is_plain(kind, value):
-        raise refuse(whole)
-    return kind(value)
+    origin, inner = get_origin(one), get_args(one)
+    if isinstance(value, dict):
+        if isinstance(one, type) and is_dataclass(one):
+            return read_fields(one, value, f"{where}: {name}", lenient=lenient)
+        if origin is dict:
+            return {key: inside(inner[1], v, key) for key, v in value.items()}
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        pairs = list(zip(kinds, value, strict=False))
+        # A short list says more than one of its numbers: it is refused as a whole.
+        if len(kinds) == len(value) and all(k not in _WORDS or _is_plain(k, v) for k, v in pairs):
+            return tuple(inside(k, v, index) for index, (k, v) in enumerate(pairs))
+    elif one in _WORDS and _is_plain(one, value):
+        return one(value)
+    quoted = name if name.endswith("]") else f"'{name}'"
+    raise BundleError(f"{where}: {quoted} is {reprlib.repr(value)}, expected {_expected(kind)}")
 
 
-def _read_tuple(
-    inner: tuple[Any, ...],
-    value: Any,
-    where: str,
-    name: str,
-    lenient: bool,
-    refuse: Callable[[], BundleError],
-) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise refuse()
-    kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
-    if len(kinds) != len(value):
-        raise refuse()
-    for kind, one in zip(kinds, value, strict=True):
-        if kind in _WORDS and not _is_plain(kind, one):
-            raise refuse()  # a short list says more than one of its numbers
-    return tuple(
-        _read(kind, one, where, f"{name}[{index}]", lenient)
-        for index, (kind, one) in enumerate(zip(kinds, value, strict=True))
-    )
-
-
-def _is_plain(kind: Any, value: Any) -> bool:
+def _is_plain(kind: type, value: Any) -> bool:
     """Whether a value is text, a number or a boolean as asked for."""
-    if kind not in _WORDS:
-        raise TypeError(f"fields of type {kind} cannot be read")
     if kind is float and type(value) is int:
         return abs(value) < 1 << 1000  # as a float it exists
     return type(value) is kind
@@ -129,19 +105,12 @@ def _without_none(kind: Any) -> Any:
     return rest
 
 
-def _wrong(value: Any, where: str, name: str, kind: Any) -> BundleError:
-    quoted = name if name.endswith("]") else f"'{name}'"
-    return BundleError(f"{where}: {quoted} is {reprlib.repr(value)}, expected {_expected(kind)}")
-
-
 def _expected(kind: Any) -> str:
     """A type in words, as JSON's reader knows it."""
     one = _without_none(kind)
     if one is not kind:
         return f"{_expected(one)} or null"
     inner = get_args(kind)
-    if get_origin(kind) is Literal:
-        return " or ".join(repr(choice) for choice in inner)
     if get_origin(kind) is not tuple:
         return _WORDS.get(kind, "an object")
     if inner[1:] == (...,):

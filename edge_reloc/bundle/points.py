@@ -15,19 +15,19 @@ from .reader import MapBundle
 
 @dataclass(frozen=True, kw_only=True)
 class PointMap:
-    """P points in K cells; the points of a cell are neighbours in memory.
+    """P points in K cells; the points of a cell are neighbours in memory."""
 
-    xyz (P,3) float32 in world units; descriptor (P,D) float16 or int8, of unit length
-    after multiplication with `scale`; cell_start (K+1,) int32: cell k holds points cell_start[k] to
-    cell_start[k+1], the best-observed first; cell_centre (K,3) float32;
-    cell_radius (K,) float32: all its points lie within.
-    """
-
+    #: (P,3), world units
     xyz: NDArray[np.float32]
+    #: (P,D), of unit length after multiplication with `scale`
     descriptor: NDArray[np.float16] | NDArray[np.int8]
+    #: (K+1,): cell k holds points start[k] to start[k+1], the best-observed first
     cell_start: NDArray[np.int32]
+    #: (K,3), world units
     cell_centre: NDArray[np.float32]
+    #: (K,), world units: all points of the cell lie within
     cell_radius: NDArray[np.float32]
+    #: of the descriptors' numbers; 1 unless they are int8
     scale: float = 1.0
 
     @property

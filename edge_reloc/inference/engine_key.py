@@ -32,18 +32,19 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EngineKey:
-    """Two engines are interchangeable when their keys are equal.
+    """Two engines are interchangeable when their keys are equal."""
 
-    onnx_sha256: of the file, which carries the precision. flavour: "tensorrt" or
-    "tensorrt_rtx". gpu: its name, or "any" for a plan built ahead of time.
-    compute_capability: "8.7". options: whatever else changes the plan.
-    """
-
+    #: of the ONNX file, which carries the precision
     onnx_sha256: str
+    #: tensorrt or tensorrt_rtx
     flavour: str
+    #: such as 10.3.0
     tensorrt_version: str
+    #: its name; any: a plan built ahead of time
     gpu: str
+    #: such as 8.7
     compute_capability: str
+    #: whatever else changes the plan
     options: tuple[str, ...] = ()
 
     def difference(self, here: EngineKey) -> str | None:
@@ -73,12 +74,16 @@ class EngineKey:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecord:
-    """A side-car: the key, and the plan it speaks of. network: name of the ONNX file."""
+    """A side-car: the key, and the plan it speaks of."""
 
     key: EngineKey
+    #: name of the ONNX file
     network: str
+    #: of the plan, hexadecimal
     plan_sha256: str
+    #: size of the plan
     plan_nbytes: int
+    #: of the side-car
     path: Path
 
     @property

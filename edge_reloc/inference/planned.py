@@ -75,13 +75,14 @@ class PlannedTensorRtEngines(TensorRtEngines):
     """Takes in the GPU's ledger what engines will take; needs no TensorRT.
 
     Scratch is what lives between layers at once, an upper bound: TensorRT keeps less where
-    it runs layers together. weights: bytes on the device, by network file.
+    it runs layers together.
     """
 
     def __init__(
         self, bundle: MapBundle, arena: Arena, gpu: Gpu, *, precision: str | None = None
     ) -> None:
         super().__init__(bundle, arena, gpu, precision=precision)
+        #: bytes on the device, by the name of the network file
         self.weights: dict[str, int] = {}
         self._scratch = 0
 

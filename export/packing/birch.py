@@ -29,10 +29,13 @@ F64 = NDArray[np.float64]
 
 @dataclass(kw_only=True)
 class Leaves:
-    """Clustering features of M leaves: count (M,), total (M,d), square (M,)."""
+    """Clustering features of M leaves."""
 
+    #: (M,): points of each
     count: F64
+    #: (M,d): their sum
     total: F64
+    #: (M,): the sum of their squared lengths
     square: F64
 
     @property

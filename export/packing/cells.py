@@ -19,11 +19,15 @@ KMEANS_SAMPLE = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """order (P,): old ids in the new order; start (K+1,), centre (K,3), radius (K,)."""
+    """K cells of P points, as `PointMap` holds them."""
 
+    #: (P,): old ids in the new order
     order: NDArray[np.int64]
+    #: (K+1,): cell k holds points start[k] to start[k+1] of the new order
     start: NDArray[np.int32]
+    #: (K,3), world units
     centre: NDArray[np.float32]
+    #: (K,), world units
     radius: NDArray[np.float32]
 
 

@@ -31,13 +31,12 @@ FEWEST_POINTS = 6  # below, a landmark cannot carry a pose
 
 @dataclass(frozen=True, kw_only=True)
 class LandmarkOptions:
-    """How landmarks are made. number: how many, None finds out.
+    """How landmarks are made."""
 
-    dimensions: 2 clusters on the ground plane as published, 3 in space, for scenes
-    whose structure the ground plane hides.
-    """
-
+    #: how many; None finds out
     number: int | None = None
+    #: 2: clustered on the ground plane, as published; 3: in space, for scenes whose
+    #: structure the ground plane hides
     dimensions: int = 2
 
     def __post_init__(self) -> None:
@@ -49,13 +48,12 @@ class LandmarkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Landmarks:
-    """label (P,) int32: 1 to L, 0 for points of no landmark.
+    """L landmarks of P points."""
 
-    view (L,): the view that sees most of each one's points, whose pose and camera are
-    its virtual reference frame (eq. 4).
-    """
-
+    #: (P,): 1 to L, 0 for points of no landmark
     label: NDArray[np.int32]
+    #: (L,): the view that sees most of each one's points, whose pose and camera are its
+    #: virtual reference frame (eq. 4)
     view: NDArray[np.int32]
 
     @property

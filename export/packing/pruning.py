@@ -19,12 +19,11 @@ from ..scene.model import SceneModel, View
 
 @dataclass(frozen=True, kw_only=True)
 class PruningOptions:
-    """radius_px: of the area that a kept point stands for, in photos 640 pixels wide.
+    """How a landmark's points are thinned out, as published."""
 
-    cover: share of a landmark's points after which its other photos add no more.
-    """
-
+    #: of the area that a kept point stands for, in photos 640 pixels wide
     radius_px: float = 25.0
+    #: share of a landmark's points after which its other photos add no more
     cover: float = 0.8
 
     def __post_init__(self) -> None:

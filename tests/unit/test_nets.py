@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from edge_reloc.errors import BundleError, ConfigError, EngineError
 from edge_reloc.features import FeatureSpec, NetworkSpec
+from edge_reloc.features.extractor import open_extractor
 from edge_reloc.features.network import NetworkExtractor
 from edge_reloc.features.sift import SiftExtractor
 from edge_reloc.geometry.camera import Camera
@@ -152,6 +153,13 @@ def _extractor(engine: _BrightestDots) -> tuple[NetworkExtractor, Features]:
 def _frame(image: np.ndarray, turns: int | None) -> Frame:
     camera = Camera(model="pinhole", width=80, height=60, fx=1, fy=1, cx=1, cy=1)
     return Frame(image=image, t_ns=0, camera=camera, quarter_turns=turns)
+
+
+def test_a_map_without_its_feature_network_says_so() -> None:
+    """As `export single` leaves it where another network holds the map."""
+    camera = Camera(model="pinhole", width=80, height=60, fx=1, fy=1, cx=1, cy=1)
+    with pytest.raises(BundleError, match="'dots' names no network"):
+        open_extractor(FeatureSpec(kind="dots", dim=4), camera, lambda file: pytest.fail(file))
 
 
 @pytest.mark.parametrize("turns", [None, 0, 1, 2, 3, 5])
