@@ -20,7 +20,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from edge_reloc import __main__ as programs
-from edge_reloc.running.session import DEMO
+from edge_reloc.running.demo import DEMO
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
