@@ -286,14 +286,16 @@ def open_localizer(
     *,
     settings: Settings | None = None,
     budget_bytes: int | None = None,
+    fit: bool = False,
     **values: Any,
 ) -> Localizer:
     """A localiser for a map bundle, ready for frames; use it in a `with` statement.
 
-    camera: a Camera or a camera file; None takes the map's only mapping camera. values: any
-    fields of `Settings`, over those of `settings`. budget_bytes: host memory that the process
-    may hold; more is refused with the plan. Raises EdgeRelocError, in one line that says
-    what, where and the cure.
+    map: folder of the bundle. camera: a Camera or a camera file; None takes the map's only
+    mapping camera. values: any fields of `Settings`, over those of `settings`. budget_bytes:
+    host memory that the whole process may hold; more is refused with the plan, or with `fit`
+    limits are lowered until it is kept, and a warning is logged that says which. Raises
+    EdgeRelocError, in one line that says what, where and the cure.
     """
     given = {} if settings is None else vars(settings)
     settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
@@ -303,7 +305,12 @@ def open_localizer(
     elif not isinstance(camera, Camera):
         camera = read_camera(camera)
     if budget_bytes is not None:
-        from .running.budget import check_budget
+        from .running.budget import check_budget, fit_budget
 
-        check_budget(bundle, camera, settings, budget_bytes)
+        if fit:
+            settings, _, lowered = fit_budget(bundle, camera, settings, budget_bytes)
+            if lowered:
+                log.warning("%s: %s", map, lowered)
+        else:
+            check_budget(bundle, camera, settings, budget_bytes)
     return Localizer.open(bundle, camera, settings)
