@@ -45,9 +45,10 @@ class Extracted:
 
 
 class Localizer:
-    """Localises frames in one map for one camera. A context manager; `open` makes one.
+    """Localises frames in one map for one camera; `edge_reloc.open` makes one.
 
-    line: its stages and buffers, all there before the first frame.
+    A context manager. It works on one frame at a time: a thread that localises beside another
+    needs a localiser of its own. line: stages and buffers, all there before the first frame.
     """
 
     def __init__(self, line: Line) -> None:
@@ -202,22 +203,22 @@ class Localizer:
 
     @property
     def bundle(self) -> MapBundle:
-        """The map."""
+        """The map bundle."""
         return self._line.bundle
 
     @property
     def camera(self) -> Camera:
-        """That frames come from, unless they name another."""
+        """The camera that frames come from, unless they name another."""
         return self._line.camera
 
     @property
     def settings(self) -> Settings:
-        """As they are in force, the method's name filled in."""
+        """The settings in force, with the method's name filled in."""
         return self._line.settings
 
     @property
     def points(self) -> PointMap | None:
-        """Of the map; None where networks hold it."""
+        """Points of the map; None where networks hold it."""
         return self._line.points
 
     @property
@@ -243,7 +244,7 @@ class Localizer:
 
     @property
     def gpu(self) -> Gpu | None:
-        """Where something runs there."""
+        """The GPU, where something runs there."""
         return self._line.gpu
 
     @property
@@ -253,12 +254,12 @@ class Localizer:
 
     @property
     def arena_bytes(self) -> int:
-        """Of the one piece of host memory."""
+        """Size of the one piece of host memory, taken before the first frame."""
         return self._line.arena.nbytes
 
     @property
     def map_bytes(self) -> int:
-        """Size of the bundle's files that it uses."""
+        """Size of the bundle's files that are used."""
         return self.bundle.nbytes(self.bundle.used)
 
     def close(self) -> None:
