@@ -34,6 +34,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **of_the_page: Any) -> str:
+    """Called by mkdocs: links that leave docs/ lead to the pages of the top folder."""
+    for name, target in PAGES.items():
+        markdown = markdown.replace(f"../{name}", target)
+    return markdown
+
+
 def settings_page() -> str:
     """Every field of `Settings`, in the order of the command line's help."""
     lines = [

@@ -179,14 +179,8 @@ class Localizer:
         if not isinstance(image, Frame):
             name = str(image) if isinstance(image, (str, Path)) else ""
             pixels = read_photo(name) if name else np.asarray(image)
-            if pixels.dtype != np.uint8 or not (
-                pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-            ):
-                raise SourceError(
-                    f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or "
-                    f"(H,W,3) BGR"
-                )
             image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
+        _check_pixels(image.image)
         if image.camera is not None:
             return image
         height, width = image.image.shape[:2]
@@ -279,6 +273,17 @@ class Localizer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_pixels(pixels: U8) -> None:
+    if pixels.dtype != np.uint8 or not pixels.size or not _is_grey_or_bgr(pixels.shape):
+        raise SourceError(
+            f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or (H,W,3) BGR"
+        )
+
+
+def _is_grey_or_bgr(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
 
 
 def open_localizer(

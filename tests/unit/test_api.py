@@ -90,12 +90,17 @@ def test_path_array_and_frame_give_the_same_pose(localizer: edge_reloc.Localizer
         assert pose_error(result.cam_from_world, truth).translation < WRONG_M
 
 
-@pytest.mark.parametrize("image", [np.zeros((480, 640)), np.zeros((480, 640, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((480, 640)), np.zeros((480, 640, 4), np.uint8), np.zeros((0, 640), np.uint8)],
+    ids=["float", "four channels", "empty"],
+)
 def test_an_array_that_is_no_image_is_refused(
     localizer: edge_reloc.Localizer, image: np.ndarray[Any, Any]
 ) -> None:
-    with pytest.raises(edge_reloc.SourceError, match=r"expected uint8 \(H,W\) grey"):
-        localizer.localize(image)
+    for given in (image, edge_reloc.Frame(image=image, t_ns=0)):
+        with pytest.raises(edge_reloc.SourceError, match=r"expected uint8 \(H,W\) grey"):
+            localizer.localize(given)
 
 
 def test_a_photo_that_is_not_there_is_refused(localizer: edge_reloc.Localizer) -> None:
