@@ -23,7 +23,8 @@ work = output.with_name(output.name + ".work")  # training needs it, the device 
 camera, cam_from_world = read_camera(demo / "camera.json"), read_truth(demo / "truth")
 names = [f"frame_{number:03d}.jpg" for number in range(0, 80, 5)]
 work.mkdir(parents=True, exist_ok=True)
-spec = feature_settings("waymark", None, 800, [(camera.width, camera.height)], work)
+kind = "sift"  # "waymark": better, and half a minute to export its network for this size
+spec = feature_settings(kind, None, 1500, [(camera.width, camera.height)], work)
 store = FeatureStore(work, spec, images=demo / "frames")
 store.prepare(names)
 

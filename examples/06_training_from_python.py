@@ -16,7 +16,8 @@ if not map.exists():
 
 
 def progress(step: int, steps: int, loss: float) -> None:
-    print(f"step {step} of {steps}, loss {loss:.4f}")
+    if step % 500 == 1:
+        print(f"step {step} of {steps}, loss {loss:.4f}")
 
 
 session = TrainingSession(map, map.with_name(map.name + ".work"))
