@@ -3,7 +3,7 @@
     import edge_reloc
 
     with edge_reloc.open("maps/office", camera="camera.json") as localizer:
-        for frame in edge_reloc.open_source("v4l2:///dev/video0"):
+        for frame in edge_reloc.open_source("v4l2:///dev/video0", localizer.camera):
             result = localizer.localize(frame)  # also a path or an array
             if result.ok:
                 print(result.cam_from_world, result.covariance, result.inliers)
@@ -16,8 +16,9 @@ open_sink    a file of poses, .jsonl or .tum
 y down, z forward), how sure it is, or a Status and a reason. What can go wrong when something
 is opened is an EdgeRelocError, whose text says what, where and the cure.
 
-What `__all__` names is stable: a change of it is told in CHANGELOG.md. Everything else may
-move. Nothing is loaded before it is asked for, and nothing here needs PyTorch.
+The guide is docs/api.md; what each field means stands in docs/reference, and as comments over
+the fields. What `__all__` names is stable: a change of it is told in CHANGELOG.md. Everything
+else may move. Nothing is loaded before it is asked for, and nothing here needs PyTorch.
 """
 
 from __future__ import annotations
