@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import U8
 from edge_reloc.errors import ConfigError, MappingError, SourceError
 from edge_reloc.sources.photo import read_photo
 
@@ -18,7 +18,7 @@ from ..scene.combine import open_any_store
 from ..scene.model import load_model
 from .feeds import Feed
 
-Photos = dict[str, NDArray[np.uint8]]  # BGR, by name
+Photos = dict[str, U8]  # BGR, by name
 
 
 def photos_of(folder: Path, count: int) -> Photos:

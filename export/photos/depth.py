@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, Array, Bool
 from edge_reloc.errors import MappingError
 from edge_reloc.geometry.camera import Camera, read_camera
-from edge_reloc.geometry.rigid import Array, compose, rotation_angle_rad, so3_exp, transform
+from edge_reloc.geometry.rigid import compose, rotation_angle_rad, so3_exp, transform
 
 from ..scene.model import SceneModel, View
-
-F32 = NDArray[np.float32]
 
 ROUNDS = 40
 LARGEST_STEP = 1e-5  # rad, or of the usual depth: below it the registration has settled
@@ -48,7 +47,7 @@ class RegisteredDepthMaps:
         if camera is not None:
             self._register(model)
 
-    def at(self, view: View, xy_px: NDArray[np.float64]) -> F32:
+    def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
         if self._now is None or self._now[0] != view.name:
             self._now = (view.name, self._of_photo(view))
@@ -145,7 +144,7 @@ class RegisteredDepthMaps:
 
     def _away(
         self, xyz: Array, photo: NDArray[np.intp], depth: F32, depth_from_photo: Array
-    ) -> tuple[Array, NDArray[np.bool_]]:
+    ) -> tuple[Array, Bool]:
         """Measured minus expected over expected depth (N,), and where that is known."""
         assert self._camera is not None
         there = transform(depth_from_photo, xyz)

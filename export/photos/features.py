@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, U8
 from edge_reloc.bundle.fields import read_fields
 from edge_reloc.embedding.place import pool
 from edge_reloc.errors import MappingError
@@ -31,7 +32,6 @@ from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
 log = logging.getLogger(__name__)
-F32 = NDArray[np.float32]
 
 CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
@@ -51,8 +51,8 @@ class PhotoFeatures:
     network sees at about 1/32 of the photo as it lies, or None.
     """
 
-    xy_px: NDArray[np.float32]
-    score: NDArray[np.float32]
+    xy_px: F32
+    score: F32
     descriptor: NDArray[np.float16]
     width: int
     height: int
@@ -231,7 +231,7 @@ def open_store(work: Path) -> FeatureStore:
         raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
+def read_photo(path: Path) -> U8:
     """(H,W,3) BGR, turned upright by EXIF; UnreadablePhotoError otherwise."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:

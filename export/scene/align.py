@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64, Bool
 from edge_reloc.geometry.rigid import camera_centre, compose
 
 from .gravity import level_axis
@@ -16,7 +16,6 @@ from .model import SceneModel
 
 log = logging.getLogger(__name__)
 
-F64 = NDArray[np.float64]
 
 MIN_POSITIONS = 3
 MAX_TILT_RAD = 0.05  # standard error from which upright photos tell the tilt better
@@ -47,7 +46,7 @@ class Fit:
 
     similarity: Similarity
     residual: F64
-    inlier: NDArray[np.bool_]
+    inlier: Bool
     scale_error: float
     tilt_error_rad: float = 0.0
 

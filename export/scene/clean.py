@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F64, I64
 
 from .model import SceneModel
 from .view_geometry import ViewGeometry
@@ -36,9 +37,9 @@ class CleanOptions:
 class PointStatistics:
     """length (P,), error_px (P,) mean, distance (P,) to the cameras, mean."""
 
-    length: NDArray[np.int64]
-    error_px: NDArray[np.float64]
-    distance: NDArray[np.float64]
+    length: I64
+    error_px: F64
+    distance: F64
 
 
 def point_statistics(model: SceneModel) -> PointStatistics:
@@ -57,9 +58,7 @@ def point_statistics(model: SceneModel) -> PointStatistics:
     return PointStatistics(length=length, error_px=error / divisor, distance=distance / divisor)
 
 
-def neighbour_spread(
-    xyz: NDArray[np.float64], distance: NDArray[np.float64], neighbours: int
-) -> NDArray[np.float64]:
+def neighbour_spread(xyz: F64, distance: F64, neighbours: int) -> F64:
     """Mean distance (P,) to the nearest points over the camera distance."""
     from pykdtree.kdtree import KDTree
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, I32
 from edge_reloc.files import write_atomic
 
 from ..photos.features import FeatureStore
@@ -32,17 +32,17 @@ class PairMatches:
     """
 
     pair: Pair
-    rows: NDArray[np.int32]
-    similarity: NDArray[np.float32]
+    rows: I32
+    similarity: F32
 
 
 def match_descriptors(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
+    first: F32,
+    second: F32,
     *,
     min_similarity: float,
     max_ratio: float,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+) -> tuple[I32, F32]:
     """Mutual nearest neighbours of unit descriptors (N,D) and (M,D).
 
     Returns rows (K,2) int32 and similarity (K,) float32. max_ratio bounds

@@ -8,8 +8,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, I32, Bool
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
@@ -26,10 +26,10 @@ class View:
 
     name: str
     camera: Camera
-    cam_from_world: NDArray[np.float64]
-    xy_px: NDArray[np.float32]
-    point_id: NDArray[np.int32]
-    keypoint: NDArray[np.int32]
+    cam_from_world: F64
+    xy_px: F32
+    point_id: I32
+    keypoint: I32
     quarter_turns: int = 0
 
 
@@ -42,13 +42,13 @@ class SceneModel:
     """
 
     views: list[View]
-    xyz: NDArray[np.float64]
+    xyz: F64
     metric: bool
-    gravity: NDArray[np.float64] | None = None
+    gravity: F64 | None = None
     georeference: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)
 
-    def keep_points(self, keep: NDArray[np.bool_]) -> SceneModel:
+    def keep_points(self, keep: Bool) -> SceneModel:
         """The model with only the points where `keep` (P,) is true."""
         new_id = np.cumsum(keep, dtype=np.int32) - 1
         views = []

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64
+
 from .matching import PairMatches
 from .tracks import Tracks
-from .view_geometry import F64, ViewGeometry
+from .view_geometry import ViewGeometry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32, F64, U8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,11 @@ class CameraEffects:
 
 
 def apply_effects(
-    image_bgr: NDArray[np.uint8],
+    image_bgr: U8,
     effects: CameraEffects,
     rng: Generator,
-    motion_px: NDArray[np.float64] | None = None,
-) -> NDArray[np.uint8]:
+    motion_px: F64 | None = None,
+) -> U8:
     """The picture (H,W,3) as the camera would deliver it.
 
     motion_px (2,): how far the picture moves during the exposure; the blur is
@@ -53,7 +54,7 @@ def apply_effects(
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def _smear(image: NDArray[np.float32], motion_px: NDArray[np.float64]) -> NDArray[np.float32]:
+def _smear(image: F32, motion_px: F64) -> F32:
     """Mean of the picture over a centred straight motion."""
     length = float(np.linalg.norm(motion_px))
     if length < 0.2:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32
 
 from .world import Image
 
-Plane = NDArray[np.float32]  # (H,W)
+Plane = F32  # (H,W)
 Colour = tuple[float, float, float]  # BGR in 0..1
 
 

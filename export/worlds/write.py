@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64, U8
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import CameraError, EdgeRelocError
 from edge_reloc.files import write_atomic
@@ -48,7 +48,7 @@ def write_place(
     mapping, queries = mapping_views(rng), query_path(rng, frames)
     (output / "images").mkdir(parents=True, exist_ok=True)
     (output / "reference").mkdir(exist_ok=True)
-    poses: dict[str, NDArray[np.float64]] = {}
+    poses: dict[str, F64] = {}
     for index, pose in enumerate(mapping):
         poses[f"map_{index:03d}.jpg"] = pose
     for index, pose in enumerate(queries):
@@ -72,7 +72,7 @@ def write_place(
     write_camera(output / "camera.json", camera)
 
 
-def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
+def write_jpeg(path: Path, image_bgr: U8, quality: int) -> None:
     """Write a JPEG file (progressive, which is a tenth smaller; colours coarser)."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1,
                cv2.IMWRITE_JPEG_PROGRESSIVE, 1,
@@ -84,7 +84,7 @@ def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
     write_atomic(path, data.tobytes())
 
 
-def write_reference(folder: Path, camera: Camera, poses: dict[str, NDArray[np.float64]]) -> None:
+def write_reference(folder: Path, camera: Camera, poses: dict[str, F64]) -> None:
     """cameras.txt and images.txt; poses: image name -> cam_from_world (4,4)."""
     model, numbers = _colmap_camera(camera)
     values = " ".join(f"{value:.12g}" for value in numbers)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from edge_reloc.arrays import F32, F64, I32, I64, U8, Bool
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.features import FeatureSpec
@@ -29,9 +30,6 @@ from ...photos.features import PhotoFeatures, read_photo
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
-
 SAME_PX = 3.0  # at 640 pixels width: a keypoint found again, or where its point projects
 SLACK = 0.12  # similarity that a match in the right place may lack, as in the second pass
 
@@ -44,19 +42,19 @@ class LabelledKeypoints:
     landmark; view (B,): the photo an entry comes from; whole (B,): the photo itself.
     """
 
-    start: NDArray[np.int64]
+    start: I64
     ray: F32
     descriptor: NDArray[np.float16]
-    label: NDArray[np.int32]
-    view: NDArray[np.int64]
-    whole: NDArray[np.bool_]
+    label: I32
+    view: I64
+    whole: Bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
     ray: F32
     descriptor: NDArray[np.float16]
-    label: NDArray[np.int32]
+    label: I32
 
 
 def label_photos(
@@ -64,7 +62,7 @@ def label_photos(
     points: PointMap,
     model: SceneModel,
     store: PhotoStore,
-    label: NDArray[np.int32],
+    label: I32,
     *,
     copies: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -103,14 +101,14 @@ def label_photos(
 class _Labeller:
     """Landmark of each keypoint of a mapping photo."""
 
-    def __init__(self, points: PointMap, spec: FeatureSpec, label: NDArray[np.int32]) -> None:
+    def __init__(self, points: PointMap, spec: FeatureSpec, label: I32) -> None:
         self._label, self._spec = label, spec
         self._matcher = GuidedMatcher(points, min_similarity=spec.min_similarity - SLACK)
         arena = Arena()
         self._features = Features(arena, spec.keypoints, spec.dim, 0)
         self._found = Correspondences(arena, spec.keypoints)
 
-    def label(self, view: View, photo: PhotoFeatures) -> NDArray[np.int32]:
+    def label(self, view: View, photo: PhotoFeatures) -> I32:
         """(N,): of the observed point, else of the similar point that projects there."""
         features, n = self._features, len(photo.xy_px)
         features.n = n
@@ -149,9 +147,7 @@ class _Reextractor:
         return self._out
 
 
-def _entry(
-    camera: Camera, xy_px: F32, descriptor: NDArray[np.float16], label: NDArray[np.int32]
-) -> _Entry:
+def _entry(camera: Camera, xy_px: F32, descriptor: NDArray[np.float16], label: I32) -> _Entry:
     rays = camera.rays_from_pixels(np.asarray(xy_px, np.float64))
     return _Entry(ray=np.asarray(rays, np.float32), descriptor=descriptor, label=label)
 
@@ -161,7 +157,7 @@ def _augmented(
     image: U8,
     view: View,
     photo: PhotoFeatures,
-    label: NDArray[np.int32],
+    label: I32,
     generator: np.random.Generator,
 ) -> _Entry:
     """An altered copy of a photo; keypoints found again keep their landmark."""
@@ -181,7 +177,7 @@ def _augmented(
     return _entry(view.camera, xy[inside], descriptor[inside], found[inside])
 
 
-def random_warp(width: int, height: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def random_warp(width: int, height: int, generator: np.random.Generator) -> F64:
     """Homography (3,3), copy from photo: turn, scale, shift and tilt about the centre."""
     angle = generator.normal() * 0.12
     scale = np.exp(generator.uniform(np.log(0.65), np.log(1.5)))
@@ -212,7 +208,7 @@ def random_light(image: U8, generator: np.random.Generator) -> U8:
     return np.asarray(np.clip(255.0 * values, 0, 255), np.uint8)
 
 
-def keypoints_of(data: LabelledKeypoints, entries: NDArray[np.int64]) -> Iterator[slice]:
+def keypoints_of(data: LabelledKeypoints, entries: I64) -> Iterator[slice]:
     """Rows of each entry."""
     for entry in entries:
         yield slice(int(data.start[entry]), int(data.start[entry + 1]))

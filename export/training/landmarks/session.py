@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import I64
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
@@ -152,7 +152,7 @@ def export_recogniser(network: Recogniser, path: Path) -> None:
     )
 
 
-def recognition(network: Recogniser, data: LabelledKeypoints, entries: NDArray[np.int64]) -> float:
+def recognition(network: Recogniser, data: LabelledKeypoints, entries: I64) -> float:
     """Share of the keypoints of landmarks that get theirs, over entries (top-1)."""
     right = known = 0
     with torch.no_grad():

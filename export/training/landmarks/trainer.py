@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edge_reloc.arrays import F32, I64
 from edge_reloc.errors import ConfigError
 
 from ...nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
@@ -99,7 +100,7 @@ class Batches:
     def __init__(
         self,
         data: LabelledKeypoints,
-        entries: NDArray[np.int64],
+        entries: I64,
         config: RecogniserConfig,
         *,
         any_heading: bool,
@@ -136,7 +137,7 @@ class Batches:
             mask=torch.from_numpy(mask),
         )
 
-    def _rows(self, ray: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.intp]:
+    def _rows(self, ray: F32, generator: np.random.Generator) -> NDArray[np.intp]:
         """Some keypoints, still best first: of a window, or of the whole photo."""
         ray = ray[: self._config.shape.keypoints]
         rows = np.arange(len(ray))
@@ -149,9 +150,7 @@ class Batches:
         count = int(most * generator.uniform(0.5, 1.0))
         return np.sort(generator.permutation(rows)[:count])
 
-    def _moved(
-        self, ray: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def _moved(self, ray: F32, generator: np.random.Generator) -> F32:
         config = self._config
         turn = (
             generator.uniform(-self._turn, self._turn)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, I64, U8
 from edge_reloc.running.floor_plan import Plan
 
 from ...nets.scene_coordinates import SceneCoordinates
@@ -19,8 +20,6 @@ from ...photos.features import read_photo
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from .samples import PhotoCells
-
-F32 = NDArray[np.float32]
 
 SURE = 0.49  # share of the cells, the best, that the plan shows
 PLAN_PX = 900
@@ -31,12 +30,12 @@ class PhotoPrediction:
     """Of N cells: xy_px (N,2), xyz_world (N,3), score (N,), labels (N,) int."""
 
     view: View
-    image: NDArray[np.uint8]
-    xy_px: NDArray[np.float64]
+    image: U8
+    xy_px: F64
     xyz_world: F32
     score: F32
-    structural: NDArray[np.int64]
-    semantic: NDArray[np.int64]
+    structural: I64
+    semantic: I64
 
 
 def predict_photos(
@@ -131,6 +130,6 @@ def _surest(photo: PhotoPrediction) -> F32:
     return photo.xyz_world[rows]
 
 
-def _shuffled(label: NDArray[np.int64]) -> NDArray[np.float64]:
+def _shuffled(label: I64) -> F64:
     """Neighbours in number get colours far apart."""
     return np.asarray((label * 0.381966) % 1.0)

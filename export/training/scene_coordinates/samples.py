@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from edge_reloc.arrays import F32, F64, I32, U8, Bool
 from edge_reloc.features.image_fit import FitOnCpu
 from edge_reloc.features.network import turn_back
 
@@ -27,8 +28,6 @@ from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..landmarks.labelled import random_light, random_warp
 
-F32 = NDArray[np.float32]
-
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
 ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
 
@@ -36,7 +35,7 @@ ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exac
 class DepthMaps(Protocol):
     """Depth of the mapping photos from elsewhere than the reconstruction."""
 
-    def at(self, view: View, xy_px: NDArray[np.float64]) -> F32:
+    def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
 
 
@@ -51,7 +50,7 @@ class CellSamples:
     """
 
     feature: NDArray[np.float16]
-    view: NDArray[np.int32]
+    view: I32
     ray: F32
     depth: F32
     rotation: F32
@@ -88,7 +87,7 @@ class PhotoCells:
         self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
         self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
 
-    def look(self, image: NDArray[np.uint8], turns: int) -> Look:
+    def look(self, image: U8, turns: int) -> Look:
         """The cells of an image as it lies, turned for the encoder."""
         height, width = image.shape[:2]
         if turns % 2:
@@ -110,9 +109,7 @@ class PhotoCells:
 class Look:
     """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
 
-    def __init__(
-        self, xy_px: NDArray[np.float64], rows: NDArray[np.intp], spots: Spots, device: str
-    ) -> None:
+    def __init__(self, xy_px: F64, rows: NDArray[np.intp], spots: Spots, device: str) -> None:
         self.xy_px = xy_px
         self._rows, self._spots, self._device = rows, spots, device
 
@@ -139,7 +136,7 @@ def sample_cells(
     """Sampled cells of every mapping photo and its copies."""
     generator = np.random.default_rng(0)
     parts: list[tuple[NDArray[np.float16], F32, F32]] = []
-    views: list[NDArray[np.int32]] = []
+    views: list[I32] = []
     for index, view in enumerate(model.views):
         depths = _Depths(model, view, depth_maps)
         image = read_photo(store.photo(view.name))
@@ -171,7 +168,7 @@ def _usual_depths(model: SceneModel) -> F32:
     return np.array([np.median(d) if len(d) else every for d in depths], np.float32)
 
 
-def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
+def observed_depths(model: SceneModel, view: View) -> F64:
     """Depth (K,) of the points that a photo observes."""
     pose = view.cam_from_world
     return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
@@ -179,11 +176,11 @@ def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
 
 def _looks(
     cells: PhotoCells,
-    image: NDArray[np.uint8],
+    image: U8,
     view: View,
     config: BufferConfig,
     generator: np.random.Generator,
-) -> Iterator[tuple[Look, NDArray[np.float64], NDArray[np.bool_]]]:
+) -> Iterator[tuple[Look, F64, Bool]]:
     """A photo and its copies, where in the photo their cells are, and which are inside."""
     height, width = image.shape[:2]
     look = cells.look(image, view.quarter_turns)
@@ -209,7 +206,7 @@ class _Depths:
         self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
         self._radius = SAME_PX * max(view.camera.width, view.camera.height) / 640
 
-    def at(self, xy_px: NDArray[np.float64]) -> tuple[F32, NDArray[np.bool_]]:
+    def at(self, xy_px: F64) -> tuple[F32, Bool]:
         """Depth (N,), 0 for unknown, and whether the reconstruction says so."""
         depth = np.zeros(len(xy_px), np.float32)
         if self._maps is not None:
@@ -224,8 +221,8 @@ class _Depths:
 
 def _chosen(
     depth: F32,
-    observed: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
+    observed: Bool,
+    inside: Bool,
     config: BufferConfig,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
@@ -239,7 +236,7 @@ def _chosen(
     return np.sort(np.concatenate(rows))
 
 
-def of_views(samples: CellSamples, keep: NDArray[np.bool_]) -> CellSamples:
+def of_views(samples: CellSamples, keep: Bool) -> CellSamples:
     """Only the cells of some photos; keep (V,)."""
     rows = np.flatnonzero(keep[samples.view])
     return replace(

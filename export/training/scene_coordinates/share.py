@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import Bool
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.solver import PoseSolver
@@ -26,7 +26,7 @@ def choose_share(
     cells: PhotoCells,
     model: SceneModel,
     store: PhotoStore,
-    held_out: NDArray[np.bool_],
+    held_out: Bool,
     solver: PoseSolver,
 ) -> tuple[float, dict[str, float]]:
     """The share with the smallest mean error over held-out photos (V,), and the mean of each.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, I32, I64, Bool
 from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.vlad import Vlad
 
@@ -32,13 +32,13 @@ class Bank:
     the whole photo: whole (B,) bool.
     """
 
-    embedding: NDArray[np.float32]
-    view: NDArray[np.int64]
-    start: NDArray[np.int64]
-    point_id: NDArray[np.int32]
-    whole: NDArray[np.bool_]
+    embedding: F32
+    view: I64
+    start: I64
+    point_id: I32
+    whole: Bool
 
-    def seen(self, entry: int) -> NDArray[np.int32]:
+    def seen(self, entry: int) -> I32:
         """Points that an entry saw."""
         return self.point_id[self.start[entry] : self.start[entry + 1]]
 
@@ -84,16 +84,14 @@ def make_bank(
     )
 
 
-def _place(photo: PhotoFeatures, inside: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
+def _place(photo: PhotoFeatures, inside: Bool | None) -> F32 | None:
     if inside is None:
         return photo.pooled_place()
     xy = photo.xy_px[inside]
     return photo.pooled_place(xy.min(axis=0), xy.max(axis=0))
 
 
-def _part(
-    xy: NDArray[np.float32], generator: np.random.Generator
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _part(xy: F32, generator: np.random.Generator) -> tuple[Bool, Bool]:
     """Rows whose descriptors count, and rows whose points are in the part."""
     rows = random_crop(xy, generator)
     if not rows.any():
@@ -102,7 +100,7 @@ def _part(
     return rows, ((xy >= low) & (xy <= high)).all(axis=1)
 
 
-def held_out_views(views: int) -> NDArray[np.bool_]:
+def held_out_views(views: int) -> Bool:
     """(V,) true for views held out for tuning.
 
     Whole blocks of consecutive photos: single photos of a sequence have

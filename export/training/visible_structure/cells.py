@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
+
+from edge_reloc.arrays import F32, I32, I64
 
 from ...nets.visible_structure import CellsHead
 from .bank import Bank
@@ -26,7 +27,7 @@ class CellsConfig:
     seed: int = 0
 
 
-def cell_shares(bank: Bank, cell_start: NDArray[np.int32]) -> NDArray[np.float32]:
+def cell_shares(bank: Bank, cell_start: I32) -> F32:
     """(B,K): which share of each cell's points an entry saw."""
     sizes = np.diff(cell_start)
     cell_of_point = np.repeat(np.arange(len(sizes)), sizes)
@@ -38,8 +39,8 @@ def cell_shares(bank: Bank, cell_start: NDArray[np.int32]) -> NDArray[np.float32
 
 def train_cells(
     bank: Bank,
-    share: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    share: F32,
+    rows: I64,
     config: CellsConfig,
     report: Callable[[int, float], None],
 ) -> CellsHead:
@@ -70,7 +71,7 @@ def train_cells(
     return head.eval()
 
 
-def predict_shares(head: CellsHead, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_shares(head: CellsHead, embedding: F32) -> F32:
     """(B,K) predictions."""
     with torch.no_grad():
         return head(torch.from_numpy(embedding)).numpy()  # type: ignore[no-any-return]

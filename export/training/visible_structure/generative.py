@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 from torch import Tensor
 from torch.nn import functional
 
+from edge_reloc.arrays import F64, I64
 from edge_reloc.errors import ConfigError
 
 from ...nets.visible_structure import ConditionalVae
@@ -109,7 +109,7 @@ class Normalisation:
     offset: Tensor
 
     @classmethod
-    def of(cls, xyz: NDArray[np.float64], unit_cube: bool) -> Normalisation:
+    def of(cls, xyz: F64, unit_cube: bool) -> Normalisation:
         """Of points (P,3): into [0,1]^3, or zero mean and unit spread per axis."""
         if unit_cube:
             offset = xyz.min(axis=0)
@@ -139,8 +139,8 @@ class GenerativeTrainer:
     def __init__(
         self,
         bank: Bank,
-        xyz: NDArray[np.float64],
-        rows: NDArray[np.int64],
+        xyz: F64,
+        rows: I64,
         config: GenerativeConfig,
         checkpoint: Path,
         device: str = "cpu",
@@ -245,7 +245,7 @@ class GenerativeTrainer:
         torch.set_rng_state(state["random"].cpu())
 
 
-def _draw_weights(bank: Bank, xyz: NDArray[np.float64], sparseness: float) -> NDArray[np.float64]:
+def _draw_weights(bank: Bank, xyz: F64, sparseness: float) -> F64:
     """Cumulative weights (O+1,) of the bank's observations."""
     weight = np.ones(len(bank.point_id))
     if sparseness:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from edge_reloc.arrays import F64
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import network_file
 from edge_reloc.bundle.points import open_points
@@ -153,7 +153,7 @@ class TrainingSession:
         }
         return self._result("generative", curve, trainers[1].history, started)
 
-    def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, NDArray[np.float64]]:
+    def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, F64]:
         """Recall on the held-out photos, and the radius at each share."""
         xyz = self.model.xyz
         distances = []
