@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .packing.coverage import points_that_cover
     from .packing.pruning import PruningOptions, points_to_keep
-    from .training.landmarks.session import load_packed
+    from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
     work = options.work or options.map.with_name(options.map.name + ".work")
@@ -77,7 +77,8 @@ def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
     from edge_reloc.retrieval.landmarks import open_landmarks
 
     from .packing.landmarks import LandmarkOptions
-    from .training.landmarks.session import landmarks_of, load_packed
+    from .training.landmarks.session import landmarks_of
+    from .training.session import load_packed
 
     if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, MappingError
 
+from .work_folder import work_folder
+
 if TYPE_CHECKING:
     from .photos.features import FeatureStore
     from .photos.listing import PhotoFacts
@@ -59,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the program."""
+    """Map the photos, write the bundle and print its summary; 0 when it is written."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
-    work = options.work or options.output.with_name(options.output.name + ".work")
+    work = options.work or work_folder(options.output)
     from .photos.features import turned
     from .photos.listing import list_photos, read_facts
     from .scene.model import save_model

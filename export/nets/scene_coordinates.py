@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_reloc.errors import ConfigError
-
 CELL_PX = 8
 SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
 LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
@@ -27,15 +25,12 @@ LOG_SCORE = 8.0  # largest ŝ
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShape:
-    """width of the regression, of classifier and embeddings; residual blocks of three layers.
+    """Of the regression head."""
 
-    fusion: labels change the features, by adding and linear modulation.
-    """
-
-    width: int = 256
-    classifier_width: int = 128
-    blocks: int = 2
-    fusion: bool = True
+    width: int = 256  #: of the regression
+    classifier_width: int = 128  #: of classifiers and embeddings
+    blocks: int = 2  #: residual ones, of three layers each
+    fusion: bool = True  #: labels change the features, by adding and linear modulation
 
 
 SHAPES = {
@@ -253,10 +248,3 @@ class ExportedSceneCoordinates(nn.Module):
         scores, best = torch.topk(found.score, self.keep, sorted=True)
         xy = torch.index_select(spots.xy_px, 0, torch.index_select(rows, 0, best))
         return xy, scores, torch.index_select(found.xyz_world, 0, best)
-
-
-def head_shape(name: str) -> HeadShape:
-    """A shape of the table; ConfigError lists them."""
-    if name not in SHAPES:
-        raise ConfigError(f"network: found '{name}', expected one of {', '.join(SHAPES)}")
-    return SHAPES[name]

@@ -31,6 +31,8 @@ from edge_reloc.memory.arena import Arena
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
+from ..progress import open_bar
+
 log = logging.getLogger(__name__)
 
 CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
@@ -122,17 +124,18 @@ class FeatureStore:
         Interrupt it at will: finished photos are kept. Unreadable photos are
         logged, one line each. MappingError when none is left.
         """
-        from tqdm import tqdm
-
         names = list(names)
         usable = []
-        for name in tqdm(names, desc="features", unit="photo", disable=None if progress else True):
+        bar = open_bar(len(names), "features", "photo", shown=progress)
+        for name in names:
+            bar.update()
             try:
                 self.get(name)
             except UnreadablePhotoError as error:
                 log.warning("skipped: %s", error)
                 continue
             usable.append(name)
+        bar.close()
         if not usable:
             raise MappingError(
                 f"{self.images}: none of its {len(names)} photos can be read; "

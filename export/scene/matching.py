@@ -16,6 +16,7 @@ from edge_reloc.arrays import F32, I32
 from edge_reloc.files import write_atomic
 
 from ..photos.features import FeatureStore
+from ..progress import open_bar
 
 SIFT_RATIO = 0.85  # second best over best distance; the 2D-3D test is set elsewhere
 PAIRS_PER_CHUNK = 256  # an interruption loses at most one chunk, a few seconds
@@ -80,8 +81,6 @@ def match_pairs(
 
     Thresholds follow the feature: sift by ratio, networks by min_similarity.
     """
-    from tqdm import tqdm
-
     sift = store.spec.kind == "sift"
     settings = {
         "min_similarity": 0.0 if sift else store.spec.similarity_of_pairs,
@@ -91,7 +90,7 @@ def match_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     found: list[PairMatches] = []
     pairs = sorted(pairs)
-    bar = tqdm(total=len(pairs), desc="matching", unit="pair", disable=None if progress else True)
+    bar = open_bar(len(pairs), "matching", "pair", shown=progress)
     for start in range(0, len(pairs), PAIRS_PER_CHUNK):
         chunk = pairs[start : start + PAIRS_PER_CHUNK]
         identity = [settings, [[store.key(names[i]), store.key(names[j])] for i, j in chunk]]

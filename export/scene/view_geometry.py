@@ -13,7 +13,6 @@ from edge_reloc.geometry.rigid import camera_centre
 
 from .model import View
 
-
 NATIVE_SIDE_PX = 1024  # tolerances are meant at this size and grow with larger photos
 WORST_PX = 1e4  # what a point behind the camera counts as
 

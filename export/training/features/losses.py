@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...nets.waymark import STRIDE_PX, WaymarkMaps
-from .pairs import Views, apply, pixel_grid
+from .views import Views, apply, pixel_grid
 
 TEMPERATURE = 0.06
 BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint

@@ -6,7 +6,7 @@ blurred, with features extracted again. PRAM, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +27,7 @@ from edge_reloc.stages import Extractor
 from edge_reloc.structs import Correspondences, Features, Frame
 
 from ...photos.features import PhotoFeatures, read_photo
+from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 
@@ -36,18 +37,14 @@ SLACK = 0.12  # similarity that a match in the right place may lack, as in the s
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledKeypoints:
-    """B entries in CSR: entry b has rows start[b] to start[b+1], best keypoints first.
+    """B entries: entry b has rows start[b] to start[b+1] of T, best keypoints first."""
 
-    ray (T,2) float32: x/z, y/z; descriptor (T,D) float16; label (T,) int32, 0 for no
-    landmark; view (B,): the photo an entry comes from; whole (B,): the photo itself.
-    """
-
-    start: I64
-    ray: F32
-    descriptor: NDArray[np.float16]
-    label: I32
-    view: I64
-    whole: Bool
+    start: I64  #: (B+1,)
+    ray: F32  #: (T,2): x/z, y/z
+    descriptor: NDArray[np.float16]  #: (T,D)
+    label: I32  #: (T,), 0 for no landmark
+    view: I64  #: (B,): the photo that an entry comes from
+    whole: Bool  #: (B,): the photo itself, not an altered copy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ def label_photos(
     label: I32,
     *,
     copies: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> LabelledKeypoints:
     """Entries of every mapping photo; label (P,): landmark of each point."""
     spec = bundle.manifest.features

@@ -27,19 +27,15 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """structural (T,) int64, UNKNOWN where depth is; semantic (T,) int64, never unknown.
+    """Labels of T cells, and what the network is told of L structural labels and C features."""
 
-    centre (L,3), scale (L,) float32 of the structural labels; scale: median distance from it.
-    mean, spread (C,) float32 of the features.
-    """
-
-    structural: I64
-    semantic: I64
-    semantics: int
-    centre: F32
-    scale: F32
-    mean: F32
-    spread: F32
+    structural: I64  #: (T,), UNKNOWN where depth is
+    semantic: I64  #: (T,), never unknown
+    semantics: int  #: how many semantic labels
+    centre: F32  #: (L,3) of the structural labels, world
+    scale: F32  #: (L,): median distance from the centre
+    mean: F32  #: (C,) of the features
+    spread: F32  #: (C,) of the features
 
 
 def partition(

@@ -7,7 +7,7 @@ from the reconstruction's own observations, from depth maps, or from nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from edge_reloc.features.network import turn_back
 from ...nets.detector import TENSORRT_MAX_KEYPOINTS
 from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
 from ...photos.features import read_photo
+from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..landmarks.labelled import random_light, random_warp
@@ -41,22 +42,16 @@ class DepthMaps(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CellSamples:
-    """T cells of V photos.
+    """T cells of V photos; lengths in map units."""
 
-    feature (T,C) float16; view (T,) int32; ray (T,2) float32: x/z, y/z of the cell's spot
-    in the photo; depth (T,) float32 along the camera's axis, 0 for unknown.
-    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,); usual_depth
-    (V,): of what each photo sees.
-    """
-
-    feature: NDArray[np.float16]
-    view: I32
-    ray: F32
-    depth: F32
-    rotation: F32
-    translation: F32
-    focal_px: F32
-    usual_depth: F32
+    feature: NDArray[np.float16]  #: (T,C)
+    view: I32  #: (T,): which photo
+    ray: F32  #: (T,2): x/z, y/z of the cell's spot in the photo
+    depth: F32  #: (T,) along the camera's axis, 0 for unknown
+    rotation: F32  #: (V,3,3) of cam_from_world
+    translation: F32  #: (V,3) of cam_from_world
+    focal_px: F32  #: (V,)
+    usual_depth: F32  #: (V,): of what each photo sees
 
     def xyz_world(self, rows: NDArray[np.intp]) -> F32:
         """Points (R,3) of cells whose depth is known."""
@@ -68,13 +63,11 @@ class CellSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class BufferConfig:
-    """copies: altered copies of each photo. unknown: cells of unknown depth kept of each
-    image; with_depth: of those that only a depth map knows.
-    """
+    """How much of each photo is sampled."""
 
-    copies: int = 8
-    unknown: int = 100
-    with_depth: int = 500
+    copies: int = 8  #: altered copies of each photo
+    unknown: int = 100  #: cells of unknown depth kept of each image
+    with_depth: int = 500  #: and of those that only a depth map knows
 
 
 class PhotoCells:
@@ -83,8 +76,10 @@ class PhotoCells:
     sizes: (width, height) of the networks that the device will have.
     """
 
-    def __init__(self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: str) -> None:
-        self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
+    def __init__(
+        self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: torch.device | str
+    ) -> None:
+        self._encoder, self._device, self._sizes = encoder.to(device), torch.device(device), sizes
         self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
 
     def look(self, image: U8, turns: int) -> Look:
@@ -109,7 +104,9 @@ class PhotoCells:
 class Look:
     """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
 
-    def __init__(self, xy_px: F64, rows: NDArray[np.intp], spots: Spots, device: str) -> None:
+    def __init__(
+        self, xy_px: F64, rows: NDArray[np.intp], spots: Spots, device: torch.device
+    ) -> None:
         self.xy_px = xy_px
         self._rows, self._spots, self._device = rows, spots, device
 
@@ -131,7 +128,7 @@ def sample_cells(
     store: PhotoStore,
     config: BufferConfig,
     depth_maps: DepthMaps | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> CellSamples:
     """Sampled cells of every mapping photo and its copies."""
     generator = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from edge_reloc.structs import Correspondences
 from ...nets.scene_coordinates import SceneCoordinates
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel
-from .report import predict_photos
+from .predictions import predict_photos
 from .samples import PhotoCells, observed_depths
 
 SHARES = (1.0, 0.75, 0.49, 0.35, 0.25, 0.15)

@@ -17,14 +17,14 @@ from .bank import Bank
 
 @dataclass(frozen=True, kw_only=True)
 class CellsConfig:
-    """steps of `batch` entries; noise relative to the embedding's own spread."""
+    """Shape and schedule of the head."""
 
-    steps: int = 2000
-    batch: int = 64
-    learning_rate: float = 2e-3
-    noise: float = 0.5
-    widths: tuple[int, ...] = (256, 256)
-    seed: int = 0
+    steps: int = 2000  #: of the optimiser
+    batch: int = 64  #: entries
+    learning_rate: float = 2e-3  #: largest of the cycle
+    noise: float = 0.5  #: added to the embeddings, relative to their own spread
+    widths: tuple[int, ...] = (256, 256)  #: of the hidden layers
+    seed: int = 0  #: of weights and draws
 
 
 def cell_shares(bank: Bank, cell_start: I32) -> F32:

@@ -15,10 +15,10 @@ FEWEST_CANDIDATES, LARGEST_SHARE = 1500, 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """share (S,) of the map returned, recall (S,) of the visible points found."""
+    """Recall over the share of the map that is returned, at S shares."""
 
-    share: F64
-    recall: F64
+    share: F64  #: (S,) of the map returned
+    recall: F64  #: (S,) of the visible points found
 
     def candidates(self, points: int) -> int:
         """Capacity that reaches the target recall, within sensible bounds.
