@@ -218,7 +218,7 @@ class _Monitor:
 
     @staticmethod
     def of(trt: Any, progress: Progress) -> Any:
-        class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
             """Called from TensorRT's own threads: must not raise."""
 
             def __init__(self) -> None:

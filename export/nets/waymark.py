@@ -204,9 +204,16 @@ def fold(model: Waymark) -> Waymark:
     for block in model.modules():
         for name, pair in list(block.named_children()):
             if isinstance(pair, nn.Sequential) and isinstance(pair[-1], nn.BatchNorm2d):
-                block.add_module(name, fuse_conv_bn_eval(pair[0], pair[-1]))
-    model.stem = nn.Sequential(fuse_conv_bn_eval(model.stem[0], model.stem[1]), nn.ReLU())
+                block.add_module(name, _folded(pair))
+    model.stem = nn.Sequential(_folded(model.stem), nn.ReLU())
     return model
+
+
+def _folded(pair: nn.Sequential) -> nn.Module:
+    """A convolution with the batch norm behind it."""
+    conv, norm = pair[0], pair[1]
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)
 
 
 def _enlarge(maps: Tensor, factor: int) -> Tensor:

@@ -82,7 +82,7 @@ class RegisteredDepthMaps:
             row, column = np.nonzero(depth)
             z = depth[row, column].astype(np.float64)
             rays = (self._camera or view.camera).rays_from_pixels(np.column_stack([column, row]))
-            there = np.column_stack([rays, np.ones(len(z))]) * z[:, None]
+            there: Array = np.column_stack([rays, np.ones(len(z))]) * z[:, None]
             xyz = transform(np.linalg.inv(self._depth_from_photo), there)
             xyz = xyz[xyz[:, 2] > 0]
             cell = np.floor((view.camera.project(xyz) + 0.5) / SHRINK).astype(int)
@@ -129,7 +129,9 @@ class RegisteredDepthMaps:
 
     def _observed(self, model: SceneModel) -> tuple[Array, NDArray[np.intp], F32]:
         """Points (N,3) in their photos' cameras, photo (N,) of each, depth maps (V,H,W)."""
-        maps, points, photos = [], [], []
+        maps: list[F32] = []
+        points: list[Array] = []
+        photos: list[NDArray[np.intp]] = []
         for view in model.views:
             depth = self._read(view)
             if depth is None:

@@ -243,7 +243,7 @@ def read_photo(path: Path) -> U8:
         raise UnreadablePhotoError(
             f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at least {MIN_SIDE_PX}"
         )
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def turned(spec: FeatureSpec, turns: Mapping[str, int]) -> FeatureSpec:

@@ -170,7 +170,7 @@ def _relief(
 def _awning(
     rng: Generator, texel: float, foot: Array, right: Array, into: Array, o: Opening
 ) -> list[Quad]:
-    colours = np.float32([ink(rng), (0.88, 0.9, 0.9)])
+    colours = np.array([ink(rng), (0.88, 0.9, 0.9)], np.float32)
 
     def cloth(height: int, width: int) -> Image:
         stripe = (np.arange(width) * texel / 0.17).astype(int) % 2

@@ -201,7 +201,7 @@ def _lookup(texture: U8, u: F32, v: F32) -> F32:
     at[0, :n], at[1, :n] = u * width - 0.5, v * height - 0.5
     at_x, at_y = at.reshape(2, rows, ROW)
     out = cv2.remap(texture, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(-1, 3)[:n].astype(np.float32)
+    return np.asarray(out.reshape(-1, 3)[:n], np.float32)
 
 
 def _paint_sky(world: World, rays: _Rays, owner: NDArray[np.int16], cam_from_world: F64) -> U8:

@@ -39,7 +39,7 @@ def noise(
 
 def flat(height: int, width: int, colour: Colour) -> Image:
     """One colour."""
-    return np.broadcast_to(np.float32(colour), (height, width, 3)).copy()
+    return np.full((height, width, 3), colour, np.float32)
 
 
 def blend(below: Image, above: Image | Colour, alpha: Plane) -> None:
@@ -183,7 +183,9 @@ def sky(rng: Generator) -> Image:
     """Azimuth across (wraps round), elevation 90 to 0° down; soft clouds."""
     height, width = 256, 1024
     up = np.linspace(1, 0, height, dtype=np.float32)[:, None, None]
-    image = up * np.float32([0.86, 0.62, 0.42]) + (1 - up) * np.float32([0.93, 0.86, 0.8])
+    zenith = np.array([0.86, 0.62, 0.42], np.float32)
+    horizon = np.array([0.93, 0.86, 0.8], np.float32)
+    image = np.asarray(up * zenith + (1 - up) * horizon)
     image = np.broadcast_to(image, (height, width, 3)).copy()
     clouds = noise(rng, height, width, 180, 8, 0.55)
     fade = np.linspace(0, 1, width // 8, dtype=np.float32)

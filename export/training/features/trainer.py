@@ -87,7 +87,8 @@ class FeatureTrainer:
         self.teacher = teacher.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
         torch.manual_seed(config.seed)
         self.network = Waymark(config.size).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-        self.retell = nn.Conv2d(self.network.dense_dim, int(teacher.dim), 1).to(device)
+        assert isinstance(teacher.dim, int)
+        self.retell = nn.Conv2d(self.network.dense_dim, teacher.dim, 1).to(device)
         parameters = [*self.network.parameters(), *self.retell.parameters()]
         decays = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]

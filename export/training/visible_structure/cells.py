@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_reloc.arrays import F32, I32, I64
@@ -51,7 +52,9 @@ def train_cells(
     head = CellsHead(embedding.shape[1], target.shape[1], config.widths)
     with torch.no_grad():  # start from the average visibility of each cell
         mean = target.mean(dim=0).clamp(1e-4, 1 - 1e-4)
-        head.layers[-1].bias.copy_(torch.logit(mean))
+        last = head.layers[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.copy_(torch.logit(mean))
     spread = embedding.std(dim=0) * config.noise
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -74,4 +77,5 @@ def train_cells(
 def predict_shares(head: CellsHead, embedding: F32) -> F32:
     """(B,K) predictions."""
     with torch.no_grad():
-        return head(torch.from_numpy(embedding)).numpy()  # type: ignore[no-any-return]
+        share: Tensor = head(torch.from_numpy(embedding))
+        return share.numpy()
