@@ -46,18 +46,14 @@ class UnreadablePhotoError(MappingError):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFeatures:
-    """Keypoints of one photo, best score first, in pixels of the photo.
+    """The N keypoints of one photo, best score first, in pixels of the photo."""
 
-    xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float16 of unit
-    length; width and height of the photo in pixels. place (G,h,w) float16, what the
-    network sees at about 1/32 of the photo as it lies, or None.
-    """
-
-    xy_px: F32
-    score: F32
-    descriptor: NDArray[np.float16]
-    width: int
+    xy_px: F32  #: (N,2)
+    score: F32  #: (N,)
+    descriptor: NDArray[np.float16]  #: (N,D) of unit length
+    width: int  #: of the photo, pixels
     height: int
+    #: (G,h,w), what the network sees at about 1/32 of the photo as it lies
     place: NDArray[np.float16] | None = None
 
     def pooled_place(self, low: F32 | None = None, high: F32 | None = None) -> F32 | None:

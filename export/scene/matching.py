@@ -26,15 +26,11 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PairMatches:
-    """Matches of two photos (indices into the list of names).
+    """Matches of two photos."""
 
-    rows (K,2) int32: keypoint rows in the first and second photo.
-    similarity (K,) float32: cosine of the descriptors.
-    """
-
-    pair: Pair
-    rows: I32
-    similarity: F32
+    pair: Pair  #: indices into the list of names
+    rows: I32  #: (K,2): keypoint rows in the first and second photo
+    similarity: F32  #: (K,): cosine of the descriptors
 
 
 def match_descriptors(

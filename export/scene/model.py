@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,36 +17,28 @@ from edge_reloc.geometry.camera import Camera
 
 @dataclass(kw_only=True)
 class View:
-    """A mapping photo with pose.
+    """A mapping photo with pose, and its K observations of map points."""
 
-    xy_px (K,2) float32 and point_id (K,) int32: its observations of map
-    points; keypoint (K,) int32: their rows in the photo's cached features.
-    quarter_turns: how the photo was turned before features were taken.
-    """
-
-    name: str
+    name: str  #: of the photo, relative to the folder of photos
     camera: Camera
-    cam_from_world: F64
-    xy_px: F32
-    point_id: I32
-    keypoint: I32
-    quarter_turns: int = 0
+    cam_from_world: F64  #: (4,4)
+    xy_px: F32  #: (K,2)
+    point_id: I32  #: (K,)
+    keypoint: I32  #: (K,): rows in the photo's cached features
+    quarter_turns: int = 0  #: how the photo was turned before features were taken
 
 
 @dataclass(kw_only=True)
 class SceneModel:
-    """views, points xyz (P,3) float64 in the world, and the world's meaning.
-
-    metric: one unit is one metre. gravity: unit (3,) down, or None.
-    georeference: latitude_deg, longitude_deg, altitude_m of the origin.
-    """
+    """Photos with poses, points, and what the world's axes and unit mean."""
 
     views: list[View]
-    xyz: F64
-    metric: bool
-    gravity: F64 | None = None
+    xyz: F64  #: (P,3) in the world
+    metric: bool  #: one unit is one metre
+    gravity: F64 | None = None  #: unit (3,), down
+    #: latitude_deg, longitude_deg, altitude_m of the origin
     georeference: dict[str, float] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  #: for whoever made the map
 
     def keep_points(self, keep: Bool) -> SceneModel:
         """The model with only the points where `keep` (P,) is true."""
@@ -55,24 +47,14 @@ class SceneModel:
         for view in self.views:
             rows = keep[view.point_id]
             views.append(
-                View(
-                    name=view.name,
-                    camera=view.camera,
-                    cam_from_world=view.cam_from_world,
+                replace(
+                    view,
                     xy_px=view.xy_px[rows],
                     point_id=new_id[view.point_id[rows]],
                     keypoint=view.keypoint[rows],
-                    quarter_turns=view.quarter_turns,
                 )
             )
-        return SceneModel(
-            views=views,
-            xyz=self.xyz[keep],
-            metric=self.metric,
-            gravity=self.gravity,
-            georeference=self.georeference,
-            notes=list(self.notes),
-        )
+        return replace(self, views=views, xyz=self.xyz[keep], notes=list(self.notes))
 
 
 def save_model(path: Path, model: SceneModel) -> None:
