@@ -57,17 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_points(writer, bundle, keep)
     target = options.output or options.map
     after = open_bundle(target)
-    summary = {
-        "points": [points.n, int(keep.sum())],
-        "megabytes": [round(b.nbytes() / 1e6, 2) for b in (bundle, after)],
-    }
+    megabytes = [round(b.nbytes() / 1e6, 2) for b in (bundle, after)]
+    summary = {"points": [points.n, int(keep.sum())], "megabytes": megabytes}
     if options.json:
         print(json.dumps(summary))
     else:
-        print(
-            f"{target}: {summary['points'][1]} of {points.n} points, "
-            f"{summary['megabytes'][1]} of {summary['megabytes'][0]} MB"
-        )
+        print(f"{target}: {keep.sum()} of {points.n} points, {megabytes[1]} of {megabytes[0]} MB")
     return 0
 
 

@@ -187,7 +187,8 @@ def _best_hypothesis(
 
 def _cost(tracks: Tracks, geometry: ViewGeometry, xyz: F64, observed: F64, limit: F64) -> F64:
     ratio = _error(tracks, geometry, xyz, observed) / limit
-    return np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    cost = np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    return np.asarray(cost, np.float64)
 
 
 def _gauss_newton_step(
