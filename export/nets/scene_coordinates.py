@@ -40,13 +40,11 @@ SHAPES = {
 
 
 class Spots(NamedTuple):
-    """Of n cells, row by row: xy_px (n,2), what each speaks for, and heat (n,), the logit of a
-    keypoint there. maps (C,h,w): what the network sees, to be read at some of the spots.
-    """
+    """Of n cells, row by row."""
 
-    xy_px: Tensor
-    heat: Tensor
-    maps: Tensor
+    xy_px: Tensor  #: (n,2): what each cell speaks for
+    heat: Tensor  #: (n,): the logit of a keypoint there
+    maps: Tensor  #: (C,h,w): what the network sees, to be read at some of the spots
 
     def features(self, rows: Tensor) -> Tensor:
         """(N,C+1) of some cells: the maps at their spots, bilinear, and the heat."""
@@ -111,12 +109,12 @@ class DenseEncoder(nn.Module):
 
 
 class Prediction(NamedTuple):
-    """Of N cells: logits (N,L) and (N,M), xyz_world (N,3), score (N,), 1 or more (eq. 10)."""
+    """Of N cells."""
 
-    structural: Tensor
-    semantic: Tensor
-    xyz_world: Tensor
-    score: Tensor
+    structural: Tensor  #: (N,L) logits
+    semantic: Tensor  #: (N,M) logits
+    xyz_world: Tensor  #: (N,3)
+    score: Tensor  #: (N,), 1 or more (eq. 10)
 
 
 class _Residual(nn.Module):

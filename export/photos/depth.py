@@ -83,7 +83,8 @@ class RegisteredDepthMaps:
             z = depth[row, column].astype(np.float64)
             rays = (self._camera or view.camera).rays_from_pixels(np.column_stack([column, row]))
             there: Array = np.column_stack([rays, np.ones(len(z))]) * z[:, None]
-            xyz = transform(np.linalg.inv(self._depth_from_photo), there)
+            photo_from_depth = np.asarray(np.linalg.inv(self._depth_from_photo), np.float64)
+            xyz = transform(photo_from_depth, there)
             xyz = xyz[xyz[:, 2] > 0]
             cell = np.floor((view.camera.project(xyz) + 0.5) / SHRINK).astype(int)
             inside = ((cell >= 0) & (cell < seen.shape[::-1])).all(axis=1)

@@ -20,11 +20,11 @@ PAINTS: tuple[Colour, ...] = ((0.75, 0.78, 0.8), (0.25, 0.4, 0.2), (0.2, 0.25, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """A window or a door. x_m, z_m: its left bottom corner on the wall."""
+    """A window or a door."""
 
-    kind: str
-    x_m: float
-    z_m: float
+    kind: str  #: "window" or "door"
+    x_m: float  #: of its left end on the wall
+    z_m: float  #: of its foot on the wall
     width_m: float
     height_m: float
 

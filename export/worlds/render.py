@@ -28,23 +28,22 @@ ROW = 512  # samples are taken in rows of this many
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """image_bgr (H,W,3) uint8; depth_m (H,W) float32, z in camera axes at the
-    pixel's centre, 0 where there is sky; quad (H,W) int16, -1 for sky."""
+    """What a camera sees of a world."""
 
-    image_bgr: U8
-    depth_m: F32
-    quad: NDArray[np.int16]
+    image_bgr: U8  #: (H,W,3)
+    depth_m: F32  #: (H,W), z in camera axes at the pixel's centre, 0 where there is sky
+    quad: NDArray[np.int16]  #: (H,W), which quad, -1 for sky
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rays:
-    """Image-plane coordinates x, y (h,w) and their ranges per tile."""
+    """Image-plane coordinates, and their ranges per tile."""
 
-    x: F32
-    y: F32
-    low: F32  # (rows,cols,2)
-    high: F32
-    step: float  # between neighbouring rays
+    x: F32  #: (h,w)
+    y: F32  #: (h,w)
+    low: F32  #: (rows,cols,2)
+    high: F32  #: (rows,cols,2)
+    step: float  #: between neighbouring rays
 
 
 def render(world: World, camera: Camera, cam_from_world: F64, *, supersample: int = 2) -> Rendering:

@@ -67,7 +67,9 @@ def bricks(rng: Generator, height: int, width: int, texel_m: float, colour: Colo
     shades = shades + 0.02 * rng.standard_normal((rows, cols, 3))
     odd = rng.random((rows, cols)) < 0.07
     shades[odd] = np.array([0.25, 0.27, 0.3]) * rng.uniform(0.5, 1.7, (odd.sum(), 1))
-    image = np.clip(shades, 0.05, 0.9).astype(np.float32)[row[:, None], np.minimum(col, cols - 1)]
+    image: Image = np.clip(shades, 0.05, 0.9).astype(np.float32)[
+        row[:, None], np.minimum(col, cols - 1)
+    ]
     edge_y = np.minimum(y % brick_h, brick_h - y % brick_h)[:, None]
     edge_x = np.minimum(across - col, 1 + col - across) * brick_w
     mortar = np.clip(1.0 - np.minimum(edge_y, edge_x) / max(joint, 0.7), 0, 1)
@@ -96,7 +98,7 @@ def plaster(rng: Generator, height: int, width: int, texel_m: float, colour: Col
         steps = np.cumsum(rng.normal(0, 0.06 / texel_m, (14, 2)) + rng.normal(0, 0.03, 2), axis=0)
         path = (steps + rng.random(2) * [width, height]).astype(np.int32)
         cv2.polylines(cracks, [path], False, 200, max(1, round(0.005 / texel_m)), cv2.LINE_AA)
-    blend(image, (0.15, 0.16, 0.18), cracks.astype(np.float32) / 255)
+    blend(image, (0.15, 0.16, 0.18), cracks.astype(np.float32) / np.float32(255))
     return image
 
 
@@ -118,7 +120,7 @@ def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     hues = np.array([[0.50, 0.54, 0.58], [0.42, 0.48, 0.55], [0.55, 0.55, 0.54], [0.36, 0.42, 0.5]])
     shades = hues[rng.integers(0, len(hues), stones)]
     shades = shades * np.exp(0.17 * rng.standard_normal((stones, 1)))
-    image = np.clip(shades, 0.08, 0.9).astype(np.float32)[stone]
+    image: Image = np.clip(shades, 0.08, 0.9).astype(np.float32)[stone]
     image *= 1 + 0.08 * noise(rng, height, width, 0.2 / texel_m, 0.03 / texel_m)[..., None]
     image *= 1 + 0.08 * noise(rng, height, width, 2.0 / texel_m, 0.3 / texel_m)[..., None]
     flat_inside = np.full((height, width), 255, np.uint8)

@@ -25,11 +25,11 @@ GRAVITY = np.array([0.0, 0.0, -1.0])
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """What decides a world. texel_m: size of a texel; 4 mm is a pixel at 2 m."""
+    """What decides a world."""
 
     seed: int = 7
-    texel_m: float = 0.004
-    shadow_m: float = 0.04  # spacing of the shadow rays; 0 leaves shadows out
+    texel_m: float = 0.004  #: size of a texel, 0.001 to 0.1; 4 mm is a pixel at 2 m
+    shadow_m: float = 0.04  #: spacing of the shadow rays; 0 leaves shadows out
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.texel_m <= 0.1:
@@ -42,15 +42,14 @@ class WorldConfig:
 class Quad:
     """A rectangle: corner + u * edge_u + v * edge_v for u, v in 0..1.
 
-    corner, edge_u, edge_v (3,) float64 metres. Seen from the front, `corner`
-    is top left, edge_u points right and edge_v down, so the texture (H,W,3)
-    uint8 BGR stands upright; the back is invisible.
+    Seen from the front, `corner` is top left, edge_u points right and edge_v down, so the
+    texture stands upright; the back is invisible.
     """
 
-    corner: F64
-    edge_u: F64
-    edge_v: F64
-    texture: U8
+    corner: F64  #: (3,), metres
+    edge_u: F64  #: (3,), metres
+    edge_v: F64  #: (3,), metres
+    texture: U8  #: (H,W,3) BGR
 
     @property
     def normal(self) -> F64:
@@ -77,9 +76,10 @@ class Quad:
 
 @dataclass(kw_only=True)
 class World:
-    """Quads, and a sky (h,w,3) uint8: azimuth across, elevation 90 to 0° down."""
+    """Quads under a sky."""
 
     quads: list[Quad] = field(default_factory=list)
+    #: (h,w,3) BGR: azimuth across, elevation 90 to 0 degrees down
     sky: U8 = field(default_factory=lambda: np.full((2, 4, 3), 220, np.uint8))
 
 
