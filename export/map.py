@@ -98,8 +98,7 @@ def _open_store(
     from .photos.feature_network import feature_settings
     from .photos.features import FeatureStore
 
-    if not options.output.absolute().parent.exists():
-        options.output.absolute().parent.mkdir(parents=True)
+    options.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     sizes = [(fact.width, fact.height) for fact in facts.values()]
     if not sizes:
@@ -182,7 +181,9 @@ def _finish(
     from .scene.clean import CleanOptions, clean
     from .scene.gravity import level_axis
 
-    few = min(options.min_length, int(np.min(_lengths(model))))
+    ids = np.concatenate([view.point_id for view in model.views])
+    length = np.bincount(ids, minlength=len(model.xyz))
+    few = min(options.min_length, int(length.min()))
     model = clean(model, CleanOptions(min_length=few, max_error_px=options.max_error))
     if options.positions is not None:
         positions = read_positions(options.positions)
@@ -205,13 +206,6 @@ def _finish(
             model, gravity=gravity, notes=[*model.notes, "gravity assumed from upright photos"]
         )
     return model
-
-
-def _lengths(model: SceneModel) -> Any:
-    import numpy as np
-
-    ids = np.concatenate([view.point_id for view in model.views])
-    return np.bincount(ids, minlength=len(model.xyz))
 
 
 def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:

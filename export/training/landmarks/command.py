@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...progress import ProgressBar
-
-if TYPE_CHECKING:
-    from .session import LandmarkReport
+from ..report import TrainingReport
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def train(options: argparse.Namespace, work: Path) -> LandmarkReport:
+def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     """Make landmarks and train their recogniser."""
     from ...packing.landmarks import LandmarkOptions
     from .session import LandmarkSession

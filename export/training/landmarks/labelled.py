@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
-from edge_reloc.arrays import F32, F64, I32, I64, U8, Bool
+from edge_reloc.arrays import F32, I32, I64, U8, Bool
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.features import FeatureSpec
@@ -30,6 +30,7 @@ from ...photos.features import PhotoFeatures, read_photo
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
+from ..augmentation import altered_copy
 
 SAME_PX = 3.0  # at 640 pixels width: a keypoint found again, or where its point projects
 SLACK = 0.12  # similarity that a match in the right place may lack, as in the second pass
@@ -158,51 +159,16 @@ def _augmented(
     generator: np.random.Generator,
 ) -> _Entry:
     """An altered copy of a photo; keypoints found again keep their landmark."""
-    copy_from_photo = random_warp(photo.width, photo.height, generator)
-    altered = cv2.warpPerspective(
-        image, copy_from_photo, (photo.width, photo.height), flags=cv2.INTER_AREA
-    )
-    altered = random_light(np.asarray(altered, np.uint8), generator)
+    altered, photo_from_copy = altered_copy(image, generator)
     out = again.extract(altered, view.quarter_turns)
     xy, descriptor = out.xy_px[: out.n], out.descriptor[: out.n].astype(np.float16)
-    there = cv2.perspectiveTransform(xy[None].astype(np.float64), np.linalg.inv(copy_from_photo))[0]
+    there = cv2.perspectiveTransform(xy[None].astype(np.float64), photo_from_copy)[0]
     size = np.array([photo.width, photo.height])
     inside = ((there >= 2) & (there < size - 2)).all(axis=1)
     distance, nearest = KDTree(np.ascontiguousarray(photo.xy_px, np.float64)).query(there, k=1)
     same = distance <= SAME_PX * max(photo.width, photo.height) / 640
     found = np.where(same, label[np.minimum(nearest, len(label) - 1)], 0).astype(np.int32)
     return _entry(view.camera, xy[inside], descriptor[inside], found[inside])
-
-
-def random_warp(width: int, height: int, generator: np.random.Generator) -> F64:
-    """Homography (3,3), copy from photo: turn, scale, shift and tilt about the centre."""
-    angle = generator.normal() * 0.12
-    scale = np.exp(generator.uniform(np.log(0.65), np.log(1.5)))
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    tilt = generator.uniform(-0.25, 0.25, 2) / max(width, height)
-    shift = generator.uniform(-0.1, 0.1, 2) * (width, height)
-    turn = np.array([[c, -s, shift[0]], [s, c, shift[1]], [*tilt, 1.0]])
-    centre = np.array([[1.0, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    return np.asarray(centre @ turn @ np.linalg.inv(centre))
-
-
-def random_light(image: U8, generator: np.random.Generator) -> U8:
-    """Gamma, contrast, blur and noise, each by chance."""
-    values = (image.astype(np.float32) / 255.0) ** np.exp(generator.normal() * 0.35)
-    values = (values - 0.5) * generator.uniform(0.6, 1.2) + 0.5 + generator.uniform(-0.1, 0.1)
-    if generator.random() < 0.4:
-        length = int(generator.integers(2, 8))
-        kernel = np.zeros((length, length), np.float32)
-        if generator.random() < 0.5:  # the camera moves
-            kernel[length // 2] = 1.0 / length
-            kernel = kernel if generator.random() < 0.5 else np.ascontiguousarray(kernel.T)
-        else:
-            kernel[:] = 1.0 / length**2
-        values = cv2.filter2D(values, -1, kernel)
-    values = values + generator.normal(size=values.shape).astype(np.float32) * (
-        generator.uniform(0, 0.03)
-    )
-    return np.asarray(np.clip(255.0 * values, 0, 255), np.uint8)
 
 
 def keypoints_of(data: LabelledKeypoints, entries: I64) -> Iterator[slice]:

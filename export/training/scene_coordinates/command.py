@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...progress import ProgressBar
-
-if TYPE_CHECKING:
-    from .session import SceneReport
+from ..report import TrainingReport
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--depth-unit", type=float, default=0.001, help="map units of depth 1 (default 0.001)")
 
 
-def train(options: argparse.Namespace, work: Path) -> SceneReport:
+def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     """Train the regression on the cells of an encoder."""
     from ...photos.depth import open_depth_maps
     from .session import EncoderChoice, SceneSession

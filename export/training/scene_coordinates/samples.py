@@ -27,7 +27,7 @@ from ...photos.features import read_photo
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
-from ..landmarks.labelled import random_light, random_warp
+from ..augmentation import altered_copy
 
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
 ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
@@ -183,11 +183,9 @@ def _looks(
     look = cells.look(image, view.quarter_turns)
     yield look, look.xy_px, np.ones(len(look.xy_px), bool)
     for _ in range(config.copies):
-        copy_from_photo = random_warp(width, height, generator)
-        altered = cv2.warpPerspective(image, copy_from_photo, (width, height), flags=cv2.INTER_AREA)
-        altered = random_light(np.asarray(altered, np.uint8), generator)
+        altered, photo_from_copy = altered_copy(image, generator)
         look = cells.look(altered, view.quarter_turns)
-        there = cv2.perspectiveTransform(look.xy_px[None], np.linalg.inv(copy_from_photo))[0]
+        there = cv2.perspectiveTransform(look.xy_px[None], photo_from_copy)[0]
         inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
         yield look, there.astype(np.float64), inside
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...progress import ProgressBar
-
-if TYPE_CHECKING:
-    from .session import HeadReport, VisibleStructureReport, VisibleStructureSession
+from ..report import TrainingReport
 
 HEADS = ("cells", "generative")
 
@@ -23,25 +19,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--default-head", choices=HEADS, help="head that the map uses by itself")
 
 
-def train(options: argparse.Namespace, work: Path) -> VisibleStructureReport:
+def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     """Train one head or both."""
     from .session import VisibleStructureReport, VisibleStructureSession
 
     session = VisibleStructureSession(options.map, work, options.device)
-    train_head: dict[str, Callable[[], HeadReport]] = {
-        "cells": lambda: session.train_cells(ProgressBar("cells")),
-        "generative": lambda: _train_generative(session, options),
-    }
-    heads = HEADS if options.head == "both" else (options.head,)
-    report = VisibleStructureReport(heads={head: train_head[head]() for head in heads})
+    heads = {}
+    if options.head != "generative":
+        heads["cells"] = session.train_cells(ProgressBar("cells"))
+    if options.head != "cells":
+        heads["generative"] = session.train_generative(
+            options.preset,
+            iterations=options.iterations,
+            samples=options.samples,
+            progress=ProgressBar("generative"),
+        )
     session.write(default_head=options.default_head)
-    return report
-
-
-def _train_generative(session: VisibleStructureSession, options: argparse.Namespace) -> HeadReport:
-    return session.train_generative(
-        options.preset,
-        iterations=options.iterations,
-        samples=options.samples,
-        progress=ProgressBar("generative"),
-    )
+    return VisibleStructureReport(heads=heads)
