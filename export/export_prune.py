@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .packing.coverage import points_that_cover
     from .packing.pruning import PruningOptions, points_to_keep
-    from .training.landmarks.session import load_packed
+    from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
     work = options.work or options.map.with_name(options.map.name + ".work")
@@ -57,17 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_points(writer, bundle, keep)
     target = options.output or options.map
     after = open_bundle(target)
-    summary = {
-        "points": [points.n, int(keep.sum())],
-        "megabytes": [round(b.nbytes() / 1e6, 2) for b in (bundle, after)],
-    }
+    megabytes = [round(b.nbytes() / 1e6, 2) for b in (bundle, after)]
+    summary = {"points": [points.n, int(keep.sum())], "megabytes": megabytes}
     if options.json:
         print(json.dumps(summary))
     else:
-        print(
-            f"{target}: {summary['points'][1]} of {points.n} points, "
-            f"{summary['megabytes'][1]} of {summary['megabytes'][0]} MB"
-        )
+        print(f"{target}: {keep.sum()} of {points.n} points, {megabytes[1]} of {megabytes[0]} MB")
     return 0
 
 
@@ -77,7 +72,8 @@ def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
     from edge_reloc.retrieval.landmarks import open_landmarks
 
     from .packing.landmarks import LandmarkOptions
-    from .training.landmarks.session import landmarks_of, load_packed
+    from .training.landmarks.session import landmarks_of
+    from .training.session import load_packed
 
     if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label

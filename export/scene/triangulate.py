@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64
+
 from .matching import PairMatches
 from .tracks import Tracks
-from .view_geometry import F64, ViewGeometry
+from .view_geometry import ViewGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +187,8 @@ def _best_hypothesis(
 
 def _cost(tracks: Tracks, geometry: ViewGeometry, xyz: F64, observed: F64, limit: F64) -> F64:
     ratio = _error(tracks, geometry, xyz, observed) / limit
-    return np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    cost = np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    return np.asarray(cost, np.float64)
 
 
 def _gauss_newton_step(
