@@ -180,5 +180,5 @@ def test_runs_outside_the_main_thread(photos: Path) -> None:
     source = open_source(str(photos), CAMERA)
     thread = threading.Thread(target=run, args=(ByBrightness(), source, statistics))
     thread.start()
-    thread.join(30)
+    thread.join(600)
     assert statistics.frames == 10

@@ -98,7 +98,7 @@ class PhotoCells:
         scale = np.array([fit.width / fit.fit_width, fit.height / fit.fit_height])
         x, y = ((found[rows] + 0.5) * scale - 0.5).T
         xy = np.column_stack(turn_back(x, y, fit.width, fit.height, turns))
-        return Look(xy, rows, spots, self._device)
+        return Look(np.asarray(xy, np.float64), rows, spots, self._device)
 
 
 class Look:
