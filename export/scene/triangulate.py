@@ -4,6 +4,11 @@ Per track: hypotheses (all rays; some pairs of rays) scored by truncated
 squared reprojection error, as in MSAC (Torr and Zisserman, CVIU 2000), then
 Gauss-Newton on the observations that agree (Hartley and Zisserman, 2nd ed.,
 chapter 12).
+
+Not by pycolmap.triangulate_points: in its maps of a kitchen, made of the same matches
+under six settings, 1 to 3 % of the queries find no pose (here none), 79 to 87 % are right
+(here 91), medians are 1.5 to 2.0 cm (here 1.1), after 1.1 to 5 times the time:
+docs/results.md, tests/benchmarks/triangulation.py.
 """
 
 from __future__ import annotations
