@@ -117,9 +117,8 @@ def add_float16(
     for network in networks:
         if network.role == "features":
             islands[network.file] += float32_layers(bundle.manifest.features.kind)
-        if network.role == "scene_coordinates":
-            encoder = bundle.manifest.methods[network.role]["encoder"]
-            inside = [f"encoder.{layer}" for layer in float32_layers(encoder)]
+        if network.encoder is not None:
+            inside = [f"encoder.{layer}" for layer in float32_layers(network.encoder)]
             islands[network.file] += [*inside, *COORDINATE_LAYERS]
     converted = {
         file: convert_network(model, feeds.get(file, []), file, keep=islands[file], strict=strict)

@@ -85,6 +85,7 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
     import numpy as np
 
     from edge_reloc.bundle import layout
+    from edge_reloc.methods import METHODS
 
     before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
     files = bundle.manifest.files
@@ -99,8 +100,7 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
             writer.add_array(start_file, kept_before[start])
             writer.add_array(id_file, before[ids[stays]])
     share = float(keep.mean())
-    heads = writer.manifest.methods.get("visible_structure", {}).get("heads", {})
-    for tuned in heads.values():
-        tuned["candidates"] = max(1, round(tuned["candidates"] * share))
+    for method in METHODS.values():
+        method.scale_candidates(writer.manifest, share)
     writer.manifest.statistics |= {"points": int(keep.sum()), "points_before_pruning": len(keep)}
     writer.manifest.parity = {}

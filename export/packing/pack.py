@@ -14,6 +14,7 @@ from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.rigid import camera_centre
+from edge_reloc.methods.table import IMAGE_RETRIEVAL
 
 from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel, View, save_model
@@ -74,7 +75,7 @@ def pack_map(
             dim=learnt.dim,
             sharpness=vocabulary.sharpness,
         ),
-        method="image_retrieval",
+        method=IMAGE_RETRIEVAL.name,
         cameras=cameras,
         statistics={
             "points": len(packed.xyz),

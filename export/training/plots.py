@@ -38,6 +38,6 @@ def plot_recognition(path: Path, losses: History) -> None:
     axes.plot([step for step, _ in losses], [loss for _, loss in losses])
     axes.set_xlabel("iteration")
     axes.set_ylabel("weighted cross entropy")
-    axes.set_title("landmarks")
+    axes.set_title("recognition")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Protocol
 
+from edge_reloc.methods.table import LANDMARKS, SCENE_COORDINATES, VISIBLE_STRUCTURE
+
 from .landmarks import command as landmarks
 from .report import TrainingReport
 from .scene_coordinates import command as scene_coordinates
@@ -23,7 +25,7 @@ class Training(Protocol):
 
 
 TRAININGS: dict[str, Training] = {
-    "visible_structure": visible_structure,
-    "landmarks": landmarks,
-    "scene_coordinates": scene_coordinates,
+    VISIBLE_STRUCTURE.name: visible_structure,
+    LANDMARKS.name: landmarks,
+    SCENE_COORDINATES.name: scene_coordinates,
 }

@@ -34,5 +34,5 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
         config,
         validate=options.validate,
         labelling=ProgressBar("keypoints"),
-        progress=ProgressBar("landmarks"),
+        progress=ProgressBar("recogniser"),
     )

@@ -13,6 +13,8 @@ import torch
 from edge_reloc.arrays import I64
 from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
+from edge_reloc.methods.landmarks import ONE_PASS, TrainedLandmarks
+from edge_reloc.methods.table import LANDMARKS
 
 from ...nets.landmarks import ExportedRecogniser, Recogniser
 from ...onnx.export import export_module
@@ -27,9 +29,8 @@ from ..session import TrainingSession, replace_network
 from .labelled import LabelledKeypoints, keypoints_of, label_photos
 from .trainer import Batches, RecogniserConfig, RecogniserTrainer
 
-NETWORK = network_file("landmarks")
+NETWORK = network_file(LANDMARKS.name)
 MOST = 20  # landmarks tried, as in the paper's rooms
-REGISTRATION = "one_pass"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +118,15 @@ class LandmarkSession(TrainingSession):
         with extend_bundle(self.bundle_dir) as bundle:
             write_landmarks(bundle, self.landmarks, self.model.views)
             replace_network(bundle, NETWORK, path)
-            bundle.manifest.methods["landmarks"] = {
-                "network": NETWORK,
-                "most": MOST,
-                "registration": REGISTRATION,
-                "second_pass": True,
-                "preset": config.name,
-                "iterations": config.iterations,
-            }
+            trained = TrainedLandmarks(
+                network=NETWORK,
+                most=MOST,
+                registration=ONE_PASS,
+                second_pass=True,
+                preset=config.name,
+                iterations=config.iterations,
+            )
+            LANDMARKS.record(bundle.manifest, trained)
 
 
 def landmarks_of(model: SceneModel, work: Path, options: LandmarkOptions) -> Landmarks:

@@ -50,6 +50,6 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
         config,
         depth_maps=depth_maps,
         validate=options.validate,
-        sampling=ProgressBar("cells"),
+        sampling=ProgressBar("photos"),
         progress=ProgressBar("scene coordinates"),
     )

@@ -14,6 +14,8 @@ from edge_reloc.bundle import BundleWriter, extend_bundle
 from edge_reloc.bundle.layout import network_file
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.methods import bundle_networks
+from edge_reloc.methods.scene_coordinates import TrainedSceneCoordinates
+from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
 
@@ -32,7 +34,7 @@ from .samples import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, 
 from .share import choose_share
 from .trainer import Batches, SceneConfig, SceneTrainer
 
-METHOD = "scene_coordinates"
+METHOD = SCENE_COORDINATES.name
 KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
 THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
@@ -175,15 +177,16 @@ class SceneSession(TrainingSession):
             _forget_networks(bundle)
             for spec in features.networks:
                 add_network(bundle, spec.file, (self.work / spec.file).read_bytes())
-            bundle.manifest.methods[METHOD] = {
-                "features": features.to_dict(),
-                "encoder": self.choice.kind,
-                "kept": kept,
-                "threshold_px": THRESHOLD_PX,
-                "min_inlier_ratio": MIN_INLIER_RATIO,
-                "preset": config.name,
-                "iterations": config.iterations,
-            }
+            trained = TrainedSceneCoordinates(
+                features=features,
+                threshold_px=THRESHOLD_PX,
+                min_inlier_ratio=MIN_INLIER_RATIO,
+                encoder=self.choice.kind,
+                kept=kept,
+                preset=config.name,
+                iterations=config.iterations,
+            )
+            SCENE_COORDINATES.record(bundle.manifest, trained)
 
     def _picture(self, network: SceneCoordinates, trainer: SceneTrainer) -> None:
         """Labels and scores on a few photos, coordinates of more of them from above."""

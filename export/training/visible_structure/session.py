@@ -16,6 +16,13 @@ from edge_reloc.arrays import F64, I64
 from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
 from edge_reloc.embedding.place import open_embedding
+from edge_reloc.methods.table import VISIBLE_STRUCTURE
+from edge_reloc.methods.visible_structure import (
+    CELLS,
+    GENERATIVE,
+    TrainedHead,
+    TrainedVisibleStructure,
+)
 
 from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
@@ -83,7 +90,7 @@ class VisibleStructureSession(TrainingSession):
         self.train_rows = self.all_rows[~held_out]
         self.tune_rows = self.all_rows[held_out & self.bank.whole]
         self.tune_seen = [self.bank.seen(entry) for entry in self.tune_rows]
-        self.heads: dict[str, dict[str, Any]] = {}
+        self.heads: dict[str, TrainedHead] = {}
         self.networks: dict[str, Path] = {}
 
     def train_cells(self, progress: Progress) -> HeadReport:
@@ -108,12 +115,10 @@ class VisibleStructureSession(TrainingSession):
             self.points.cell_start,
         )
         head, _ = fit(self.all_rows, config.steps)
-        self._export("cells", head, "share")
-        self.heads["cells"] = {
-            "network": network_file("cells"),
-            "candidates": curve.candidates(self.points.n),
-        }
-        return self._report("cells", curve, losses, started)
+        self._export(CELLS, head, "share")
+        candidates = curve.candidates(self.points.n)
+        self.heads[CELLS] = TrainedHead(network=network_file(CELLS), candidates=candidates)
+        return self._report(CELLS, curve, losses, started)
 
     def train_generative(
         self,
@@ -136,7 +141,7 @@ class VisibleStructureSession(TrainingSession):
         def fit(
             role: str, schedule: GenerativeConfig, rows: I64, before: int
         ) -> tuple[FoldedDecoder, History]:
-            checkpoint = self.work / f"generative_{config.name}_{role}.pt"
+            checkpoint = self.work / f"{GENERATIVE}_{config.name}_{role}.pt"
             trainer = GenerativeTrainer(
                 self.bank, self.model.xyz, rows, schedule, checkpoint, self.device
             )
@@ -148,17 +153,17 @@ class VisibleStructureSession(TrainingSession):
         curve, radius_at = self._radius_curve(tuning)
         candidates = curve.candidates(self.points.n)
         radius = float(np.interp(candidates / self.points.n, curve.share, radius_at))
-        self._export("generative", decoder, "points")
-        self.heads["generative"] = {
-            "network": network_file("generative"),
-            "candidates": min(int(1.5 * candidates), self.points.n),
-            "radius": radius,
-            "voxel": radius * VOXEL_SHARE,
-            "samples": samples,
-            "preset": config.name,
-            "iterations": config.iterations,
-        }
-        return self._report("generative", curve, losses, started)
+        self._export(GENERATIVE, decoder, "points")
+        self.heads[GENERATIVE] = TrainedHead(
+            network=network_file(GENERATIVE),
+            candidates=min(int(1.5 * candidates), self.points.n),
+            radius=radius,
+            voxel=radius * VOXEL_SHARE,
+            samples=samples,
+            preset=config.name,
+            iterations=config.iterations,
+        )
+        return self._report(GENERATIVE, curve, losses, started)
 
     def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, F64]:
         """Recall on the held-out photos, and the radius at each share."""
@@ -176,15 +181,15 @@ class VisibleStructureSession(TrainingSession):
     def write(self, *, default_head: str | None = None) -> None:
         """Put the trained heads into the bundle, beside those it has."""
         with extend_bundle(self.bundle_dir) as bundle:
-            values = bundle.manifest.methods.get("visible_structure", {})
-            heads = {**values.get("heads", {}), **self.heads}
-            head = default_head or ("cells" if "cells" in heads else "generative")
-            bundle.manifest.methods["visible_structure"] = {
-                "head": head,
-                "second_pass": values.get("second_pass", True),
-                "heads": heads,
-            }
-            bundle.manifest.method = "visible_structure"
+            before = VISIBLE_STRUCTURE.trained(bundle.manifest)
+            heads = {**(before.heads if before else {}), **self.heads}
+            trained = TrainedVisibleStructure(
+                head=default_head or (CELLS if CELLS in heads else GENERATIVE),
+                heads=heads,
+                second_pass=before.second_pass if before else True,
+            )
+            VISIBLE_STRUCTURE.record(bundle.manifest, trained)
+            bundle.manifest.method = VISIBLE_STRUCTURE.name
             for name, path in self.networks.items():
                 replace_network(bundle, name, path)
 
@@ -200,7 +205,7 @@ class VisibleStructureSession(TrainingSession):
             seconds=time.perf_counter() - started,
             share=curve.share.tolist(),
             recall=curve.recall.tolist(),
-            candidates=self.heads[head]["candidates"],
+            candidates=self.heads[head].candidates,
             losses=losses,
         )
 
