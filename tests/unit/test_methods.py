@@ -24,9 +24,9 @@ OTHERWISE = {("edge_reloc/diagnosis/contents.py", "cells"), ("edge_reloc/inspect
 def literals(path: Path) -> Iterator[str]:
     """Texts of a module that are a name alone, or the name and what `evaluate` adds to it."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if " " not in node.value:
-                yield node.value.split("+")[0].split(":")[0]
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and " " not in text:
+            yield text.split("+")[0].split(":")[0]
 
 
 def test_no_name_of_a_method_stands_outside_its_file() -> None:
