@@ -17,8 +17,8 @@ import pytest
 from edge_reloc.errors import SinkError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose
-from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.loop import run
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sinks import open_sink
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, Localization, PoseEstimate, Status
