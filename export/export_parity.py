@@ -74,7 +74,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.methods import bundle_networks
 
-    from .comparison.networks import compare_networks
+    from .comparison.network_errors import compare_networks
     from .comparison.poses import compare_poses
     from .comparison.rounded_engine import write_rounded
     from .comparison.sources import bundle_frames, torch_programs

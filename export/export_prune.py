@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.bundle.points import open_points
 
-    from .packing.coverage import points_that_cover
+    from .packing.covering_points import points_that_cover
     from .packing.pruning import PruningOptions, points_to_keep
     from .training.session import load_packed
 

@@ -11,7 +11,7 @@ from typing import TextIO
 import numpy as np
 
 from ..bundle import MapBundle, open_bundle
-from ..bundle.cameras import only_camera
+from ..bundle.mapping_cameras import only_camera
 from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
 from ..inference.acceleration import choose_acceleration

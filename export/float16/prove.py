@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_reloc.errors import EngineError
 
-from ..onnx.run import open_session
+from ..onnx.runtime import open_session
 from .convert import FLOAT16_MAX, Float16Graph, to_float16
 from .feeds import Feed
 from .ranges import MARGIN, LayerRange, layer_ranges, overflowing

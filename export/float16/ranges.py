@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..onnx.run import open_session
+from ..onnx.runtime import open_session
 from .convert import FLOAT16_MAX
 from .feeds import Feed
 
