@@ -1,4 +1,4 @@
-"""Camera relocalisation in fixed memory: frames in, metric poses and the truth about them out.
+"""Camera relocalisation in fixed memory: frames in, metric poses out.
 
     import edge_reloc
 
@@ -7,6 +7,14 @@
             result = localizer.localize(frame)  # also a path or an array
             if result.ok:
                 print(result.cam_from_world, result.covariance, result.inliers)
+
+open         a Localizer for a map bundle, with any of Settings as keywords
+open_source  frames of a camera, photos, a video, a stream
+open_sink    a file of poses, .jsonl or .tum
+
+`localize` returns a Localization: a pose that takes world points to the camera (x right,
+y down, z forward), how sure it is, or a Status and a reason. What can go wrong when something
+is opened is an EdgeRelocError, whose text says what, where and the cure.
 
 What `__all__` names is stable: a change of it is told in CHANGELOG.md. Everything else may
 move. Nothing is loaded before it is asked for, and nothing here needs PyTorch.

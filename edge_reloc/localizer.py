@@ -45,9 +45,10 @@ class Extracted:
 
 
 class Localizer:
-    """Localises frames in one map for one camera. A context manager; `open` makes one.
+    """Localises frames in one map for one camera; `edge_reloc.open` makes one.
 
-    line: its stages and buffers, all there before the first frame.
+    A context manager. It works on one frame at a time: a thread that localises beside another
+    needs a localiser of its own. line: stages and buffers, all there before the first frame.
     """
 
     def __init__(self, line: Line) -> None:
@@ -178,14 +179,8 @@ class Localizer:
         if not isinstance(image, Frame):
             name = str(image) if isinstance(image, (str, Path)) else ""
             pixels = read_photo(name) if name else np.asarray(image)
-            if pixels.dtype != np.uint8 or not (
-                pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-            ):
-                raise SourceError(
-                    f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or "
-                    f"(H,W,3) BGR"
-                )
             image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
+        _check_pixels(image.image)
         if image.camera is not None:
             return image
         height, width = image.image.shape[:2]
@@ -202,22 +197,22 @@ class Localizer:
 
     @property
     def bundle(self) -> MapBundle:
-        """The map."""
+        """The map bundle."""
         return self._line.bundle
 
     @property
     def camera(self) -> Camera:
-        """That frames come from, unless they name another."""
+        """The camera that frames come from, unless they name another."""
         return self._line.camera
 
     @property
     def settings(self) -> Settings:
-        """As they are in force, the method's name filled in."""
+        """The settings in force, with the method's name filled in."""
         return self._line.settings
 
     @property
     def points(self) -> PointMap | None:
-        """Of the map; None where networks hold it."""
+        """Points of the map; None where networks hold it."""
         return self._line.points
 
     @property
@@ -243,7 +238,7 @@ class Localizer:
 
     @property
     def gpu(self) -> Gpu | None:
-        """Where something runs there."""
+        """The GPU, where something runs there."""
         return self._line.gpu
 
     @property
@@ -253,12 +248,12 @@ class Localizer:
 
     @property
     def arena_bytes(self) -> int:
-        """Of the one piece of host memory."""
+        """Size of the one piece of host memory, taken before the first frame."""
         return self._line.arena.nbytes
 
     @property
     def map_bytes(self) -> int:
-        """Size of the bundle's files that it uses."""
+        """Size of the bundle's files that are used."""
         return self.bundle.nbytes(self.bundle.used)
 
     def close(self) -> None:
@@ -280,20 +275,33 @@ class Localizer:
         self.close()
 
 
+def _check_pixels(pixels: U8) -> None:
+    if pixels.dtype != np.uint8 or not pixels.size or not _is_grey_or_bgr(pixels.shape):
+        raise SourceError(
+            f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or (H,W,3) BGR"
+        )
+
+
+def _is_grey_or_bgr(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+
+
 def open_localizer(
     map: str | Path,
     camera: Camera | str | Path | None = None,
     *,
     settings: Settings | None = None,
     budget_bytes: int | None = None,
+    fit: bool = False,
     **values: Any,
 ) -> Localizer:
     """A localiser for a map bundle, ready for frames; use it in a `with` statement.
 
-    camera: a Camera or a camera file; None takes the map's only mapping camera. values: any
-    fields of `Settings`, over those of `settings`. budget_bytes: host memory that the process
-    may hold; more is refused with the plan. Raises EdgeRelocError, in one line that says
-    what, where and the cure.
+    map: folder of the bundle. camera: a Camera or a camera file; None takes the map's only
+    mapping camera. values: any fields of `Settings`, over those of `settings`. budget_bytes:
+    host memory that the whole process may hold; more is refused with the plan, or with `fit`
+    limits are lowered until it is kept, and a warning is logged that says which. Raises
+    EdgeRelocError, in one line that says what, where and the cure.
     """
     given = {} if settings is None else vars(settings)
     settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
@@ -303,7 +311,12 @@ def open_localizer(
     elif not isinstance(camera, Camera):
         camera = read_camera(camera)
     if budget_bytes is not None:
-        from .running.budget import check_budget
+        from .running.budget import check_budget, fit_budget
 
-        check_budget(bundle, camera, settings, budget_bytes)
+        if fit:
+            settings, _, lowered = fit_budget(bundle, camera, settings, budget_bytes)
+            if lowered:
+                log.warning("%s: %s", map, lowered)
+        else:
+            check_budget(bundle, camera, settings, budget_bytes)
     return Localizer.open(bundle, camera, settings)

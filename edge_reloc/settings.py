@@ -45,11 +45,10 @@ class Rule:
         if self.choices is not None:
             names = [repr(choice) for choice in self.choices]
             return " or ".join([", ".join(names[:-1]), names[-1]] if names[:-1] else names)
-        if self.above is not None:
-            return f"above {self.above:g}"
         if self.at_least is not None and self.at_most is not None:
-            return f"{self.at_least:g} to {self.at_most:g}"
-        return "" if self.at_least is None else f"at least {self.at_least:g}"
+            return f"{self.at_least:.10g} to {self.at_most:.10g}"
+        bounds = {"above": self.above, "at least": self.at_least, "at most": self.at_most}
+        return ", ".join(f"{word} {v:.10g}" for word, v in bounds.items() if v is not None)
 
     def allows(self, value: Any) -> bool:
         """Whether a value of the right type lies within the bounds."""

@@ -33,6 +33,7 @@ class Frame:
     camera: Camera | None = None
     #: position in its sequence
     index: int = 0
+    #: of its file, where it has one
     name: str = ""
     #: counter-clockwise, that bring the image to the map's heading, when a compass or the
     #: flight plan tells; None lets the localiser find out where the map calls for it
@@ -148,6 +149,7 @@ class Clock:
 class Status(str, Enum):
     """Whether a frame was localised; only OK carries a pose."""
 
+    #: there is a pose, and it passed the gate
     OK = "OK"
     #: the image shows too little: dark, blurred, blank
     NO_FEATURES = "NO_FEATURES"
@@ -165,6 +167,7 @@ class PoseEstimate:
 
     #: capture time of the frame, monotonic nanoseconds
     t_ns: int
+    #: whether there is a pose, else why not
     status: Status
     #: None when OK, otherwise one line for a person
     reason: str | None = None
@@ -175,13 +178,17 @@ class PoseEstimate:
     covariance: F64 | None = None
     #: matches that agree with the pose
     inliers: int = 0
+    #: between keypoints and map points, or regressed
     matches: int = 0
+    #: map points that were matched with the frame
     candidates: int = 0
+    #: found in the frame
     keypoints: int = 0
     #: rows of the matches that agree
     inlier_index: I32 | None = None
     #: of the frame
     index: int = 0
+    #: of the frame
     name: str = ""
     #: wall time by stage, milliseconds
     stages_ms: dict[str, float] = field(default_factory=dict)
@@ -226,11 +233,12 @@ class Localization:
     until its next frame; after that they raise StaleViewError. Copy what you keep.
     """
 
+    #: pose, covariance, status, counts and times; its own arrays, yours to keep
     estimate: PoseEstimate
     #: keypoints that the method named by numbers, such as landmarks: the best ones
-    _named: int = 0
-    _work: Work | None = None
-    _number: int = 0
+    _named: int = field(default=0, repr=False)
+    _work: Work | None = field(default=None, repr=False)
+    _number: int = field(default=0, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -239,7 +247,7 @@ class Localization:
 
     @property
     def status(self) -> Status:
-        """Whether and why."""
+        """OK, or what was missing."""
         return self.estimate.status
 
     @property

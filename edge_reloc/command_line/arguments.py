@@ -62,7 +62,7 @@ def add_settings_arguments(
     )
     groups: dict[str, Any] = {}
     entries = [entry for entry in fields(Settings) if entry.name not in without]
-    for entry in sorted(entries, key=_group):
+    for entry in sorted(entries, key=group_order):
         rule: Rule = entry.metadata["rule"]
         if rule.group not in groups:
             method = f"method {rule.group}" if rule.group in METHODS else rule.group
@@ -79,7 +79,7 @@ def add_settings_arguments(
         groups[rule.group].add_argument(option, default=argparse.SUPPRESS, **words)
 
 
-def _group(entry: Field[Any]) -> int:
+def group_order(entry: Field[Any]) -> int:
     """Where help shows a setting: what is tuned most comes first."""
     order = ["localising", *METHODS, "gate", "machine"]
     return order.index(entry.metadata["rule"].group)

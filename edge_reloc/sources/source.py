@@ -39,7 +39,7 @@ class Source(Protocol):
 
 
 def open_source(
-    uri: str | int,
+    uri: str | int | Path,
     camera: Camera | None = None,
     *,
     names: str | Path | None = None,

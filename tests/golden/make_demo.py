@@ -1,6 +1,6 @@
 """Make the demo that ships with the project: a courtyard that never was.
 
-    python examples/make_demo.py /tmp/demo      (minutes; needs edge-reloc[export])
+    python tests/golden/make_demo.py out/demo      (minutes; needs edge-reloc[export])
 
 1. render 96 mapping photos and 80 query frames, with exact truth; 2. map the
 photos, 3. train the place's networks and 4. halve them on disk, by the programs that
