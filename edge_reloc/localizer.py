@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import I32, U8
-from .bundle.cameras import only_camera
+from .bundle.mapping_cameras import only_camera
 from .bundle.points import PointMap
 from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError

@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 import edge_reloc
-from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.loop import run
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sinks.sink import SINKS
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import edge_reloc
-from edge_reloc_export.training.visible_structure.session import TrainingSession
+from edge_reloc_export.training.visible_structure.session import VisibleStructureSession
 
 map = Path(*sys.argv[1:]) if sys.argv[1:] else Path("yard")
 if not map.exists():
@@ -20,10 +20,10 @@ def progress(step: int, steps: int, loss: float) -> None:
         print(f"step {step} of {steps}, loss {loss:.4f}")
 
 
-session = TrainingSession(map, map.with_name(map.name + ".work"))
+session = VisibleStructureSession(map, map.with_name(map.name + ".work"))
 trained = session.train_cells(progress)  # train_generative and other methods: export/training/
 session.write()
-print(f"{trained['candidates']} of {session.points.n} points are matched with a frame")
+print(f"{trained.candidates} of {session.points.n} points are matched with a frame")
 
 demo = Path(edge_reloc.__file__).parent / "demo"
 with edge_reloc.open(map, head="cells") as localizer:

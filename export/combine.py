@@ -13,11 +13,12 @@ from edge_reloc.command_line.program import program
 from .packing.pack import PACKED_MODEL, pack_map
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
 from .scene.model import load_model
+from .work_folder import work_folder
 
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the program."""
+    """Write the combined bundle and its work folder; 0 when it is there."""
     parser = argparse.ArgumentParser(prog="edge-reloc combine", description=__doc__)
     parser.add_argument(
         "--maps",
@@ -32,14 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = options.names or [path.name for path in options.maps]
     if len(names) != len(options.maps):
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
-    works = {
-        name: path.with_name(path.name + ".work")
-        for name, path in zip(names, options.maps, strict=True)
-    }
+    works = {name: work_folder(path) for name, path in zip(names, options.maps, strict=True)}
     models = {name: load_model(work / PACKED_MODEL) for name, work in works.items()}
     spec = combine_specs([open_bundle(path).manifest.features for path in options.maps])
     model, origins = combine_models(models)
-    work = options.output.with_name(options.output.name + ".work")
+    work = work_folder(options.output)
     write_parts(work, works)
     pack_map(
         model, open_any_store(work), spec, options.output, name=options.output.name, parts=origins

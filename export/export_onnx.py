@@ -97,8 +97,8 @@ def add_float16(
     from edge_reloc.bundle.manifest import NetworkEntry
     from edge_reloc.methods import bundle_networks
 
+    from .float16.calibration_photos import map_photos, photos_of
     from .float16.feeds import record_feeds
-    from .float16.photos import map_photos, photos_of
     from .float16.prove import convert_network
     from .nets.local_features import float32_layers
     from .nets.scene_coordinates import FLOAT32_LAYERS as COORDINATE_LAYERS
@@ -117,9 +117,8 @@ def add_float16(
     for network in networks:
         if network.role == "features":
             islands[network.file] += float32_layers(bundle.manifest.features.kind)
-        if network.role == "scene_coordinates":
-            encoder = bundle.manifest.methods[network.role]["encoder"]
-            inside = [f"encoder.{layer}" for layer in float32_layers(encoder)]
+        if network.encoder is not None:
+            inside = [f"encoder.{layer}" for layer in float32_layers(network.encoder)]
             islands[network.file] += [*inside, *COORDINATE_LAYERS]
     converted = {
         file: convert_network(model, feeds.get(file, []), file, keep=islands[file], strict=strict)
@@ -149,7 +148,7 @@ def add_float16(
 def _file(options: argparse.Namespace) -> list[dict[str, Any]]:
     from edge_reloc.files import write_atomic
 
-    from .float16.photos import image_feeds, photos_of
+    from .float16.calibration_photos import image_feeds, photos_of
     from .float16.prove import convert_network
 
     model = _named(options.onnx)
@@ -165,8 +164,8 @@ def _file(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _named(path: Path) -> Any:
     """ModelProto of a file, its layers named for people."""
-    from .onnx.graph import load_graph
-    from .onnx.layers import name_layers
+    from .onnx.layer_names import name_layers
+    from .onnx.model import load_graph
 
     model = load_graph(path)
     name_layers(model)

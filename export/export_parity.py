@@ -74,7 +74,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.methods import bundle_networks
 
-    from .comparison.networks import compare_networks
+    from .comparison.network_errors import compare_networks
     from .comparison.poses import compare_poses
     from .comparison.rounded_engine import write_rounded
     from .comparison.sources import bundle_frames, torch_programs
@@ -125,10 +125,12 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
 def _methods(options: argparse.Namespace, networks: Sequence[Network]) -> list[str]:
     if options.methods:
         return list(options.methods.split(","))
-    heads = [n.role for n in networks if n.role not in ("features", "embedding")]
-    dense = "scene_coordinates"  # has no second pass, and a network for each size
-    methods = [f"{head}+2" for head in heads if head != dense] + [dense] * (dense in heads)
-    return methods or ["image_retrieval:10+2"]
+    from edge_reloc.methods import variants
+    from edge_reloc.methods.table import IMAGE_RETRIEVAL
+
+    trained = {network.role for network in networks}
+    methods = [variant.shown[-1] for _, variant in variants() if variant.name in trained]
+    return methods or [f"{IMAGE_RETRIEVAL.variants[0].shown[-1]}+2"]
 
 
 def _wants_layers(options: argparse.Namespace) -> Callable[[int], bool]:

@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.bundle import extend_bundle, open_bundle
     from edge_reloc.bundle.points import open_points
 
-    from .packing.coverage import points_that_cover
+    from .packing.covering_points import points_that_cover
     from .packing.pruning import PruningOptions, points_to_keep
-    from .training.landmarks.session import load_packed
+    from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
     work = options.work or options.map.with_name(options.map.name + ".work")
@@ -57,17 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop_points(writer, bundle, keep)
     target = options.output or options.map
     after = open_bundle(target)
-    summary = {
-        "points": [points.n, int(keep.sum())],
-        "megabytes": [round(b.nbytes() / 1e6, 2) for b in (bundle, after)],
-    }
+    megabytes = [round(b.nbytes() / 1e6, 2) for b in (bundle, after)]
+    summary = {"points": [points.n, int(keep.sum())], "megabytes": megabytes}
     if options.json:
         print(json.dumps(summary))
     else:
-        print(
-            f"{target}: {summary['points'][1]} of {points.n} points, "
-            f"{summary['megabytes'][1]} of {summary['megabytes'][0]} MB"
-        )
+        print(f"{target}: {keep.sum()} of {points.n} points, {megabytes[1]} of {megabytes[0]} MB")
     return 0
 
 
@@ -77,7 +72,8 @@ def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
     from edge_reloc.retrieval.landmarks import open_landmarks
 
     from .packing.landmarks import LandmarkOptions
-    from .training.landmarks.session import landmarks_of, load_packed
+    from .training.landmarks.session import landmarks_of
+    from .training.session import load_packed
 
     if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label
@@ -89,6 +85,7 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
     import numpy as np
 
     from edge_reloc.bundle import layout
+    from edge_reloc.methods import METHODS
 
     before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
     files = bundle.manifest.files
@@ -103,8 +100,7 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
             writer.add_array(start_file, kept_before[start])
             writer.add_array(id_file, before[ids[stays]])
     share = float(keep.mean())
-    heads = writer.manifest.methods.get("visible_structure", {}).get("heads", {})
-    for tuned in heads.values():
-        tuned["candidates"] = max(1, round(tuned["candidates"] * share))
+    for method in METHODS.values():
+        method.scale_candidates(writer.manifest, share)
     writer.manifest.statistics |= {"points": int(keep.sum()), "points_before_pruning": len(keep)}
     writer.manifest.parity = {}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
-from edge_reloc.bundle.cameras import mapping_cameras
+from edge_reloc.bundle.mapping_cameras import mapping_cameras
 from edge_reloc.command_line.arguments import add_settings_arguments, settings_of
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import CameraError

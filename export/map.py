@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, MappingError
 
+from .work_folder import work_folder
+
 if TYPE_CHECKING:
     from .photos.features import FeatureStore
     from .photos.listing import PhotoFacts
@@ -59,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the program."""
+    """Map the photos, write the bundle and print its summary; 0 when it is written."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
-    work = options.work or options.output.with_name(options.output.name + ".work")
+    work = options.work or work_folder(options.output)
     from .photos.features import turned
     from .photos.listing import list_photos, read_facts
     from .scene.model import save_model
@@ -96,8 +98,7 @@ def _open_store(
     from .photos.feature_network import feature_settings
     from .photos.features import FeatureStore
 
-    if not options.output.absolute().parent.exists():
-        options.output.absolute().parent.mkdir(parents=True)
+    options.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     sizes = [(fact.width, fact.height) for fact in facts.values()]
     if not sizes:
@@ -180,7 +181,9 @@ def _finish(
     from .scene.clean import CleanOptions, clean
     from .scene.gravity import level_axis
 
-    few = min(options.min_length, int(np.min(_lengths(model))))
+    ids = np.concatenate([view.point_id for view in model.views])
+    length = np.bincount(ids, minlength=len(model.xyz))
+    few = min(options.min_length, int(length.min()))
     model = clean(model, CleanOptions(min_length=few, max_error_px=options.max_error))
     if options.positions is not None:
         positions = read_positions(options.positions)
@@ -203,13 +206,6 @@ def _finish(
             model, gravity=gravity, notes=[*model.notes, "gravity assumed from upright photos"]
         )
     return model
-
-
-def _lengths(model: SceneModel) -> Any:
-    import numpy as np
-
-    ids = np.concatenate([view.point_id for view in model.views])
-    return np.bincount(ids, minlength=len(model.xyz))
 
 
 def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code of the program."""
+    """Train to --until or the end, with a line at every report; 0 when it got there."""
     parser = _parser()
     options = parser.parse_args(argv)
     if options.view % 32 or options.view < 64:
@@ -52,15 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from .nets.edgepoint2 import load_edgepoint2
+    from .training.device import training_device
     from .training.features.photos import read_photos
     from .training.features.trainer import FeatureConfig, FeatureTrainer
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    cuda = torch.cuda.is_available()
-    if options.device == "cuda" and not cuda:
-        raise ConfigError("--device cuda: PyTorch finds no GPU here; use --device cpu")
-    device = torch.device("cuda" if cuda and options.device != "cpu" else "cpu")
+    device = training_device(options.device)
     for folder in options.photos:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder of photos")

@@ -103,7 +103,7 @@ class Manifest:
     #: None: no method of this map needs one
     embedding: EmbeddingSpec | None = None
     #: the default one
-    method: str = "exhaustive"
+    method: str
     #: settings by method, as tuned on mapping photos; each method reads its own
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: float16 versions by the name of the float32 file
@@ -125,12 +125,13 @@ class Manifest:
             "format": FORMAT,
             "version": list(VERSION),
             "pixel_convention": PIXEL_CONVENTION,
-            **asdict(self, dict_factory=_without_none),
+            **asdict(self, dict_factory=without_none),
         }
         return json.dumps(values, indent=1, sort_keys=False) + "\n"
 
 
-def _without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_none(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `asdict`: what is None is left out."""
     return {key: value for key, value in pairs if value is not None}
 
 

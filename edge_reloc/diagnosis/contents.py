@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..bundle import MapBundle
-from ..bundle.cameras import mapping_cameras
 from ..bundle.layout import CELL_START, VIEW_EMBEDDING, XYZ
+from ..bundle.mapping_cameras import mapping_cameras
 from ..errors import CameraError, EdgeRelocError
 from ..geometry.camera import Camera
 from ..localizer import Localizer

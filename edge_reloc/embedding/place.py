@@ -32,8 +32,9 @@ class VladAndPlace:
         descriptor = features.descriptor[: features.n]
         features.embedding[:] = self.embedding(descriptor, features.place)
 
-    def embedding(self, descriptor: F32, place: F32) -> F32:
+    def embedding(self, descriptor: F32, place: F32 | None) -> F32:
         """Unit vector (E1+C,) of descriptors (N,D) and a pooled place vector (C,)."""
+        assert place is not None  # of a network without one there is no such embedding
         local = self.vlad.embedding(descriptor)
         away = place - self.place_mean
         away /= max(float(np.linalg.norm(away)), 1e-12)

@@ -48,8 +48,8 @@ class TrainedLandmarks:
     registration: str
     second_pass: bool = False
     #: what it was trained with
-    preset: str = ""
-    iterations: int = 0
+    preset: str | None = None
+    iterations: int | None = None
 
 
 class Landmarks(Trainable[TrainedLandmarks]):

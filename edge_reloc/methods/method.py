@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..bundle.fields import read_fields
 from ..bundle.layout import float16_file
+from ..bundle.manifest import Manifest, without_none
 from ..errors import BundleError
 from ..settings import CommonSettings
 
 if TYPE_CHECKING:
-    from ..bundle.manifest import Manifest
     from ..bundle.points import PointMap
     from ..bundle.reader import MapBundle
     from ..features.spec import FeatureSpec
@@ -55,6 +55,8 @@ class Network:
     file: str
     #: width, height in pixels of the image that it takes, None where it takes none
     size: tuple[int, int] | None = None
+    #: feature network that it holds as its encoder
+    encoder: str | None = None
 
     @property
     def float16_file(self) -> str:
@@ -131,6 +133,9 @@ class Method(ABC):
         """The settings that run a variant."""
         return replace(base, method=self.name, **{**variant.settings, **more})
 
+    def scale_candidates(self, manifest: Manifest, share: float) -> None:  # noqa: B027
+        """Of a map that kept this share of its points; most methods were told no number."""
+
     def keep_only(self, manifest: Manifest, settings: Any) -> None:
         """Take out of a manifest what other methods and variants were told."""
         own = manifest.methods.get(self.name)
@@ -161,7 +166,8 @@ class Trainable(Method, Generic[T]):
 
     def record(self, manifest: Manifest, trained: T) -> None:
         """Say in a manifest what was trained."""
-        manifest.methods[self.name] = asdict(trained)  # type: ignore[call-overload]
+        values: dict[str, Any] = asdict(trained, dict_factory=without_none)  # type: ignore[call-overload]
+        manifest.methods[self.name] = values
 
     def variants_in(self, manifest: Manifest) -> tuple[Variant, ...]:
         """All of them, once it is trained."""

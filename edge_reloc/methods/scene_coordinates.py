@@ -39,8 +39,8 @@ class TrainedSceneCoordinates:
     #: share of the cells that it gives
     kept: float = 1.0
     #: what it was trained with
-    preset: str = ""
-    iterations: int = 0
+    preset: str | None = None
+    iterations: int | None = None
 
 
 class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
@@ -55,8 +55,12 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
         """One an image size."""
         trained = self.trained(manifest)
         for network in trained.features.networks if trained else ():
-            size = network.width, network.height
-            yield Network(role=self.name, file=network.file, size=size)
+            yield Network(
+                role=self.name,
+                file=network.file,
+                size=(network.width, network.height),
+                encoder=trained.encoder if trained else None,
+            )
 
     def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
         """Needs the trained network; ConfigError for what asks for descriptors."""

@@ -7,7 +7,7 @@ one; head `cells` asks the same discriminatively.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..bundle.manifest import Manifest
@@ -57,8 +57,8 @@ class TrainedHead:
     #: of the generative head: points that it generates
     samples: int | None = None
     #: what it was trained with
-    preset: str = ""
-    iterations: int = 0
+    preset: str | None = None
+    iterations: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +150,21 @@ class VisibleStructure(Trainable[TrainedVisibleStructure]):
             search=settings.search,
         )
 
+    def scale_candidates(self, manifest: Manifest, share: float) -> None:
+        """As many fewer as the map has points."""
+        trained = self.trained(manifest)
+        if trained is not None:
+            heads = {
+                name: replace(head, candidates=max(1, round(head.candidates * share)))
+                for name, head in trained.heads.items()
+            }
+            self.record(manifest, replace(trained, heads=heads))
+
     def keep_only(self, manifest: Manifest, settings: VisibleStructureSettings) -> None:
         """One head of it."""
         super().keep_only(manifest, settings)
         trained = self.trained(manifest)
         if trained is not None:
             head = settings.head or trained.head
-            values = manifest.methods[self.name]
-            manifest.methods[self.name] = {
-                **values,
-                "head": head,
-                "heads": {head: values["heads"][head]},
-            }
+            own = {head: trained.heads[head]}
+            self.record(manifest, replace(trained, head=head, heads=own))

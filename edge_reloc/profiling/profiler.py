@@ -17,6 +17,7 @@ from ..memory.process import read_memory, resident_of_files
 from ..running.budget import plan_footprint
 from ..running.loop import Interruptible
 from ..running.session import Session
+from ..running.statistics import RunStatistics
 from ..sinks import Sink
 from ..sinks.lines import LineFile
 from ..structs import Frame
@@ -26,7 +27,6 @@ from .heap import PythonAllocations, heap_in_use, trace_allocations
 from .history import History
 from .power import PowerReader, PowerSummary
 from .report import MemorySample, Profile
-from .statistics import RunStatistics
 
 LATENCIES = 2000  # kept for the plot
 SAMPLES = 400  # of memory

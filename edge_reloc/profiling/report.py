@@ -7,9 +7,9 @@ from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from ..running.budget import MIB, Footprint
+from ..running.statistics import RunSummary, Spread
 from .growth import Growth
 from .heap import PythonAllocations
-from .statistics import RunSummary, Spread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import cv2
 
 from ..bundle.layout import DESCRIPTORS
 from ..bundle.reader import MapBundle
@@ -25,12 +28,23 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 # ONNX Runtime keeps a repacked copy of most weights beside the file's own.
 WEIGHT_COPIES = 2.0
-# Beside the values between layers: the layers' own workspace and blocked layouts. Twice
-# is enough for XFeat; Waymark, with more channels where the image is large, takes 2.6 times.
-ACTIVATION_SHARE = 2.75
-# OpenCV's, the k-d tree's and numpy's temporaries in a frame, and the engine's own
-# structures; measured by 'edge-reloc profile', which shows what was really used.
-BORROWED_BYTES = 24 * MIB
+# Of the values that live between layers at once, what the engine's pool comes to: its pieces
+# do not fit together, and convolutions pad channels to the processor's vectors. The demo's
+# networks take at most 2.15 times where vectors hold 8 numbers, Waymark 2.6 where they hold 16.
+ACTIVATION_SHARE, WIDE_ACTIVATION_SHARE = 2.2, 2.75
+CPU_AVX_512F = 13  # of OpenCV's CpuFeatures
+# The following were measured on the demo as differences of /proc/self/smaps, 320 frames.
+# Pages of libraries' code that are first touched after their import: ONNX Runtime's 10 MB,
+# OpenCV's 3.6, numpy's and its BLAS's 4; 17.4 to 19.1 together.
+CODE_BYTES = 19 * MIB
+# Graphs, and the file that is read while weights are unpacked: at most 4.7 MB, one session
+# or two, since the second begins in what the first gave back.
+ENGINE_BYTES = 5 * MIB
+# Modules, and temporaries of numpy, OpenCV and the k-d tree: at most 7.3 MB, and 3 more
+# in a fresh checkout, whose sources are compiled in this very process; less `features`.
+PYTHON_BYTES = 6 * MIB
+THREAD_BYTES = 384 << 10  # its stacks in every engine and in matching: 0.3 MB
+IN_FLIGHT_BYTES = 3 * MIB  # what the C library keeps for one more thread that allocates: 2.6 MB
 # What can be lowered, in the order of what it costs least, and how far.
 MATCH_BLOCKS = (256, 128, 64)
 CANDIDATE_SHARES = (0.75, 0.5, 0.35, 0.25)
@@ -112,8 +126,12 @@ def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Foo
         *_map_rows(line.bundle),
         *_arena_rows(line.arena),
         Row(kind="borrowed", name="features", nbytes=line.extractor.borrowed_bytes),
-        Row(kind="borrowed", name="OpenCV, k-d tree, numpy, engine", nbytes=BORROWED_BYTES),
+        Row(kind="borrowed", name="code of libraries", nbytes=CODE_BYTES),
+        Row(kind="borrowed", name="modules and temporaries", nbytes=PYTHON_BYTES),
+        Row(kind="borrowed", name="threads", nbytes=THREAD_BYTES * line.workers.count),
     ]
+    if len(line.slots) == 2:
+        rows.append(Row(kind="borrowed", name="a frame in flight", nbytes=IN_FLIGHT_BYTES))
     if gpu is not None and gpu.arena.pinned_bytes:
         rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
     return Footprint(
@@ -223,13 +241,24 @@ def _engine_rows(engines: Engines) -> list[Row]:
     for path, header in engines.headers.items():
         nbytes = int(WEIGHT_COPIES * header.weight_bytes)
         rows.append(Row(kind="weights", name=path.stem, nbytes=nbytes))
-    # Engines run one after the other in one pool of scratch.
+    # Engines run one after the other in one pool of scratch, in which the largest finds
+    # little that fits of what smaller ones left there.
     sizes = {p.stem: h.activation_bytes or 0 for p, h in engines.headers.items()}
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    for name, nbytes in sizes.items():
+        planned = int(_activation_share() * nbytes) if name == largest else nbytes
+        rows.append(Row(kind="activations", name=name, nbytes=planned))
     if sizes:
-        largest = max(sizes, key=lambda name: sizes[name])
-        nbytes = int(ACTIVATION_SHARE * sizes[largest])
-        rows.append(Row(kind="activations", name=largest, nbytes=nbytes))
+        rows.append(Row(kind="borrowed", name="engine", nbytes=ENGINE_BYTES))
     return rows
+
+
+def _activation_share() -> float:
+    """By the width of the vectors that convolutions use on this processor."""
+    narrow = platform.machine() in ("x86_64", "AMD64")
+    if narrow and not cv2.checkHardwareSupport(CPU_AVX_512F):
+        return ACTIVATION_SHARE
+    return WIDE_ACTIVATION_SHARE
 
 
 def _map_rows(bundle: MapBundle) -> list[Row]:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from ..profiling import RunStatistics
 from ..sinks import Sink
 from ..sources import Source
 from ..structs import Frame, Localization
 from .pipeline import Localizes, pipeline
+from .statistics import RunStatistics
 
 #: called after every frame, while what it left behind can be looked at
 Watch = Callable[[Frame, Localization], None]

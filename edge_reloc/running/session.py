@@ -11,13 +11,13 @@ from typing import TextIO
 import numpy as np
 
 from ..bundle import MapBundle, open_bundle
-from ..bundle.cameras import only_camera
+from ..bundle.mapping_cameras import only_camera
 from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
 from ..inference.acceleration import choose_acceleration
 from ..localizer import Localizer
+from ..memory.process import read_memory
 from ..methods import Settings
-from ..profiling import RunStatistics, RunSummary, read_memory
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sources import open_source
@@ -25,6 +25,7 @@ from ..structs import Frame, Localization
 from .budget import MIB, check_budget, fit_budget
 from .loop import run
 from .picture import RunPicture
+from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine
 
 NO_POINTS = np.zeros((0, 3), np.float32)

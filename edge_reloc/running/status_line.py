@@ -7,9 +7,9 @@ import time
 from typing import TextIO
 
 from ..geometry.rigid import camera_centre
-from ..profiling import RunStatistics
 from ..sources import Source
 from ..structs import PoseEstimate
+from .statistics import RunStatistics
 
 TERMINAL_PERIOD_S = 0.1
 LOG_PERIOD_S = 10.0

@@ -118,7 +118,7 @@ def _keypoints(a: FrameResult, b: FrameResult) -> tuple[float, np.ndarray]:
 
 def _unit(descriptor: np.ndarray) -> np.ndarray:
     values = descriptor.astype(np.float32)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

@@ -34,20 +34,14 @@ Progress = Callable[[str, int, int], None]  # phase, step, steps
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """workspace_bytes: scratch at most, None for TensorRT's own choice.
+    """What a user may ask of TensorRT's builder."""
 
-    optimisation_level: 0 to 5, None for the default. version_compatible: runs with
-    later versions of TensorRT too; hardware_compatible: on later GPUs too (slower).
-    strip_weights: the plan holds no weights; they are read from the ONNX file on the
-    device. timing_cache: file that makes later builds faster.
-    """
-
-    workspace_bytes: int | None = None
-    optimisation_level: int | None = None
-    version_compatible: bool = False
-    hardware_compatible: bool = False
-    strip_weights: bool = False
-    timing_cache: Path | None = None
+    workspace_bytes: int | None = None  #: scratch at most; None for TensorRT's own choice
+    optimisation_level: int | None = None  #: 0 to 5, None for the default
+    version_compatible: bool = False  #: runs with later versions of TensorRT too
+    hardware_compatible: bool = False  #: runs on later GPUs too (slower)
+    strip_weights: bool = False  #: the device reads the weights from the ONNX file
+    timing_cache: Path | None = None  #: file that makes later builds faster
 
     def __post_init__(self) -> None:
         level = self.optimisation_level
@@ -218,7 +212,7 @@ class _Monitor:
 
     @staticmethod
     def of(trt: Any, progress: Progress) -> Any:
-        class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
             """Called from TensorRT's own threads: must not raise."""
 
             def __init__(self) -> None:

@@ -22,10 +22,10 @@ ON_THE_DEVICE = {"sm87": "Orin", "sm110": "Thor", "sm72": "Xavier"}
 
 @dataclass(frozen=True, kw_only=True)
 class Flavour:
-    """One package. name: of FLAVOURS; module: the package itself."""
+    """One package."""
 
-    name: str
-    module: Any
+    name: str  #: of FLAVOURS
+    module: Any  #: the package itself
 
     @property
     def version(self) -> str:

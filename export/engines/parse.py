@@ -18,15 +18,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of the strongly typed network: what it puts out is what it computes in.
+    """One layer of the strongly typed network: what it puts out is what it computes in."""
 
-    name: as in the ONNX file; kind: TensorRT's word; dtypes, shapes: of the outputs.
-    """
-
-    name: str
-    kind: str
-    dtypes: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
+    name: str  #: as in the ONNX file
+    kind: str  #: TensorRT's word
+    dtypes: tuple[str, ...]  #: of the outputs
+    shapes: tuple[tuple[int, ...], ...]  #: of the outputs
 
 
 def make_logger(flavour: Flavour) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_reloc.errors import ConfigError
 
-from ..onnx.graph import check_graph, float_values, typed_inputs
+from ..onnx.model import check_graph, float_values, typed_inputs
 from .placement import HEAVY, place_float16
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
@@ -26,17 +26,13 @@ SUFFIX = "_float16"
 
 @dataclass(frozen=True, kw_only=True)
 class Float16Graph:
-    """The converted model (ModelProto), and what became of its layers.
+    """The converted model, and what became of its layers."""
 
-    half: names of the layers in float16; heavy_half of heavy: how many of the
-    convolutions and matrix products; islands: heavy layers that stay float32.
-    """
-
-    model: Any
-    half: tuple[str, ...]
-    heavy: int
-    heavy_half: int
-    islands: tuple[str, ...]
+    model: Any  #: ModelProto
+    half: tuple[str, ...]  #: names of the layers in float16
+    heavy: int  #: how many convolutions and matrix products
+    heavy_half: int  #: how many of these in float16
+    islands: tuple[str, ...]  #: heavy layers that stay float32
 
 
 def to_float16(model: Any, where: str, *, keep: Sequence[str] = ()) -> Float16Graph:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_reloc.errors import EngineError
 
-from ..onnx.run import open_session
+from ..onnx.runtime import open_session
 from .convert import FLOAT16_MAX, Float16Graph, to_float16
 from .feeds import Feed
 from .ranges import MARGIN, LayerRange, layer_ranges, overflowing
@@ -22,15 +22,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Float16Network:
-    """A converted network with its report.
-
-    ranges: of the layers that were candidates, the largest first; empty without
-    feeds. overflow: layers that were kept in float32 because of their range.
-    """
+    """A converted network with its report."""
 
     graph: Float16Graph
+    #: of the layers that were candidates, the largest first; empty without feeds
     ranges: tuple[LayerRange, ...]
-    overflow: tuple[LayerRange, ...]
+    overflow: tuple[LayerRange, ...]  #: layers kept in float32 because of their range
 
 
 def convert_network(

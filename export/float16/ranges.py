@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..onnx.run import open_session
+from ..onnx.runtime import open_session
 from .convert import FLOAT16_MAX
 from .feeds import Feed
 
@@ -18,12 +18,12 @@ MARGIN = 4.0  # other photos than these may drive a layer this much higher
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRange:
-    """Largest |activation| of one layer over all feeds, reached in feed `feed`."""
+    """Range of one layer over all feeds."""
 
     layer: str
-    operator: str
-    largest: float
-    feed: int
+    operator: str  #: of the layer; "Input" for an input of the network
+    largest: float  #: |activation|
+    feed: int  #: in which it was reached
 
     @property
     def share(self) -> float:

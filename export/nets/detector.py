@@ -19,39 +19,31 @@ TENSORRT_MAX_KEYPOINTS = 3840  # its TopK layer takes no more
 class DenseMaps(NamedTuple):
     """What a network says about one image.
 
-    heat (H,W) > 0, how much a pixel is a keypoint; reliability (h,w) of the
-    descriptors or None; descriptors (D,h,w), one a cell of `stride` pixels. h and
-    w may reach over H and W (padding): nothing is found there. place (1,G,H/32,W/32) or
-    None: what the network sees, not negative.
+    h and w may reach over H and W (padding): nothing is found there.
     """
 
-    heat: Tensor
-    reliability: Tensor | None
-    descriptors: Tensor
-    place: Tensor | None = None
+    heat: Tensor  #: (H,W) > 0, how much a pixel is a keypoint
+    reliability: Tensor | None  #: (h,w) of the descriptors
+    descriptors: Tensor  #: (D,h,w), one a cell of `stride` pixels
+    place: Tensor | None = None  #: (1,G,H/32,W/32): what the network sees, not negative
 
 
 class CellMaps(NamedTuple):
     """What a network says in cells of 8 x 8 pixels, for scene coordinates.
 
-    feature (1,C,h,w); logits (1,1,8h,8w) of a keypoint at each pixel. Both may reach over
-    the image (padding).
+    Both may reach over the image (padding).
     """
 
-    feature: Tensor
-    logits: Tensor
+    feature: Tensor  #: (1,C,h,w)
+    logits: Tensor  #: (1,1,8h,8w) of a keypoint at each pixel
 
 
 class Keypoints(NamedTuple):
-    """The outputs that `edge_reloc.features.network` reads.
+    """The outputs that `edge_reloc.features.network` reads."""
 
-    xy_px (K,2), centre of the top-left pixel at (0, 0); scores (K,), best
-    first, 0 for an empty slot; descriptors (K,D) of unit length.
-    """
-
-    xy_px: Tensor
-    scores: Tensor
-    descriptors: Tensor
+    xy_px: Tensor  #: (K,2), centre of the top-left pixel at (0, 0)
+    scores: Tensor  #: (K,), best first, 0 for an empty slot
+    descriptors: Tensor  #: (K,D) of unit length
 
 
 class Detector(nn.Module):

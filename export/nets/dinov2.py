@@ -31,6 +31,9 @@ class Dinov2Embedding(nn.Module):
     that is 1 / `token_length`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: Any, side_px: int = SIDE_PX) -> None:
         super().__init__()
         patch = int(model.config.patch_size)

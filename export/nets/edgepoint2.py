@@ -16,20 +16,20 @@ from torch.nn import functional as F
 
 from edge_reloc.errors import EngineError
 
+from .blocks import enlarge, keypoint_head, normalised, read_weights
 from .detector import CellMaps, DenseMaps
 
-MULTIPLE_PX = 32  # the deepest features are at 1/32
 GROUP = 16  # channels of a group in the descriptor head
 BATCH_NORM_EPS = 1e-5
 
 
 class Widths(NamedTuple):
-    """Channels: stem, features at 1/4, 1/8 and 1/32, descriptor, detector."""
+    """Channels."""
 
     stem: int
-    quarter: int
-    eighth: int
-    thirty_second: int
+    quarter: int  #: features at 1/4
+    eighth: int  #: features at 1/8
+    thirty_second: int  #: features at 1/32
     descriptor: int
     detector: int
 
@@ -77,40 +77,28 @@ class EdgePoint2(nn.Module):
         self.detect_half = nn.Conv2d(w.quarter, w.detector, 1)
         self.detect_eighth = nn.Conv2d(w.eighth, w.detector, 1)
         self.detect_thirty_second = nn.Conv2d(w.thirty_second, w.detector, 1)
-        self.detector = nn.Sequential(
-            nn.Conv2d(w.detector, w.detector, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(w.detector, w.detector, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(w.detector, 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.detector = keypoint_head(w.detector)
 
     def forward(self, image_11HW: Tensor) -> tuple[Tensor, Tensor]:
         """Descriptors (1,D,H/4,W/4), not normalised, and logits (1,1,H,W).
 
-        H and W that are no multiple of 32 are padded on the right and below,
-        after normalisation: the maps then reach over the image.
+        Of the padded image: the maps may reach over the image itself.
         """
         joined, logits = self._maps(image_11HW)
         return self.descriptor(joined), logits
 
     def _maps(self, image_11HW: Tensor) -> tuple[Tensor, Tensor]:
         """All levels side by side at 1/4, and the logits."""
-        height, width = image_11HW.shape[-2:]
-        image = F.instance_norm(image_11HW, eps=1e-5)
-        down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
-        if down or right:
-            image = F.pad(image, (0, right, 0, down))
+        image = normalised(image_11HW)
         half = self.stem(image)
         quarter = F.avg_pool2d(half, 2)
         eighth = self.block_eighth(F.avg_pool2d(quarter, 2))
         thirty_second = self.block_thirty_second(F.avg_pool2d(eighth, 4))
-        joined = torch.cat([quarter, _enlarge(eighth, 2), _enlarge(thirty_second, 8)], dim=1)
+        joined = torch.cat([quarter, enlarge(eighth, 2), enlarge(thirty_second, 8)], dim=1)
         logits = self.detector(
             self.detect_half(half)
-            + _enlarge(self.detect_eighth(eighth), 4)
-            + _enlarge(self.detect_thirty_second(thirty_second), 16)
+            + enlarge(self.detect_eighth(eighth), 4)
+            + enlarge(self.detect_thirty_second(thirty_second), 16)
         )
         return joined, logits
 
@@ -134,12 +122,7 @@ def load_edgepoint2(weights: Path) -> EdgePoint2:
 
     Raises EngineError for a file that is missing, damaged or another network.
     """
-    if not weights.is_file():
-        raise EngineError(f"{weights}: no such weights file; give an EdgePoint2 state dict (.pth)")
-    try:
-        state = torch.load(str(weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen unrelated classes
-        raise EngineError(f"{weights}: damaged or not a state dict ({error})") from error
+    state = read_weights(weights, "a state dict", "give an EdgePoint2 state dict (.pth)")
     try:
         size = {name: tensor.shape[0] for name, tensor in state.items() if tensor.ndim == 4}
         model = EdgePoint2(
@@ -189,7 +172,3 @@ def _folded(state: dict[str, Tensor], source: str, weights: Path) -> tuple[Tenso
     except KeyError as error:
         raise EngineError(f"{weights}: tensor {error} is missing") from error
     return weight * scale[:, None, None, None], bias
-
-
-def _enlarge(maps: Tensor, factor: int) -> Tensor:
-    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)

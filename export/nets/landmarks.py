@@ -19,17 +19,13 @@ FAR_AWAY = -1e4  # what a masked keypoint is given before softmax; float16 holds
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserShape:
-    """width, layers and heads of the transformer.
+    """Of the transformer; the work of a layer grows with keypoints times context."""
 
-    keypoints: how many, the best, are recognised. context: of these, how many all of
-    them attend to, the best again; None for all, as published. The work of a layer
-    grows with keypoints times context.
-    """
-
-    width: int = 256
+    width: int = 256  #: of a token
     layers: int = 15
     heads: int = 4
-    keypoints: int = 2048
+    keypoints: int = 2048  #: how many, the best, are recognised
+    #: of these, how many all of them attend to, the best again; None for all, as published
     context: int | None = None
 
 
@@ -107,7 +103,8 @@ class ExportedRecogniser(nn.Module):
 
     def forward(self, descriptor: Tensor, ray: Tensor, mask: Tensor) -> Tensor:
         """Softmax of the logits."""
-        return self.recogniser(descriptor, ray, mask).softmax(dim=-1)
+        logits: Tensor = self.recogniser(descriptor, ray, mask)
+        return logits.softmax(dim=-1)
 
 
 def balanced_loss(logits_BNC: Tensor, label_BN: Tensor, mask_BN: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edge_reloc.errors import ConfigError, MappingError
+from edge_reloc.errors import MappingError
 
+from ..choice import choose
 from .detector import DenseMaps, Detector, Keypoints
 from .edgepoint2 import load_edgepoint2
 from .waymark import load_waymark
@@ -19,27 +20,20 @@ from .xfeat import load_xfeat
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureNetwork:
-    """How to load one kind of network, and the settings it was tuned for.
+    """How to load one kind of network, and the settings it was tuned for."""
 
-    load: weights file -> module with `dense(image) -> DenseMaps` and `dim`.
-    stride: pixels a descriptor cell covers. threshold: heat under which there is
-    no keypoint. min_similarity: cosine that a 2D-3D match must reach, by D;
-    pair_similarity: that a match between mapping photos must, None for the same. border_px:
-    width of the rim where the image's own edge makes keypoints. float32: layers (names
-    or patterns) that stay float32 in a float16 export: their numbers become positions.
-    min_coverage: share of the image that must agree with a pose. shipped: weights that
-    come with the package, None where users name their own.
-    """
-
-    load: Callable[[Path], Any]
-    stride: int
-    threshold: float
-    min_similarity: dict[int, float]
-    border_px: int = 0
+    load: Callable[[Path], Any]  #: weights file -> module with `dense(image)` and `dim`
+    stride: int  #: pixels that a descriptor cell covers
+    threshold: float  #: heat under which there is no keypoint
+    min_similarity: dict[int, float]  #: cosine that a 2D-3D match must reach, by D
+    border_px: int = 0  #: width of the rim where the image's own edge makes keypoints
+    #: layers (names or patterns) that stay float32 in a float16 export: their numbers become
+    #: positions
     float32: tuple[str, ...] = ()
-    shipped: Path | None = None
+    shipped: Path | None = None  #: weights of the package; None where users name their own
+    #: cosine that a match between mapping photos must reach; None for the same
     pair_similarity: float | None = None
-    min_coverage: float = 0.5
+    min_coverage: float = 0.5  #: share of the image that must agree with a pose
 
 
 NETWORKS = {
@@ -106,9 +100,7 @@ def place_dim(network: Any) -> int:
 
 def feature_network(kind: str) -> FeatureNetwork:
     """The table's entry; ConfigError for a kind that it does not have."""
-    if kind not in NETWORKS:
-        raise ConfigError(f"feature network: found '{kind}', expected one of {', '.join(NETWORKS)}")
-    return NETWORKS[kind]
+    return choose(NETWORKS, kind, "feature network")
 
 
 def weights_file(kind: str, named: Path | None) -> Path:

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_reloc.errors import ConfigError
-
 CELL_PX = 8
 SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
 LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
@@ -27,15 +25,12 @@ LOG_SCORE = 8.0  # largest ŝ
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShape:
-    """width of the regression, of classifier and embeddings; residual blocks of three layers.
+    """Of the regression head."""
 
-    fusion: labels change the features, by adding and linear modulation.
-    """
-
-    width: int = 256
-    classifier_width: int = 128
-    blocks: int = 2
-    fusion: bool = True
+    width: int = 256  #: of the regression
+    classifier_width: int = 128  #: of classifiers and embeddings
+    blocks: int = 2  #: residual ones, of three layers each
+    fusion: bool = True  #: labels change the features, by adding and linear modulation
 
 
 SHAPES = {
@@ -45,13 +40,11 @@ SHAPES = {
 
 
 class Spots(NamedTuple):
-    """Of n cells, row by row: xy_px (n,2), what each speaks for, and heat (n,), the logit of a
-    keypoint there. maps (C,h,w): what the network sees, to be read at some of the spots.
-    """
+    """Of n cells, row by row."""
 
-    xy_px: Tensor
-    heat: Tensor
-    maps: Tensor
+    xy_px: Tensor  #: (n,2): what each cell speaks for
+    heat: Tensor  #: (n,): the logit of a keypoint there
+    maps: Tensor  #: (C,h,w): what the network sees, to be read at some of the spots
 
     def features(self, rows: Tensor) -> Tensor:
         """(N,C+1) of some cells: the maps at their spots, bilinear, and the heat."""
@@ -116,12 +109,12 @@ class DenseEncoder(nn.Module):
 
 
 class Prediction(NamedTuple):
-    """Of N cells: logits (N,L) and (N,M), xyz_world (N,3), score (N,), 1 or more (eq. 10)."""
+    """Of N cells."""
 
-    structural: Tensor
-    semantic: Tensor
-    xyz_world: Tensor
-    score: Tensor
+    structural: Tensor  #: (N,L) logits
+    semantic: Tensor  #: (N,M) logits
+    xyz_world: Tensor  #: (N,3)
+    score: Tensor  #: (N,), 1 or more (eq. 10)
 
 
 class _Residual(nn.Module):
@@ -253,10 +246,3 @@ class ExportedSceneCoordinates(nn.Module):
         scores, best = torch.topk(found.score, self.keep, sorted=True)
         xy = torch.index_select(spots.xy_px, 0, torch.index_select(rows, 0, best))
         return xy, scores, torch.index_select(found.xyz_world, 0, best)
-
-
-def head_shape(name: str) -> HeadShape:
-    """A shape of the table; ConfigError lists them."""
-    if name not in SHAPES:
-        raise ConfigError(f"network: found '{name}', expected one of {', '.join(SHAPES)}")
-    return SHAPES[name]

@@ -98,7 +98,10 @@ class ConditionalVae(nn.Module):
 
     def decode(self, embedding_BE: Tensor, latent_BNZ: Tensor) -> Tensor:
         """Points (B,N,3), normalised, of latents (B,N,Z)."""
-        return self.decoder(self.gain * embedding_BE, F.leaky_relu(self.latent_layer(latent_BNZ)))
+        points: Tensor = self.decoder(
+            self.gain * embedding_BE, F.leaky_relu(self.latent_layer(latent_BNZ))
+        )
+        return points
 
     def cholesky(self) -> Tensor:
         """Lower triangular factor (3,3) of the output covariance."""
@@ -160,6 +163,10 @@ class FoldedDecoder(nn.Module):
     which itself stays small. Points come out in world units.
     """
 
+    noise: Tensor
+    scale: Tensor
+    offset: Tensor
+
     def __init__(
         self, vae: ConditionalVae, noise_SZ: Tensor, scale: Tensor, offset: Tensor
     ) -> None:
@@ -173,7 +180,7 @@ class FoldedDecoder(nn.Module):
         """(1,E) -> (S,3) world."""
         representation = F.leaky_relu(self.latent_layer(self.noise))
         embedding = self.gain * embedding
-        normalised = self.decoder.tail(
+        normalised: Tensor = self.decoder.tail(
             self.decoder.first_embedding(embedding) + self.decoder.first_input(representation),
             self.decoder.third_embedding(embedding) + self.decoder.third_input(representation),
         )

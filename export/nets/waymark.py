@@ -18,23 +18,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edge_reloc.errors import EngineError
 
+from .blocks import enlarge, keypoint_head, normalised, read_weights
 from .detector import CellMaps, DenseMaps
 
 STRIDE_PX = 8  # one cell of descriptors, reliability and dense features
-MULTIPLE_PX = 32  # the deepest features are at 1/32
 DIM = 64
 EMBEDDING_DIM = 256
 
 
 class Widths(NamedTuple):
-    """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32, of the fusion and of the detector."""
+    """Channels."""
 
-    half: int
-    quarter: int
-    eighth: int
-    sixteenth: int
-    thirty_second: int
-    fusion: int
+    half: int  #: features at 1/2
+    quarter: int  #: features at 1/4
+    eighth: int  #: features at 1/8
+    sixteenth: int  #: features at 1/16
+    thirty_second: int  #: features at 1/32
+    fusion: int  #: of all levels, at 1/8
     detector: int
 
 
@@ -45,19 +45,14 @@ SIZES = {
 
 
 class WaymarkMaps(NamedTuple):
-    """Of images (B,1,H,W); h = H/8, w = W/8, padded to multiples of 32 pixels before.
+    """Of images (B,1,H,W); h = H/8, w = W/8, padded to multiples of 32 pixels before."""
 
-    logits (B,1,H,W) of a keypoint at each pixel; descriptors (B,64,h,w), not normalised;
-    reliability (B,1,h,w), logits; dense (B,C,h,w) features; place (B,256,H/32,W/32), not
-    negative, and its mean of squares' root, embedding (B,256), of unit length.
-    """
-
-    logits: Tensor
-    descriptors: Tensor
-    reliability: Tensor
-    dense: Tensor
-    place: Tensor
-    embedding: Tensor
+    logits: Tensor  #: (B,1,H,W) of a keypoint at each pixel
+    descriptors: Tensor  #: (B,64,h,w), not normalised
+    reliability: Tensor  #: (B,1,h,w), logits
+    dense: Tensor  #: (B,C,h,w) features
+    place: Tensor  #: (B,256,H/32,W/32), not negative
+    embedding: Tensor  #: (B,256) of unit length: the root of the mean of place's squares
 
 
 class Block(nn.Module):
@@ -104,31 +99,16 @@ class Waymark(nn.Module):
         self.detect_half = nn.Conv2d(w.half, w.detector, 1)
         self.detect_quarter = nn.Conv2d(w.quarter, w.detector, 1)
         self.detect_fused = nn.Conv2d(w.fusion, w.detector, 1)
-        self.detector = nn.Sequential(
-            nn.Conv2d(w.detector, w.detector, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(w.detector, w.detector, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(w.detector, 4, 3, padding=1),
-            nn.PixelShuffle(2),
-        )
+        self.detector = keypoint_head(w.detector)
         self.embedding = nn.Conv2d(w.sixteenth + w.thirty_second, EMBEDDING_DIM, 1)
 
     def forward(self, image_B1HW: Tensor) -> WaymarkMaps:
-        """Maps of grey images of any range.
-
-        H and W that are no multiple of 32 are padded on the right and below, after
-        normalisation, so that the padding is the image's mean grey.
-        """
+        """Maps of grey images of any range, padded to multiples of 32 pixels."""
         return self._maps(image_B1HW)[0]
 
     def _maps(self, image_B1HW: Tensor) -> tuple[WaymarkMaps, Tensor]:
         """The maps, and all levels side by side at 1/8."""
-        height, width = image_B1HW.shape[-2:]
-        image = F.instance_norm(image_B1HW, eps=1e-5)
-        down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
-        if down or right:
-            image = F.pad(image, (0, right, 0, down))
+        image = normalised(image_B1HW)
         half = self.stem(F.pixel_unshuffle(image, 2))
         quarter = self.quarter(F.avg_pool2d(half, 2))
         eighth = self.eighth(F.avg_pool2d(quarter, 2))
@@ -139,13 +119,13 @@ class Waymark(nn.Module):
         fused = self.fusion(
             at_own_size[0]
             + at_own_size[1]
-            + _enlarge(at_own_size[2], 2)
-            + _enlarge(at_own_size[3], 4)
+            + enlarge(at_own_size[2], 2)
+            + enlarge(at_own_size[3], 4)
         )
         logits = self.detector(
             self.detect_half(half)
-            + _enlarge(self.detect_quarter(quarter), 2)
-            + _enlarge(self.detect_fused(fused), 4)
+            + enlarge(self.detect_quarter(quarter), 2)
+            + enlarge(self.detect_fused(fused), 4)
         )
         deep = torch.cat([F.avg_pool2d(sixteenth, 2), thirty_second], dim=1)
         # Generalised mean with power 2: strong responses count more, and no root of 0.
@@ -159,7 +139,7 @@ class Waymark(nn.Module):
             place,
             F.normalize(torch.sqrt(pooled + 1e-6), dim=1),
         )
-        beside = [levels[0], eighth, _enlarge(sixteenth, 2), _enlarge(thirty_second, 4)]
+        beside = [levels[0], eighth, enlarge(sixteenth, 2), enlarge(thirty_second, 4)]
         return maps, torch.cat(beside, dim=1)
 
     def cells(self, image_11HW: Tensor) -> CellMaps:
@@ -183,14 +163,7 @@ def load_waymark(weights: Path) -> Waymark:
     weights: `checkpoint.pt` of a training, or a file of only "size" and "network".
     Raises EngineError for a file that is missing, damaged or another network.
     """
-    if not weights.is_file():
-        raise EngineError(
-            f"{weights}: no such weights file; train one with 'edge-reloc train-features'"
-        )
-    try:
-        state = torch.load(str(weights), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen unrelated classes
-        raise EngineError(f"{weights}: damaged or not weights ({error})") from error
+    state = read_weights(weights, "weights", "train one with 'edge-reloc train-features'")
     try:
         model = Waymark(state.get("size") or state["config"]["size"])
         model.load_state_dict({k: v.float() for k, v in state["network"].items()})
@@ -204,10 +177,13 @@ def fold(model: Waymark) -> Waymark:
     for block in model.modules():
         for name, pair in list(block.named_children()):
             if isinstance(pair, nn.Sequential) and isinstance(pair[-1], nn.BatchNorm2d):
-                block.add_module(name, fuse_conv_bn_eval(pair[0], pair[-1]))
-    model.stem = nn.Sequential(fuse_conv_bn_eval(model.stem[0], model.stem[1]), nn.ReLU())
+                block.add_module(name, _folded(pair))
+    model.stem = nn.Sequential(_folded(model.stem), nn.ReLU())
     return model
 
 
-def _enlarge(maps: Tensor, factor: int) -> Tensor:
-    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)
+def _folded(pair: nn.Sequential) -> nn.Module:
+    """A convolution with the batch norm behind it."""
+    conv, norm = pair[0], pair[1]
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(conv, norm)

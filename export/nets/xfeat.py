@@ -16,23 +16,19 @@ from torch.nn import functional as F
 
 from edge_reloc.errors import EngineError
 
+from .blocks import normalised
 from .detector import CellMaps, DenseMaps
 
 STRIDE_PX = 8  # one cell of the maps covers 8x8 pixels
-MULTIPLE_PX = 32  # the deepest features are at 1/32
 DIM = 64
 
 
 class RawMaps(NamedTuple):
-    """What the network says before keypoints are chosen.
+    """What the network says before keypoints are chosen; h = H/8, w = W/8."""
 
-    descriptors (1,64,h,w), not normalised; logits (1,65,h,w), the last one "no
-    keypoint here"; reliability (1,1,h,w) in 0..1; h = H/8, w = W/8.
-    """
-
-    descriptors: Tensor
-    logits: Tensor
-    reliability: Tensor
+    descriptors: Tensor  #: (1,64,h,w), not normalised
+    logits: Tensor  #: (1,65,h,w), the last one "no keypoint here"
+    reliability: Tensor  #: (1,1,h,w) in 0..1
 
 
 class XFeat(nn.Module):
@@ -61,20 +57,12 @@ class XFeat(nn.Module):
         )
 
     def forward(self, image_11HW: Tensor) -> RawMaps:
-        """Maps of a grey image (1,1,H,W) of any range.
-
-        H and W that are no multiple of 32 are padded on the right and below,
-        after normalisation, so that the padding is the image's mean grey.
-        """
+        """Maps of a grey image (1,1,H,W) of any range, padded to multiples of 32 pixels."""
         return self._maps(image_11HW)[0]
 
     def _maps(self, image_11HW: Tensor) -> tuple[RawMaps, Tensor]:
         """The maps, and the levels (1,192,h,w) that descriptors are made of."""
-        height, width = image_11HW.shape[-2:]
-        image = F.instance_norm(image_11HW, eps=1e-5)
-        down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
-        if down or right:
-            image = F.pad(image, (0, right, 0, down))
+        image = normalised(image_11HW)
         eighth = self.eighth(self.quarter(self.half_quarter(image) + self.skip(image)))
         sixteenth = self.sixteenth(eighth)
         thirty_second = self.thirty_second(sixteenth)

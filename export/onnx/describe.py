@@ -56,7 +56,7 @@ def _tensor(value: Any, where: str) -> TensorEntry:
 def _weight_bytes(tensor: Any) -> int:
     """Of one tensor in an engine's memory: in float32 where the file holds float16."""
     dtype = _dtype(tensor.data_type)
-    return prod(tensor.dims) * (4 if dtype.name == "float16" else dtype.itemsize)
+    return int(prod(tensor.dims)) * (4 if dtype.name == "float16" else dtype.itemsize)
 
 
 def _peak(layers: list[Any], graph: Any, bound: set[str]) -> int | None:

@@ -17,7 +17,7 @@ from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.files import write_atomic
 
-from .layers import name_layers
+from .layer_names import name_layers
 
 log = logging.getLogger(__name__)
 

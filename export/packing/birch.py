@@ -159,8 +159,8 @@ def merge_leaves(leaves: Leaves, clusters: int) -> NDArray[np.int32]:
         count[a] = both
         alive[b], best[b] = False, np.inf
         parent[parent == b] = a
-        for row in np.flatnonzero(alive & ((nearest == a) | (nearest == b))):
-            look(int(row))
+        for other in np.flatnonzero(alive & ((nearest == a) | (nearest == b))):
+            look(int(other))
         look(a)
         # Merging never brings clusters nearer to others under D4, so no other row changes.
     return np.asarray(np.unique(parent, return_inverse=True)[1].reshape(-1), np.int32)

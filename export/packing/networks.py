@@ -1,4 +1,4 @@
-"""The networks of a map bundle, by role: the door through which all are exported."""
+"""Networks as they get into a map bundle, and out of it."""
 
 from __future__ import annotations
 

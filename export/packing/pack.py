@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.rigid import camera_centre
+from edge_reloc.methods.table import IMAGE_RETRIEVAL
 
 from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel, View, save_model
@@ -55,7 +57,7 @@ def pack_map(
     )
     seen = [np.unique(view.point_id) for view in packed.views]
 
-    cameras = {}
+    cameras: dict[str, Any] = {}
     for view in packed.views:
         if view.camera.to_dict() not in cameras.values():
             cameras[f"camera{len(cameras)}"] = view.camera.to_dict()
@@ -63,7 +65,7 @@ def pack_map(
         name=name,
         world=World(
             metric=model.metric,
-            gravity=None if model.gravity is None else tuple(float(g) for g in model.gravity),
+            gravity=_down(model),
             georeference=model.georeference,
             parts=parts,
         ),
@@ -73,7 +75,7 @@ def pack_map(
             dim=learnt.dim,
             sharpness=vocabulary.sharpness,
         ),
-        method="image_retrieval",
+        method=IMAGE_RETRIEVAL.name,
         cameras=cameras,
         statistics={
             "points": len(packed.xyz),
@@ -103,6 +105,13 @@ def pack_map(
             add_network(bundle, network.file, store.network(network.file).read_bytes())
     save_model(store.work / PACKED_MODEL, packed)
     return packed
+
+
+def _down(model: SceneModel) -> tuple[float, float, float] | None:
+    if model.gravity is None:
+        return None
+    x, y, z = model.gravity.tolist()
+    return x, y, z
 
 
 def mean_observer(model: SceneModel) -> np.ndarray:

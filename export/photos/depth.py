@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, Array, Bool
 from edge_reloc.errors import MappingError
 from edge_reloc.geometry.camera import Camera, read_camera
-from edge_reloc.geometry.rigid import Array, compose, rotation_angle_rad, so3_exp, transform
+from edge_reloc.geometry.rigid import compose, rotation_angle_rad, so3_exp, transform
 
 from ..scene.model import SceneModel, View
-
-F32 = NDArray[np.float32]
 
 ROUNDS = 40
 LARGEST_STEP = 1e-5  # rad, or of the usual depth: below it the registration has settled
@@ -48,7 +47,7 @@ class RegisteredDepthMaps:
         if camera is not None:
             self._register(model)
 
-    def at(self, view: View, xy_px: NDArray[np.float64]) -> F32:
+    def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
         if self._now is None or self._now[0] != view.name:
             self._now = (view.name, self._of_photo(view))
@@ -83,8 +82,9 @@ class RegisteredDepthMaps:
             row, column = np.nonzero(depth)
             z = depth[row, column].astype(np.float64)
             rays = (self._camera or view.camera).rays_from_pixels(np.column_stack([column, row]))
-            there = np.column_stack([rays, np.ones(len(z))]) * z[:, None]
-            xyz = transform(np.linalg.inv(self._depth_from_photo), there)
+            there: Array = np.column_stack([rays, np.ones(len(z))]) * z[:, None]
+            photo_from_depth = np.asarray(np.linalg.inv(self._depth_from_photo), np.float64)
+            xyz = transform(photo_from_depth, there)
             xyz = xyz[xyz[:, 2] > 0]
             cell = np.floor((view.camera.project(xyz) + 0.5) / SHRINK).astype(int)
             inside = ((cell >= 0) & (cell < seen.shape[::-1])).all(axis=1)
@@ -130,7 +130,9 @@ class RegisteredDepthMaps:
 
     def _observed(self, model: SceneModel) -> tuple[Array, NDArray[np.intp], F32]:
         """Points (N,3) in their photos' cameras, photo (N,) of each, depth maps (V,H,W)."""
-        maps, points, photos = [], [], []
+        maps: list[F32] = []
+        points: list[Array] = []
+        photos: list[NDArray[np.intp]] = []
         for view in model.views:
             depth = self._read(view)
             if depth is None:
@@ -145,7 +147,7 @@ class RegisteredDepthMaps:
 
     def _away(
         self, xyz: Array, photo: NDArray[np.intp], depth: F32, depth_from_photo: Array
-    ) -> tuple[Array, NDArray[np.bool_]]:
+    ) -> tuple[Array, Bool]:
         """Measured minus expected over expected depth (N,), and where that is known."""
         assert self._camera is not None
         there = transform(depth_from_photo, xyz)

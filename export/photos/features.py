@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, U8
 from edge_reloc.bundle.fields import read_fields
 from edge_reloc.embedding.place import pool
 from edge_reloc.errors import MappingError
@@ -30,8 +31,9 @@ from edge_reloc.memory.arena import Arena
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
+from ..progress import open_bar
+
 log = logging.getLogger(__name__)
-F32 = NDArray[np.float32]
 
 CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
@@ -44,18 +46,14 @@ class UnreadablePhotoError(MappingError):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFeatures:
-    """Keypoints of one photo, best score first, in pixels of the photo.
+    """The N keypoints of one photo, best score first, in pixels of the photo."""
 
-    xy_px (N,2) float32, score (N,) float32, descriptor (N,D) float16 of unit
-    length; width and height of the photo in pixels. place (G,h,w) float16, what the
-    network sees at about 1/32 of the photo as it lies, or None.
-    """
-
-    xy_px: NDArray[np.float32]
-    score: NDArray[np.float32]
-    descriptor: NDArray[np.float16]
-    width: int
+    xy_px: F32  #: (N,2)
+    score: F32  #: (N,)
+    descriptor: NDArray[np.float16]  #: (N,D) of unit length
+    width: int  #: of the photo, pixels
     height: int
+    #: (G,h,w), what the network sees at about 1/32 of the photo as it lies
     place: NDArray[np.float16] | None = None
 
     def pooled_place(self, low: F32 | None = None, high: F32 | None = None) -> F32 | None:
@@ -122,17 +120,18 @@ class FeatureStore:
         Interrupt it at will: finished photos are kept. Unreadable photos are
         logged, one line each. MappingError when none is left.
         """
-        from tqdm import tqdm
-
         names = list(names)
         usable = []
-        for name in tqdm(names, desc="features", unit="photo", disable=None if progress else True):
+        bar = open_bar(len(names), "features", "photo", shown=progress)
+        for name in names:
+            bar.update()
             try:
                 self.get(name)
             except UnreadablePhotoError as error:
                 log.warning("skipped: %s", error)
                 continue
             usable.append(name)
+        bar.close()
         if not usable:
             raise MappingError(
                 f"{self.images}: none of its {len(names)} photos can be read; "
@@ -231,7 +230,7 @@ def open_store(work: Path) -> FeatureStore:
         raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
+def read_photo(path: Path) -> U8:
     """(H,W,3) BGR, turned upright by EXIF; UnreadablePhotoError otherwise."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
@@ -240,7 +239,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         raise UnreadablePhotoError(
             f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at least {MIN_SIDE_PX}"
         )
-    return image
+    return np.asarray(image, np.uint8)
 
 
 def turned(spec: FeatureSpec, turns: Mapping[str, int]) -> FeatureSpec:

@@ -23,8 +23,8 @@ class PhotoFacts:
     """Size (as shown upright) and what EXIF tells; None where it does not."""
 
     name: str
-    width: int
-    height: int
+    width: int  #: pixels
+    height: int  #: pixels
     focal_px: float | None = None
     latitude_deg: float | None = None
     longitude_deg: float | None = None

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64, Bool
 from edge_reloc.geometry.rigid import camera_centre, compose
 
 from .gravity import level_axis
@@ -16,7 +16,6 @@ from .model import SceneModel
 
 log = logging.getLogger(__name__)
 
-F64 = NDArray[np.float64]
 
 MIN_POSITIONS = 3
 MAX_TILT_RAD = 0.05  # standard error from which upright photos tell the tilt better
@@ -29,8 +28,8 @@ class Similarity:
     """target = scale * rotation @ source + translation."""
 
     scale: float
-    rotation: F64
-    translation: F64
+    rotation: F64  #: (3,3), or (2,2) in the plane
+    translation: F64  #: (3,) or (2,)
 
     def apply(self, xyz: F64) -> F64:
         """Points (N,3) of the source frame in the target frame."""
@@ -39,16 +38,13 @@ class Similarity:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A robust similarity. residual (N,) and the rows that agree, inlier (N,).
-
-    scale_error: relative standard error of the scale. tilt_error_rad: standard
-    error of the turn about the longest extent (0 in the plane).
-    """
+    """A robust similarity of N positions."""
 
     similarity: Similarity
-    residual: F64
-    inlier: NDArray[np.bool_]
-    scale_error: float
+    residual: F64  #: (N,), units of the target
+    inlier: Bool  #: (N,): rows that agree
+    scale_error: float  #: relative standard error of the scale
+    #: standard error of the turn about the longest extent (0 in the plane)
     tilt_error_rad: float = 0.0
 
 

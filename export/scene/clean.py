@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F64, I64
 
 from .model import SceneModel
 from .view_geometry import ViewGeometry
@@ -18,27 +19,24 @@ log = logging.getLogger(__name__)
 class CleanOptions:
     """What a point needs to stay (PRAM, section 3.1, made free of scale).
 
-    min_length: photos that see it. max_error_px: mean reprojection error at
-    1024 px. neighbours: how many nearest points its spread is measured over.
-    max_spread: its mean distance to them, as a multiple of the map's median.
     Distances are divided by the point's distance to its cameras first: PRAM
     compares metres with a fixed 0.2, but a map need not be metric, and far
     points lie farther apart than near ones without being wrong.
     """
 
-    min_length: int = 3
-    max_error_px: float = 2.0
-    neighbours: int = 20
-    max_spread: float = 6.0
+    min_length: int = 3  #: photos that see it
+    max_error_px: float = 2.0  #: mean reprojection error at 1024 px
+    neighbours: int = 20  #: how many nearest points its spread is measured over
+    max_spread: float = 6.0  #: its mean distance to them, as a multiple of the map's median
 
 
 @dataclass(frozen=True, kw_only=True)
 class PointStatistics:
-    """length (P,), error_px (P,) mean, distance (P,) to the cameras, mean."""
+    """Of P points."""
 
-    length: NDArray[np.int64]
-    error_px: NDArray[np.float64]
-    distance: NDArray[np.float64]
+    length: I64  #: (P,): photos that see the point
+    error_px: F64  #: (P,): mean reprojection error
+    distance: F64  #: (P,): mean distance to the cameras, world units
 
 
 def point_statistics(model: SceneModel) -> PointStatistics:
@@ -57,9 +55,7 @@ def point_statistics(model: SceneModel) -> PointStatistics:
     return PointStatistics(length=length, error_px=error / divisor, distance=distance / divisor)
 
 
-def neighbour_spread(
-    xyz: NDArray[np.float64], distance: NDArray[np.float64], neighbours: int
-) -> NDArray[np.float64]:
+def neighbour_spread(xyz: F64, distance: F64, neighbours: int) -> F64:
     """Mean distance (P,) to the nearest points over the camera distance."""
     from pykdtree.kdtree import KDTree
 

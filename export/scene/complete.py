@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64
+
 from ..photos.features import FeatureStore
 from .tracks import Tracks
 from .triangulate import Triangulation, TriangulationOptions, triangulate
-from .view_geometry import F64, ViewGeometry
+from .view_geometry import ViewGeometry
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F64
 
 from .model import View
 
@@ -14,7 +15,7 @@ LOOKING_DOWN = 0.9
 PLANE_RATIO = 0.2  # second over first singular value: the x axes span the horizon
 
 
-def level_axis(views: Sequence[View]) -> NDArray[np.float64] | None:
+def level_axis(views: Sequence[View]) -> F64 | None:
     """Unit direction (3,) that is down if the photos were held upright.
 
     Down is perpendicular to the cameras' x axes when people or drones keep

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F64, I64
 
 from ..photos.features import FeatureStore
 from .matching import match_descriptors
 from .model import View
-
-F64 = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
     return {view.name: int(k) for view, k in zip(views, best, strict=True)}
 
 
-def _quarter_turns(x: F64, y: F64) -> NDArray[np.int64]:
+def _quarter_turns(x: F64, y: F64) -> I64:
     """Turns that bring the image direction (x right, y down) to the top.
 
     np.rot90 brings the right edge to the top: up that points right needs one.

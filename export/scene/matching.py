@@ -11,11 +11,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, I32
 from edge_reloc.files import write_atomic
 
 from ..photos.features import FeatureStore
+from ..progress import open_bar
 
 SIFT_RATIO = 0.85  # second best over best distance; the 2D-3D test is set elsewhere
 PAIRS_PER_CHUNK = 256  # an interruption loses at most one chunk, a few seconds
@@ -25,24 +26,20 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class PairMatches:
-    """Matches of two photos (indices into the list of names).
+    """Matches of two photos."""
 
-    rows (K,2) int32: keypoint rows in the first and second photo.
-    similarity (K,) float32: cosine of the descriptors.
-    """
-
-    pair: Pair
-    rows: NDArray[np.int32]
-    similarity: NDArray[np.float32]
+    pair: Pair  #: indices into the list of names
+    rows: I32  #: (K,2): keypoint rows in the first and second photo
+    similarity: F32  #: (K,): cosine of the descriptors
 
 
 def match_descriptors(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
+    first: F32,
+    second: F32,
     *,
     min_similarity: float,
     max_ratio: float,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+) -> tuple[I32, F32]:
     """Mutual nearest neighbours of unit descriptors (N,D) and (M,D).
 
     Returns rows (K,2) int32 and similarity (K,) float32. max_ratio bounds
@@ -80,8 +77,6 @@ def match_pairs(
 
     Thresholds follow the feature: sift by ratio, networks by min_similarity.
     """
-    from tqdm import tqdm
-
     sift = store.spec.kind == "sift"
     settings = {
         "min_similarity": 0.0 if sift else store.spec.similarity_of_pairs,
@@ -91,7 +86,7 @@ def match_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     found: list[PairMatches] = []
     pairs = sorted(pairs)
-    bar = tqdm(total=len(pairs), desc="matching", unit="pair", disable=None if progress else True)
+    bar = open_bar(len(pairs), "matching", "pair", shown=progress)
     for start in range(0, len(pairs), PAIRS_PER_CHUNK):
         chunk = pairs[start : start + PAIRS_PER_CHUNK]
         identity = [settings, [[store.key(names[i]), store.key(names[j])] for i, j in chunk]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, I32, Bool
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
@@ -17,62 +17,44 @@ from edge_reloc.geometry.camera import Camera
 
 @dataclass(kw_only=True)
 class View:
-    """A mapping photo with pose.
+    """A mapping photo with pose, and its K observations of map points."""
 
-    xy_px (K,2) float32 and point_id (K,) int32: its observations of map
-    points; keypoint (K,) int32: their rows in the photo's cached features.
-    quarter_turns: how the photo was turned before features were taken.
-    """
-
-    name: str
+    name: str  #: of the photo, relative to the folder of photos
     camera: Camera
-    cam_from_world: NDArray[np.float64]
-    xy_px: NDArray[np.float32]
-    point_id: NDArray[np.int32]
-    keypoint: NDArray[np.int32]
-    quarter_turns: int = 0
+    cam_from_world: F64  #: (4,4)
+    xy_px: F32  #: (K,2)
+    point_id: I32  #: (K,)
+    keypoint: I32  #: (K,): rows in the photo's cached features
+    quarter_turns: int = 0  #: how the photo was turned before features were taken
 
 
 @dataclass(kw_only=True)
 class SceneModel:
-    """views, points xyz (P,3) float64 in the world, and the world's meaning.
-
-    metric: one unit is one metre. gravity: unit (3,) down, or None.
-    georeference: latitude_deg, longitude_deg, altitude_m of the origin.
-    """
+    """Photos with poses, points, and what the world's axes and unit mean."""
 
     views: list[View]
-    xyz: NDArray[np.float64]
-    metric: bool
-    gravity: NDArray[np.float64] | None = None
+    xyz: F64  #: (P,3) in the world
+    metric: bool  #: one unit is one metre
+    gravity: F64 | None = None  #: unit (3,), down
+    #: latitude_deg, longitude_deg, altitude_m of the origin
     georeference: dict[str, float] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  #: for whoever made the map
 
-    def keep_points(self, keep: NDArray[np.bool_]) -> SceneModel:
+    def keep_points(self, keep: Bool) -> SceneModel:
         """The model with only the points where `keep` (P,) is true."""
         new_id = np.cumsum(keep, dtype=np.int32) - 1
         views = []
         for view in self.views:
             rows = keep[view.point_id]
             views.append(
-                View(
-                    name=view.name,
-                    camera=view.camera,
-                    cam_from_world=view.cam_from_world,
+                replace(
+                    view,
                     xy_px=view.xy_px[rows],
                     point_id=new_id[view.point_id[rows]],
                     keypoint=view.keypoint[rows],
-                    quarter_turns=view.quarter_turns,
                 )
             )
-        return SceneModel(
-            views=views,
-            xyz=self.xyz[keep],
-            metric=self.metric,
-            gravity=self.gravity,
-            georeference=self.georeference,
-            notes=list(self.notes),
-        )
+        return replace(self, views=views, xyz=self.xyz[keep], notes=list(self.notes))
 
 
 def save_model(path: Path, model: SceneModel) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32, F64
 
 from ..photos.features import FeatureStore
 from .matching import Pair, match_pairs
 from .tracks import build_tracks
 from .triangulate import TriangulationOptions, check_epipolar, triangulate
-from .view_geometry import F64, ViewGeometry
+from .view_geometry import ViewGeometry
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def all_pairs(count: int) -> list[Pair]:
 
 
 def pairs_by_similarity(
-    vectors: NDArray[np.float32], *, window: int = SEQUENCE_WINDOW, per_photo: int = PAIRS_PER_PHOTO
+    vectors: F32, *, window: int = SEQUENCE_WINDOW, per_photo: int = PAIRS_PER_PHOTO
 ) -> list[Pair]:
     """Neighbours in the sequence plus the most similar photos.
 
@@ -49,7 +50,7 @@ def pairs_by_similarity(
     return sorted(pairs)
 
 
-def global_vectors(store: FeatureStore, names: Sequence[str]) -> NDArray[np.float32]:
+def global_vectors(store: FeatureStore, names: Sequence[str]) -> F32:
     """One unit vector (V,E) for each photo: VLAD of its local descriptors.
 
     Jégou et al., CVPR 2010, with a small vocabulary learnt here; intra
@@ -90,7 +91,7 @@ def pairs_without_poses(store: FeatureStore, names: Sequence[str]) -> list[Pair]
 def pairs_with_poses(
     store: FeatureStore,
     geometry: ViewGeometry,
-    xy_px: Sequence[NDArray[np.float32]],
+    xy_px: Sequence[F32],
     options: TriangulationOptions,
     *,
     progress: bool = True,

@@ -19,6 +19,7 @@ from edge_reloc.reference.colmap import camera_from_colmap, colmap_from_camera, 
 
 from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
+from ..progress import open_bar
 from .matching import PairMatches, match_pairs
 from .model import SceneModel, View
 from .pairs import pairs_without_poses
@@ -33,17 +34,21 @@ MIN_SHARE = 0.2  # of the photos, that a model must hold to be worth a map
 SEED = 0
 
 
-class Eagerness(NamedTuple):
+class MapperThresholds(NamedTuple):
     """What a first pair and a further photo need to be placed."""
 
-    start_angle_deg: float
-    start_inliers: int
-    next_inliers: int
+    start_angle_deg: float  #: triangulation angle of the first pair, median
+    start_inliers: int  #: of the first pair
+    next_inliers: int  #: of a further photo's pose
 
 
 # COLMAP's own, then what a walk along a street needs: its photos look ahead,
 # so rays meet at small angles and few points stay in view.
-EAGERNESS = (Eagerness(16.0, 100, 30), Eagerness(4.0, 50, 20), Eagerness(2.0, 30, 15))
+ATTEMPTS = (
+    MapperThresholds(16.0, 100, 30),
+    MapperThresholds(4.0, 50, 20),
+    MapperThresholds(2.0, 30, 15),
+)
 
 
 def map_photos(
@@ -195,18 +200,16 @@ def _reconstruct(
     progress: bool,
 ) -> Any:
     """The model with most photos, from the cache if it was finished before."""
-    from tqdm import tqdm
-
     done = folder / "model"
     if done.is_dir():
         return pycolmap.Reconstruction(str(done))
     best = None
-    for eagerness in EAGERNESS:
-        options = _options(pycolmap, fixed, eagerness)
+    for thresholds in ATTEMPTS:
+        options = _options(pycolmap, fixed, thresholds)
         attempts = folder / "attempts"
         shutil.rmtree(attempts, ignore_errors=True)
         attempts.mkdir()
-        with tqdm(total=count, desc="placing", unit="photo", disable=not progress or None) as bar:
+        with open_bar(count, "placing", "photo", shown=progress) as bar:
             models = pycolmap.incremental_mapping(
                 database,
                 images,
@@ -231,15 +234,15 @@ def _reconstruct(
     return best
 
 
-def _options(pycolmap: Any, fixed: set[int], eagerness: Eagerness) -> Any:
+def _options(pycolmap: Any, fixed: set[int], thresholds: MapperThresholds) -> Any:
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = MIN_PHOTOS
     options.random_seed = SEED
     options.extract_colors = False
     options.constant_cameras = fixed
-    options.mapper.init_min_tri_angle = eagerness.start_angle_deg
-    options.mapper.init_min_num_inliers = eagerness.start_inliers
-    options.mapper.abs_pose_min_num_inliers = eagerness.next_inliers
+    options.mapper.init_min_tri_angle = thresholds.start_angle_deg
+    options.mapper.init_min_num_inliers = thresholds.start_inliers
+    options.mapper.abs_pose_min_num_inliers = thresholds.next_inliers
     if fixed:
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
         options.mapper.abs_pose_refine_focal_length = False

@@ -53,7 +53,9 @@ def build_tracks(matches: Sequence[PairMatches], keypoints: Sequence[int]) -> Tr
     offset = np.concatenate([[0], np.cumsum(keypoints)]).astype(np.int64)
     rows = [m.rows + [offset[m.pair[0]], offset[m.pair[1]]] for m in matches if len(m.rows)]
     edges = np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
-    similarity = np.concatenate([m.similarity for m in matches if len(m.rows)] or [np.zeros(0)])
+    similarity = np.concatenate(
+        [m.similarity for m in matches if len(m.rows)] or [np.zeros(0, np.float32)]
+    )
     label = _components(edges, int(offset[-1]))
     nodes = np.unique(edges)
     view = (np.searchsorted(offset, nodes, side="right") - 1).astype(np.int32)

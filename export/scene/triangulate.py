@@ -4,6 +4,11 @@ Per track: hypotheses (all rays; some pairs of rays) scored by truncated
 squared reprojection error, as in MSAC (Torr and Zisserman, CVIU 2000), then
 Gauss-Newton on the observations that agree (Hartley and Zisserman, 2nd ed.,
 chapter 12).
+
+Not by pycolmap.triangulate_points: in its maps of a kitchen, made of the same matches
+under six settings, 1 to 3 % of the queries find no pose (here none), 79 to 87 % are right
+(here 91), medians are 1.5 to 2.0 cm (here 1.1), after 1.1 to 5 times the time:
+docs/results.md, tests/benchmarks/triangulation.py.
 """
 
 from __future__ import annotations
@@ -14,9 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64
+
 from .matching import PairMatches
 from .tracks import Tracks
-from .view_geometry import F64, ViewGeometry
+from .view_geometry import ViewGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +192,8 @@ def _best_hypothesis(
 
 def _cost(tracks: Tracks, geometry: ViewGeometry, xyz: F64, observed: F64, limit: F64) -> F64:
     ratio = _error(tracks, geometry, xyz, observed) / limit
-    return np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    cost = np.bincount(tracks.track, np.minimum(ratio, 1.0) ** 2, minlength=tracks.count)
+    return np.asarray(cost, np.float64)
 
 
 def _gauss_newton_step(

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64, I32, I64
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import camera_centre
 
 from .model import View
-
-F64 = NDArray[np.float64]
-Ids = NDArray[np.int32]
 
 NATIVE_SIDE_PX = 1024  # tolerances are meant at this size and grow with larger photos
 WORST_PX = 1e4  # what a point behind the camera counts as
@@ -38,26 +36,26 @@ class ViewGeometry:
         self.tolerance = np.maximum(1.0, side / NATIVE_SIDE_PX)[self.camera_of]
         self._reach = np.array([_largest_ray(c) for c in self.cameras])
 
-    def rays(self, view: Ids, xy_px: NDArray[np.floating]) -> F64:
+    def rays(self, view: I32, xy_px: NDArray[np.floating]) -> F64:
         """Undistorted image-plane points (O,2), z = 1."""
         out = np.empty((len(view), 2))
         for k, rows in self._by_camera(view):
             out[rows] = self.cameras[k].rays_from_pixels(np.asarray(xy_px[rows], np.float64))
         return out
 
-    def directions(self, view: Ids, rays: F64) -> F64:
+    def directions(self, view: I32, rays: F64) -> F64:
         """Unit directions (O,3) in the world of image-plane points (O,2)."""
         homogeneous = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
         world = np.einsum("oji,oj->oi", self.rotation[view], homogeneous)
         return np.asarray(world / np.linalg.norm(world, axis=1, keepdims=True))
 
-    def camera_points(self, view: Ids, xyz: F64) -> F64:
+    def camera_points(self, view: I32, xyz: F64) -> F64:
         """World points (O,3) in the camera of each row's view."""
         return np.asarray(
             np.einsum("oij,oj->oi", self.rotation[view], xyz) + self.translation[view]
         )
 
-    def residual(self, view: Ids, xyz: F64, xy_px: NDArray[np.floating]) -> F64:
+    def residual(self, view: I32, xyz: F64, xy_px: NDArray[np.floating]) -> F64:
         """Reprojection minus observation (O,2) px; WORST_PX behind a camera."""
         cam = self.camera_points(view, xyz)
         out = np.full((len(view), 2), WORST_PX)
@@ -70,7 +68,7 @@ class ViewGeometry:
             out[front] = self.cameras[k].pixels_from_rays(plane) - xy_px[front]
         return out
 
-    def jacobian(self, view: Ids, xyz: F64) -> F64:
+    def jacobian(self, view: I32, xyz: F64) -> F64:
         """d pixel / d world point (O,2,3)."""
         cam = self.camera_points(view, xyz)
         z = np.where(np.abs(cam[:, 2]) < 1e-9, 1e-9, cam[:, 2])
@@ -83,7 +81,7 @@ class ViewGeometry:
         by_cam[:, :, 2] = -plane / z[:, None]
         return np.asarray(by_plane @ by_cam @ self.rotation[view])
 
-    def visible(self, view: int, xyz: F64) -> tuple[NDArray[np.int64], F64]:
+    def visible(self, view: int, xyz: F64) -> tuple[I64, F64]:
         """Rows of the points (P,3) inside a photo, and their pixels (·,2)."""
         camera = self.cameras[self.camera_of[view]]
         cam = xyz @ self.rotation[view].T + self.translation[view]
@@ -95,7 +93,7 @@ class ViewGeometry:
         inside = (xy >= 0).all(axis=1) & (xy <= [camera.width - 1, camera.height - 1]).all(axis=1)
         return rows[inside], xy[inside]
 
-    def _by_camera(self, view: Ids) -> list[tuple[int, NDArray[np.int64]]]:
+    def _by_camera(self, view: I32) -> list[tuple[int, I64]]:
         if len(self.cameras) == 1:
             return [(0, np.arange(len(view)))]
         owner = self.camera_of[view]

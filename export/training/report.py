@@ -1,42 +1,25 @@
-"""The training report: loss and recall curves as pictures."""
+"""What a training tells when it is done."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
-from .visible_structure.tuning import Curve
-
-
-def plot_training(path: Path, head: str, losses: list[tuple[int, float]], curve: Curve) -> None:
-    """Loss over steps, and recall over share of the map on held-out photos."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    if losses:
-        left.plot([step for step, _ in losses], [loss for _, loss in losses])
-    left.set_xlabel("step")
-    left.set_ylabel("loss")
-    left.set_title(head)
-    right.plot(curve.share, curve.recall, marker="o")
-    right.set_xlabel("share of the map returned")
-    right.set_ylabel("share of the visible points found")
-    right.set_title("held-out photos")
-    right.set_ylim(0, 1)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+History = list[tuple[float, ...]]  #: iteration, loss and what is noted, for each report
 
 
-def plot_recognition(path: Path, losses: list[tuple[int, float]]) -> None:
-    """Loss over iterations."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True, kw_only=True)
+class TrainingReport(ABC):
+    """Kept as JSON in the work folder, and printed."""
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([step for step, _ in losses], [loss for _, loss in losses])
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("weighted cross entropy")
-    axes.set_title("landmarks")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    #: name of the JSON file
+    FILE: ClassVar[str]
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Lines for the terminal."""
+
+    def values(self) -> dict[str, Any]:
+        """For the JSON file."""
+        return asdict(self)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,76 +15,138 @@ from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
 Network = TypeVar("Network", bound=nn.Module)
-Note = TypeVar("Note", bound="tuple[float, ...]")
 
 
-class ResumableTraining(Generic[Network, Note]):
-    """network: where it is trained already. identity: what a checkpoint must agree with,
-    else the training starts afresh. history: one note for each report, the iteration first.
+class Schedule(Protocol):
+    """What any training's configuration says of its length and pace."""
 
-    Raises MappingError for a damaged checkpoint.
-    """
+    @property
+    def iterations(self) -> int:
+        """Steps of the optimiser."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Largest rate of the cycle."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+
+class Iteration(NamedTuple):
+    """One iteration's loss, and what a report notes beside it."""
+
+    loss: Tensor
+    #: asked at reports only
+    noted: Callable[[], tuple[float, ...]] = tuple
+
+
+class ResumableTraining(ABC, Generic[Network]):
+    """Trains until its schedule ends; goes on where a checkpoint of the same training stands."""
+
+    #: share of the iterations in which the rate rises
+    warm_up: ClassVar[float] = 0.1
+    #: norm over which gradients are cut
+    largest_gradient: ClassVar[float]
+    #: iterations
+    report_every: ClassVar[int]
+    checkpoint_every: ClassVar[int]
+    #: column of the history that a report shows
+    shown: ClassVar[int] = 1
 
     def __init__(
         self,
         network: Network,
-        checkpoint: Path,
+        schedule: Schedule,
         identity: str,
-        *,
-        iterations: int,
-        learning_rate: float,
-        weight_decay: float,
-        device: str,
+        checkpoint: Path,
+        device: torch.device | str,
     ) -> None:
-        self.network, self.checkpoint, self.device = network, checkpoint, device
+        """identity: what a checkpoint must agree with, else the training starts afresh.
+
+        Raises MappingError for a damaged checkpoint.
+        """
+        self.network = network.to(device)
+        self.device = torch.device(device)
+        self.iterations, self.checkpoint = schedule.iterations, checkpoint
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay
+            network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, learning_rate, total_steps=iterations, pct_start=0.1
+            self.optimizer,
+            schedule.learning_rate,
+            total_steps=schedule.iterations,
+            pct_start=self.warm_up,
         )
         self.iteration = 0
-        self.history: list[Note] = []
+        #: iteration, loss and what is noted, for each report
+        self.history: list[tuple[float, ...]] = []
         self._identity = identity
         self._resume()
 
-    def step(self, loss: Tensor, largest_gradient: float) -> None:
-        """One iteration further down a loss."""
+    @abstractmethod
+    def next_iteration(self) -> Iteration:
+        """The loss of a new batch."""
+
+    def run(self, report: Callable[[int, float], None]) -> Network:
+        """Train to the end; report(iteration, what is shown) now and then."""
+        self.network.train()
+        while self.iteration < self.iterations:
+            loss, noted = self.next_iteration()
+            self._step(loss)
+            last = self.iteration == self.iterations
+            if last or self.iteration % self.report_every == 0:
+                self.history.append((self.iteration, loss.item(), *noted()))
+                report(self.iteration, self.history[-1][self.shown])
+            if last or self.iteration % self.checkpoint_every == 0:
+                self.save()
+        return self.network.eval()
+
+    def _step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest_gradient)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.largest_gradient)
         self.optimizer.step()
         self.schedule.step()
         self.iteration += 1
 
     def save(self) -> None:
         """Checkpoint, whole or not at all."""
-        stream = io.BytesIO()
-        torch.save(
-            {
-                "config": self._identity,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "iteration": self.iteration,
-                "history": self.history,
-            },
-            stream,
-        )
-        write_atomic(self.checkpoint, stream.getvalue())
+        state = {
+            "identity": self._identity,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "iteration": self.iteration,
+            "history": self.history,
+            "random": torch.get_rng_state(),
+        }
+        write_state(self.checkpoint, state)
 
     def _resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch raises a dozen unrelated classes
-            raise MappingError(
-                f"{self.checkpoint}: damaged, or no checkpoint of a training; delete it"
-            ) from error
-        if state["config"] != self._identity:
-            return  # another schedule, network or map: start afresh
+        state = read_state(self.checkpoint, self.device)
+        if state is None or state.get("identity") != self._identity:
+            return  # nothing yet, or another schedule, network or map: start afresh
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.iteration, self.history = state["iteration"], state["history"]
+        torch.set_rng_state(state["random"].cpu())
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and numbers as torch does, whole or not at all."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    write_atomic(path, stream.getvalue())
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Inverse of `write_state`; None without a file, MappingError for a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises a dozen unrelated classes
+        raise MappingError(f"{path}: damaged, or no checkpoint of a training; delete it") from error
+    return state

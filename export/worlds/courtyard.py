@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import Array
 
 from .facade import Facade, Opening
 from .lighting import bake_light
@@ -14,7 +15,6 @@ from .markings import graffiti, ink, litter, poster
 from .textures import bricks, foliage, paving, planks, plaster, sky, stone, vary
 from .world import Image, Quad, TextureMaker, World, WorldConfig, make_prism, make_quad
 
-Array = NDArray[np.float64]
 Size = tuple[float, float, float]
 
 HALF_X_M, HALF_Y_M = 6.0, 5.0
@@ -170,7 +170,7 @@ def _relief(
 def _awning(
     rng: Generator, texel: float, foot: Array, right: Array, into: Array, o: Opening
 ) -> list[Quad]:
-    colours = np.float32([ink(rng), (0.88, 0.9, 0.9)])
+    colours = np.array([ink(rng), (0.88, 0.9, 0.9)], np.float32)
 
     def cloth(height: int, width: int) -> Image:
         stripe = (np.arange(width) * texel / 0.17).astype(int) % 2

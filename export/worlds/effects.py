@@ -7,31 +7,27 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32, F64, U8
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraEffects:
-    """Strength of each fault; zero switches it off.
+    """Strength of each fault; zero switches it off."""
 
-    lens_blur_px: sigma of the lens. vignetting: share of light lost in the
-    corners. exposure, tint: spread of the brightness and of the colours'
-    balance from picture to picture. noise: sigma in grey levels.
-    """
-
-    lens_blur_px: float = 0.6
-    vignetting: float = 0.12
-    exposure: float = 0.0
-    tint: float = 0.0
-    noise: float = 0.0
+    lens_blur_px: float = 0.6  #: sigma of the lens
+    vignetting: float = 0.12  #: share of light lost in the corners
+    exposure: float = 0.0  #: spread of the brightness from picture to picture
+    tint: float = 0.0  #: spread of the colours' balance
+    noise: float = 0.0  #: sigma in grey levels
 
 
 def apply_effects(
-    image_bgr: NDArray[np.uint8],
+    image_bgr: U8,
     effects: CameraEffects,
     rng: Generator,
-    motion_px: NDArray[np.float64] | None = None,
-) -> NDArray[np.uint8]:
+    motion_px: F64 | None = None,
+) -> U8:
     """The picture (H,W,3) as the camera would deliver it.
 
     motion_px (2,): how far the picture moves during the exposure; the blur is
@@ -50,10 +46,10 @@ def apply_effects(
     image *= gain.astype(np.float32)
     if effects.noise > 0:
         image += effects.noise * rng.standard_normal(image.shape, np.float32)
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + 0.5, 0, 255), np.uint8)
 
 
-def _smear(image: NDArray[np.float32], motion_px: NDArray[np.float64]) -> NDArray[np.float32]:
+def _smear(image: F32, motion_px: F64) -> F32:
     """Mean of the picture over a centred straight motion."""
     length = float(np.linalg.norm(motion_px))
     if length < 0.2:

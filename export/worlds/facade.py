@@ -20,11 +20,11 @@ PAINTS: tuple[Colour, ...] = ((0.75, 0.78, 0.8), (0.25, 0.4, 0.2), (0.2, 0.25, 0
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """A window or a door. x_m, z_m: its left bottom corner on the wall."""
+    """A window or a door."""
 
-    kind: str
-    x_m: float
-    z_m: float
+    kind: str  #: "window" or "door"
+    x_m: float  #: of its left end on the wall
+    z_m: float  #: of its foot on the wall
     width_m: float
     height_m: float
 
@@ -84,7 +84,8 @@ class Facade:
         around = self._area(image, o.x_m - 0.14, o.z_m - 0.1, o.width_m + 0.28, o.height_m + 0.26)
         if min(around.shape[:2]) < 4:
             return
-        around[:] = stone(rng, *around.shape[:2], self.texel_m, vary(rng, (0.6, 0.64, 0.68), 0.1))
+        tall, wide = around.shape[:2]
+        around[:] = stone(rng, tall, wide, self.texel_m, vary(rng, (0.6, 0.64, 0.68), 0.1))
         streaks = self._area(image, o.x_m, o.z_m - 0.9, o.width_m, 0.8)
         if o.z_m > 1.2 and min(streaks.shape[:2]) > 4:
             tall, wide = streaks.shape[:2]
@@ -93,7 +94,8 @@ class Facade:
             blend(streaks, (0.2, 0.22, 0.22), np.clip(run, 0, 1) * fade)
         paint = vary(rng, PAINTS[rng.integers(len(PAINTS))], 0.2)
         area = self._area(image, o.x_m, o.z_m, o.width_m, o.height_m)
-        area[:] = planks(rng, *area.shape[:2], self.texel_m, paint)
+        tall, wide = area.shape[:2]
+        area[:] = planks(rng, tall, wide, self.texel_m, paint)
         if o.kind == "door":
             self._dress_door(area)
             return
@@ -118,13 +120,17 @@ class Facade:
     def _glaze(self, inner: Image, paint: Colour) -> None:
         rng, (tall, wide) = self.rng, inner.shape[:2]
         depth = noise(rng, tall, wide, tall, tall / 10)
-        inner[:] = np.float32([0.28, 0.24, 0.2]) * (1 + 0.5 * depth[..., None])
+        inner[:] = np.array([0.28, 0.24, 0.2], np.float32) * (1 + 0.5 * depth[..., None])
         np.clip(inner, 0.04, 0.8, out=inner)
         curtain = np.arange(wide, dtype=np.float32) / max(wide, 1)
         reach = rng.uniform(0.12, 0.35)
         cover = np.clip((np.abs(curtain - 0.5) - 0.5 + reach) * 30, 0, 1) * np.ones((tall, 1))
         folds = 0.75 + 0.2 * np.sin(curtain * rng.uniform(40, 80))[:, None]
-        blend(inner, folds * np.float32(ink(rng)) * 0.8 + 0.15, cover.astype(np.float32) * 0.85)
+        blend(
+            inner,
+            folds * np.array(ink(rng), np.float32) * 0.8 + 0.15,
+            cover.astype(np.float32) * 0.85,
+        )
         for _ in range(int(rng.integers(3, 8))):
             at = (int(rng.integers(wide)), int(tall * rng.uniform(0.6, 1)))
             cv2.circle(

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32, Array
 
 from .world import Quad
-
-Array = NDArray[np.float64]
 
 SUN = np.array([-0.42, -0.55, 0.72]) / np.linalg.norm([-0.42, -0.55, 0.72])
 SUN_LIGHT, SKY_LIGHT = 0.5, 0.74
@@ -36,7 +35,7 @@ def bake_light(quads: list[Quad], shadow_m: float) -> None:
         quad.texture = np.clip(lit + 0.5, 0, 255).astype(np.uint8)
 
 
-def _light(quad: Quad, corners: Array, shadow_m: float) -> NDArray[np.float32]:
+def _light(quad: Quad, corners: Array, shadow_m: float) -> F32:
     """Light (h,w) on a coarse grid over a quad; corners (Q,4,3) of all quads."""
     facing = max(0.0, float(quad.normal @ SUN))
     if shadow_m == 0:
@@ -50,7 +49,7 @@ def _light(quad: Quad, corners: Array, shadow_m: float) -> NDArray[np.float32]:
     return np.asarray(SKY_LIGHT * (0.25 + sky) + np.float32(SUN_LIGHT * facing) * sun)
 
 
-def _open_sky(quad: Quad, corners: Array) -> NDArray[np.float32]:
+def _open_sky(quad: Quad, corners: Array) -> F32:
     """Share (h,w) of the sky's light that nearby quads let through."""
     shape = _grid_shape(quad, SKY_SPACING_M)
     if shape[0] * shape[1] * SKY_SPACING_M**2 < SMALL_M2:
@@ -79,7 +78,7 @@ def _hemisphere(normal: Array) -> Array:
 
 def _shadow(
     quad: Quad, corners: Array, direction: Array, shape: tuple[int, int], reach_m: float
-) -> NDArray[np.float32]:
+) -> F32:
     """Mask (h,w), 1 where a quad stands within reach in a direction."""
     cos = float(quad.normal @ direction)
     above = corners - quad.corner

@@ -67,8 +67,9 @@ def poster(rng: Generator, height: int, width: int) -> Image:
                        int(rng.uniform(0.5, 0.84) * width / (0.75 * small)))  # fmt: skip
     image *= 1 + 0.06 * noise(rng, height, width, side / 2, side / 12)[..., None]
     torn = noise(rng, height, width, side / 4, side / 40)
-    x, y = np.arange(width), np.arange(height)[:, None]
-    edge = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) / side
+    across, down = np.arange(width), np.arange(height)[:, None]
+    edge = np.minimum(across, width - 1 - across)
+    edge = np.minimum(edge, np.minimum(down, height - 1 - down)) / side
     blend(image, plaster(rng, height, width, 0.01, (0.7, 0.72, 0.74)),
           np.clip((torn - 1.0 - 12 * edge) * 8, 0, 1).astype(np.float32))  # fmt: skip
     return image
@@ -81,7 +82,8 @@ def graffiti(rng: Generator, image: Image, texel_m: float, count: int) -> None:
         colour, start = ink(rng), rng.random(2) * [width, height]
         if rng.random() < 0.4:
             letter = rng.uniform(0.12, 0.32) / texel_m
-            write_word(rng, image, *start, letter, colour, int(rng.integers(3, 8)))
+            x, y = start
+            write_word(rng, image, x, y, letter, colour, int(rng.integers(3, 8)))
             continue
         turn = np.cumsum(rng.normal(0, 0.5, 40)) + rng.uniform(0, 6.3)
         step = rng.uniform(0.02, 0.06) / texel_m

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, U8
 from edge_reloc.geometry.camera import Camera
 
 from .world import Quad, World
 
-F32 = NDArray[np.float32]
 NEAR_M = 0.05
 TILE_PX = 16
 MAX_TAPS = 4  # samples along a stretched footprint
@@ -28,28 +28,25 @@ ROW = 512  # samples are taken in rows of this many
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """image_bgr (H,W,3) uint8; depth_m (H,W) float32, z in camera axes at the
-    pixel's centre, 0 where there is sky; quad (H,W) int16, -1 for sky."""
+    """What a camera sees of a world."""
 
-    image_bgr: NDArray[np.uint8]
-    depth_m: F32
-    quad: NDArray[np.int16]
+    image_bgr: U8  #: (H,W,3)
+    depth_m: F32  #: (H,W), z in camera axes at the pixel's centre, 0 where there is sky
+    quad: NDArray[np.int16]  #: (H,W), which quad, -1 for sky
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rays:
-    """Image-plane coordinates x, y (h,w) and their ranges per tile."""
+    """Image-plane coordinates, and their ranges per tile."""
 
-    x: F32
-    y: F32
-    low: F32  # (rows,cols,2)
-    high: F32
-    step: float  # between neighbouring rays
+    x: F32  #: (h,w)
+    y: F32  #: (h,w)
+    low: F32  #: (rows,cols,2)
+    high: F32  #: (rows,cols,2)
+    step: float  #: between neighbouring rays
 
 
-def render(
-    world: World, camera: Camera, cam_from_world: NDArray[np.float64], *, supersample: int = 2
-) -> Rendering:
+def render(world: World, camera: Camera, cam_from_world: F64, *, supersample: int = 2) -> Rendering:
     """Picture and depth of a world from a pose.
 
     cam_from_world (4,4). supersample: rays per pixel and axis. Quads are
@@ -108,9 +105,7 @@ def _rays(camera: Camera, supersample: int) -> _Rays:
     )
 
 
-def _window(
-    corners: NDArray[np.float64], rays: _Rays, supersample: int
-) -> tuple[slice, slice] | None:
+def _window(corners: F64, rays: _Rays, supersample: int) -> tuple[slice, slice] | None:
     """Rows and columns of samples that may see a quad (4,3), None if none."""
     normal = np.cross(corners[3] - corners[0], corners[1] - corners[0])
     if normal @ corners[0] >= -1e-9:  # from behind or edge-on
@@ -148,7 +143,7 @@ def _depth(owner: NDArray[np.int16], solvers: dict[int, F32], rays: _Rays) -> F3
 
 
 def _paint(
-    picture: NDArray[np.uint8],
+    picture: U8,
     quad: Quad,
     solver: F32,
     rays: _Rays,
@@ -196,7 +191,7 @@ def _paint(
     picture.reshape(-1, 3)[samples] = (colour / taps + 0.5).astype(np.uint8)
 
 
-def _lookup(texture: NDArray[np.uint8], u: F32, v: F32) -> F32:
+def _lookup(texture: U8, u: F32, v: F32) -> F32:
     """Bilinear colours (N,3) float32 at u, v in 0..1, clamped at the border."""
     height, width = texture.shape[:2]
     n = len(u)
@@ -205,12 +200,10 @@ def _lookup(texture: NDArray[np.uint8], u: F32, v: F32) -> F32:
     at[0, :n], at[1, :n] = u * width - 0.5, v * height - 0.5
     at_x, at_y = at.reshape(2, rows, ROW)
     out = cv2.remap(texture, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(-1, 3)[:n].astype(np.float32)
+    return np.asarray(out.reshape(-1, 3)[:n], np.float32)
 
 
-def _paint_sky(
-    world: World, rays: _Rays, owner: NDArray[np.int16], cam_from_world: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _paint_sky(world: World, rays: _Rays, owner: NDArray[np.int16], cam_from_world: F64) -> U8:
     """A picture with only its sky painted."""
     picture = np.zeros((*owner.shape, 3), np.uint8)
     rows, cols = np.nonzero(owner < 0)

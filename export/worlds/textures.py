@@ -8,11 +8,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32
 
 from .world import Image
 
-Plane = NDArray[np.float32]  # (H,W)
+Plane = F32  # (H,W)
 Colour = tuple[float, float, float]  # BGR in 0..1
 
 
@@ -38,7 +39,7 @@ def noise(
 
 def flat(height: int, width: int, colour: Colour) -> Image:
     """One colour."""
-    return np.broadcast_to(np.float32(colour), (height, width, 3)).copy()
+    return np.full((height, width, 3), colour, np.float32)
 
 
 def blend(below: Image, above: Image | Colour, alpha: Plane) -> None:
@@ -66,7 +67,9 @@ def bricks(rng: Generator, height: int, width: int, texel_m: float, colour: Colo
     shades = shades + 0.02 * rng.standard_normal((rows, cols, 3))
     odd = rng.random((rows, cols)) < 0.07
     shades[odd] = np.array([0.25, 0.27, 0.3]) * rng.uniform(0.5, 1.7, (odd.sum(), 1))
-    image = np.clip(shades, 0.05, 0.9).astype(np.float32)[row[:, None], np.minimum(col, cols - 1)]
+    image: Image = np.clip(shades, 0.05, 0.9).astype(np.float32)[
+        row[:, None], np.minimum(col, cols - 1)
+    ]
     edge_y = np.minimum(y % brick_h, brick_h - y % brick_h)[:, None]
     edge_x = np.minimum(across - col, 1 + col - across) * brick_w
     mortar = np.clip(1.0 - np.minimum(edge_y, edge_x) / max(joint, 0.7), 0, 1)
@@ -95,7 +98,7 @@ def plaster(rng: Generator, height: int, width: int, texel_m: float, colour: Col
         steps = np.cumsum(rng.normal(0, 0.06 / texel_m, (14, 2)) + rng.normal(0, 0.03, 2), axis=0)
         path = (steps + rng.random(2) * [width, height]).astype(np.int32)
         cv2.polylines(cracks, [path], False, 200, max(1, round(0.005 / texel_m)), cv2.LINE_AA)
-    blend(image, (0.15, 0.16, 0.18), cracks.astype(np.float32) / 255)
+    blend(image, (0.15, 0.16, 0.18), cracks.astype(np.float32) / np.float32(255))
     return image
 
 
@@ -117,7 +120,7 @@ def paving(rng: Generator, height: int, width: int, texel_m: float) -> Image:
     hues = np.array([[0.50, 0.54, 0.58], [0.42, 0.48, 0.55], [0.55, 0.55, 0.54], [0.36, 0.42, 0.5]])
     shades = hues[rng.integers(0, len(hues), stones)]
     shades = shades * np.exp(0.17 * rng.standard_normal((stones, 1)))
-    image = np.clip(shades, 0.08, 0.9).astype(np.float32)[stone]
+    image: Image = np.clip(shades, 0.08, 0.9).astype(np.float32)[stone]
     image *= 1 + 0.08 * noise(rng, height, width, 0.2 / texel_m, 0.03 / texel_m)[..., None]
     image *= 1 + 0.08 * noise(rng, height, width, 2.0 / texel_m, 0.3 / texel_m)[..., None]
     flat_inside = np.full((height, width), 255, np.uint8)
@@ -182,7 +185,9 @@ def sky(rng: Generator) -> Image:
     """Azimuth across (wraps round), elevation 90 to 0° down; soft clouds."""
     height, width = 256, 1024
     up = np.linspace(1, 0, height, dtype=np.float32)[:, None, None]
-    image = up * np.float32([0.86, 0.62, 0.42]) + (1 - up) * np.float32([0.93, 0.86, 0.8])
+    zenith = np.array([0.86, 0.62, 0.42], np.float32)
+    horizon = np.array([0.93, 0.86, 0.8], np.float32)
+    image = np.asarray(up * zenith + (1 - up) * horizon)
     image = np.broadcast_to(image, (height, width, 3)).copy()
     clouds = noise(rng, height, width, 180, 8, 0.55)
     fade = np.linspace(0, 1, width // 8, dtype=np.float32)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import Array
 from edge_reloc.geometry.rigid import compose, invert
-
-Array = NDArray[np.float64]
 
 OVAL_M = (3.3, 2.5)  # half axes of the walk
 # Turns of the gaze from straight out of the yard (0) by way of ahead (90).

@@ -11,11 +11,11 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, U8
 from edge_reloc.errors import ConfigError
 
-Image = NDArray[np.float32]  # (H,W,3) BGR in 0..1
+Image = F32  # (H,W,3) BGR in 0..1
 # A texture maker: (height_px, width_px) -> (H,W,3) float32 BGR in 0..1
 TextureMaker = Callable[[int, int], Image]
 
@@ -25,11 +25,11 @@ GRAVITY = np.array([0.0, 0.0, -1.0])
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
-    """What decides a world. texel_m: size of a texel; 4 mm is a pixel at 2 m."""
+    """What decides a world."""
 
     seed: int = 7
-    texel_m: float = 0.004
-    shadow_m: float = 0.04  # spacing of the shadow rays; 0 leaves shadows out
+    texel_m: float = 0.004  #: size of a texel, 0.001 to 0.1; 4 mm is a pixel at 2 m
+    shadow_m: float = 0.04  #: spacing of the shadow rays; 0 leaves shadows out
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.texel_m <= 0.1:
@@ -42,30 +42,29 @@ class WorldConfig:
 class Quad:
     """A rectangle: corner + u * edge_u + v * edge_v for u, v in 0..1.
 
-    corner, edge_u, edge_v (3,) float64 metres. Seen from the front, `corner`
-    is top left, edge_u points right and edge_v down, so the texture (H,W,3)
-    uint8 BGR stands upright; the back is invisible.
+    Seen from the front, `corner` is top left, edge_u points right and edge_v down, so the
+    texture stands upright; the back is invisible.
     """
 
-    corner: NDArray[np.float64]
-    edge_u: NDArray[np.float64]
-    edge_v: NDArray[np.float64]
-    texture: NDArray[np.uint8]
+    corner: F64  #: (3,), metres
+    edge_u: F64  #: (3,), metres
+    edge_v: F64  #: (3,), metres
+    texture: U8  #: (H,W,3) BGR
 
     @property
-    def normal(self) -> NDArray[np.float64]:
+    def normal(self) -> F64:
         """Unit vector (3,) towards the side it is seen from."""
         n = np.cross(self.edge_v, self.edge_u)
         return np.asarray(n / np.linalg.norm(n))
 
     @property
-    def corners(self) -> NDArray[np.float64]:
+    def corners(self) -> F64:
         """The four corners (4,3) in order around the rectangle."""
         c, u, v = self.corner, self.edge_u, self.edge_v
         return np.stack([c, c + u, c + u + v, c + v])
 
     @cached_property
-    def mips(self) -> list[NDArray[np.uint8]]:
+    def mips(self) -> list[U8]:
         """The texture at full, half, quarter ... size, down to about 2 px."""
         levels = [self.texture]
         while min(levels[-1].shape[:2]) > 2:
@@ -77,16 +76,17 @@ class Quad:
 
 @dataclass(kw_only=True)
 class World:
-    """Quads, and a sky (h,w,3) uint8: azimuth across, elevation 90 to 0° down."""
+    """Quads under a sky."""
 
     quads: list[Quad] = field(default_factory=list)
-    sky: NDArray[np.uint8] = field(default_factory=lambda: np.full((2, 4, 3), 220, np.uint8))
+    #: (h,w,3) BGR: azimuth across, elevation 90 to 0 degrees down
+    sky: U8 = field(default_factory=lambda: np.full((2, 4, 3), 220, np.uint8))
 
 
 def make_quad(
-    corner: NDArray[np.float64],
-    edge_u: NDArray[np.float64],
-    edge_v: NDArray[np.float64],
+    corner: F64,
+    edge_u: F64,
+    edge_v: F64,
     texture: TextureMaker,
     texel_m: float,
 ) -> Quad:

@@ -1,11 +1,9 @@
 """Write a rendered place as a folder of photos with reference poses.
 
-    images/*.jpg  reference/cameras.txt  reference/images.txt
+    images/*.jpg  reference/{cameras,images,points3D}.txt
     mapping.txt  queries.txt  camera.json
 
-The reference is COLMAP text: quaternion wxyz and translation of
-cam_from_world, an empty second line per image, and COLMAP's pixel convention
-(the centre of the top-left pixel at 0.5, 0.5).
+The reference is a COLMAP model in text, without points.
 """
 
 from __future__ import annotations
@@ -16,14 +14,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64, U8
 from edge_reloc.command_line.program import OK, program
-from edge_reloc.errors import CameraError, EdgeRelocError
+from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera, write_camera
-from edge_reloc.geometry.rigid import quat_from_rotation
+from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
 
+from ..progress import open_bar
 from .courtyard import make_courtyard
 from .effects import CameraEffects, apply_effects
 from .render import render
@@ -47,12 +46,12 @@ def write_place(
     rng = np.random.default_rng([seed, 1])
     mapping, queries = mapping_views(rng), query_path(rng, frames)
     (output / "images").mkdir(parents=True, exist_ok=True)
-    (output / "reference").mkdir(exist_ok=True)
-    poses: dict[str, NDArray[np.float64]] = {}
+    poses: dict[str, F64] = {}
     for index, pose in enumerate(mapping):
         poses[f"map_{index:03d}.jpg"] = pose
     for index, pose in enumerate(queries):
         poses[f"frame_{index:03d}.jpg"] = pose
+    bar = open_bar(len(poses), "rendering", "photo", shown=progress)
     for done, (name, pose) in enumerate(poses.items()):
         picture = render(world, camera, pose).image_bgr
         if name.startswith("map_"):
@@ -61,18 +60,18 @@ def write_place(
             motion = motion_px(queries, done - len(mapping), camera.fx, SHUTTER)
             picture, quality = apply_effects(picture, QUERY_EFFECTS, rng, motion), QUERY_QUALITY
         write_jpeg(output / "images" / name, picture, quality)
-        if progress:
-            print(f"\rrendered {done + 1} of {len(poses)}", end="", flush=True)
-    if progress:
-        print()
-    write_reference(output / "reference", camera, poses)
+        bar.update()
+    bar.close()
+    images = [ColmapImage(name=n, camera_id=1, cam_from_world=p) for n, p in poses.items()]
+    reference = ColmapModel(cameras={1: camera}, images=images, points={})
+    write_model_text(output / "reference", reference)
     for file, prefix in (("mapping.txt", "map_"), ("queries.txt", "frame_")):
         names = [name for name in poses if name.startswith(prefix)]
         write_atomic(output / file, "\n".join(names) + "\n")
     write_camera(output / "camera.json", camera)
 
 
-def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
+def write_jpeg(path: Path, image_bgr: U8, quality: int) -> None:
     """Write a JPEG file (progressive, which is a tenth smaller; colours coarser)."""
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1,
                cv2.IMWRITE_JPEG_PROGRESSIVE, 1,
@@ -82,36 +81,6 @@ def write_jpeg(path: Path, image_bgr: NDArray[np.uint8], quality: int) -> None:
     if not good:
         raise EdgeRelocError(f"{path}: OpenCV cannot encode JPEG; install opencv-python-headless")
     write_atomic(path, data.tobytes())
-
-
-def write_reference(folder: Path, camera: Camera, poses: dict[str, NDArray[np.float64]]) -> None:
-    """cameras.txt and images.txt; poses: image name -> cam_from_world (4,4)."""
-    model, numbers = _colmap_camera(camera)
-    values = " ".join(f"{value:.12g}" for value in numbers)
-    write_atomic(
-        folder / "cameras.txt",
-        "# CAMERA_ID MODEL WIDTH HEIGHT PARAMS (centre of the top-left pixel at 0.5, 0.5)\n"
-        f"1 {model} {camera.width} {camera.height} {values}\n",
-    )
-    lines = ["# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME (cam_from_world); then an empty line"]
-    for index, (name, pose) in enumerate(poses.items(), start=1):
-        numbers = [*quat_from_rotation(pose[:3, :3]), *pose[:3, 3]]
-        lines += [f"{index} {' '.join(f'{value:.12f}' for value in numbers)} 1 {name}", ""]
-    write_atomic(folder / "images.txt", "\n".join(lines) + "\n")
-
-
-def _colmap_camera(camera: Camera) -> tuple[str, list[float]]:
-    """COLMAP's name and parameters of a camera."""
-    matrix = [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5]
-    if camera.model == "pinhole":
-        return "PINHOLE", matrix
-    if camera.model == "fisheye":
-        return "OPENCV_FISHEYE", matrix + list(camera.distortion)
-    if any(camera.distortion[4:]):
-        return "FULL_OPENCV", matrix + list(camera.distortion)
-    if camera.model == "opencv":
-        return "OPENCV", matrix + list(camera.distortion[:4])
-    raise CameraError(f"camera model '{camera.model}' has no COLMAP name here")
 
 
 @program

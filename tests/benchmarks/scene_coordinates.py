@@ -30,6 +30,7 @@ from edge_reloc_export.nets import scene_coordinates
 from edge_reloc_export.nets.scene_coordinates import SceneCoordinates
 from edge_reloc_export.photos.depth import open_depth_maps
 from edge_reloc_export.scene.combine import part_of_photos
+from edge_reloc_export.training.scene_coordinates import samples as scene_buffer
 from edge_reloc_export.training.scene_coordinates.partition import partition
 from edge_reloc_export.training.scene_coordinates.samples import CellSamples, sample_cells
 from edge_reloc_export.training.scene_coordinates.session import (
@@ -44,7 +45,6 @@ from edge_reloc_export.training.scene_coordinates.trainer import (
     SceneTrainer,
     preset,
 )
-from edge_reloc_export.training.scene_coordinates.trainer import samples as scene_buffer
 
 SHARES = (1.0, 0.75, KEPT, 0.35, 0.25, 0.15)
 NEAR_PX = 8.0

@@ -30,10 +30,10 @@ from edge_reloc.inference.tensorrt import TensorRtEngine, TensorRtEngines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
-from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.budget import plan_footprint
 from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sources import open_source
 from edge_reloc.structs import PoseEstimate, Status
 

@@ -30,7 +30,7 @@ def edge_reloc(tmp_path: Path) -> Program:
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            timeout=120,
+            timeout=600,
             # One warning of numpy or OpenCV on stderr would fail the tests of
             # error lines, and should: users would read it too.
             env={**os.environ, "PYTHONWARNINGS": "default"},

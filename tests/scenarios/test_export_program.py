@@ -40,7 +40,7 @@ def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[s
         [sys.executable, "-m", "edge_reloc", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONWARNINGS": "default"},
         **options,  # type: ignore[call-overload]
     )

@@ -16,16 +16,16 @@ from torch import nn
 
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export.float16.calibration_photos import image_feeds, photos_of
 from edge_reloc_export.float16.convert import FLOAT16_MAX, to_float16
-from edge_reloc_export.float16.photos import image_feeds, photos_of
 from edge_reloc_export.float16.placement import HEAVY
 from edge_reloc_export.float16.prove import convert_network
 from edge_reloc_export.float16.ranges import layer_ranges, overflowing
 from edge_reloc_export.float16.rounding import rounded
 from edge_reloc_export.nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from edge_reloc_export.onnx.export import export_features, export_module
-from edge_reloc_export.onnx.graph import float_values, load_graph
-from edge_reloc_export.onnx.run import open_session
+from edge_reloc_export.onnx.model import float_values, load_graph
+from edge_reloc_export.onnx.runtime import open_session
 
 FLOAT16_ERROR = 4 * 2.0**-11  # a few roundings of half a unit in the last place
 POSITION_PX = 1e-3  # positions are made in float32: only ties may move them

@@ -15,11 +15,8 @@ from edge_reloc.errors import ConfigError
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
 from edge_reloc_export.nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
-from edge_reloc_export.training.landmarks.labelled import (
-    LabelledKeypoints,
-    random_light,
-    random_warp,
-)
+from edge_reloc_export.training.augmentation import random_light, random_warp
+from edge_reloc_export.training.landmarks.labelled import LabelledKeypoints
 from edge_reloc_export.training.landmarks.session import export_recogniser, recognition
 from edge_reloc_export.training.landmarks.trainer import (
     Batches,

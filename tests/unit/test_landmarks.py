@@ -199,6 +199,7 @@ def write(folder: Path, model: SceneModel, **arrays: np.ndarray) -> Path:
         name="wall",
         world=World(metric=True),
         features=FeatureSpec(kind="sift", dim=DIM),
+        method="exhaustive",
         cameras={"camera0": CAMERA.to_dict()},
     )
     with BundleWriter(folder, manifest) as bundle:

@@ -17,8 +17,8 @@ import pytest
 from edge_reloc.errors import SinkError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose
-from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.loop import run
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sinks import open_sink
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, Localization, PoseEstimate, Status
@@ -180,5 +180,5 @@ def test_runs_outside_the_main_thread(photos: Path) -> None:
     source = open_source(str(photos), CAMERA)
     thread = threading.Thread(target=run, args=(ByBrightness(), source, statistics))
     thread.start()
-    thread.join(30)
+    thread.join(600)
     assert statistics.frames == 10

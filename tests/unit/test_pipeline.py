@@ -13,9 +13,9 @@ from edge_reloc.errors import ConfigError, SinkError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
-from edge_reloc.profiling import RunStatistics
 from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, Localization, PoseEstimate
 

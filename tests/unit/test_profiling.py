@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from edge_reloc.profiling import Histogram, RunStatistics, read_memory
+from edge_reloc.memory.process import read_memory
+from edge_reloc.running.histogram import Histogram
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.structs import PoseEstimate, Status
 
 BIN = 0.01  # relative; half a bin of quantisation on either side

@@ -39,7 +39,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndar
             ids = [np.sort(generator.choice(points, 100, replace=False)) for _ in range(LISTS)]
             bundle.add_array(start_file, (100 * np.arange(LISTS + 1)).astype(np.int32))
             bundle.add_array(id_file, np.concatenate(ids).astype(np.int32))
-        bundle.manifest.methods["visible_structure"] = {"heads": {"cells": {"candidates": 500}}}
+        bundle.manifest.methods["visible_structure"] = {
+            "head": "cells",
+            "heads": {"cells": {"network": "nets/cells.onnx", "candidates": 500}},
+        }
     keep = generator.random(points) < 0.5
     keep[edges[0] : edges[1]] = False  # a cell that loses all
     before = open_bundle(world.bundle)

@@ -12,7 +12,8 @@ torch.set_num_threads(1)  # small products: threads only wait for each other
 
 from edge_reloc_export.nets.visible_structure import ConditionalVae, FoldedDecoder
 from edge_reloc_export.packing.cells import make_cells
-from edge_reloc_export.training.visible_structure.bank import Bank, held_out_views
+from edge_reloc_export.training.session import held_out_views
+from edge_reloc_export.training.visible_structure.bank import Bank
 from edge_reloc_export.training.visible_structure.cells import (
     CellsConfig,
     cell_shares,

@@ -22,9 +22,9 @@ from edge_reloc_export.nets.local_features import load_local_features, weights_f
 from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark
 from edge_reloc_export.onnx.export import export_features
 from edge_reloc_export.training.features.losses import choose_matches, overlap
-from edge_reloc_export.training.features.pairs import apply, make_views, pixel_grid
 from edge_reloc_export.training.features.photos import Photos, read_photos
 from edge_reloc_export.training.features.trainer import FeatureConfig, FeatureTrainer
+from edge_reloc_export.training.features.views import apply, make_views, pixel_grid
 
 PARAMETERS, GFLOP = 1_000_000, 2.5  # of size m at 640x480; a multiplication and an addition: 2
 VIEW = 64

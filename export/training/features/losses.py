@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...nets.waymark import STRIDE_PX, WaymarkMaps
-from .pairs import Views, apply, pixel_grid
+from .views import Views, apply, pixel_grid
 
 TEMPERATURE = 0.06
 BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint
@@ -19,22 +19,22 @@ FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not
 
 
 class Matches(NamedTuple):
-    """M right matches between views: row of the batch, pixels in both (M,2)."""
+    """M right matches between views."""
 
-    row: Tensor
-    first: Tensor
-    second: Tensor
+    row: Tensor  #: (M,) of the batch
+    first: Tensor  #: (M,2) pixels in the first view
+    second: Tensor  #: (M,2) pixels in the second view
 
 
 class Losses(NamedTuple):
-    """Means over a batch; accuracy: share of matches that are nearest neighbours."""
+    """Means over a batch."""
 
     keypoints: Tensor
     descriptors: Tensor
     reliability: Tensor
     places: Tensor
     distilled: Tensor
-    accuracy: Tensor
+    accuracy: Tensor  #: share of matches that are nearest neighbours
 
 
 def choose_matches(
@@ -89,10 +89,10 @@ def at_matches(maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
 
 
 class Taught(NamedTuple):
-    """What a teacher says of the clean views: logits (B,1,S,S), descriptors (B,D,S/4,S/4)."""
+    """What a teacher says of the clean views."""
 
-    logits: Tensor
-    descriptors: Tensor
+    logits: Tensor  #: (B,1,S,S)
+    descriptors: Tensor  #: (B,D,S/4,S/4)
 
 
 def pair_losses(

@@ -6,7 +6,6 @@ was interrupted goes on as if it had not been.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -17,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_reloc.errors import ConfigError
-from edge_reloc.files import write_atomic
 
 from ...nets.waymark import Waymark, WaymarkMaps
+from ..resumable import read_state, write_state
 from .losses import Losses, Taught, choose_matches, pair_losses
-from .pairs import Views, make_views
 from .photos import Photos
+from .views import Views, make_views
 
 HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
@@ -33,20 +32,18 @@ COOL_DOWN = 0.2  # of the steps
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """size: of `Waymark`. batch: pairs a step. view_px: side of a view. matches: a pair, at
-    most. rate: AdamW's, warmed up, held, and falling to nothing over the last fifth of the
-    steps, so that a training can be given more steps before that. harden: steps over which
-    views come to differ as much as they ever will.
-    """
+    """Shape and schedule."""
 
-    size: str = "m"
-    steps: int = 20_000
-    batch: int = 8
-    view_px: int = 256
-    matches: int = 160
+    size: str = "m"  #: of `Waymark`
+    steps: int = 20_000  #: of the optimiser
+    batch: int = 8  #: pairs a step
+    view_px: int = 256  #: side of a view
+    matches: int = 160  #: of a pair, at most
+    #: AdamW's, warmed up, held, and falling to nothing over the last fifth of the steps, so
+    #: that a training can be given more steps before that
     rate: float = 2e-3
-    harden: int = 4000
-    seed: int = 0
+    harden: int = 4000  #: steps over which views come to differ as much as they ever will
+    seed: int = 0  #: of weights and draws
 
     def identity(self) -> dict[str, Any]:
         """What may not change in the course of a training: all but its length."""
@@ -90,7 +87,8 @@ class FeatureTrainer:
         self.teacher = teacher.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
         torch.manual_seed(config.seed)
         self.network = Waymark(config.size).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-        self.retell = nn.Conv2d(self.network.dense_dim, int(teacher.dim), 1).to(device)
+        assert isinstance(teacher.dim, int)
+        self.retell = nn.Conv2d(self.network.dense_dim, teacher.dim, 1).to(device)
         parameters = [*self.network.parameters(), *self.retell.parameters()]
         decays = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
@@ -195,18 +193,14 @@ class FeatureTrainer:
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        stream = io.BytesIO()
-        torch.save(
-            {
-                "config": self.config.identity(),
-                "step": self.step,
-                "network": self.network.state_dict(),
-                "retell": self.retell.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-            },
-            stream,
-        )
-        write_atomic(self.checkpoint, stream.getvalue())
+        state = {
+            "config": self.config.identity(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "retell": self.retell.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        write_state(self.checkpoint, state)
 
     def write_weights(self) -> Path:
         """`waymark_SIZE.pt`, what ships: the network alone in float16, and how it was trained."""
@@ -220,18 +214,13 @@ class FeatureTrainer:
             "network": network,
             "training": {**self.config.identity(), "step": self.step, "photos": len(self.photos)},
         }
-        stream = io.BytesIO()
-        torch.save(state, stream)
-        write_atomic(path, stream.getvalue())
+        write_state(path, state)
         return path
 
     def _resume(self) -> None:
-        if not self.checkpoint.is_file():
+        state = read_state(self.checkpoint, self.device)
+        if state is None:
             return
-        try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch raises a dozen unrelated classes
-            raise ConfigError(f"{self.checkpoint}: damaged ({error}); delete it") from error
         if state["config"] != self.config.identity():
             raise ConfigError(
                 f"{self.checkpoint}: belongs to a training with other settings "

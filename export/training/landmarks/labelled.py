@@ -6,7 +6,7 @@ blurred, with features extracted again. PRAM, section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from edge_reloc.arrays import F32, I32, I64, U8, Bool
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.features import FeatureSpec
@@ -26,11 +27,10 @@ from edge_reloc.stages import Extractor
 from edge_reloc.structs import Correspondences, Features, Frame
 
 from ...photos.features import PhotoFeatures, read_photo
+from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
+from ..augmentation import altered_copy
 
 SAME_PX = 3.0  # at 640 pixels width: a keypoint found again, or where its point projects
 SLACK = 0.12  # similarity that a match in the right place may lack, as in the second pass
@@ -38,25 +38,21 @@ SLACK = 0.12  # similarity that a match in the right place may lack, as in the s
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledKeypoints:
-    """B entries in CSR: entry b has rows start[b] to start[b+1], best keypoints first.
+    """B entries: entry b has rows start[b] to start[b+1] of T, best keypoints first."""
 
-    ray (T,2) float32: x/z, y/z; descriptor (T,D) float16; label (T,) int32, 0 for no
-    landmark; view (B,): the photo an entry comes from; whole (B,): the photo itself.
-    """
-
-    start: NDArray[np.int64]
-    ray: F32
-    descriptor: NDArray[np.float16]
-    label: NDArray[np.int32]
-    view: NDArray[np.int64]
-    whole: NDArray[np.bool_]
+    start: I64  #: (B+1,)
+    ray: F32  #: (T,2): x/z, y/z
+    descriptor: NDArray[np.float16]  #: (T,D)
+    label: I32  #: (T,), 0 for no landmark
+    view: I64  #: (B,): the photo that an entry comes from
+    whole: Bool  #: (B,): the photo itself, not an altered copy
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
     ray: F32
     descriptor: NDArray[np.float16]
-    label: NDArray[np.int32]
+    label: I32
 
 
 def label_photos(
@@ -64,10 +60,10 @@ def label_photos(
     points: PointMap,
     model: SceneModel,
     store: PhotoStore,
-    label: NDArray[np.int32],
+    label: I32,
     *,
     copies: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> LabelledKeypoints:
     """Entries of every mapping photo; label (P,): landmark of each point."""
     spec = bundle.manifest.features
@@ -103,14 +99,14 @@ def label_photos(
 class _Labeller:
     """Landmark of each keypoint of a mapping photo."""
 
-    def __init__(self, points: PointMap, spec: FeatureSpec, label: NDArray[np.int32]) -> None:
+    def __init__(self, points: PointMap, spec: FeatureSpec, label: I32) -> None:
         self._label, self._spec = label, spec
         self._matcher = GuidedMatcher(points, min_similarity=spec.min_similarity - SLACK)
         arena = Arena()
         self._features = Features(arena, spec.keypoints, spec.dim, 0)
         self._found = Correspondences(arena, spec.keypoints)
 
-    def label(self, view: View, photo: PhotoFeatures) -> NDArray[np.int32]:
+    def label(self, view: View, photo: PhotoFeatures) -> I32:
         """(N,): of the observed point, else of the similar point that projects there."""
         features, n = self._features, len(photo.xy_px)
         features.n = n
@@ -149,9 +145,7 @@ class _Reextractor:
         return self._out
 
 
-def _entry(
-    camera: Camera, xy_px: F32, descriptor: NDArray[np.float16], label: NDArray[np.int32]
-) -> _Entry:
+def _entry(camera: Camera, xy_px: F32, descriptor: NDArray[np.float16], label: I32) -> _Entry:
     rays = camera.rays_from_pixels(np.asarray(xy_px, np.float64))
     return _Entry(ray=np.asarray(rays, np.float32), descriptor=descriptor, label=label)
 
@@ -161,18 +155,14 @@ def _augmented(
     image: U8,
     view: View,
     photo: PhotoFeatures,
-    label: NDArray[np.int32],
+    label: I32,
     generator: np.random.Generator,
 ) -> _Entry:
     """An altered copy of a photo; keypoints found again keep their landmark."""
-    copy_from_photo = random_warp(photo.width, photo.height, generator)
-    altered = cv2.warpPerspective(
-        image, copy_from_photo, (photo.width, photo.height), flags=cv2.INTER_AREA
-    )
-    altered = random_light(np.asarray(altered, np.uint8), generator)
+    altered, photo_from_copy = altered_copy(image, generator)
     out = again.extract(altered, view.quarter_turns)
     xy, descriptor = out.xy_px[: out.n], out.descriptor[: out.n].astype(np.float16)
-    there = cv2.perspectiveTransform(xy[None].astype(np.float64), np.linalg.inv(copy_from_photo))[0]
+    there = cv2.perspectiveTransform(xy[None].astype(np.float64), photo_from_copy)[0]
     size = np.array([photo.width, photo.height])
     inside = ((there >= 2) & (there < size - 2)).all(axis=1)
     distance, nearest = KDTree(np.ascontiguousarray(photo.xy_px, np.float64)).query(there, k=1)
@@ -181,38 +171,7 @@ def _augmented(
     return _entry(view.camera, xy[inside], descriptor[inside], found[inside])
 
 
-def random_warp(width: int, height: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Homography (3,3), copy from photo: turn, scale, shift and tilt about the centre."""
-    angle = generator.normal() * 0.12
-    scale = np.exp(generator.uniform(np.log(0.65), np.log(1.5)))
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    tilt = generator.uniform(-0.25, 0.25, 2) / max(width, height)
-    shift = generator.uniform(-0.1, 0.1, 2) * (width, height)
-    turn = np.array([[c, -s, shift[0]], [s, c, shift[1]], [*tilt, 1.0]])
-    centre = np.array([[1.0, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    return np.asarray(centre @ turn @ np.linalg.inv(centre))
-
-
-def random_light(image: U8, generator: np.random.Generator) -> U8:
-    """Gamma, contrast, blur and noise, each by chance."""
-    values = (image.astype(np.float32) / 255.0) ** np.exp(generator.normal() * 0.35)
-    values = (values - 0.5) * generator.uniform(0.6, 1.2) + 0.5 + generator.uniform(-0.1, 0.1)
-    if generator.random() < 0.4:
-        length = int(generator.integers(2, 8))
-        kernel = np.zeros((length, length), np.float32)
-        if generator.random() < 0.5:  # the camera moves
-            kernel[length // 2] = 1.0 / length
-            kernel = kernel if generator.random() < 0.5 else np.ascontiguousarray(kernel.T)
-        else:
-            kernel[:] = 1.0 / length**2
-        values = cv2.filter2D(values, -1, kernel)
-    values = values + generator.normal(size=values.shape).astype(np.float32) * (
-        generator.uniform(0, 0.03)
-    )
-    return np.asarray(np.clip(255.0 * values, 0, 255), np.uint8)
-
-
-def keypoints_of(data: LabelledKeypoints, entries: NDArray[np.int64]) -> Iterator[slice]:
+def keypoints_of(data: LabelledKeypoints, entries: I64) -> Iterator[slice]:
     """Rows of each entry."""
     for entry in entries:
         yield slice(int(data.start[entry]), int(data.start[entry + 1]))

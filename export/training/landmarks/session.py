@@ -4,46 +4,61 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.arrays import I64
+from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
-from edge_reloc.bundle.points import open_points
-from edge_reloc.errors import MappingError
+from edge_reloc.methods.landmarks import ONE_PASS, TrainedLandmarks
+from edge_reloc.methods.table import LANDMARKS
 
 from ...nets.landmarks import ExportedRecogniser, Recogniser
 from ...onnx.export import export_module
 from ...packing.landmarks import LandmarkOptions, Landmarks, define_landmarks, write_landmarks
-from ...packing.networks import add_network, forget_float16
 from ...packing.pack import PACKED_MODEL
-from ...scene.combine import PARTS_FILE, open_any_store
+from ...progress import Progress, silent
+from ...scene.combine import PARTS_FILE
 from ...scene.model import SceneModel, load_model
-from ..report import plot_recognition
-from ..visible_structure.bank import held_out_views
+from ..plots import plot_recognition
+from ..report import History, TrainingReport
+from ..session import TrainingSession, replace_network
 from .labelled import LabelledKeypoints, keypoints_of, label_photos
 from .trainer import Batches, RecogniserConfig, RecogniserTrainer
 
-Progress = Callable[[int, int, float], None]
-
-NETWORK = network_file("landmarks")
+NETWORK = network_file(LANDMARKS.name)
 MOST = 20  # landmarks tried, as in the paper's rooms
-REGISTRATION = "one_pass"
 
 
-class LandmarkSession:
+@dataclass(frozen=True, kw_only=True)
+class LandmarkReport(TrainingReport):
+    """How the recogniser was trained, and how many keypoints it recognises."""
+
+    FILE = "training_landmarks.json"
+    landmarks: int
+    recognised: float  #: share of the keypoints of landmarks that get theirs
+    on: str  #: which photos that was found on
+    seconds: float  #: of all
+    losses: History
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{self.landmarks} landmarks, {self.recognised:.1%} of their keypoints "
+            f"recognised on {self.on}"
+        )
+
+
+class LandmarkSession(TrainingSession):
     """Makes landmarks for one map, trains their recogniser and puts both into it."""
 
-    def __init__(self, bundle_dir: Path, work: Path, options: LandmarkOptions) -> None:
-        self.bundle_dir, self.work = bundle_dir, work
-        self.bundle = open_bundle(bundle_dir)
-        self.points = open_points(self.bundle)
-        self.model = load_packed(work, self.points.n)
+    def __init__(
+        self, bundle_dir: Path, work: Path, options: LandmarkOptions, device: str = "auto"
+    ) -> None:
+        super().__init__(bundle_dir, work, device)
         self.landmarks = landmarks_of(self.model, work, options)
 
     def train(
@@ -51,11 +66,10 @@ class LandmarkSession:
         config: RecogniserConfig,
         *,
         validate: bool,
-        device: str,
-        progress: Progress,
-        labelling: Callable[[int, int], None] = lambda done, total: None,
-    ) -> dict[str, Any]:
-        """Train, export and pack; the report as a dictionary.
+        progress: Progress = silent,
+        labelling: Progress = silent,
+    ) -> LandmarkReport:
+        """Train, export and pack.
 
         validate: leave blocks of photos out, and report recognition on them.
         """
@@ -64,68 +78,55 @@ class LandmarkSession:
             self.bundle,
             self.points,
             self.model,
-            open_any_store(self.work),
+            self.store,
             self.landmarks.label,
             copies=config.copies,
             progress=labelling,
         )
         entries = np.arange(len(data.view))
-        held_out = held_out_views(len(self.model.views))[data.view]
+        held_out = self.held_out[data.view]
         batches = Batches(
             data,
             entries[~held_out] if validate else entries,
             config,
             any_heading=self.bundle.manifest.features.turns,
         )
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         trainer = RecogniserTrainer(
             batches,
             self.points.dim,
             self.landmarks.count,
             config,
             self.work / f"landmarks_{config.name}.pt",
-            device,
+            self.device,
         )
         network = trainer.run(lambda step, loss: progress(step, config.iterations, loss)).cpu()
         judged = entries[data.whole & held_out] if validate else entries[data.whole]
-        result = {
-            "landmarks": self.landmarks.count,
-            "recognised": recognition(network, data, judged),
-            "on": "held-out mapping photos" if validate else "the mapping photos themselves",
-            "seconds": time.perf_counter() - started,
-            "losses": trainer.history,
-        }
-        self._write(network, config, result)
+        report = LandmarkReport(
+            landmarks=self.landmarks.count,
+            recognised=recognition(network, data, judged),
+            on="held-out mapping photos" if validate else "the mapping photos themselves",
+            seconds=time.perf_counter() - started,
+            losses=trainer.history,
+        )
+        self._write(network, config)
         plot_recognition(self.work / "training_landmarks.png", trainer.history)
-        return result
+        return report
 
-    def _write(self, network: Recogniser, config: RecogniserConfig, result: dict[str, Any]) -> None:
+    def _write(self, network: Recogniser, config: RecogniserConfig) -> None:
         path = self.work / "landmarks.onnx"
         export_recogniser(network, path)
         with extend_bundle(self.bundle_dir) as bundle:
             write_landmarks(bundle, self.landmarks, self.model.views)
-            add_network(bundle, NETWORK, path.read_bytes())
-            forget_float16(bundle, NETWORK)
-            bundle.manifest.methods["landmarks"] = {
-                "network": NETWORK,
-                "most": MOST,
-                "registration": REGISTRATION,
-                "second_pass": True,
-                "preset": config.name,
-                "iterations": config.iterations,
-            }
-
-
-def load_packed(work: Path, points: int) -> SceneModel:
-    """The model that a bundle of `points` points was packed from; MappingError else."""
-    model = load_model(work / PACKED_MODEL)
-    if len(model.xyz) != points:
-        raise MappingError(
-            f"{work}: holds {len(model.xyz)} points, the bundle has {points}; "
-            f"they are not of the same mapping run, or the map was pruned: map again"
-        )
-    return model
+            replace_network(bundle, NETWORK, path)
+            trained = TrainedLandmarks(
+                network=NETWORK,
+                most=MOST,
+                registration=ONE_PASS,
+                second_pass=True,
+                preset=config.name,
+                iterations=config.iterations,
+            )
+            LANDMARKS.record(bundle.manifest, trained)
 
 
 def landmarks_of(model: SceneModel, work: Path, options: LandmarkOptions) -> Landmarks:
@@ -152,7 +153,7 @@ def export_recogniser(network: Recogniser, path: Path) -> None:
     )
 
 
-def recognition(network: Recogniser, data: LabelledKeypoints, entries: NDArray[np.int64]) -> float:
+def recognition(network: Recogniser, data: LabelledKeypoints, entries: I64) -> float:
     """Share of the keypoints of landmarks that get theirs, over entries (top-1)."""
     right = known = 0
     with torch.no_grad():

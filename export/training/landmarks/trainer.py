@@ -6,7 +6,6 @@ PRAM, section 3.3; augmentation of the keypoints themselves is drawn anew for ea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,43 +14,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_reloc.errors import ConfigError
+from edge_reloc.arrays import F32, I64
 
+from ...choice import choose
 from ...nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
-from ..resumable import ResumableTraining
+from ..resumable import Iteration, ResumableTraining
 from .labelled import LabelledKeypoints
 
-CHECKPOINT_EVERY = 200
-LARGEST_GRADIENT = 1.0
 STEEPEST = {"small": 1.5e-3, "paper": 4e-4}  # learning rate at most; deep networks bear less
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserConfig:
-    """Shape and schedule.
+    """Shape and schedule."""
 
-    iterations of `photos` entries with `keypoints` of each, drawn at random among those
-    that the network will see. copies: augmented copies of each photo. descriptor_noise:
-    standard deviation relative to a descriptor's own numbers. jitter: of a ray. turn_rad,
-    scale, shift: of all rays of an entry. part: chance that only a window of the photo
-    is shown.
-    """
-
-    name: str = "quick"
-    shape: RecogniserShape = SHAPES["small"]
-    iterations: int = 2400
-    photos: int = 16
-    keypoints: int = 512
-    copies: int = 4
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.05
-    descriptor_noise: float = 0.25
-    jitter: float = 0.004
-    turn_rad: float = 0.15
-    scale: float = 0.25
-    shift: float = 0.1
-    part: float = 0.5
-    seed: int = 0
+    name: str = "quick"  #: of the preset
+    shape: RecogniserShape = SHAPES["small"]  #: of the network
+    iterations: int = 2400  #: steps of the optimiser
+    photos: int = 16  #: entries a batch
+    keypoints: int = 512  #: of each entry, at random among those that the network will see
+    copies: int = 4  #: augmented copies of each photo
+    learning_rate: float = 1.5e-3  #: largest of the cycle
+    weight_decay: float = 0.05  #: of AdamW
+    descriptor_noise: float = 0.25  #: standard deviation, relative to a descriptor's numbers
+    jitter: float = 0.004  #: standard deviation of a ray's x/z and y/z
+    turn_rad: float = 0.15  #: standard deviation of the turn of all rays of an entry
+    scale: float = 0.25  #: standard deviation of the logarithm of their scale
+    shift: float = 0.1  #: standard deviation of their shift
+    part: float = 0.5  #: chance that only a window of the photo is shown
+    seed: int = 0  #: of weights and draws
 
 
 PRESETS = {
@@ -72,25 +63,22 @@ def preset(
     name: str, *, iterations: int | None = None, shape: str | None = None
 ) -> RecogniserConfig:
     """A named schedule, perhaps of another length or for another network."""
-    if name not in PRESETS:
-        raise ConfigError(f"preset: found '{name}', expected one of {', '.join(PRESETS)}")
-    if shape is not None and shape not in SHAPES:
-        raise ConfigError(f"network: found '{shape}', expected one of {', '.join(SHAPES)}")
-    config = PRESETS[name]
+    config = choose(PRESETS, name, "preset")
     if shape is not None:
+        network = choose(SHAPES, shape, "network")
         rate = min(config.learning_rate, STEEPEST[shape])
-        config = replace(config, shape=SHAPES[shape], learning_rate=rate)
+        config = replace(config, shape=network, learning_rate=rate)
     return replace(config, iterations=iterations or config.iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """descriptor (B,N,D), ray (B,N,2), label (B,N) int64, mask (B,N): 1 for keypoints."""
+    """B entries of N keypoints, float32."""
 
-    descriptor: Tensor
-    ray: Tensor
-    label: Tensor
-    mask: Tensor
+    descriptor: Tensor  #: (B,N,D), of unit length
+    ray: Tensor  #: (B,N,2): x/z, y/z
+    label: Tensor  #: (B,N) int64, 0 for no landmark
+    mask: Tensor  #: (B,N): 1 where there is a keypoint
 
 
 class Batches:
@@ -99,7 +87,7 @@ class Batches:
     def __init__(
         self,
         data: LabelledKeypoints,
-        entries: NDArray[np.int64],
+        entries: I64,
         config: RecogniserConfig,
         *,
         any_heading: bool,
@@ -136,7 +124,7 @@ class Batches:
             mask=torch.from_numpy(mask),
         )
 
-    def _rows(self, ray: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.intp]:
+    def _rows(self, ray: F32, generator: np.random.Generator) -> NDArray[np.intp]:
         """Some keypoints, still best first: of a window, or of the whole photo."""
         ray = ray[: self._config.shape.keypoints]
         rows = np.arange(len(ray))
@@ -149,9 +137,7 @@ class Batches:
         count = int(most * generator.uniform(0.5, 1.0))
         return np.sort(generator.permutation(rows)[:count])
 
-    def _moved(
-        self, ray: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def _moved(self, ray: F32, generator: np.random.Generator) -> F32:
         config = self._config
         turn = (
             generator.uniform(-self._turn, self._turn)
@@ -165,8 +151,11 @@ class Batches:
         return np.asarray(moved + generator.normal(size=ray.shape) * config.jitter, np.float32)
 
 
-class RecogniserTrainer(ResumableTraining[Recogniser, tuple[int, float]]):
-    """Trains the recogniser; `run` until done, checkpoints on the way."""
+class RecogniserTrainer(ResumableTraining[Recogniser]):
+    """Trains the recogniser."""
+
+    largest_gradient = 1.0
+    report_every, checkpoint_every = 20, 200
 
     def __init__(
         self,
@@ -175,40 +164,21 @@ class RecogniserTrainer(ResumableTraining[Recogniser, tuple[int, float]]):
         landmarks: int,
         config: RecogniserConfig,
         checkpoint: Path,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self._batches = config, batches
-        super().__init__(
-            Recogniser(dim, landmarks, config.shape).to(device),
-            checkpoint,
-            f"{config}, {batches.identity}, {landmarks} landmarks",
-            iterations=config.iterations,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            device=device,
-        )
+        identity = f"{config}, {batches.identity}, {landmarks} landmarks"
+        network = Recogniser(dim, landmarks, config.shape)
+        super().__init__(network, config, identity, checkpoint, device)
 
-    def run(self, report: Callable[[int, float], None]) -> Recogniser:
-        """Train to the end; report(iteration, loss) now and then."""
-        config = self.config
-        self.network.train()
-        while self.iteration < config.iterations:
-            # Seeded by the iteration: an interrupted training goes on as it would have.
-            generator = np.random.default_rng([config.seed, self.iteration])
-            loss = self._loss(self._batches.draw(generator))
-            self.step(loss, LARGEST_GRADIENT)
-            if self.iteration % 20 == 0 or self.iteration == config.iterations:
-                self.history.append((self.iteration, loss.item()))
-                report(self.iteration, loss.item())
-            if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
-                self.save()
-        return self.network.eval()
-
-    def _loss(self, batch: Batch) -> Tensor:
+    def next_iteration(self) -> Iteration:
+        """Balanced cross entropy of a batch."""
+        # Seeded by the iteration: an interrupted training goes on as it would have.
+        batch = self._batches.draw(np.random.default_rng([self.config.seed, self.iteration]))
         device = self.device
         mask = batch.mask.to(device)
         # Twice as fast where the processor has bfloat16; the loss itself stays float32.
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             logits = self.network(batch.descriptor.to(device), batch.ray.to(device), mask)
-        return balanced_loss(logits.float(), batch.label.to(device), mask)
+        return Iteration(balanced_loss(logits.float(), batch.label.to(device), mask))

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
-from .samples import CellSamples
+from edge_reloc.arrays import F32, I64
 
-F32 = NDArray[np.float32]
+from .samples import CellSamples
 
 SAMPLE = 50_000
 BATCH = 20_000
@@ -27,19 +27,15 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """structural (T,) int64, UNKNOWN where depth is; semantic (T,) int64, never unknown.
+    """Labels of T cells, and what the network is told of L structural labels and C features."""
 
-    centre (L,3), scale (L,) float32 of the structural labels; scale: median distance from it.
-    mean, spread (C,) float32 of the features.
-    """
-
-    structural: NDArray[np.int64]
-    semantic: NDArray[np.int64]
-    semantics: int
-    centre: F32
-    scale: F32
-    mean: F32
-    spread: F32
+    structural: I64  #: (T,), UNKNOWN where depth is
+    semantic: I64  #: (T,), never unknown
+    semantics: int  #: how many semantic labels
+    centre: F32  #: (L,3) of the structural labels, world
+    scale: F32  #: (L,): median distance from the centre
+    mean: F32  #: (C,) of the features
+    spread: F32  #: (C,) of the features
 
 
 def partition(
@@ -91,7 +87,7 @@ def partition(
     )
 
 
-def _median_by(label: NDArray[np.int64], value: NDArray[np.floating[Any]], count: int) -> F32:
+def _median_by(label: I64, value: NDArray[np.floating[Any]], count: int) -> F32:
     """Median (count,) of the values of each label; of all where a label has none."""
     found = np.full(count, np.median(value), np.float32)
     order = np.lexsort((value, label))
@@ -112,7 +108,7 @@ def _kmeans(xyz: F32, count: int) -> F32:
 
 def _minibatch_kmeans(
     samples: CellSamples, mean: F32, spread: F32, count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
+) -> I64:
     """Label (T,): centres move by the mean of a mini-batch, less and less (Sculley, 2010)."""
     total = len(samples.view)
     if count < 2:

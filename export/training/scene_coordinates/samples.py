@@ -7,7 +7,7 @@ from the reconstruction's own observations, from depth maps, or from nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,17 +17,17 @@ import torch
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+from edge_reloc.arrays import F32, F64, I32, U8, Bool
 from edge_reloc.features.image_fit import FitOnCpu
 from edge_reloc.features.network import turn_back
 
 from ...nets.detector import TENSORRT_MAX_KEYPOINTS
 from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
 from ...photos.features import read_photo
+from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
-from ..landmarks.labelled import random_light, random_warp
-
-F32 = NDArray[np.float32]
+from ..augmentation import altered_copy
 
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
 ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
@@ -36,28 +36,22 @@ ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exac
 class DepthMaps(Protocol):
     """Depth of the mapping photos from elsewhere than the reconstruction."""
 
-    def at(self, view: View, xy_px: NDArray[np.float64]) -> F32:
+    def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellSamples:
-    """T cells of V photos.
+    """T cells of V photos; lengths in map units."""
 
-    feature (T,C) float16; view (T,) int32; ray (T,2) float32: x/z, y/z of the cell's spot
-    in the photo; depth (T,) float32 along the camera's axis, 0 for unknown.
-    rotation (V,3,3), translation (V,3) float32: cam_from_world; focal_px (V,); usual_depth
-    (V,): of what each photo sees.
-    """
-
-    feature: NDArray[np.float16]
-    view: NDArray[np.int32]
-    ray: F32
-    depth: F32
-    rotation: F32
-    translation: F32
-    focal_px: F32
-    usual_depth: F32
+    feature: NDArray[np.float16]  #: (T,C)
+    view: I32  #: (T,): which photo
+    ray: F32  #: (T,2): x/z, y/z of the cell's spot in the photo
+    depth: F32  #: (T,) along the camera's axis, 0 for unknown
+    rotation: F32  #: (V,3,3) of cam_from_world
+    translation: F32  #: (V,3) of cam_from_world
+    focal_px: F32  #: (V,)
+    usual_depth: F32  #: (V,): of what each photo sees
 
     def xyz_world(self, rows: NDArray[np.intp]) -> F32:
         """Points (R,3) of cells whose depth is known."""
@@ -69,13 +63,11 @@ class CellSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class BufferConfig:
-    """copies: altered copies of each photo. unknown: cells of unknown depth kept of each
-    image; with_depth: of those that only a depth map knows.
-    """
+    """How much of each photo is sampled."""
 
-    copies: int = 8
-    unknown: int = 100
-    with_depth: int = 500
+    copies: int = 8  #: altered copies of each photo
+    unknown: int = 100  #: cells of unknown depth kept of each image
+    with_depth: int = 500  #: and of those that only a depth map knows
 
 
 class PhotoCells:
@@ -84,11 +76,13 @@ class PhotoCells:
     sizes: (width, height) of the networks that the device will have.
     """
 
-    def __init__(self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: str) -> None:
-        self._encoder, self._device, self._sizes = encoder.to(device), device, sizes
+    def __init__(
+        self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: torch.device | str
+    ) -> None:
+        self._encoder, self._device, self._sizes = encoder.to(device), torch.device(device), sizes
         self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
 
-    def look(self, image: NDArray[np.uint8], turns: int) -> Look:
+    def look(self, image: U8, turns: int) -> Look:
         """The cells of an image as it lies, turned for the encoder."""
         height, width = image.shape[:2]
         if turns % 2:
@@ -104,14 +98,14 @@ class PhotoCells:
         scale = np.array([fit.width / fit.fit_width, fit.height / fit.fit_height])
         x, y = ((found[rows] + 0.5) * scale - 0.5).T
         xy = np.column_stack(turn_back(x, y, fit.width, fit.height, turns))
-        return Look(xy, rows, spots, self._device)
+        return Look(np.asarray(xy, np.float64), rows, spots, self._device)
 
 
 class Look:
     """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
 
     def __init__(
-        self, xy_px: NDArray[np.float64], rows: NDArray[np.intp], spots: Spots, device: str
+        self, xy_px: F64, rows: NDArray[np.intp], spots: Spots, device: torch.device
     ) -> None:
         self.xy_px = xy_px
         self._rows, self._spots, self._device = rows, spots, device
@@ -134,12 +128,12 @@ def sample_cells(
     store: PhotoStore,
     config: BufferConfig,
     depth_maps: DepthMaps | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> CellSamples:
     """Sampled cells of every mapping photo and its copies."""
     generator = np.random.default_rng(0)
     parts: list[tuple[NDArray[np.float16], F32, F32]] = []
-    views: list[NDArray[np.int32]] = []
+    views: list[I32] = []
     for index, view in enumerate(model.views):
         depths = _Depths(model, view, depth_maps)
         image = read_photo(store.photo(view.name))
@@ -171,7 +165,7 @@ def _usual_depths(model: SceneModel) -> F32:
     return np.array([np.median(d) if len(d) else every for d in depths], np.float32)
 
 
-def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
+def observed_depths(model: SceneModel, view: View) -> F64:
     """Depth (K,) of the points that a photo observes."""
     pose = view.cam_from_world
     return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
@@ -179,21 +173,19 @@ def observed_depths(model: SceneModel, view: View) -> NDArray[np.float64]:
 
 def _looks(
     cells: PhotoCells,
-    image: NDArray[np.uint8],
+    image: U8,
     view: View,
     config: BufferConfig,
     generator: np.random.Generator,
-) -> Iterator[tuple[Look, NDArray[np.float64], NDArray[np.bool_]]]:
+) -> Iterator[tuple[Look, F64, Bool]]:
     """A photo and its copies, where in the photo their cells are, and which are inside."""
     height, width = image.shape[:2]
     look = cells.look(image, view.quarter_turns)
     yield look, look.xy_px, np.ones(len(look.xy_px), bool)
     for _ in range(config.copies):
-        copy_from_photo = random_warp(width, height, generator)
-        altered = cv2.warpPerspective(image, copy_from_photo, (width, height), flags=cv2.INTER_AREA)
-        altered = random_light(np.asarray(altered, np.uint8), generator)
+        altered, photo_from_copy = altered_copy(image, generator)
         look = cells.look(altered, view.quarter_turns)
-        there = cv2.perspectiveTransform(look.xy_px[None], np.linalg.inv(copy_from_photo))[0]
+        there = cv2.perspectiveTransform(look.xy_px[None], photo_from_copy)[0]
         inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
         yield look, there.astype(np.float64), inside
 
@@ -209,7 +201,7 @@ class _Depths:
         self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
         self._radius = SAME_PX * max(view.camera.width, view.camera.height) / 640
 
-    def at(self, xy_px: NDArray[np.float64]) -> tuple[F32, NDArray[np.bool_]]:
+    def at(self, xy_px: F64) -> tuple[F32, Bool]:
         """Depth (N,), 0 for unknown, and whether the reconstruction says so."""
         depth = np.zeros(len(xy_px), np.float32)
         if self._maps is not None:
@@ -224,8 +216,8 @@ class _Depths:
 
 def _chosen(
     depth: F32,
-    observed: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
+    observed: Bool,
+    inside: Bool,
     config: BufferConfig,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
@@ -239,7 +231,7 @@ def _chosen(
     return np.sort(np.concatenate(rows))
 
 
-def of_views(samples: CellSamples, keep: NDArray[np.bool_]) -> CellSamples:
+def of_views(samples: CellSamples, keep: Bool) -> CellSamples:
     """Only the cells of some photos; keep (V,)."""
     rows = np.flatnonzero(keep[samples.view])
     return replace(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from edge_reloc.bundle import BundleWriter, extend_bundle, open_bundle
+from edge_reloc.bundle import BundleWriter, extend_bundle
 from edge_reloc.bundle.layout import network_file
-from edge_reloc.bundle.points import open_points
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.methods import bundle_networks
+from edge_reloc.methods.scene_coordinates import TrainedSceneCoordinates
+from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
 
@@ -25,18 +24,17 @@ from ...nets.scene_coordinates import DenseEncoder, ExportedSceneCoordinates, Sc
 from ...onnx.export import export_module
 from ...packing.networks import add_network, forget_float16
 from ...photos.feature_network import network_sizes
-from ...scene.combine import open_any_store, part_of_photos
-from ..landmarks.session import load_packed
-from ..visible_structure.bank import held_out_views
+from ...progress import Progress, silent
+from ...scene.combine import part_of_photos
+from ..report import History, TrainingReport
+from ..session import TrainingSession
 from .partition import partition
-from .report import plot_scene_coordinates, predict_photos
+from .predictions import plot_scene_coordinates, predict_photos
 from .samples import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, sample_cells
 from .share import choose_share
 from .trainer import Batches, SceneConfig, SceneTrainer
 
-Progress = Callable[[int, int, float], None]
-
-METHOD = "scene_coordinates"
+METHOD = SCENE_COORDINATES.name
 KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
 THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
@@ -47,27 +45,45 @@ TUNING_SHARE = 0.4  # length of the training that chooses the share
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderChoice:
-    """Which feature network is the frozen encoder; weights None for those that ship."""
+    """Which feature network is the frozen encoder."""
 
-    kind: str = "waymark"
-    weights: Path | None = None
+    kind: str = "waymark"  #: of the table of feature networks
+    weights: Path | None = None  #: None for those that ship
 
 
-class SceneSession:
+@dataclass(frozen=True, kw_only=True)
+class SceneReport(TrainingReport):
+    """How scene coordinates were trained, and which share of the cells is kept."""
+
+    FILE = f"training_{METHOD}.json"
+    cells: int  #: sampled, of all photos and copies
+    known_depth: float  #: share of them
+    bytes_sampled: int  #: of their features
+    kept: float  #: share of a frame's cells, the surest
+    shares: dict[str, float]  #: mean error on held-out photos of each share that was tried
+    seconds_sampling: float
+    seconds: float  #: of all
+    history: History
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{self.cells} cells, {self.known_depth:.0%} of known depth; their median "
+            f"reprojection error {self.history[-1][SceneTrainer.shown]:.1f} px; the best "
+            f"{self.kept:.0%} of a frame's cells are kept"
+        )
+
+
+class SceneSession(TrainingSession):
     """Trains scene coordinates for one map and puts them into it."""
 
     def __init__(
         self, bundle_dir: Path, work: Path, encoder: EncoderChoice, device: str = "auto"
     ) -> None:
-        self.bundle_dir, self.work, self.choice = bundle_dir, work, encoder
-        self.bundle = open_bundle(bundle_dir)
-        self.model = load_packed(work, open_points(self.bundle).n)
-        self.store = open_any_store(work)
+        super().__init__(bundle_dir, work, device)
+        self.choice = encoder
         self._weights = weights_file(encoder.kind, encoder.weights)
         self.encoder = DenseEncoder(feature_network(encoder.kind).load(self._weights)).eval()
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device
         views = self.model.views
         self.sizes = network_sizes(
             (v.camera.height, v.camera.width)
@@ -75,7 +91,7 @@ class SceneSession:
             else (v.camera.width, v.camera.height)
             for v in views
         )
-        self.cells = PhotoCells(self.encoder, self.sizes, device)
+        self.cells = PhotoCells(self.encoder, self.sizes, self.device)
 
     def train(
         self,
@@ -83,10 +99,10 @@ class SceneSession:
         *,
         depth_maps: DepthMaps | None,
         validate: bool,
-        progress: Progress,
-        sampling: Callable[[int, int], None] = lambda done, total: None,
-    ) -> dict[str, Any]:
-        """Train, export and pack; the report as a dictionary.
+        progress: Progress = silent,
+        sampling: Progress = silent,
+    ) -> SceneReport:
+        """Train, export and pack.
 
         validate: first train a shorter schedule without blocks of photos, to choose the
         share of cells that serves those best.
@@ -98,30 +114,29 @@ class SceneSession:
         sampled = time.perf_counter()
         kept = KEPT
         shares: dict[str, float] = {}
-        held_out = held_out_views(len(self.model.views))
         if validate:
             short = replace(config, iterations=max(1, int(config.iterations * TUNING_SHARE)))
-            network, _ = self._fit(of_views(samples, ~held_out), short, "tuning", progress)
+            network, _ = self._fit(of_views(samples, ~self.held_out), short, "tuning", progress)
             # As the device will solve and judge.
             gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
             solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
             kept, shares = choose_share(
-                network, self.cells, self.model, self.store, held_out, solver
+                network, self.cells, self.model, self.store, self.held_out, solver
             )
         network, trainer = self._fit(samples, config, "final", progress)
-        result = {
-            "cells": len(samples.view),
-            "known_depth": float((samples.depth > 0).mean()),
-            "bytes_sampled": int(samples.feature.nbytes),
-            "kept": kept,
-            "shares": shares,
-            "seconds_sampling": sampled - started,
-            "seconds": time.perf_counter() - started,
-            "history": trainer.history,
-        }
+        report = SceneReport(
+            cells=len(samples.view),
+            known_depth=float((samples.depth > 0).mean()),
+            bytes_sampled=int(samples.feature.nbytes),
+            kept=kept,
+            shares=shares,
+            seconds_sampling=sampled - started,
+            seconds=time.perf_counter() - started,
+            history=trainer.history,
+        )
         self._write(network.cpu(), config, kept)
         self._picture(network, trainer)
-        return result
+        return report
 
     def _fit(
         self, samples: CellSamples, config: SceneConfig, role: str, progress: Progress
@@ -162,15 +177,16 @@ class SceneSession:
             _forget_networks(bundle)
             for spec in features.networks:
                 add_network(bundle, spec.file, (self.work / spec.file).read_bytes())
-            bundle.manifest.methods[METHOD] = {
-                "features": features.to_dict(),
-                "encoder": self.choice.kind,
-                "kept": kept,
-                "threshold_px": THRESHOLD_PX,
-                "min_inlier_ratio": MIN_INLIER_RATIO,
-                "preset": config.name,
-                "iterations": config.iterations,
-            }
+            trained = TrainedSceneCoordinates(
+                features=features,
+                threshold_px=THRESHOLD_PX,
+                min_inlier_ratio=MIN_INLIER_RATIO,
+                encoder=self.choice.kind,
+                kept=kept,
+                preset=config.name,
+                iterations=config.iterations,
+            )
+            SCENE_COORDINATES.record(bundle.manifest, trained)
 
     def _picture(self, network: SceneCoordinates, trainer: SceneTrainer) -> None:
         """Labels and scores on a few photos, coordinates of more of them from above."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import Bool
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.solver import PoseSolver
@@ -13,7 +13,7 @@ from edge_reloc.structs import Correspondences
 from ...nets.scene_coordinates import SceneCoordinates
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel
-from .report import predict_photos
+from .predictions import predict_photos
 from .samples import PhotoCells, observed_depths
 
 SHARES = (1.0, 0.75, 0.49, 0.35, 0.25, 0.15)
@@ -26,7 +26,7 @@ def choose_share(
     cells: PhotoCells,
     model: SceneModel,
     store: PhotoStore,
-    held_out: NDArray[np.bool_],
+    held_out: Bool,
     solver: PoseSolver,
 ) -> tuple[float, dict[str, float]]:
     """The share with the smallest mean error over held-out photos (V,), and the mean of each.

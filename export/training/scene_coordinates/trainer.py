@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edge_reloc.errors import ConfigError
-
-from ...nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates, head_shape
-from ..resumable import ResumableTraining
+from ...choice import choose
+from ...nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates
+from ..resumable import Iteration, ResumableTraining
 from .partition import UNKNOWN, Partition
 from .samples import BufferConfig, CellSamples
 
-CHECKPOINT_EVERY = 250
-LARGEST_GRADIENT = 100.0
 NEAREST = 0.1  # of the usual depth: a prediction closer to the camera has no pixel
 LEAK = 0.02  # of the robust error beyond its clamp, so that what is far off finds its way
 FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pulled at
@@ -34,37 +30,29 @@ FARTHEST_PX = 1000.0  # reprojection error over which only the direction is pull
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
-    """Shape and schedule.
+    """Shape and schedule."""
 
-    iterations of `cells` samples; unknown: share of these without known depth, where there
-    are such. structural, semantic: how many labels. alpha, beta, gamma: of the score's
-    regularisation (pixels), the Euclidean loss and the cross entropy (eq. 12, 17).
-    alpha_of_median: what alpha is at least, of the batch's median error: with most errors
-    above alpha all scores fall to 1, and there they stay. score: whether discriminability
-    weighs the reprojection error, from the share score_from of the schedule on. clamp_px:
-    where the robust reprojection error flattens, at first and in the end. hidden: share of a
-    cell's features that are hidden from the network, others each time.
-    """
-
-    name: str = "quick"
-    shape: HeadShape = SHAPES["small"]
-    buffer: BufferConfig = field(default_factory=BufferConfig)
-    iterations: int = 4000
-    cells: int = 2560
-    unknown: float = 0.1
-    structural: int = 64
-    semantic: int = 2
-    alpha: float = 20.0
+    name: str = "quick"  #: of the preset
+    shape: HeadShape = SHAPES["small"]  #: of the network
+    buffer: BufferConfig = field(default_factory=BufferConfig)  #: what is sampled of photos
+    iterations: int = 4000  #: steps of the optimiser
+    cells: int = 2560  #: a batch
+    unknown: float = 0.1  #: share of these without known depth, where there are such
+    structural: int = 64  #: labels by place
+    semantic: int = 2  #: labels by looks
+    alpha: float = 20.0  #: pixels, of the score's regularisation (eq. 12)
+    #: alpha is at least this, of the batch's median error: with most errors above alpha all
+    #: scores fall to 1, and there they stay
     alpha_of_median: float = 2.0
-    beta: float = 0.1
-    gamma: float = 10.0
-    score: bool = True
-    score_from: float = 0.15
-    clamp_px: tuple[float, float] = (50.0, 2.0)
-    hidden: float = 0.0
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    seed: int = 0
+    beta: float = 0.1  #: weight of the Euclidean loss (eq. 17)
+    gamma: float = 10.0  #: weight of the cross entropy (eq. 17)
+    score: bool = True  #: whether discriminability weighs the reprojection error
+    score_from: float = 0.15  #: share of the schedule from which it does
+    clamp_px: tuple[float, float] = (50.0, 2.0)  #: where errors flatten, at first and last
+    hidden: float = 0.0  #: share of a cell's features hidden from the network, others each time
+    learning_rate: float = 2e-3  #: largest of the cycle
+    weight_decay: float = 0.01  #: of AdamW
+    seed: int = 0  #: of weights and draws
 
 
 PRESETS = {
@@ -84,33 +72,28 @@ PRESETS = {
 
 def preset(name: str, *, iterations: int | None = None, shape: str | None = None) -> SceneConfig:
     """A named schedule, perhaps of another length or for another network."""
-    if name not in PRESETS:
-        raise ConfigError(f"preset: found '{name}', expected one of {', '.join(PRESETS)}")
-    config = PRESETS[name]
+    config = choose(PRESETS, name, "preset")
     return replace(
         config,
         iterations=iterations or config.iterations,
-        shape=config.shape if shape is None else head_shape(shape),
+        shape=config.shape if shape is None else choose(SHAPES, shape, "network"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """feature (N,C); ray (N,2); rotation (N,3,3), translation (N,3); focal_px,
-    usual_depth (N,); depth (N,), 0 for unknown; xyz_world (N,3), anything there;
-    structural, semantic (N,) int64.
-    """
+    """N cells, float32, and the cameras that saw them; lengths in map units."""
 
-    feature: Tensor
-    ray: Tensor
-    rotation: Tensor
-    translation: Tensor
-    focal_px: Tensor
-    usual_depth: Tensor
-    depth: Tensor
-    xyz_world: Tensor
-    structural: Tensor
-    semantic: Tensor
+    feature: Tensor  #: (N,C)
+    ray: Tensor  #: (N,2): x/z, y/z
+    rotation: Tensor  #: (N,3,3) of cam_from_world
+    translation: Tensor  #: (N,3) of cam_from_world
+    focal_px: Tensor  #: (N,)
+    usual_depth: Tensor  #: (N,): of what the photo sees
+    depth: Tensor  #: (N,), 0 for unknown
+    xyz_world: Tensor  #: (N,3), anything where depth is unknown
+    structural: Tensor  #: (N,) int64, UNKNOWN where depth is
+    semantic: Tensor  #: (N,) int64
 
 
 class Batches:
@@ -153,11 +136,15 @@ class Batches:
         return np.sort(np.concatenate(rows))
 
 
-class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, float]]):
-    """Trains scene coordinates; `run` until done, checkpoints on the way.
+class SceneTrainer(ResumableTraining[SceneCoordinates]):
+    """Trains scene coordinates.
 
     history: iteration, loss, median reprojection error in pixels, share of right labels.
     """
+
+    largest_gradient = 100.0
+    report_every, checkpoint_every = 50, 250
+    shown = 2
 
     def __init__(
         self,
@@ -165,7 +152,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
         labels: Partition,
         config: SceneConfig,
         checkpoint: Path,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self._batches = config, batches
@@ -177,39 +164,25 @@ class SceneTrainer(ResumableTraining[SceneCoordinates, tuple[int, float, float, 
             labels.semantics,
             config.shape,
         )
-        super().__init__(
-            network.to(device),
-            checkpoint,
-            f"{config}, {batches.identity}",
-            iterations=config.iterations,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            device=device,
-        )
+        super().__init__(network, config, f"{config}, {batches.identity}", checkpoint, device)
 
-    def run(self, report: Callable[[int, float], None]) -> SceneCoordinates:
-        """Train to the end; report(iteration, median reprojection error in pixels)."""
-        config = self.config
-        self.network.train()
-        while self.iteration < config.iterations:
-            # Seeded by the iteration: an interrupted training goes on as it would have.
-            generator = np.random.default_rng([config.seed, self.iteration])
-            batch = _to(self._batches.draw(generator), self.device)
-            # Twice as fast where the processor has bfloat16; places stay float32.
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-                found = self.network(self._hide(batch.feature, generator))
-            loss, error_px = self._loss(found, batch)
-            self.step(loss, LARGEST_GRADIENT)
-            if self.iteration % 50 == 0 or self.iteration == config.iterations:
-                right = found.structural.argmax(dim=1) == batch.structural
-                known = batch.structural != UNKNOWN
-                accuracy = right[known].float().mean().item() if known.any() else math.nan
-                median = error_px.detach().median().item()
-                self.history.append((self.iteration, loss.item(), median, accuracy))
-                report(self.iteration, median)
-            if self.iteration % CHECKPOINT_EVERY == 0 or self.iteration == config.iterations:
-                self.save()
-        return self.network.eval()
+    def next_iteration(self) -> Iteration:
+        """The total loss (eq. 17) of a batch."""
+        # Seeded by the iteration: an interrupted training goes on as it would have.
+        generator = np.random.default_rng([self.config.seed, self.iteration])
+        batch = _to(self._batches.draw(generator), self.device)
+        # Twice as fast where the processor has bfloat16; places stay float32.
+        with torch.autocast(self.device.type, torch.bfloat16):
+            found = self.network(self._hide(batch.feature, generator))
+        loss, error_px = self._loss(found, batch)
+
+        def noted() -> tuple[float, float]:
+            right = found.structural.argmax(dim=1) == batch.structural
+            known = batch.structural != UNKNOWN
+            accuracy = right[known].float().mean().item() if known.any() else math.nan
+            return error_px.detach().median().item(), accuracy
+
+        return Iteration(loss, noted)
 
     def _hide(self, feature: Tensor, generator: np.random.Generator) -> Tensor:
         """Features (N,C), some of them at their mean: places must not hang on a few."""
@@ -271,5 +244,5 @@ def softened(error_px: Tensor) -> Tensor:
     return FARTHEST_PX * torch.log1p(error_px / FARTHEST_PX)
 
 
-def _to(batch: Batch, device: str) -> Batch:
+def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})

@@ -10,35 +10,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, I32, I64, Bool
 from edge_reloc.embedding.place import VladAndPlace
 from edge_reloc.embedding.vlad import Vlad
 
 from ...packing.vocabulary import random_crop
 from ...photos.features import PhotoFeatures
+from ...progress import open_bar
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel
-
-HELD_OUT_BLOCKS = 2
-BLOCKS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bank:
-    """B entries: embedding (B,E) float32, view (B,) int64, seen points in CSR.
+    """B entries; entry b saw point_id[start[b]:start[b+1]]."""
 
-    Entry b saw point_id[start[b]:start[b+1]]. The first entry of a view is
-    the whole photo: whole (B,) bool.
-    """
+    embedding: F32  #: (B,E)
+    view: I64  #: (B,): which photo
+    start: I64  #: (B+1,)
+    point_id: I32
+    whole: Bool  #: (B,): the photo itself, the first entry of a view
 
-    embedding: NDArray[np.float32]
-    view: NDArray[np.int64]
-    start: NDArray[np.int64]
-    point_id: NDArray[np.int32]
-    whole: NDArray[np.bool_]
-
-    def seen(self, entry: int) -> NDArray[np.int32]:
+    def seen(self, entry: int) -> I32:
         """Points that an entry saw."""
         return self.point_id[self.start[entry] : self.start[entry + 1]]
 
@@ -52,13 +46,10 @@ def make_bank(
     progress: bool = True,
 ) -> Bank:
     """The bank of a packed model; `parts` random parts a photo."""
-    from tqdm import tqdm
-
     generator = np.random.default_rng(0)
     embedding, views, seen, whole = [], [], [], []
-    for index, view in enumerate(
-        tqdm(model.views, desc="embeddings", unit="photo", disable=not progress)
-    ):
+    bar = open_bar(len(model.views), "embeddings", "photo", shown=progress)
+    for index, view in enumerate(model.views):
         photo = store.get(view.name)
         descriptor = photo.descriptor.astype(np.float32)
         for part in range(parts + 1):
@@ -75,6 +66,8 @@ def make_bank(
             views.append(index)
             seen.append(np.unique(ids))
             whole.append(part == 0)
+        bar.update()
+    bar.close()
     return Bank(
         embedding=np.stack(embedding),
         view=np.array(views),
@@ -84,36 +77,17 @@ def make_bank(
     )
 
 
-def _place(photo: PhotoFeatures, inside: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
+def _place(photo: PhotoFeatures, inside: Bool | None) -> F32 | None:
     if inside is None:
         return photo.pooled_place()
     xy = photo.xy_px[inside]
     return photo.pooled_place(xy.min(axis=0), xy.max(axis=0))
 
 
-def _part(
-    xy: NDArray[np.float32], generator: np.random.Generator
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _part(xy: F32, generator: np.random.Generator) -> tuple[Bool, Bool]:
     """Rows whose descriptors count, and rows whose points are in the part."""
     rows = random_crop(xy, generator)
     if not rows.any():
         return rows, rows
     low, high = xy[rows].min(axis=0), xy[rows].max(axis=0)
     return rows, ((xy >= low) & (xy <= high)).all(axis=1)
-
-
-def held_out_views(views: int) -> NDArray[np.bool_]:
-    """(V,) true for views held out for tuning.
-
-    Whole blocks of consecutive photos: single photos of a sequence have
-    near copies beside them and would flatter every choice.
-    """
-    held_out = np.zeros(views, bool)
-    if views < BLOCKS:
-        held_out[views // 2] = views > 4
-        return held_out
-    edges = np.linspace(0, views, BLOCKS + 1).astype(int)
-    for block in range(HELD_OUT_BLOCKS):
-        index = (2 * block + 1) * BLOCKS // (2 * HELD_OUT_BLOCKS)
-        held_out[edges[index] : edges[index + 1]] = True
-    return held_out

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from edge_reloc.arrays import F32, I32, I64
 
 from ...nets.visible_structure import CellsHead
 from .bank import Bank
@@ -16,17 +18,17 @@ from .bank import Bank
 
 @dataclass(frozen=True, kw_only=True)
 class CellsConfig:
-    """steps of `batch` entries; noise relative to the embedding's own spread."""
+    """Shape and schedule of the head."""
 
-    steps: int = 2000
-    batch: int = 64
-    learning_rate: float = 2e-3
-    noise: float = 0.5
-    widths: tuple[int, ...] = (256, 256)
-    seed: int = 0
+    steps: int = 2000  #: of the optimiser
+    batch: int = 64  #: entries
+    learning_rate: float = 2e-3  #: largest of the cycle
+    noise: float = 0.5  #: added to the embeddings, relative to their own spread
+    widths: tuple[int, ...] = (256, 256)  #: of the hidden layers
+    seed: int = 0  #: of weights and draws
 
 
-def cell_shares(bank: Bank, cell_start: NDArray[np.int32]) -> NDArray[np.float32]:
+def cell_shares(bank: Bank, cell_start: I32) -> F32:
     """(B,K): which share of each cell's points an entry saw."""
     sizes = np.diff(cell_start)
     cell_of_point = np.repeat(np.arange(len(sizes)), sizes)
@@ -38,8 +40,8 @@ def cell_shares(bank: Bank, cell_start: NDArray[np.int32]) -> NDArray[np.float32
 
 def train_cells(
     bank: Bank,
-    share: NDArray[np.float32],
-    rows: NDArray[np.int64],
+    share: F32,
+    rows: I64,
     config: CellsConfig,
     report: Callable[[int, float], None],
 ) -> CellsHead:
@@ -50,7 +52,9 @@ def train_cells(
     head = CellsHead(embedding.shape[1], target.shape[1], config.widths)
     with torch.no_grad():  # start from the average visibility of each cell
         mean = target.mean(dim=0).clamp(1e-4, 1 - 1e-4)
-        head.layers[-1].bias.copy_(torch.logit(mean))
+        last = head.layers[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.copy_(torch.logit(mean))
     spread = embedding.std(dim=0) * config.noise
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -70,7 +74,8 @@ def train_cells(
     return head.eval()
 
 
-def predict_shares(head: CellsHead, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_shares(head: CellsHead, embedding: F32) -> F32:
     """(B,K) predictions."""
     with torch.no_grad():
-        return head(torch.from_numpy(embedding)).numpy()  # type: ignore[no-any-return]
+        share: Tensor = head(torch.from_numpy(embedding))
+        return share.numpy()

@@ -6,60 +6,49 @@ Zangeneh et al., BMVC 2025, sections 3.2 and 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 from torch import Tensor
 from torch.nn import functional
 
-from edge_reloc.errors import ConfigError
+from edge_reloc.arrays import F64, I64
 
+from ...choice import choose
 from ...nets.visible_structure import ConditionalVae
+from ..resumable import Iteration, ResumableTraining
 from .bank import Bank
-
-CHECKPOINT_EVERY = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerativeConfig:
-    """Schedule and shape of the network.
+    """Schedule and shape of the network."""
 
-    objective: "elbo" as published, with `samples` Monte Carlo samples of each
-    point's posterior, KL weight 0 until `kl_start`, then cycles of `kl_period`
-    iterations that rise from 0 to 1 over their first half; or "likelihood",
-    with `samples` samples of the prior for each photo. photos x points a
-    batch; noise: standard deviation added to the embeddings, relative to
-    their spread; unit_noise: to unit length again after the noise, as queries
-    are, and scaled to unit spread. unit_cube: points in [0,1]^3 as published,
-    otherwise standardised per axis; fourier: octaves at the encoder.
-    sparseness: power of the distance to a point's neighbours with which it is
-    drawn, 0 as published; map points crowd on texture, structure does not.
-    """
-
-    name: str = "quick"
+    name: str = "quick"  #: of the preset
+    #: "elbo" as published, or "likelihood" under samples of the prior
     objective: str = "likelihood"
-    iterations: int = 2000
-    photos: int = 128
-    points: int = 96
-    samples: int = 32
-    width: int = 256
-    latent: int = 4
-    fourier: int = 0
-    unit_cube: bool = False
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.3
-    kl_start: int = 0
-    kl_period: int = 1
-    noise: float = 0.25
+    iterations: int = 2000  #: steps of the optimiser
+    photos: int = 128  #: a batch
+    points: int = 96  #: of each photo in a batch
+    samples: int = 32  #: of each point's posterior ("elbo"), or of the prior for each photo
+    width: int = 256  #: of the layers
+    latent: int = 4  #: length of the latent
+    fourier: int = 0  #: octaves at the encoder
+    unit_cube: bool = False  #: points in [0,1]^3 as published; else standardised per axis
+    learning_rate: float = 4e-3  #: largest of the cycle
+    weight_decay: float = 0.3  #: of AdamW
+    kl_start: int = 0  #: iterations with KL weight 0 at first ("elbo")
+    kl_period: int = 1  #: iterations of a cycle in which the weight rises to 1 by half time
+    noise: float = 0.25  #: spread added to the embeddings, relative to their own
+    #: noisy embeddings to unit length again, as queries are, and scaled to unit spread
     unit_noise: bool = True
+    #: power of the distance to a point's neighbours with which it is drawn, 0 as published;
+    #: map points crowd on texture, structure does not
     sparseness: float = 2.0
-    seed: int = 0
+    seed: int = 0  #: of weights and draws
 
 
 PRESETS = {
@@ -87,9 +76,7 @@ PRESETS = {
 
 def preset(name: str, *, iterations: int | None = None) -> GenerativeConfig:
     """A named schedule; its length and KL start scale with `iterations`."""
-    if name not in PRESETS:
-        raise ConfigError(f"preset: found '{name}', expected one of {', '.join(PRESETS)}")
-    config = PRESETS[name]
+    config = choose(PRESETS, name, "preset")
     if iterations is None:
         return config
     factor = iterations / config.iterations
@@ -103,13 +90,13 @@ def preset(name: str, *, iterations: int | None = None) -> GenerativeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """world = normalised * scale + offset, both (3,) float32."""
+    """world = normalised * scale + offset."""
 
-    scale: Tensor
-    offset: Tensor
+    scale: Tensor  #: (3,) float32
+    offset: Tensor  #: (3,) float32
 
     @classmethod
-    def of(cls, xyz: NDArray[np.float64], unit_cube: bool) -> Normalisation:
+    def of(cls, xyz: F64, unit_cube: bool) -> Normalisation:
         """Of points (P,3): into [0,1]^3, or zero mean and unit spread per axis."""
         if unit_cube:
             offset = xyz.min(axis=0)
@@ -133,20 +120,24 @@ def kl_weight(config: GenerativeConfig, iteration: int) -> float:
     return min(1.0, 2.0 * phase)
 
 
-class GenerativeTrainer:
-    """Resumable training loop; `run` until done, checkpoints on the way."""
+class GenerativeTrainer(ResumableTraining[ConditionalVae]):
+    """Trains the conditional VAE on the bank's `rows`."""
+
+    warm_up = 0.3
+    largest_gradient = 10.0
+    report_every, checkpoint_every = 50, 500
 
     def __init__(
         self,
         bank: Bank,
-        xyz: NDArray[np.float64],
-        rows: NDArray[np.int64],
+        xyz: F64,
+        rows: I64,
         config: GenerativeConfig,
         checkpoint: Path,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.checkpoint, self.device = config, checkpoint, device
+        self.config = config
         self.normalisation = Normalisation.of(xyz, config.unit_cube)
         points = torch.from_numpy(xyz.astype(np.float32))
         self._points = ((points - self.normalisation.offset) / self.normalisation.scale).to(device)
@@ -157,51 +148,27 @@ class GenerativeTrainer:
         self._noise = self._embedding[self._rows].std(dim=0) * config.noise
         self._cumulative = torch.from_numpy(_draw_weights(bank, xyz, config.sparseness)).to(device)
         size = bank.embedding.shape[1]
-        self.vae = ConditionalVae(
+        vae = ConditionalVae(
             size,
             width=config.width,
             latent=config.latent,
             fourier=config.fourier,
             gain=math.sqrt(size) if config.unit_noise else 1.0,
-        ).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.vae.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, config.learning_rate, total_steps=config.iterations
-        )
-        self.iteration = 0
-        self.history: list[tuple[int, float]] = []
-        self._resume()
+        super().__init__(vae, config, str(config), checkpoint, device)
 
-    def run(self, report: Callable[[int, float], None]) -> ConditionalVae:
-        """Train to the end; report(iteration, loss) now and then."""
-        config = self.config
-        while self.iteration < config.iterations:
-            embedding, points = self._batch()
-            loss = self._loss(embedding, points)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 10.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.iteration += 1
-            if self.iteration % 50 == 0:
-                self.history.append((self.iteration, loss.item()))
-                report(self.iteration, loss.item())
-            if self.iteration % CHECKPOINT_EVERY == 0:
-                self.save()
-        self.save()
-        return self.vae.eval()
-
-    def _loss(self, embedding: Tensor, points: Tensor) -> Tensor:
-        config = self.config
+    def next_iteration(self) -> Iteration:
+        """Negative ELBO or likelihood of a batch."""
+        config, (embedding, points) = self.config, self._batch()
         if config.objective == "likelihood":
-            return self.vae.negative_log_likelihood(embedding, points, samples=config.samples)
+            return Iteration(
+                self.network.negative_log_likelihood(embedding, points, samples=config.samples)
+            )
         weight = kl_weight(config, self.iteration)
-        return self.vae.negative_elbo(embedding, points, samples=config.samples, kl_weight=weight)[
-            0
-        ]
+        loss, *_ = self.network.negative_elbo(
+            embedding, points, samples=config.samples, kl_weight=weight
+        )
+        return Iteration(loss)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         config = self.config
@@ -217,35 +184,8 @@ class GenerativeTrainer:
             embedding = functional.normalize(embedding, dim=1)
         return embedding, self._points[self._point_id[index]]
 
-    def save(self) -> None:
-        """Checkpoint, whole or not at all."""
-        state: dict[str, Any] = {
-            "config": self.config.__dict__,
-            "iteration": self.iteration,
-            "vae": self.vae.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "history": self.history,
-            "random": torch.get_rng_state(),
-        }
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
 
-    def _resume(self) -> None:
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["config"] != self.config.__dict__:
-            return  # another schedule: start afresh
-        self.vae.load_state_dict(state["vae"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.iteration, self.history = state["iteration"], state["history"]
-        torch.set_rng_state(state["random"].cpu())
-
-
-def _draw_weights(bank: Bank, xyz: NDArray[np.float64], sparseness: float) -> NDArray[np.float64]:
+def _draw_weights(bank: Bank, xyz: F64, sparseness: float) -> F64:
     """Cumulative weights (O+1,) of the bank's observations."""
     weight = np.ones(len(bank.point_id))
     if sparseness:

@@ -3,106 +3,131 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
+from torch import nn
 
-from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.arrays import F64, I64
+from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
-from edge_reloc.bundle.points import open_points
 from edge_reloc.embedding.place import open_embedding
-from edge_reloc.errors import MappingError
+from edge_reloc.methods.table import VISIBLE_STRUCTURE
+from edge_reloc.methods.visible_structure import (
+    CELLS,
+    GENERATIVE,
+    TrainedHead,
+    TrainedVisibleStructure,
+)
 
 from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
-from ...packing.networks import add_network, forget_float16
-from ...packing.pack import PACKED_MODEL
-from ...scene.combine import open_any_store
-from ...scene.model import load_model
-from ..report import plot_training
-from .bank import held_out_views, make_bank
+from ...progress import Progress
+from ..plots import plot_heads
+from ..report import History, TrainingReport
+from ..session import TrainingSession, replace_network
+from .bank import make_bank
 from .cells import CellsConfig, cell_shares, predict_shares, train_cells
-from .generative import GenerativeTrainer, Normalisation, fixed_noise, preset
+from .generative import GenerativeConfig, GenerativeTrainer, Normalisation, fixed_noise, preset
 from .tuning import Curve, cells_curve, distance_curve
-
-Progress = Callable[[int, int, float], None]
 
 PARTS = 24  # random parts of each photo in the bank
 TUNING_SHARE = 0.4  # length of the training that chooses the radius
 VOXEL_SHARE = 0.5  # voxel over search radius
 
 
-class TrainingSession:
-    """Everything about one map that training needs, made once."""
+@dataclass(frozen=True, kw_only=True)
+class HeadReport:
+    """How one head was trained, and what it finds on held-out photos."""
 
-    def __init__(self, bundle_dir: Path, work: Path) -> None:
-        self.bundle_dir, self.work = bundle_dir, work
-        bundle = open_bundle(bundle_dir)
-        self.points = open_points(bundle)
-        self.model = load_model(work / PACKED_MODEL)
-        if len(self.model.xyz) != self.points.n:
-            raise MappingError(
-                f"{work}: holds {len(self.model.xyz)} points, the bundle {bundle_dir} has "
-                f"{self.points.n}; they are not of the same mapping run, map again"
-            )
-        self.bank = make_bank(self.model, open_any_store(work), open_embedding(bundle), parts=PARTS)
-        self.held_out = held_out_views(len(self.model.views))
-        entries = np.arange(len(self.bank.view))
-        held_out_entry = self.held_out[self.bank.view]
-        self.train_rows = entries[~held_out_entry]
-        self.all_rows = entries
-        self.tune_rows = entries[held_out_entry & self.bank.whole]
+    seconds: float  #: from the first step to the last
+    share: list[float]  #: of the map returned
+    recall: list[float]  #: of the visible points found at each share
+    candidates: int  #: points that the head will return
+    losses: History
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisibleStructureReport(TrainingReport):
+    """One report for each head that was trained."""
+
+    FILE = "training.json"
+    heads: dict[str, HeadReport]
+
+    def values(self) -> dict[str, Any]:
+        """By head."""
+        return {head: asdict(report) for head, report in self.heads.items()}
+
+    def summary(self) -> str:
+        """One line a head."""
+        return "\n".join(_line(head, report) for head, report in self.heads.items())
+
+
+def _line(head: str, report: HeadReport) -> str:
+    recall = ", ".join(
+        f"{100 * r:.0f} % in {100 * s:.0f} %"
+        for s, r in zip(report.share, report.recall, strict=True)
+        if s in (0.1, 0.2, 0.3)
+    )
+    return (
+        f"{head}: {report.seconds:.1f} s, visible points found on held-out photos: "
+        f"{recall} of the map; {report.candidates} candidates"
+    )
+
+
+class VisibleStructureSession(TrainingSession):
+    """A map's bank of embeddings, on which both heads are trained."""
+
+    def __init__(self, bundle_dir: Path, work: Path, device: str = "auto") -> None:
+        super().__init__(bundle_dir, work, device)
+        self.bank = make_bank(self.model, self.store, open_embedding(self.bundle), parts=PARTS)
+        held_out = self.held_out[self.bank.view]
+        self.all_rows = np.arange(len(self.bank.view))
+        self.train_rows = self.all_rows[~held_out]
+        self.tune_rows = self.all_rows[held_out & self.bank.whole]
         self.tune_seen = [self.bank.seen(entry) for entry in self.tune_rows]
-        self.heads: dict[str, dict[str, Any]] = {}
+        self.heads: dict[str, TrainedHead] = {}
         self.networks: dict[str, Path] = {}
 
-    def train_cells(self, progress: Progress) -> dict[str, Any]:
+    def train_cells(self, progress: Progress) -> HeadReport:
         """Tune on held-out photos, then train again on all."""
         started = time.perf_counter()
         config = CellsConfig()
         share = cell_shares(self.bank, self.points.cell_start)
-        losses: list[tuple[int, float]] = []
 
-        def report(step: int, loss: float) -> None:
-            losses.append((step, loss))
-            progress(min(step + 1, config.steps), 2 * config.steps, loss)
+        def fit(rows: I64, before: int) -> tuple[CellsHead, History]:
+            history: History = []
 
-        head = train_cells(self.bank, share, self.train_rows, config, report)
+            def report(step: int, loss: float) -> None:
+                history.append((step, loss))
+                progress(before + min(step + 1, config.steps), 2 * config.steps, loss)
+
+            return train_cells(self.bank, share, rows, config, report), history
+
+        head, losses = fit(self.train_rows, 0)
         curve = cells_curve(
             predict_shares(head, self.bank.embedding[self.tune_rows]),
             self.tune_seen,
             self.points.cell_start,
         )
-        head = train_cells(
-            self.bank,
-            share,
-            self.all_rows,
-            config,
-            lambda step, loss: progress(
-                config.steps + min(step + 1, config.steps), 2 * config.steps, loss
-            ),
-        )
-        self._export_cells(head)
-        self.heads["cells"] = {
-            "network": network_file("cells"),
-            "candidates": curve.candidates(self.points.n),
-        }
-        return self._result("cells", curve, losses, started)
+        head, _ = fit(self.all_rows, config.steps)
+        self._export(CELLS, head, "share")
+        candidates = curve.candidates(self.points.n)
+        self.heads[CELLS] = TrainedHead(network=network_file(CELLS), candidates=candidates)
+        return self._report(CELLS, curve, losses, started)
 
     def train_generative(
         self,
         preset_name: str,
         *,
         iterations: int | None,
-        device: str,
         samples: int,
         progress: Progress,
-    ) -> dict[str, Any]:
+    ) -> HeadReport:
         """Choose the radius on held-out photos, then train on all.
 
         The radius comes from a training of 40 % of the length without those
@@ -112,48 +137,35 @@ class TrainingSession:
         config = preset(preset_name, iterations=iterations)
         short = preset(preset_name, iterations=int(config.iterations * TUNING_SHARE))
         total = short.iterations + config.iterations
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        decoders, trainers = [], []
-        for role, schedule, rows in (
-            ("tuning", short, self.train_rows),
-            ("final", config, self.all_rows),
-        ):
-            checkpoint = self.work / f"generative_{config.name}_{role}.pt"
+
+        def fit(
+            role: str, schedule: GenerativeConfig, rows: I64, before: int
+        ) -> tuple[FoldedDecoder, History]:
+            checkpoint = self.work / f"{GENERATIVE}_{config.name}_{role}.pt"
             trainer = GenerativeTrainer(
-                self.bank, self.model.xyz, rows, schedule, checkpoint, device
+                self.bank, self.model.xyz, rows, schedule, checkpoint, self.device
             )
-            before = 0 if role == "tuning" else short.iterations
-            vae = trainer.run(
-                lambda step, loss, before=before: progress(before + step, total, loss)
-            ).cpu()
-            decoders.append(folded(vae, trainer.normalisation, samples))
-            trainers.append(trainer)
-        curve, radius_at = self._radius_curve(decoders[0])
+            vae = trainer.run(lambda step, loss: progress(before + step, total, loss)).cpu()
+            return folded(vae, trainer.normalisation, samples), trainer.history
+
+        tuning, _ = fit("tuning", short, self.train_rows, 0)
+        decoder, losses = fit("final", config, self.all_rows, short.iterations)
+        curve, radius_at = self._radius_curve(tuning)
         candidates = curve.candidates(self.points.n)
         radius = float(np.interp(candidates / self.points.n, curve.share, radius_at))
-        decoder = decoders[1]
-        path = self.work / "generative.onnx"
-        export_module(
-            decoder,
-            [torch.zeros(1, self.bank.embedding.shape[1])],
-            ["embedding"],
-            ["points"],
-            path,
+        self._export(GENERATIVE, decoder, "points")
+        self.heads[GENERATIVE] = TrainedHead(
+            network=network_file(GENERATIVE),
+            candidates=min(int(1.5 * candidates), self.points.n),
+            radius=radius,
+            voxel=radius * VOXEL_SHARE,
+            samples=samples,
+            preset=config.name,
+            iterations=config.iterations,
         )
-        self.networks[network_file("generative")] = path
-        self.heads["generative"] = {
-            "network": network_file("generative"),
-            "candidates": min(int(1.5 * candidates), self.points.n),
-            "radius": radius,
-            "voxel": radius * VOXEL_SHARE,
-            "samples": samples,
-            "preset": config.name,
-            "iterations": config.iterations,
-        }
-        return self._result("generative", curve, trainers[1].history, started)
+        return self._report(GENERATIVE, curve, losses, started)
 
-    def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, NDArray[np.float64]]:
+    def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, F64]:
         """Recall on the held-out photos, and the radius at each share."""
         xyz = self.model.xyz
         distances = []
@@ -169,36 +181,33 @@ class TrainingSession:
     def write(self, *, default_head: str | None = None) -> None:
         """Put the trained heads into the bundle, beside those it has."""
         with extend_bundle(self.bundle_dir) as bundle:
-            values = bundle.manifest.methods.get("visible_structure", {})
-            heads = {**values.get("heads", {}), **self.heads}
-            head = default_head or ("cells" if "cells" in heads else "generative")
-            bundle.manifest.methods["visible_structure"] = {
-                "head": head,
-                "second_pass": values.get("second_pass", True),
-                "heads": heads,
-            }
-            bundle.manifest.method = "visible_structure"
+            before = VISIBLE_STRUCTURE.trained(bundle.manifest)
+            heads = {**(before.heads if before else {}), **self.heads}
+            trained = TrainedVisibleStructure(
+                head=default_head or (CELLS if CELLS in heads else GENERATIVE),
+                heads=heads,
+                second_pass=before.second_pass if before else True,
+            )
+            VISIBLE_STRUCTURE.record(bundle.manifest, trained)
+            bundle.manifest.method = VISIBLE_STRUCTURE.name
             for name, path in self.networks.items():
-                add_network(bundle, name, path.read_bytes())
-                forget_float16(bundle, name)
+                replace_network(bundle, name, path)
 
-    def _export_cells(self, head: CellsHead) -> None:
-        path = self.work / "cells.onnx"
+    def _export(self, head: str, network: nn.Module, output: str) -> None:
+        path = self.work / f"{head}.onnx"
         example = torch.zeros(1, self.bank.embedding.shape[1])
-        export_module(head, [example], ["embedding"], ["share"], path)
-        self.networks[network_file("cells")] = path
+        export_module(network, [example], ["embedding"], [output], path)
+        self.networks[network_file(head)] = path
 
-    def _result(
-        self, head: str, curve: Curve, losses: list[tuple[int, float]], started: float
-    ) -> dict[str, Any]:
-        plot_training(self.work / f"training_{head}.png", head, losses, curve)
-        return {
-            "seconds": time.perf_counter() - started,
-            "share": curve.share.tolist(),
-            "recall": curve.recall.tolist(),
-            "candidates": self.heads[head]["candidates"],
-            "losses": losses,
-        }
+    def _report(self, head: str, curve: Curve, losses: History, started: float) -> HeadReport:
+        plot_heads(self.work / f"training_{head}.png", head, losses, curve)
+        return HeadReport(
+            seconds=time.perf_counter() - started,
+            share=curve.share.tolist(),
+            recall=curve.recall.tolist(),
+            candidates=self.heads[head].candidates,
+            losses=losses,
+        )
 
 
 def folded(vae: ConditionalVae, normalisation: Normalisation, samples: int) -> FoldedDecoder:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from edge_reloc.arrays import F32, F64, I32
 
 SHARES = np.array([0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0])
 TARGET_RECALL = 0.9
@@ -14,10 +15,10 @@ FEWEST_CANDIDATES, LARGEST_SHARE = 1500, 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """share (S,) of the map returned, recall (S,) of the visible points found."""
+    """Recall over the share of the map that is returned, at S shares."""
 
-    share: NDArray[np.float64]
-    recall: NDArray[np.float64]
+    share: F64  #: (S,) of the map returned
+    recall: F64  #: (S,) of the visible points found
 
     def candidates(self, points: int) -> int:
         """Capacity that reaches the target recall, within sensible bounds.
@@ -32,9 +33,9 @@ class Curve:
 
 
 def cells_curve(
-    predicted: NDArray[np.float32],
-    seen: list[NDArray[np.int32]],
-    cell_start: NDArray[np.int32],
+    predicted: F32,
+    seen: list[I32],
+    cell_start: I32,
 ) -> Curve:
     """Curve of cells taken by predicted share (V,K) for the points seen (V lists)."""
     sizes = np.diff(cell_start)
@@ -53,9 +54,7 @@ def cells_curve(
     return Curve(share=SHARES, recall=recall.mean(axis=0))
 
 
-def distance_curve(
-    distances: list[NDArray[np.float32]], seen: list[NDArray[np.int32]], radii: NDArray[np.float64]
-) -> tuple[Curve, NDArray[np.float64]]:
+def distance_curve(distances: list[F32], seen: list[I32], radii: F64) -> tuple[Curve, F64]:
     """Curve over radii, and the radii at SHARES.
 
     distances: per photo, of every map point (P,) to the nearest sample.

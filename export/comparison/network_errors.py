@@ -14,9 +14,9 @@ from edge_reloc.methods import Network
 
 from ..float16.convert import to_float16
 from ..float16.feeds import Feed
-from ..onnx.graph import load_graph
-from ..onnx.layers import name_layers
-from .layers import LayerCosts, layer_costs
+from ..onnx.layer_names import name_layers
+from ..onnx.model import load_graph
+from .layer_costs import LayerCosts, layer_costs
 from .tensors import tensor_errors
 
 SHOWN = 5  # layers in the report's ranking

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_reloc.arrays import U8
 from edge_reloc.errors import ConfigError, MappingError, SourceError
 from edge_reloc.sources.photo import read_photo
 
-from ..onnx.graph import load_graph
+from ..onnx.model import load_graph
 from ..packing.pack import PACKED_MODEL
 from ..photos.listing import list_photos
 from ..scene.combine import open_any_store
 from ..scene.model import load_model
+from ..work_folder import work_folder
 from .feeds import Feed
 
-Photos = dict[str, NDArray[np.uint8]]  # BGR, by name
+Photos = dict[str, U8]  # BGR, by name
 
 
 def photos_of(folder: Path, count: int) -> Photos:
@@ -28,7 +29,7 @@ def photos_of(folder: Path, count: int) -> Photos:
 
 def map_photos(map_dir: Path, count: int) -> Photos:
     """The same of the photos that a map was made of, by its work folder."""
-    work = map_dir.with_name(map_dir.name + ".work")
+    work = work_folder(map_dir)
     if not work.is_dir():
         raise MappingError(
             f"{work}: no work folder of this map, so its photos are not known; "

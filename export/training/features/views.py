@@ -20,18 +20,13 @@ NARROWEST = 0.8  # photo pixels a view pixel, where the photo allows it
 
 
 class Views(NamedTuple):
-    """B views: clean (B,1,S,S) and as a camera gave them, `image`; 0..255 both.
+    """B views of S x S pixels."""
 
-    photo_from_view (B,3,3): pixels of the view to pixels of the photo. inside (B,1,S,S):
-    whether a pixel shows the photo; within (B,1,S,S): 1.0 where it does and is not at the
-    photo's end.
-    """
-
-    clean: Tensor
-    image: Tensor
-    photo_from_view: Tensor
-    inside: Tensor
-    within: Tensor
+    clean: Tensor  #: (B,1,S,S), 0..255
+    image: Tensor  #: (B,1,S,S), 0..255, as a camera gave them
+    photo_from_view: Tensor  #: (B,3,3): pixels of the view to pixels of the photo
+    inside: Tensor  #: (B,1,S,S): whether a pixel shows the photo
+    within: Tensor  #: (B,1,S,S): 1.0 where it does and is not at the photo's end
 
 
 def make_views(

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F32, F64, I64, U8
 from edge_reloc.running.floor_plan import FloorPlan
 
 from ...nets.scene_coordinates import SceneCoordinates
 from ...photos.features import read_photo
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
+from ..report import History
 from .samples import PhotoCells
-
-F32 = NDArray[np.float32]
 
 SURE = 0.49  # share of the cells, the best, that the plan shows
 PLAN_PX = 900
@@ -28,15 +28,15 @@ PLAN_PX = 900
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoPrediction:
-    """Of N cells: xy_px (N,2), xyz_world (N,3), score (N,), labels (N,) int."""
+    """Of the N cells of one photo."""
 
     view: View
-    image: NDArray[np.uint8]
-    xy_px: NDArray[np.float64]
-    xyz_world: F32
-    score: F32
-    structural: NDArray[np.int64]
-    semantic: NDArray[np.int64]
+    image: U8  #: (H,W,3) BGR
+    xy_px: F64  #: (N,2)
+    xyz_world: F32  #: (N,3)
+    score: F32  #: (N,)
+    structural: I64  #: (N,): the likeliest label
+    semantic: I64  #: (N,)
 
 
 def predict_photos(
@@ -73,7 +73,7 @@ def plot_scene_coordinates(
     path: Path,
     photos: Sequence[PhotoPrediction],
     model: SceneModel,
-    history: Sequence[tuple[int, float, float, float]],
+    history: History,
 ) -> None:
     """Labels and scores over one photo, points of all of them from above, and the training."""
     from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def _draw_photo(axes: Any, photo: PhotoPrediction) -> None:
             place.figure.colorbar(drawn, ax=place, shrink=0.7)
 
 
-def _draw_history(place: Any, history: Sequence[tuple[int, float, float, float]]) -> None:
+def _draw_history(place: Any, history: History) -> None:
     iteration, _, error, right = np.array(history).T
     place.semilogy(iteration, error, label="median reprojection error, pixels")
     place.set_xlabel("iteration")
@@ -131,6 +131,6 @@ def _surest(photo: PhotoPrediction) -> F32:
     return photo.xyz_world[rows]
 
 
-def _shuffled(label: NDArray[np.int64]) -> NDArray[np.float64]:
+def _shuffled(label: I64) -> F64:
     """Neighbours in number get colours far apart."""
     return np.asarray((label * 0.381966) % 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import ConfigError
-from edge_reloc_export.packing.coverage import SPOT_PX, points_that_cover
+from edge_reloc_export.packing.covering_points import SPOT_PX, points_that_cover
 from edge_reloc_export.scene.model import SceneModel, View
 from tests.mapping_world import CAMERA
 

@@ -13,7 +13,7 @@ from ..float16.convert import SUFFIX, Float16Graph, to_float16
 from ..float16.feeds import Feed
 from ..float16.placement import HEAVY
 from ..float16.rounding import rounded
-from ..onnx.run import open_session
+from ..onnx.runtime import open_session
 
 ROUNDING = 2.0**-11  # relative error of one float16 number, at most
 TOLERATED = 4 * ROUNDING  # an error that no island needs to cure

@@ -1,0 +1,55 @@
+"""`edge-reloc train --method scene_coordinates`: its options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...progress import ProgressBar
+from ..report import TrainingReport
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The encoder, and depth maps."""
+    add = parser.add_argument_group("of method scene_coordinates").add_argument
+    add(
+        "--encoder", default="waymark", help="feature network that is its encoder (default waymark)"
+    )
+    add("--weights", type=Path, help="of the encoder (default: those that ship)")
+    add(
+        "--depth",
+        type=Path,
+        metavar="DIR",
+        help="depth maps of mapping photos: 16-bit PNG named as the photos, 0 for unknown",
+    )
+    add(
+        "--depth-camera",
+        type=Path,
+        metavar="JSON",
+        help="camera file of the depth maps (default: each photo's own camera, and no offset)",
+    )
+    add("--depth-unit", type=float, default=0.001, help="map units of depth 1 (default 0.001)")
+
+
+def train(options: argparse.Namespace, work: Path) -> TrainingReport:
+    """Train the regression on the cells of an encoder."""
+    from ...photos.depth import open_depth_maps
+    from .session import EncoderChoice, SceneSession
+    from .trainer import preset
+
+    config = preset(options.preset, iterations=options.iterations, shape=options.network)
+    encoder = EncoderChoice(kind=options.encoder, weights=options.weights)
+    session = SceneSession(options.map, work, encoder, options.device)
+    depth_maps = None
+    if options.depth is not None:
+        depth_maps = open_depth_maps(
+            options.depth, session.model, options.depth_camera, options.depth_unit
+        )
+        print(depth_maps.registration)
+    return session.train(
+        config,
+        depth_maps=depth_maps,
+        validate=options.validate,
+        sampling=ProgressBar("photos"),
+        progress=ProgressBar("scene coordinates"),
+    )

@@ -1,0 +1,72 @@
+"""What every training of a map begins with, and how its networks come into the map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_reloc.arrays import Bool
+from edge_reloc.bundle import BundleWriter, open_bundle
+from edge_reloc.bundle.points import open_points
+from edge_reloc.errors import MappingError
+
+from ..packing.networks import add_network, forget_float16
+from ..packing.pack import PACKED_MODEL
+from ..scene.combine import open_any_store
+from ..scene.model import SceneModel, load_model
+from .device import training_device
+
+HELD_OUT_BLOCKS = 2
+BLOCKS = 12
+
+
+class TrainingSession:
+    """A map beside the work folder that it was packed from.
+
+    bundle, points, model and store are the map's; held_out (V,) says which photos a
+    choice is made on. Raises MappingError when map and work folder do not belong together.
+    """
+
+    def __init__(self, bundle_dir: Path, work: Path, device: str = "auto") -> None:
+        self.bundle_dir, self.work = bundle_dir, work
+        self.device = training_device(device)
+        self.bundle = open_bundle(bundle_dir)
+        self.points = open_points(self.bundle)
+        self.model = load_packed(work, self.points.n)
+        self.store = open_any_store(work)
+        self.held_out = held_out_views(len(self.model.views))
+
+
+def load_packed(work: Path, points: int) -> SceneModel:
+    """The model that a bundle of `points` points was packed from; MappingError else."""
+    model = load_model(work / PACKED_MODEL)
+    if len(model.xyz) != points:
+        raise MappingError(
+            f"{work}: holds {len(model.xyz)} points, the bundle has {points}; "
+            f"they are not of the same mapping run, or the map was pruned: map again"
+        )
+    return model
+
+
+def replace_network(bundle: BundleWriter, file: str, path: Path) -> None:
+    """Put a trained network into a map; one in float16 of an earlier training goes."""
+    add_network(bundle, file, path.read_bytes())
+    forget_float16(bundle, file)
+
+
+def held_out_views(views: int) -> Bool:
+    """(V,) true for views held out for tuning.
+
+    Whole blocks of consecutive photos: single photos of a sequence have
+    near copies beside them and would flatter every choice.
+    """
+    held_out = np.zeros(views, bool)
+    if views < BLOCKS:
+        held_out[views // 2] = views > 4
+        return held_out
+    edges = np.linspace(0, views, BLOCKS + 1).astype(int)
+    for block in range(HELD_OUT_BLOCKS):
+        index = (2 * block + 1) * BLOCKS // (2 * HELD_OUT_BLOCKS)
+        held_out[edges[index] : edges[index + 1]] = True
+    return held_out

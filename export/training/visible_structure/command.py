@@ -1,0 +1,43 @@
+"""`edge-reloc train --method visible_structure`: its options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_reloc.methods.visible_structure import CELLS, GENERATIVE
+
+from ...progress import ProgressBar
+from ..report import TrainingReport
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which heads, and how long the generative one."""
+    add = parser.add_argument_group("of method visible_structure").add_argument
+    add(
+        "--head",
+        choices=(CELLS, GENERATIVE, "both"),
+        default="both",
+        help="which head (default both)",
+    )
+    add("--samples", type=int, default=1000, help="generated points (default 1000)")
+    add("--default-head", choices=(CELLS, GENERATIVE), help="head that the map uses by itself")
+
+
+def train(options: argparse.Namespace, work: Path) -> TrainingReport:
+    """Train one head or both."""
+    from .session import VisibleStructureReport, VisibleStructureSession
+
+    session = VisibleStructureSession(options.map, work, options.device)
+    heads = {}
+    if options.head != GENERATIVE:
+        heads[CELLS] = session.train_cells(ProgressBar(CELLS))
+    if options.head != CELLS:
+        heads[GENERATIVE] = session.train_generative(
+            options.preset,
+            iterations=options.iterations,
+            samples=options.samples,
+            progress=ProgressBar(GENERATIVE),
+        )
+    session.write(default_head=options.default_head)
+    return VisibleStructureReport(heads=heads)
