@@ -231,7 +231,6 @@ def test_unknown_program(edge_reloc: Program) -> None:
     [
         (),
         ("--map", "x"),
-        ("--source", "y"),
         ("--map", "x", "--demo"),
         ("--demo", "--source", "y"),
         ("--map", "x", "--source", "y", "--camera", "0"),
@@ -242,6 +241,15 @@ def test_unknown_program(edge_reloc: Program) -> None:
 )
 def test_options_that_make_no_sense(edge_reloc: Program, arguments: tuple[str, ...]) -> None:
     misused(edge_reloc("run", *arguments), "edge-reloc run")
+
+
+def test_no_map_is_named_and_there_is_none(edge_reloc: Program) -> None:
+    fails(edge_reloc("run", "--source", "y"), "which map?", "--map DIR or EDGE_RELOC_MAP")
+
+
+def test_a_settings_file_with_an_unknown_key(edge_reloc: Program, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("min_inlier = 20\n")
+    fails(edge_reloc("run", "--demo", "--settings", "s.toml"), "did you mean 'min_inliers'?")
 
 
 def test_inspect_of_nothing(edge_reloc: Program) -> None:

@@ -13,7 +13,7 @@ from plane_world import PlaneWorld
 from edge_reloc.running.demo import DEMO
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").iterdir())
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 MOST_LINES = 40
 
 

@@ -136,7 +136,7 @@ def test_demo_files_missing(
 ) -> None:
     from edge_reloc.run import main
 
-    monkeypatch.setattr("edge_reloc.running.session.DEMO", tmp_path)
+    monkeypatch.setattr("edge_reloc.running.demo.DEMO", tmp_path)
     assert main(["--demo"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -154,7 +154,7 @@ def test_demo_prints_the_error_against_the_truth(
     shutil.copytree(corner.frames, tmp_path / "frames")
     shutil.copy(corner.camera, tmp_path / "camera.json")
     write_truth(tmp_path / "truth", corner.cam_from_world)
-    monkeypatch.setattr("edge_reloc.running.session.DEMO", tmp_path)
+    monkeypatch.setattr("edge_reloc.running.demo.DEMO", tmp_path)
     assert main(["--demo", "--json"]) == 0
     errors = json.loads(capsys.readouterr().out)["errors"]
     assert errors["frames"] == errors["localized"] == len(corner.cam_from_world)
