@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pycolmap
@@ -71,7 +72,12 @@ def settings() -> pycolmap.IncrementalPipelineOptions:
     return options
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Exit code of the mapping."""
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
-    posed.map_posed = map_posed
-    sys.exit(map.main(sys.argv[1:]))
+    with patch.object(posed, "map_posed", map_posed):
+        return map.main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
