@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from .arrays import I32, U8
 from .bundle.mapping_cameras import only_camera
@@ -17,7 +14,7 @@ from .bundle.points import PointMap
 from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
-from .errors import EdgeRelocError, EngineError, MissingPackageError, SourceError
+from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .geometry.camera import Camera, read_camera
 from .inference.acceleration import choose_acceleration, open_gpu
 from .memory.arena import Arena
@@ -25,7 +22,7 @@ from .memory.threads import Workers
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
 from .settings import settings_from
-from .sources.photo import read_photo
+from .sources.frame_maker import frame_of
 from .stages import Recogniser
 from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
 
@@ -39,6 +36,7 @@ class Extracted:
     """A frame with its features, before it is localised."""
 
     frame: Frame
+    camera: Camera
     features: Features
     #: wall time by stage, milliseconds
     laps: dict[str, float]
@@ -96,7 +94,7 @@ class Localizer:
         raises SourceError when it cannot be read. Maps of turned photos: a frame that does not
         say how it is turned is tried at the heading that worked last, then at the others.
         """
-        frame, line = self._frame(image), self._line
+        line, frame = self._line, frame_of(image, self._line.camera)
         with line.workers.frame():
             if line.turns is None or frame.quarter_turns is not None:
                 return self._localization(self._localize(frame))
@@ -108,21 +106,23 @@ class Localizer:
     def extract(self, frame: Frame, slot: int = 0) -> Extracted:
         """The first half of `localize`, into the features of a slot."""
         clock, features = Clock(), self._line.slots[slot]
+        frame = frame_of(frame, self._line.camera)
         self._line.extractor.extract(frame, features)
-        features.camera = frame.camera
+        features.camera = camera = frame.camera or self._line.camera
         clock.lap("extract")
-        return Extracted(frame=frame, features=features, laps=clock.laps)
+        return Extracted(frame=frame, camera=camera, features=features, laps=clock.laps)
 
     def locate(self, extracted: Extracted) -> Localization:
         """The second half. It may run beside the first half of the next frame."""
         return self._localization(self._locate(extracted))
 
     def _locate(self, extracted: Extracted) -> PoseEstimate:
-        line, work, frame = self._line, self._work, extracted.frame
+        line, work = self._line, self._work
+        frame, camera = extracted.frame, extracted.camera
         work.begin(extracted.features, extracted.laps)
         if work.features.n < line.settings.min_keypoints:
             return self._answer(frame, self._featureless())
-        estimate = self._track(frame)
+        estimate = self._track(frame.t_ns, camera)
         if estimate is None:
             if line.embedder is not None:
                 line.embedder.embed(frame, work.features)
@@ -130,20 +130,20 @@ class Localizer:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
             estimate, work.matches = line.registration.register(
-                self._camera_of(frame), work.features, work.candidates, work.matches, work.clock
+                camera, work.features, work.candidates, work.matches, work.clock
             )
         if line.tracker is not None:
             line.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return self._answer(frame, estimate)
 
-    def _track(self, frame: Frame) -> PoseEstimate | None:
+    def _track(self, t_ns: int, camera: Camera) -> PoseEstimate | None:
         """The pose found around the predicted one, None where there is none."""
         line, work = self._line, self._work
-        predicted = None if line.tracker is None else line.tracker.predict(frame.t_ns)
+        predicted = None if line.tracker is None else line.tracker.predict(t_ns)
         if predicted is None or line.second_pass is None:
             return None
         estimate, work.matches = line.second_pass.around(
-            self._camera_of(frame), work.features, predicted, work.matches
+            camera, work.features, predicted, work.matches
         )
         work.clock.lap("track")
         return estimate if estimate.status is Status.OK else None
@@ -173,21 +173,6 @@ class Localizer:
         recogniser, work = self._line.recogniser, self._work
         named = 0 if recogniser is None else recogniser.keypoints
         return Localization(estimate=estimate, _named=named, _work=work, _number=work.number)
-
-    def _frame(self, image: Frame | U8 | str | Path) -> Frame:
-        """A frame with a camera, of whatever was given."""
-        if not isinstance(image, Frame):
-            name = str(image) if isinstance(image, (str, Path)) else ""
-            pixels = read_photo(name) if name else np.asarray(image)
-            image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
-        _check_pixels(image.image)
-        if image.camera is not None:
-            return image
-        height, width = image.image.shape[:2]
-        return replace(image, camera=self._line.camera.scaled_to(width, height))
-
-    def _camera_of(self, frame: Frame) -> Camera:
-        return frame.camera or self._line.camera
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""
@@ -273,17 +258,6 @@ class Localizer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _check_pixels(pixels: U8) -> None:
-    if pixels.dtype != np.uint8 or not pixels.size or not _is_grey_or_bgr(pixels.shape):
-        raise SourceError(
-            f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or (H,W,3) BGR"
-        )
-
-
-def _is_grey_or_bgr(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
 
 
 def open_localizer(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from ..arrays import U8
+from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
+from .photo import read_photo
 
 
 class FrameMaker:
@@ -31,3 +37,26 @@ class FrameMaker:
         camera = self.camera_at(image.shape[1], image.shape[0])
         name = f"{index:06d}" if name is None else name
         return Frame(image=image, t_ns=t_ns, camera=camera, index=index, name=name)
+
+
+def frame_of(image: Frame | U8 | str | Path, camera: Camera) -> Frame:
+    """Whatever shows an image as a frame with a camera: the given one at its size, where it
+    names none. Raises SourceError for a photo that cannot be read, or what is no image.
+    """
+    if not isinstance(image, Frame):
+        name = str(image) if isinstance(image, (str, Path)) else ""
+        pixels = read_photo(name) if name else np.asarray(image)
+        image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
+    _check_pixels(image.image)
+    if image.camera is not None:
+        return image
+    height, width = image.image.shape[:2]
+    return replace(image, camera=camera.scaled_to(width, height))
+
+
+def _check_pixels(pixels: U8) -> None:
+    grey_or_bgr = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if pixels.dtype != np.uint8 or not pixels.size or not grey_or_bgr:
+        raise SourceError(
+            f"image: found {pixels.dtype} {pixels.shape}, expected uint8 (H,W) grey or (H,W,3) BGR"
+        )

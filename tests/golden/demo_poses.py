@@ -2,9 +2,9 @@
 
 `python tests/golden/demo_poses.py` compares, `--write` makes the file anew after a change
 that is meant to change poses. Equal to the bit where processor and packages are those of the
-file; elsewhere linear algebra rounds differently, and poses are compared. OpenCV's USAC rounds
-by where in memory its own pieces lie: of the same matches it makes poses that differ by up to
-0.04 mm now and then, so a frame has a few tries to be equal.
+file; elsewhere linear algebra rounds differently, and poses are compared. OpenCV's USAC
+ends its sampling by how long that takes, so that of the same matches it now and then makes
+another pose, up to 0.04 mm away: one frame of a variant may be as near as that instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from edge_reloc.running.demo import DEMO
 
 FILE = Path(__file__).with_suffix(".json")
 FRAMES = 8
-TRIES = 12
+TRIES = 3
+REPEATED_M, REPEATED_DEG = 1e-4, 1e-3  # by the same matches and seed: 0.04 mm was seen
 # Between processors and versions, and far below what a change of an algorithm does.
 ELSEWHERE_M, ELSEWHERE_DEG = 2e-3, 0.05
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -74,32 +75,33 @@ def localise(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def differences(name: str, golden: dict[str, Any]) -> list[str]:
-    """Frames of a variant that are never equal to the bit, or farther off where that is other."""
+    """Frames of a variant that changed."""
     wanted = golden["poses"][name]
-    same_machine, left = golden["made"] == here(), set(range(FRAMES))
-    moved = []  # so that the next try finds other places in memory
-    for number in range(TRIES if same_machine else 1):
+    if golden["made"] != here():
         found = localise(VARIANTS[name])
-        moved.append(bytearray(50_021 * number))
-        equal = _equal if same_machine else _near
-        left -= {k for k in left if equal(found[k], wanted[k])}
+        return [w["name"] for f, w in zip(found, wanted, strict=True) if not _near(f, w)]
+    left = set(range(FRAMES))
+    for _ in range(TRIES):
         if not left:
-            break
-    return [wanted[k]["name"] for k in sorted(left)]
+            return []
+        found = localise(VARIANTS[name])
+        left -= {k for k in left if found[k] == wanted[k]}
+    near = {k for k in left if _near(found[k], wanted[k], REPEATED_M, REPEATED_DEG)}
+    return [wanted[k]["name"] for k in sorted(left) if len(left) > 1 or k not in near]
 
 
-def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one == other
-
-
-def _near(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _near(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    metres: float = ELSEWHERE_M,
+    degrees: float = ELSEWHERE_DEG,
+) -> bool:
     if one["status"] != other["status"]:
         return False
     if one["cam_from_world"] is None:
         return True
-    poses = np.array(one["cam_from_world"]), np.array(other["cam_from_world"])
-    error = pose_error(*poses)
-    return error.translation <= ELSEWHERE_M and error.rotation_deg <= ELSEWHERE_DEG
+    error = pose_error(np.array(one["cam_from_world"]), np.array(other["cam_from_world"]))
+    return error.translation <= metres and error.rotation_deg <= degrees
 
 
 def main() -> int:
