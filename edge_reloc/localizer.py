@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .arrays import I32, U8
 from .bundle.mapping_cameras import only_camera
-from .bundle.points import PointMap
 from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
@@ -18,12 +16,10 @@ from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .geometry.camera import Camera, read_camera
 from .inference.acceleration import choose_acceleration, open_gpu
 from .memory.arena import Arena
-from .memory.threads import Workers
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
 from .settings import settings_from
 from .sources.frame_maker import frame_of
-from .stages import Recogniser
 from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
 
 log = logging.getLogger(__name__)
@@ -51,6 +47,24 @@ class Localizer:
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        #: the map bundle
+        self.bundle = line.bundle
+        #: that frames come from, unless they name another
+        self.camera = line.camera
+        #: in force, with the method's name filled in
+        self.settings = line.settings
+        #: of the map; None where networks hold it
+        self.points = line.points
+        #: what names keypoints, where the method does
+        self.recogniser = line.recogniser
+        #: frames worked on at once
+        self.in_flight = len(line.slots)
+        #: threads that share its work
+        self.workers = line.workers
+        #: where something runs there
+        self.gpu = line.gpu
+        #: what runs the networks, for people
+        self.engine_name = line.engines.name
         self._work = Work(line.slots[0], line.candidates, line.matches)
 
     @classmethod
@@ -129,9 +143,7 @@ class Localizer:
             if line.retriever is not None:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
-            estimate, work.matches = line.registration.register(
-                camera, work.features, work.candidates, work.matches, work.clock
-            )
+            estimate = line.registration.register(camera, work)
         if line.tracker is not None:
             line.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return self._answer(frame, estimate)
@@ -181,55 +193,10 @@ class Localizer:
             self._line.tracker.forget()
 
     @property
-    def bundle(self) -> MapBundle:
-        """The map bundle."""
-        return self._line.bundle
-
-    @property
-    def camera(self) -> Camera:
-        """The camera that frames come from, unless they name another."""
-        return self._line.camera
-
-    @property
-    def settings(self) -> Settings:
-        """The settings in force, with the method's name filled in."""
-        return self._line.settings
-
-    @property
-    def points(self) -> PointMap | None:
-        """Points of the map; None where networks hold it."""
-        return self._line.points
-
-    @property
     def point_labels(self) -> I32 | None:
         """(P,) number of what each map point belongs to, such as a landmark, 0 for none."""
         recogniser, points = self._line.recogniser, self._line.points
         return None if recogniser is None or points is None else recogniser.labels(points.n)
-
-    @property
-    def recogniser(self) -> Recogniser | None:
-        """What names keypoints, where the method does."""
-        return self._line.recogniser
-
-    @property
-    def in_flight(self) -> int:
-        """Frames worked on at once."""
-        return len(self._line.slots)
-
-    @property
-    def workers(self) -> Workers:
-        """The threads that share its work."""
-        return self._line.workers
-
-    @property
-    def gpu(self) -> Gpu | None:
-        """The GPU, where something runs there."""
-        return self._line.gpu
-
-    @property
-    def engine_name(self) -> str:
-        """What runs the networks, for people."""
-        return self._line.engines.name
 
     @property
     def arena_bytes(self) -> int:
@@ -251,12 +218,7 @@ class Localizer:
     def __enter__(self) -> Localizer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

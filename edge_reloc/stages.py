@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .arrays import F32, F64, I32, Array
 from .geometry.camera import Camera
-from .structs import Candidates, Clock, Correspondences, Features, Frame, PoseEstimate
+from .structs import Candidates, Correspondences, Features, Frame, PoseEstimate, Work
 
 
 class Extractor(Protocol):
@@ -104,15 +104,8 @@ class Refiner(Protocol):
 class Registration(Protocol):
     """From what was retrieved, or regressed, to a pose."""
 
-    def register(
-        self,
-        camera: Camera,
-        features: Features,
-        candidates: Candidates,
-        matches: Correspondences,
-        clock: Clock,
-    ) -> tuple[PoseEstimate, Correspondences]:
-        """The estimate, and the correspondences it speaks of, as a `Refiner` returns them."""
+    def register(self, camera: Camera, work: Work) -> PoseEstimate:
+        """The estimate; work.matches are then the correspondences that it speaks of."""
 
 
 class Recogniser(Protocol):

@@ -15,7 +15,7 @@ from ..geometry.camera import Camera
 from ..memory.arena import Arena
 from ..settings import Gate
 from ..stages import Matcher, Refiner
-from ..structs import Candidates, Clock, Correspondences, Features, PoseEstimate, Status
+from ..structs import Candidates, Correspondences, Features, PoseEstimate, Status, Work
 from .solver import PoseSolver
 
 # A landmark fills a part of the image only: what the gate asks of a whole frame is asked
@@ -51,27 +51,20 @@ class LandmarkWise:
         )
         self._solver = PoseSolver(threshold_px=threshold_px, gate=gate, seed=seed)
 
-    def register(
-        self,
-        camera: Camera,
-        features: Features,
-        candidates: Candidates,
-        matches: Correspondences,
-        clock: Clock,
-    ) -> tuple[PoseEstimate, Correspondences]:
+    def register(self, camera: Camera, work: Work) -> PoseEstimate:
         """The first landmark whose pose holds around it, too; else what the last one gave."""
-        for first in self._poses(camera, features, candidates, matches):
-            clock.lap("solve")
+        for first in self._poses(camera, work.features, work.candidates, work.matches):
+            work.clock.lap("solve")
             estimate = first
             if first.cam_from_world is None:
                 continue
-            estimate, matches = self._refiner.around(
-                camera, features, first.cam_from_world, matches
+            estimate, work.matches = self._refiner.around(
+                camera, work.features, first.cam_from_world, work.matches
             )
-            clock.lap("second_pass")
+            work.clock.lap("second_pass")
             if estimate.status is Status.OK:
                 break
-        return estimate, matches
+        return estimate
 
     def _poses(
         self, camera: Camera, features: Features, candidates: Candidates, out: Correspondences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..geometry.camera import Camera
 from ..stages import Matcher, Refiner, Regressor, Solver
-from ..structs import Candidates, Clock, Correspondences, Features, PoseEstimate
+from ..structs import PoseEstimate, Work
 
 
 class OnePass:
@@ -13,23 +13,18 @@ class OnePass:
     def __init__(self, matcher: Matcher, solver: Solver, refiner: Refiner | None) -> None:
         self._matcher, self._solver, self._refiner = matcher, solver, refiner
 
-    def register(
-        self,
-        camera: Camera,
-        features: Features,
-        candidates: Candidates,
-        matches: Correspondences,
-        clock: Clock,
-    ) -> tuple[PoseEstimate, Correspondences]:
+    def register(self, camera: Camera, work: Work) -> PoseEstimate:
         """Match, solve, refine."""
-        self._matcher.match(features, candidates, matches)
-        clock.lap("match")
-        estimate = self._solver.solve(camera, matches)
-        clock.lap("solve")
+        self._matcher.match(work.features, work.candidates, work.matches)
+        work.clock.lap("match")
+        estimate = self._solver.solve(camera, work.matches)
+        work.clock.lap("solve")
         if self._refiner is not None and estimate.cam_from_world is not None:
-            estimate, matches = self._refiner.refine(camera, features, estimate, matches)
-            clock.lap("second_pass")
-        return estimate, matches
+            estimate, work.matches = self._refiner.refine(
+                camera, work.features, estimate, work.matches
+            )
+            work.clock.lap("second_pass")
+        return estimate
 
 
 class Regression:
@@ -38,17 +33,10 @@ class Regression:
     def __init__(self, regressor: Regressor, solver: Solver) -> None:
         self._regressor, self._solver = regressor, solver
 
-    def register(
-        self,
-        camera: Camera,
-        features: Features,
-        candidates: Candidates,
-        matches: Correspondences,
-        clock: Clock,
-    ) -> tuple[PoseEstimate, Correspondences]:
+    def register(self, camera: Camera, work: Work) -> PoseEstimate:
         """Regress, solve; no candidate is asked for."""
-        self._regressor.regress(features, matches)
-        clock.lap("match")
-        estimate = self._solver.solve(camera, matches)
-        clock.lap("solve")
-        return estimate, matches
+        self._regressor.regress(work.features, work.matches)
+        work.clock.lap("match")
+        estimate = self._solver.solve(camera, work.matches)
+        work.clock.lap("solve")
+        return estimate
