@@ -21,7 +21,7 @@ from .geometry.camera import Camera
 from .memory.arena import Arena
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class Frame:
     """One camera image."""
 
@@ -161,7 +161,7 @@ class Status(str, Enum):
     IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class PoseEstimate:
     """The answer for one frame."""
 
@@ -225,7 +225,7 @@ class Work:
         self.number += 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class Localization:
     """What `localize` returns: the estimate, and a look at how it came about.
 
