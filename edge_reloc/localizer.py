@@ -15,6 +15,7 @@ from .cuda.gpu import Gpu
 from .errors import EdgeRelocError, EngineError, MissingPackageError
 from .geometry.camera import Camera, read_camera
 from .inference.acceleration import choose_acceleration, open_gpu
+from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
@@ -87,10 +88,10 @@ class Localizer:
         if engines is not None:
             return cls(assemble(bundle, camera, settings, engines(bundle, Arena(), settings)))
         try:
-            size = plan_line(bundle, camera, settings).arena.nbytes
+            arena = _arena(bundle, camera, settings)
             if gpu is None and choose_acceleration(bundle, settings).uses_gpu:
                 gpu = open_gpu()
-            opened = open_engines(bundle, Arena(size), settings, gpu)
+            opened = open_engines(bundle, arena, settings, gpu)
             return cls(assemble(bundle, camera, settings, opened))
         except EdgeRelocError as error:
             if gpu is not None:
@@ -220,6 +221,15 @@ class Localizer:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def _arena(bundle: MapBundle, camera: Camera, settings: Settings) -> Arena:
+    """As large as is planned; of a map that is too old to be planned, one that grows."""
+    try:
+        return Arena(plan_line(bundle, camera, settings).arena.nbytes)
+    except UndescribedNetworkError as error:
+        log.warning("memory is not planned: %s", error)
+        return Arena()
 
 
 def open_localizer(

@@ -107,10 +107,14 @@ class PlannedTensorRtEngines(TensorRtEngines):
         return self._gpu.arena.take_staged(name, shape, dtype).host
 
 
+class UndescribedNetworkError(BundleError):
+    """What a network takes is not known before it is opened, so nothing can be planned."""
+
+
 def _described(bundle: MapBundle, file: str) -> NetworkDescription:
     network = bundle.manifest.files[file].network
     if network is None:
-        raise BundleError(
+        raise UndescribedNetworkError(
             f"{bundle.directory}: does not say what '{file}' takes, as maps before 1.2 do not; "
             f"add it on the workstation with 'edge-reloc export describe --map {bundle.directory}'"
         )

@@ -135,14 +135,17 @@ def test_a_network_of_no_fixed_size_is_refused() -> None:
 
 
 def test_a_map_that_does_not_describe_its_networks(
-    demo: tuple[MapBundle, Camera], tmp_path: Path
+    demo: tuple[MapBundle, Camera], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As version 1.1 wrote it: one line with the cure, and the cure works."""
+    """As version 1.1 wrote it: it localises, one line has the cure, and the cure works."""
     with extend_bundle(DEMO / "map", tmp_path / "old") as writer:
         files = writer.manifest.files
         writer.manifest.files = {n: replace(entry, network=None) for n, entry in files.items()}
     bundle, camera = open_bundle(tmp_path / "old"), demo[1]
     with pytest.raises(BundleError, match=r"maps before 1\.2.*edge-reloc export describe --map"):
         plan_footprint(bundle, camera, Settings())
+    with Localizer.open(bundle, camera, Settings(threads=1)) as localizer:
+        assert localizer.localize(DEMO / "frames" / "frame_000.jpg").ok
+    assert "memory is not planned" in caplog.text
     assert export_describe.main(["--map", str(tmp_path / "old")]) == 0
     assert open_bundle(tmp_path / "old", verify=True).manifest == demo[0].manifest
