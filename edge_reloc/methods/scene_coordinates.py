@@ -64,13 +64,13 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
 
     def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
         """Needs the trained network; ConfigError for what asks for descriptors."""
-        trained = self.opened(bundle)
         if settings.second_pass or settings.tracking:
             asked = "second pass" if settings.second_pass else "tracking"
             raise ConfigError(
                 f"method {self.name}: has no {asked}, which needs the descriptors of a map; "
                 f"leave it out, or choose another method"
             )
+        trained = self.opened(bundle)
         return MethodStages(
             registration=_regression,
             features=trained.features,

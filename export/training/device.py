@@ -1,6 +1,9 @@
-"""Where a training runs."""
+"""Where a training runs, and in which precision."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -14,3 +17,14 @@ def training_device(asked: str) -> torch.device:
     if asked.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"--device {asked}: PyTorch finds no GPU here; use --device cpu")
     return torch.device(asked)
+
+
+def precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Context of a forward pass: bfloat16 where the device multiplies in it, float32 elsewhere.
+
+    Twice as fast where a processor has it; where it has not, eighty times as slow.
+    """
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if device.type == "cuda" or (asked is not None and asked()):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

@@ -7,7 +7,6 @@ was interrupted goes on as if it had not been.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from edge_reloc.errors import ConfigError
 
 from ...nets.waymark import Waymark, WaymarkMaps
+from ..device import precision
 from ..resumable import read_state, write_state
 from .losses import Losses, Taught, choose_matches, pair_losses
 from .photos import Photos
@@ -97,7 +97,6 @@ class FeatureTrainer:
             lr=config.rate,
             fused=True,
         )
-        self.bfloat16 = device.type == "cuda" or _has_bfloat16()
         every = max(len(photos) // HELD_OUT, 2)
         self.held_out = torch.arange(0, len(photos), every)
         kept = torch.ones(len(photos), dtype=torch.bool)
@@ -160,7 +159,7 @@ class FeatureTrainer:
             taught = self._teach(views)
             matches = choose_matches(*views, taught[0].logits, config.matches, generator)
         images = torch.cat([views[0].image, views[1].image])
-        with self._precision():
+        with precision(self.device):
             maps = self.network(images.contiguous(memory_format=layout))
             retold = self.retell(maps.dense).float().chunk(2)
         first, second = zip(*(x.float().chunk(2) for x in maps), strict=True)
@@ -169,15 +168,10 @@ class FeatureTrainer:
 
     def _teach(self, views: tuple[Views, Views]) -> tuple[Taught, Taught]:
         clean = torch.cat([views[0].clean, views[1].clean])
-        with self._precision():
+        with precision(self.device):
             descriptors, logits = self.teacher(clean)
         first, second = zip(logits.float().chunk(2), descriptors.float().chunk(2), strict=True)
         return Taught(*first), Taught(*second)
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.bfloat16:
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
 
     @torch.no_grad()
     def held_out_accuracy(self) -> float:
@@ -230,12 +224,6 @@ class FeatureTrainer:
         self.retell.load_state_dict(state["retell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
-
-
-def _has_bfloat16() -> bool:
-    """Whether this processor multiplies in it; elsewhere it would be slower."""
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(asked and asked())
 
 
 def _schedule(step: int, steps: int) -> float:

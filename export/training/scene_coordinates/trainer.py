@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ...choice import choose
 from ...nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates
+from ..device import precision
 from ..resumable import Iteration, ResumableTraining
 from .partition import UNKNOWN, Partition
 from .samples import BufferConfig, CellSamples
@@ -171,8 +172,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates]):
         # Seeded by the iteration: an interrupted training goes on as it would have.
         generator = np.random.default_rng([self.config.seed, self.iteration])
         batch = _to(self._batches.draw(generator), self.device)
-        # Twice as fast where the processor has bfloat16; places stay float32.
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with precision(self.device):
             found = self.network(self._hide(batch.feature, generator))
         loss, error_px = self._loss(found, batch)
 
