@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.methods import bundle_networks
 
     from .float16.compact import compact
-    from .onnx.model import load_graph
+    from .onnx.model_file import load_graph
     from .packing.networks import add_network
 
     bundle = open_bundle(options.map)

@@ -165,7 +165,7 @@ def _file(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _named(path: Path) -> Any:
     """ModelProto of a file, its layers named for people."""
     from .onnx.layer_names import name_layers
-    from .onnx.model import load_graph
+    from .onnx.model_file import load_graph
 
     model = load_graph(path)
     name_layers(model)

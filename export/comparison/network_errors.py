@@ -15,7 +15,7 @@ from edge_reloc.methods import Network
 from ..float16.convert import to_float16
 from ..float16.feeds import Feed
 from ..onnx.layer_names import name_layers
-from ..onnx.model import load_graph
+from ..onnx.model_file import load_graph
 from .layer_costs import LayerCosts, layer_costs
 from .tensors import tensor_errors
 

@@ -13,7 +13,7 @@ from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Network, Settings
 
 from ..float16.rounding import rounded
-from ..onnx.model import load_graph
+from ..onnx.model_file import load_graph
 
 
 def write_rounded(bundle: MapBundle, networks: Iterable[Network], folder: Path) -> dict[str, Path]:

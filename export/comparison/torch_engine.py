@@ -16,7 +16,7 @@ from edge_reloc.inference.engines import Engines
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
 
-from ..onnx.model import load_graph
+from ..onnx.model_file import load_graph
 
 
 class TorchEngine(OnHost):

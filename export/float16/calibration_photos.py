@@ -11,7 +11,7 @@ from edge_reloc.arrays import U8
 from edge_reloc.errors import ConfigError, MappingError, SourceError
 from edge_reloc.sources.photo import read_photo
 
-from ..onnx.model import load_graph
+from ..onnx.model_file import load_graph
 from ..packing.pack import PACKED_MODEL
 from ..photos.listing import list_photos
 from ..scene.combine import open_any_store

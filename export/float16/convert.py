@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_reloc.errors import ConfigError
 
-from ..onnx.model import check_graph, float_values, typed_inputs
+from ..onnx.model_file import check_graph, float_values, typed_inputs
 from .placement import HEAVY, place_float16
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504

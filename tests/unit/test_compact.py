@@ -18,7 +18,7 @@ from edge_reloc_export import export_compact as to_compact
 from edge_reloc_export import export_onnx as to_float16
 from edge_reloc_export.float16.compact import compact
 from edge_reloc_export.onnx.describe import describe
-from edge_reloc_export.onnx.model import load_graph
+from edge_reloc_export.onnx.model_file import load_graph
 from edge_reloc_export.packing.networks import add_network
 
 CELLS = "nets/cells.onnx"

@@ -30,7 +30,7 @@ from edge_reloc_export.float16.convert import to_float16
 from edge_reloc_export.nets.detector import TENSORRT_MAX_KEYPOINTS
 from edge_reloc_export.nets.local_features import float32_layers
 from edge_reloc_export.onnx.export import export_features
-from edge_reloc_export.onnx.model import load_graph
+from edge_reloc_export.onnx.model_file import load_graph
 
 TARGETS = ("sm86", "sm120")
 HANGS_S = 600  # it hangs; a build takes 18 s of one processor, which may be shared by ten

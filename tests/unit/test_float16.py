@@ -24,7 +24,7 @@ from edge_reloc_export.float16.ranges import layer_ranges, overflowing
 from edge_reloc_export.float16.rounding import rounded
 from edge_reloc_export.nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from edge_reloc_export.onnx.export import export_features, export_module
-from edge_reloc_export.onnx.model import float_values, load_graph
+from edge_reloc_export.onnx.model_file import float_values, load_graph
 from edge_reloc_export.onnx.runtime import open_session
 
 FLOAT16_ERROR = 4 * 2.0**-11  # a few roundings of half a unit in the last place

@@ -19,7 +19,7 @@ from edge_reloc.running.budget import MIB, check_budget, fit_budget, libraries_b
 from edge_reloc.running.demo import DEMO
 from edge_reloc_export import export_describe
 from edge_reloc_export.onnx.describe import describe
-from edge_reloc_export.onnx.model import load_graph
+from edge_reloc_export.onnx.model_file import load_graph
 
 SETTINGS = (
     Settings(method="exhaustive", threads=1),
