@@ -77,6 +77,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
     the settings.
     """
     method = find_method(settings.method or bundle.manifest.method)
+    settings = replace(settings, method=method.name)
     stages = method.open(bundle, engines, settings)
     spec = stages.features or bundle.manifest.features
     extractor = open_extractor(spec, camera, engines.open, engines.gpu)
@@ -88,11 +89,11 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
     if stages.points is not None:
         source = extractor.device_descriptors if len(slots) == 1 else 0
         matcher = _matcher(stages.points, stages.capacity, spec, settings, engines, workers, source)
-    wiring = _wiring(bundle, stages, spec, replace(settings, method=method.name), engines, matcher)
+    wiring = _wiring(bundle, stages, spec, settings, engines, matcher)
     line = Line(
         bundle=bundle,
         camera=camera,
-        settings=replace(settings, method=method.name),
+        settings=settings,
         engines=engines,
         points=stages.points,
         features=spec,

@@ -36,8 +36,6 @@ class Variant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: the setting that N sets in `name:N`
     counted: str = "candidates"
-    #: whether `name+2` and `name+t` make sense
-    guided: bool = True
     #: as the table of `evaluate` shows it unasked; the last is the variant at its best
     shown: tuple[str, ...] = ()
     #: settings under which nothing but `candidates` limits what is retrieved, for retrieval

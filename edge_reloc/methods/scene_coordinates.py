@@ -49,7 +49,7 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
     name = "scene_coordinates"
     summary = "a network says of every cell where it lies and how surely"
     kind = TrainedSceneCoordinates
-    variants = (Variant(name=name, guided=False, shown=(name,)),)
+    variants = (Variant(name=name, shown=(name,)),)
 
     def networks(self, manifest: Manifest) -> Iterator[Network]:
         """One an image size."""
