@@ -18,6 +18,18 @@ from torch.nn import functional as F
 REPRESENTATION = 64  # length of the learned representation of a point or latent
 
 
+class ExactLinear(nn.Linear):
+    """Stays float32 under autocast: a coordinate of bfloat16 has eight bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(...,in) -> (...,out)."""
+        kind = input.device.type
+        if not torch.is_autocast_enabled(kind):
+            return super().forward(input)
+        with torch.autocast(kind, enabled=False):
+            return super().forward(input.float())
+
+
 class ConditionedMlp(nn.Module):
     """Five LeakyReLU layers on [embedding, representation], input again at layer 3.
 
@@ -35,7 +47,7 @@ class ConditionedMlp(nn.Module):
         self.third = nn.Linear(width, width)
         self.fourth = nn.Linear(width, width)
         self.fifth = nn.Linear(width, width)
-        self.last = nn.Linear(width, outputs)
+        self.last = ExactLinear(width, outputs)
 
     def forward(self, embedding_BE: Tensor, representation_BNR: Tensor) -> Tensor:
         """(B,E), (B,N,R) -> (B,N,outputs)."""
@@ -106,11 +118,22 @@ class ConditionalVae(nn.Module):
     def cholesky(self) -> Tensor:
         """Lower triangular factor (3,3) of the output covariance."""
         factor = torch.diag(self.log_diagonal.exp())
-        rows, columns = torch.tril_indices(3, 3, -1)
+        rows, columns = torch.tril_indices(3, 3, -1, device=factor.device)
         return factor.index_put((rows, columns), self.off_diagonal)
 
+    def whitened(self, error: Tensor) -> Tensor:
+        """Errors (...,3) under the output's covariance: of unit covariance.
+
+        By substitution, not by a matrix product: autocast would round that.
+        """
+        diagonal, below = self.log_diagonal.exp(), self.off_diagonal
+        x = error[..., 0] / diagonal[0]
+        y = (error[..., 1] - below[0] * x) / diagonal[1]
+        z = (error[..., 2] - below[1] * x - below[2] * y) / diagonal[2]
+        return torch.stack([x, y, z], dim=-1)
+
     def negative_elbo(
-        self, embedding_BE: Tensor, points_BJ3: Tensor, *, samples: int, kl_weight: float
+        self, embedding_BE: Tensor, points_BJ3: Tensor, *, samples: int, kl_weight: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, mean reconstruction term and mean KL term (eq. 1 and 2)."""
         mean, log_variance = self.encode(embedding_BE, points_BJ3)
@@ -119,14 +142,8 @@ class ConditionalVae(nn.Module):
         count, batch, points, size = latent.shape
         flat = latent.permute(1, 0, 2, 3).reshape(batch, count * points, size)
         decoded = self.decode(embedding_BE, flat).reshape(batch, count, points, 3)
-        error = (decoded - points_BJ3[:, None]).reshape(-1, 3)
-        factor = self.cholesky()
-        whitened = torch.linalg.solve_triangular(factor, error.T, upper=False)
-        nll = (
-            1.5 * math.log(2 * math.pi)
-            + self.log_diagonal.sum()
-            + 0.5 * whitened.square().sum(dim=0).mean()
-        )
+        distance2 = self.whitened(decoded - points_BJ3[:, None]).square().sum(dim=-1)
+        nll = 1.5 * math.log(2 * math.pi) + self.log_diagonal.sum() + 0.5 * distance2.mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1).mean()
         return nll + kl_weight * kl, nll, kl
 
@@ -141,10 +158,8 @@ class ConditionalVae(nn.Module):
         encoder has to be trained. Biased upwards like the ELBO.
         """
         latent = torch.randn(len(embedding_BE), samples, self.latent, device=embedding_BE.device)
-        factor = self.cholesky()
-        eye = torch.eye(3, device=factor.device)
-        whiten = torch.linalg.solve_triangular(factor, eye, upper=False).T
-        points, decoded = points_BJ3 @ whiten, self.decode(embedding_BE, latent) @ whiten
+        points = self.whitened(points_BJ3)
+        decoded = self.whitened(self.decode(embedding_BE, latent))
         distance2 = (
             points.square().sum(dim=-1)[:, :, None]
             + decoded.square().sum(dim=-1)[:, None]

@@ -41,6 +41,30 @@ class Iteration(NamedTuple):
     noted: Callable[[], tuple[float, ...]] = tuple
 
 
+class Recorded:
+    """Work of a GPU, recorded as a CUDA graph: most small kernels take longer to ask for."""
+
+    WARM_UP = 3  # times, for what compiles and allocates at first
+
+    def __init__(self, work: Callable[[], Iteration], device: torch.device) -> None:
+        random = torch.cuda.get_rng_state(device)
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(self.WARM_UP):
+                work()
+        torch.cuda.current_stream(device).wait_stream(side)
+        torch.cuda.set_rng_state(random, device)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._iteration = work()
+
+    def replay(self) -> Iteration:
+        """Do it again; the results are where they were."""
+        self._graph.replay()
+        return self._iteration
+
+
 class ResumableTraining(ABC, Generic[Network]):
     """Trains until its schedule ends; goes on where a checkpoint of the same training stands."""
 
@@ -51,6 +75,8 @@ class ResumableTraining(ABC, Generic[Network]):
     #: iterations
     report_every: ClassVar[int]
     checkpoint_every: ClassVar[int]
+    #: every iteration is the same work in the same memory: a GPU records it once and replays it
+    replayed: ClassVar[bool] = False
     #: column of the history that a report shows
     shown: ClassVar[int] = 1
 
@@ -70,7 +96,10 @@ class ResumableTraining(ABC, Generic[Network]):
         self.device = torch.device(device)
         self.iterations, self.checkpoint = schedule.iterations, checkpoint
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+            network.parameters(),
+            lr=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+            fused=self.device.type == "cuda",
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer,
@@ -82,6 +111,7 @@ class ResumableTraining(ABC, Generic[Network]):
         #: iteration, loss and what is noted, for each report
         self.history: list[tuple[float, ...]] = []
         self._identity = identity
+        self._recorded: Recorded | None = None
         self._resume()
 
     @abstractmethod
@@ -92,8 +122,8 @@ class ResumableTraining(ABC, Generic[Network]):
         """Train to the end; report(iteration, what is shown) now and then."""
         self.network.train()
         while self.iteration < self.iterations:
-            loss, noted = self.next_iteration()
-            self._step(loss)
+            loss, noted = self._gradients()
+            self._step()
             last = self.iteration == self.iterations
             if last or self.iteration % self.report_every == 0:
                 self.history.append((self.iteration, loss.item(), *noted()))
@@ -102,10 +132,26 @@ class ResumableTraining(ABC, Generic[Network]):
                 self.save()
         return self.network.eval()
 
-    def _step(self, loss: Tensor) -> None:
+    def prepare(self) -> None:
+        """Before an iteration: put numbers that change with it where it looks for them."""
+
+    def _gradients(self) -> Iteration:
+        """One iteration up to the gradients of the parameters."""
+        self.prepare()
+        if not self.replayed or self.device.type != "cuda":
+            return self._work()
+        if self._recorded is None:
+            self._recorded = Recorded(self._work, self.device)
+        return self._recorded.replay()
+
+    def _work(self) -> Iteration:
+        iteration = self.next_iteration()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        iteration.loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.largest_gradient)
+        return iteration
+
+    def _step(self) -> None:
         self.optimizer.step()
         self.schedule.step()
         self.iteration += 1
@@ -120,6 +166,7 @@ class ResumableTraining(ABC, Generic[Network]):
             "iteration": self.iteration,
             "history": self.history,
             "random": torch.get_rng_state(),
+            "random_cuda": self._cuda_state(),
         }
         write_state(self.checkpoint, state)
 
@@ -132,6 +179,13 @@ class ResumableTraining(ABC, Generic[Network]):
         self.schedule.load_state_dict(state["schedule"])
         self.iteration, self.history = state["iteration"], state["history"]
         torch.set_rng_state(state["random"].cpu())
+        if self.device.type == "cuda" and len(state.get("random_cuda", ())):
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+
+    def _cuda_state(self) -> Tensor:
+        if self.device.type != "cuda":
+            return torch.empty(0, dtype=torch.uint8)
+        return torch.cuda.get_rng_state(self.device)
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

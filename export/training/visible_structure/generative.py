@@ -19,6 +19,7 @@ from edge_reloc.arrays import F64, I64
 
 from ...choice import choose
 from ...nets.visible_structure import ConditionalVae
+from ..device import precision
 from ..resumable import Iteration, ResumableTraining
 from .bank import Bank
 
@@ -124,6 +125,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
     """Trains the conditional VAE on the bank's `rows`."""
 
     warm_up = 0.3
+    replayed = True
     largest_gradient = 10.0
     report_every, checkpoint_every = 50, 500
 
@@ -156,6 +158,10 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
             gain=math.sqrt(size) if config.unit_noise else 1.0,
         )
         super().__init__(vae, config, str(config), checkpoint, device)
+        self._kl_weight = torch.zeros((), device=device)
+        self._negative_elbo = self._elbo
+        if self.device.type == "cuda":
+            self._negative_elbo = torch.compile(self._elbo)
 
     def next_iteration(self) -> Iteration:
         """Negative ELBO or likelihood of a batch."""
@@ -164,11 +170,18 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
             return Iteration(
                 self.network.negative_log_likelihood(embedding, points, samples=config.samples)
             )
-        weight = kl_weight(config, self.iteration)
-        loss, *_ = self.network.negative_elbo(
-            embedding, points, samples=config.samples, kl_weight=weight
-        )
-        return Iteration(loss)
+        return Iteration(self._negative_elbo(embedding, points))
+
+    def prepare(self) -> None:
+        """The KL term's weight, in memory that a recorded or compiled iteration reads."""
+        self._kl_weight.fill_(kl_weight(self.config, self.iteration))
+
+    def _elbo(self, embedding: Tensor, points: Tensor) -> Tensor:
+        with precision(self.device):
+            loss, *_ = self.network.negative_elbo(
+                embedding, points, samples=self.config.samples, kl_weight=self._kl_weight
+            )
+        return loss
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         config = self.config
