@@ -179,7 +179,7 @@ def _finish(
     from .photos.positions import gps_from_exif, local_positions, read_gps, read_positions
     from .scene.align import align_to_positions
     from .scene.clean import CleanOptions, clean
-    from .scene.gravity import level_axis
+    from .scene.upright import LEVEL, told_down
 
     ids = np.concatenate([view.point_id for view in model.views])
     length = np.bincount(ids, minlength=len(model.xyz))
@@ -211,11 +211,10 @@ def _finish(
             if model.metric and origin is not None:
                 place = origin if signed else None
                 return replace(model, georeference=place, gravity=np.array([0.0, 0.0, -1.0]))
-    gravity = level_axis(model.views)
-    if gravity is not None:
-        model = replace(
-            model, gravity=gravity, notes=[*model.notes, "gravity assumed from upright photos"]
-        )
+    down = told_down(model.views, facts)
+    if down is not None:
+        how = "assumed from upright photos" if down.told_by == LEVEL else f"by {down.told_by}"
+        model = replace(model, gravity=down.direction, notes=[*model.notes, f"gravity {how}"])
     return model
 
 

@@ -14,10 +14,19 @@ from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, compose
 
 from ..photos.exif import PhotoFacts
-from .gravity import level_axis
 from .model import AlignmentFacts, SceneModel, View
 from .similarity import Fit, Similarity, robust_similarity, upright_fit
-from .upright import GIMBAL, TURNED_DEG, UNTOLD, Up, ground_warning, heading_error_deg, told_up
+from .upright import (
+    GIMBAL,
+    LEVEL,
+    TURNED_DEG,
+    UNTOLD,
+    Up,
+    ground_warning,
+    heading_error_deg,
+    told_down,
+    told_up,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +37,7 @@ Axes = Literal["local", "compass", "unsigned"]
 MIN_POSITIONS = 3
 MIN_AGREEING_SHARE = 0.5
 GPS_NOISE_M = 5.0  # of a receiver without corrections; three times it still agrees
-AGREEING_SHARE_OF_EXTENT = 0.2  # of the median distance from the middle
+AGREEING_SHARE_OF_EXTENT = 0.2  # of the distance from the middle that most keep
 MAX_TILT_RAD = 0.05  # standard error from which upright photos tell the tilt better
 MAX_SCALE_ERROR = 0.05  # relative standard error that still counts as metric
 LINE_RATIO, LINE_NOISE = 0.1, 3.0  # across over along, along over noise
@@ -113,13 +122,14 @@ def _try(
     fit, notes = robust_similarity(centres, target), []
     if fit.tilt_error_rad > MAX_TILT_RAD:
         # Nothing measures the roll about a line: take it from how photos are held.
-        down = level_axis(model.views)
+        down = told_down(model.views, told)
         why = _why_no_tilt(fit, target)
         if down is None:
             problem = f"positions from {{source}} {why}, and the photos show no horizon"
             return _Trial(problem=problem, told="", facts=None, residual=float("nan"))
-        fit = upright_fit(centres, target, down)
-        notes.append(f"positions {why} to tell the tilt: photos assumed upright")
+        fit = upright_fit(centres, target, down.direction)
+        upright = "photos assumed upright" if down.told_by == LEVEL else f"it is by {down.told_by}"
+        notes.append(f"positions {why} to tell the tilt: {upright}")
     agree_m = _agreement_m(fit, target, axes)
     agree = fit.inlier & (fit.residual <= agree_m)
     count, error = int(agree.sum()), fit.scale_error
@@ -178,10 +188,10 @@ def _why_no_tilt(fit: Fit, target: F64) -> str:
 
 def _agreement_m(fit: Fit, target: F64, axes: Axes) -> float:
     """Residual up to which a position agrees, however large the others' are."""
-    away = np.linalg.norm(target - np.median(target, axis=0), axis=1)
+    away = np.percentile(np.linalg.norm(target - np.median(target, axis=0), axis=1), 75)
     noise = 0.0 if axes == "local" else 3 * GPS_NOISE_M
     spread = 5.0 * max(1.4826 * float(np.median(fit.residual)), 1e-9)
-    return min(spread, max(noise, AGREEING_SHARE_OF_EXTENT * float(np.median(away))))
+    return min(spread, max(noise, AGREEING_SHARE_OF_EXTENT * float(away)))
 
 
 def _clearly_better(a: _Trial, b: _Trial) -> _Trial | None:
@@ -243,7 +253,7 @@ def _warnings(found: _Trial, told: Mapping[str, PhotoFacts], axes: Axes) -> list
     out = []
     assert found.model is not None
     if found.up.contradicts:
-        out.append(f"z of the positions points down, by {found.up.told_by}")
+        out.append(f"z of the positions points down, by {found.up.told_by}: expected z up")
     ground = ground_warning(found.model, told)
     if ground is not None:
         out.append(ground)

@@ -90,14 +90,19 @@ def robust_similarity(source: F64, target: F64, *, seed: int = 0) -> Fit:
     extent = np.linalg.svd(placed - placed.mean(axis=0), compute_uv=False)
     freedom = max(1, int(inlier.sum()) - size + 1)
     noise = float(np.sqrt((residual[inlier] ** 2).sum() / freedom))
-    # Numbers beyond the unknowns (7, or 4 in the plane): what checks the fit.
+    # Numbers beyond the unknowns (7, or 4 in the plane) check the fit; those of the
+    # sample that chose which positions agree do not.
     checks = size * int(inlier.sum()) - (7 if size == 3 else 4)
+    checks -= 0 if inlier.all() else size
     return Fit(
         similarity=best,
         residual=residual,
         inlier=inlier,
-        scale_error=_of_few(checks) * noise / max(float(np.linalg.norm(extent)), 1e-12),
-        tilt_error_rad=noise / max(float(extent[1]), 1e-12) if size == 3 else 0.0,
+        scale_error=_of_few(checks) * max(noise, 1e-12) / max(float(np.linalg.norm(extent)), 1e-12),
+        # On an exact line there is no noise, and nothing that it could be compared with.
+        tilt_error_rad=max(noise, 1e-6 * float(extent[0])) / max(float(extent[1]), 1e-12)
+        if size == 3
+        else 0.0,
     )
 
 

@@ -14,10 +14,12 @@ from ..photos.exif import PhotoFacts
 from .gravity import LOOKING_DOWN, level_axis
 from .model import SceneModel, View
 
-GIMBAL = "the gimbal's angles"
+GIMBAL, LEVEL = "the gimbal's angles", "photos held level"
 ENOUGH_PHOTOS = 3  # with an attitude of their own, to be asked
 CLEAR = 0.5  # cosine: 60 degrees from up, or from its opposite, is an answer
-TURNED_DEG = 90.0  # median turn from the told attitude that no compass explains
+STEEP = 0.7  # sine of the pitch that no longer leaves photos level
+ALIKE = 0.9  # length of the mean of unit vectors that mean the same
+TURNED_DEG = 120.0  # median turn from the told attitude that neither compass nor mount explains
 GROUND_RATIO = 1.5  # of the depth of the ground and the told height above take-off
 
 
@@ -51,7 +53,32 @@ def told_up(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> Up:
     if abs(forward[2]) > LOOKING_DOWN:
         return Up(-float(forward[2]), "photos that look straight down")
     down = level_axis(views)
-    return UNTOLD if down is None else Up(-float(down[2]), "photos held level")
+    if down is not None and abs(down[2]) > CLEAR:
+        return Up(-float(down[2]), LEVEL)
+    return Up(-float(forward[2]), "photos that look down") if abs(forward[2]) > STEEP else UNTOLD
+
+
+class Down(NamedTuple):
+    """Unit direction (3,) in the views' own world."""
+
+    direction: F64
+    told_by: str
+
+
+def told_down(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> Down | None:
+    """Which way is down in a world of any orientation; None if untold.
+
+    By the gimbals' angles where photos have them and they agree with the
+    poses, else by how photos are held.
+    """
+    known = _attitudes(views, facts, need_yaw=False)
+    if len(known) >= ENOUGH_PHOTOS:
+        downs = [-views[row].cam_from_world[:3, :3].T @ told[:, 2] for row, told in known.items()]
+        mean = np.mean(downs, axis=0)
+        if np.linalg.norm(mean) > ALIKE:
+            return Down(np.asarray(mean / np.linalg.norm(mean)), GIMBAL)
+    level = level_axis(views)
+    return None if level is None else Down(level, LEVEL)
 
 
 def heading_error_deg(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> float | None:
