@@ -26,6 +26,9 @@ class PhotoFacts:
     width: int  #: pixels
     height: int  #: pixels
     focal_px: float | None = None
+    focal_relative_std: float = 0.1
+    focal_source: str = "EXIF"
+    lens_key: tuple[Any, ...] = ()
     latitude_deg: float | None = None
     longitude_deg: float | None = None
     altitude_m: float | None = None
