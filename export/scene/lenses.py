@@ -32,6 +32,7 @@ GUESS_STD = 0.25  # relative: lenses of 55 to 30 degrees
 # not describe and keypoints that err together. On places with a calibration the focal length was
 # 5 to 24 such errors off, on flat ground 10.
 REAL_OVER_FORMAL = 10.0
+HARDLY = 0.1  # weight below which the geometry's word is left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,31 @@ def _lens(size: Size, rows: tuple[int, ...], facts: Sequence[PhotoFacts]) -> Len
         relative_std=best.focal_relative_std,
         source=best.focal_source,
     )
+
+
+def settle(lens: Lens, found: Sequence[float], error: float) -> tuple[list[float], str] | None:
+    """Parameters to hold and what to say of them; None where the geometry knows better.
+
+    found: SIMPLE_RADIAL parameters of a free adjustment. error: relative, of its focal length.
+    Where both know something the focal length is their weighted mean, and so is the distortion,
+    of which nothing is known before but that it is small.
+    """
+    if lens.given is not None or error <= lens.relative_std:
+        return None
+    share = 1.0 / (1.0 + (error / lens.relative_std) ** 2)  # of the geometry's word
+    if share < HARDLY:
+        share = 0.0
+    focal_px = lens.focal_px * (found[0] / lens.focal_px) ** share
+    certain = min(error, lens.relative_std)
+    before = f"{lens.focal_px:.0f} px by {lens.source}"
+    known = f" (within {lens.relative_std:.0%})" if lens.told else " (which may be far off)"
+    told = "nothing" if error > 1 else f"it only within {error:.0%}"
+    note = (
+        f"focal length held at {focal_px:.0f} px, from {before}{known}: the photos tell {told} "
+        f"(flat ground or parallel views); heights above what is seen are uncertain by "
+        f"{certain:.0%}; for better ones give --camera FILE, or add photos at an angle"
+    )
+    return [focal_px, *found[1:3], share * found[3]], note
 
 
 def focal_errors(pycolmap: Any, reconstruction: Any) -> dict[int, float]:

@@ -21,19 +21,11 @@ from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
 from ..progress import open_bar
 from .grade import agreeing_pairs
-from .lenses import Lens, find_lenses, focal_errors
+from .lenses import Lens, find_lenses, focal_errors, settle
 from .matching import PairMatches, match_pairs
 from .model import SceneModel, View
 from .pairs import pairs_without_poses
-from .sfm_database import (
-    MIN_MATCHES,
-    SEED,
-    VerifiedPair,
-    believe,
-    photo_label,
-    verify,
-    write_database,
-)
+from .sfm_database import MIN_MATCHES, SEED, VerifiedPair, hold, photo_label, verify, write_database
 from .view_geometry import ViewGeometry
 
 log = logging.getLogger(__name__)
@@ -112,12 +104,11 @@ def map_photos(
     fixed = {number for number, lens in enumerate(lenses, start=1) if lens.given is not None}
     best = _reconstruct(pycolmap, folder / "free", database, fixed, len(names), progress)
     _check_size(best, names, store, len(pairs), len(matches), len(verified))
-    notes = []
-    held, told = _undetermined(pycolmap, best, lenses, fixed)
+    held, notes = _settled(pycolmap, best, lenses)
     if held:
-        notes = told
-        believe(pycolmap, database, held)
-        best = _reconstruct(pycolmap, folder / "held", database, fixed | held, len(names), progress)
+        hold(pycolmap, database, held)
+        fixed |= set(held)
+        best = _reconstruct(pycolmap, folder / "held", database, fixed, len(names), progress)
         _check_size(best, names, store, len(pairs), len(matches), len(verified))
     for note in notes:
         log.warning("%s", note)
@@ -146,24 +137,18 @@ def _folder(
     return folder
 
 
-def _undetermined(
-    pycolmap: Any, reconstruction: Any, lenses: Sequence[Lens], fixed: set[int]
-) -> tuple[set[int], list[str]]:
-    """Ids of the cameras whose focal length was known better before, and what to say of it."""
-    held, notes = set(), []
+def _settled(
+    pycolmap: Any, reconstruction: Any, lenses: Sequence[Lens]
+) -> tuple[dict[int, list[float]], list[str]]:
+    """Parameters of the cameras that were known better before, by id, and what to say of them."""
+    held, notes = {}, []
     errors = focal_errors(pycolmap, reconstruction)
     for number, lens in enumerate(lenses, start=1):
-        error = errors.get(number)
-        if error is None or number in fixed or error <= lens.relative_std:
-            continue
-        held.add(number)
-        certain = f"within {lens.relative_std:.0%}" if lens.told else "which may be far off"
-        left = "nothing" if error > 1 else f"it only within {error:.0%}"
-        notes.append(
-            f"focal length held at {lens.focal_px:.0f} px by {lens.source} ({certain}): the photos "
-            f"tell {left} (flat ground or parallel views); heights above what is seen are as "
-            f"uncertain; for better ones give --camera FILE, or add photos at an angle"
-        )
+        if number in errors:
+            found = settle(lens, list(reconstruction.cameras[number].params), errors[number])
+            if found is not None:
+                held[number] = found[0]
+                notes.append(found[1])
     return held, notes
 
 

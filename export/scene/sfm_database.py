@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,12 @@ def _write_lens(pycolmap: Any, database: Any, lens: Lens) -> tuple[int, int]:
     return int(camera.camera_id), int(database.write_rig(rig))
 
 
-def believe(pycolmap: Any, path: Path, camera_ids: set[int]) -> None:
-    """Mark focal lengths as known: a guess that is held is not to be estimated anew."""
+def hold(pycolmap: Any, path: Path, parameters: Mapping[int, Sequence[float]]) -> None:
+    """Give cameras, by id, parameters that count as known and are not estimated anew."""
     with pycolmap.Database.open(path) as database:
         for camera in database.read_all_cameras():
-            if camera.camera_id in camera_ids:
+            if camera.camera_id in parameters:
+                camera.params = list(parameters[camera.camera_id])
                 camera.has_prior_focal_length = True
                 database.update_camera(camera)
 
