@@ -303,19 +303,30 @@ def _finish(
     model = clean(model, CleanOptions(min_length=few, max_error_px=options.max_error))
     if options.positions is not None:
         positions = read_positions(options.positions)
-        model = align_to_positions(model, positions, source=options.positions.name)
+        source = options.positions.name
+        model = align_to_positions(model, positions, source=source, facts=facts, explicit=True)
     elif options.gps != "none" and not (options.gps == "auto" and options.metric):
-        if options.gps in ("auto", "exif"):
-            gps, source = gps_from_exif(facts.values()), "EXIF"
-        else:
+        explicit = options.gps not in ("auto", "exif")
+        if explicit:
             gps, source = read_gps(Path(options.gps)), Path(options.gps).name
+        else:
+            gps, source = gps_from_exif(facts.values()), "EXIF"
         seen = {view.name for view in model.views}
         gps = {name: place for name, place in gps.items() if name in seen}
         if gps or options.gps != "auto":
+            signed = all(place.signed for place in gps.values())
             positions, origin = local_positions(gps) if gps else ({}, None)
-            model = align_to_positions(model, positions, source=source)
+            model = align_to_positions(
+                model,
+                positions,
+                source=source,
+                facts=facts,
+                axes="compass" if signed else "unsigned",
+                explicit=explicit,
+            )
             if model.metric and origin is not None:
-                return replace(model, georeference=origin, gravity=np.array([0.0, 0.0, -1.0]))
+                place = origin if signed else None
+                return replace(model, georeference=place, gravity=np.array([0.0, 0.0, -1.0]))
     gravity = level_axis(model.views)
     if gravity is not None:
         model = replace(
@@ -332,7 +343,8 @@ def _refuse_poor(options: argparse.Namespace, grade: Grade) -> None:
     if grade.verdict == "poor" and options.poses is None and not options.any_grade:
         raise MappingError(
             f"{options.output}: not written, since the reconstruction is poor: {told}; take photos "
-            f"with more overlap, give --camera FILE, or write it all the same with --any-grade"
+            f"with more overlap, give --camera FILE, leave wrong positions out (--gps none), or write it all the same with "
+            f"--any-grade"
         )
     log.warning("warning: the reconstruction is %s: %s", grade.verdict, told)
 

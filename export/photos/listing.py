@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_reloc.errors import MappingError
+
+from .exif import PhotoFacts as PhotoFacts
+from .exif import photo_facts
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)  # what "35 mm equivalent" refers to
-_ORIENTATION, _EXIF_IFD, _GPS_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0x8825, 0xA405
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoFacts:
-    """Size (as shown upright) and what EXIF tells; None where it does not."""
-
-    name: str
-    width: int  #: pixels
-    height: int  #: pixels
-    focal_px: float | None = None
-    focal_relative_std: float = 0.1
-    focal_source: str = "EXIF"
-    lens_key: tuple[Any, ...] = ()
-    latitude_deg: float | None = None
-    longitude_deg: float | None = None
-    altitude_m: float | None = None
+_ORIENTATION, _XMP = 0x0112, 0x02BC
 
 
 def list_photos(images: Path, listing: Path | None = None) -> list[str]:
@@ -82,34 +65,5 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
         return None
     if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width
-    film_mm = _number(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35MM))
-    gps = exif.get_ifd(_GPS_IFD)
-    altitude = _number(gps.get(6))
-    if altitude is not None and gps.get(5) in (1, b"\x01"):
-        altitude = -altitude
-    return PhotoFacts(
-        name=name,
-        width=width,
-        height=height,
-        focal_px=film_mm / FILM_DIAGONAL_MM * math.hypot(width, height) if film_mm else None,
-        latitude_deg=_angle_deg(gps.get(2), gps.get(1), "S"),
-        longitude_deg=_angle_deg(gps.get(4), gps.get(3), "W"),
-        altitude_m=altitude,
-    )
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _angle_deg(value: Any, reference: Any, negative: str) -> float | None:
-    parts = [_number(part) for part in value] if isinstance(value, tuple) else []
-    if len(parts) != 3 or None in parts:
-        return None
-    degrees, minutes, seconds = (part or 0.0 for part in parts)
-    angle = degrees + minutes / 60 + seconds / 3600
-    return -angle if str(reference).upper().startswith(negative) else angle
+    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
+    return photo_facts(name, width, height, exif, packet or b"")

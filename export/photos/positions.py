@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from edge_reloc.errors import MappingError, missing_package
 
-from .listing import PhotoFacts
+from .exif import PhotoFacts
 
 F64 = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 _NAMES = {
     "lat": "latitude_deg",
@@ -33,6 +35,8 @@ class GpsPosition:
     latitude_deg: float
     longitude_deg: float
     altitude_m: float | None = None
+    #: False: north or south, east or west is not told, and the sign means nothing
+    signed: bool = True
 
 
 def read_positions(path: Path) -> dict[str, F64]:
@@ -48,13 +52,17 @@ def read_positions(path: Path) -> dict[str, F64]:
 def read_gps(path: Path) -> dict[str, GpsPosition]:
     """Positions of a csv with name, lat, lon and, if known, alt.
 
-    Rows with empty cells have no position and are left out.
+    Rows with empty cells have no position and are left out, and so are those
+    at latitude 0, longitude 0: what receivers write before their first fix.
     """
     out = {}
     for where, row in _rows(path, {"name", "latitude_deg", "longitude_deg"}):
         latitude = _number(row["latitude_deg"], where, "lat")
         longitude = _number(row["longitude_deg"], where, "lon")
         if latitude is None or longitude is None:
+            continue
+        if latitude == 0 and longitude == 0:
+            log.warning("%s: latitude 0, longitude 0 is no fix: left out", where)
             continue
         if abs(latitude) > 90 or abs(longitude) > 360:
             raise MappingError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
@@ -67,16 +75,45 @@ def read_gps(path: Path) -> dict[str, GpsPosition]:
 
 
 def gps_from_exif(facts: Iterable[PhotoFacts]) -> dict[str, GpsPosition]:
-    """Positions of the photos whose EXIF has them."""
-    return {
-        fact.name: GpsPosition(
-            latitude_deg=fact.latitude_deg,
-            longitude_deg=fact.longitude_deg,
+    """Positions of the photos whose headers have them.
+
+    Where a photo does not tell its hemisphere it is that of the photos that
+    do. Where they differ it has no position; where no photo tells it, all are
+    marked as not signed.
+    """
+    known = [f for f in facts if f.latitude_deg is not None and f.longitude_deg is not None]
+    north = _hemisphere((f.latitude_deg, f.latitude_signed) for f in known)
+    east = _hemisphere((f.longitude_deg, f.longitude_signed) for f in known)
+    out = {}
+    for fact in known:
+        latitude, longitude = fact.latitude_deg, fact.longitude_deg
+        assert latitude is not None and longitude is not None
+        if not fact.latitude_signed:
+            latitude *= north or 1.0
+        if not fact.longitude_signed:
+            longitude *= east or 1.0
+        if latitude != latitude or longitude != longitude:
+            log.warning("%s: its GPS does not tell the hemisphere: left out", fact.name)
+            continue
+        out[fact.name] = GpsPosition(
+            latitude_deg=latitude,
+            longitude_deg=longitude,
             altitude_m=fact.altitude_m,
+            signed=(fact.latitude_signed or north is not None)
+            and (fact.longitude_signed or east is not None),
         )
-        for fact in facts
-        if fact.latitude_deg is not None and fact.longitude_deg is not None
-    }
+    return out
+
+
+def _hemisphere(angles: Iterable[tuple[float | None, bool]]) -> float | None:
+    """Sign that all angles with a known sign have: NaN where they differ.
+
+    None where no angle has one.
+    """
+    signs = {float(np.sign(angle)) for angle, signed in angles if signed and angle}
+    if not signs:
+        return None
+    return signs.pop() if len(signs) == 1 else float("nan")
 
 
 def local_positions(

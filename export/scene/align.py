@@ -3,159 +3,253 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from edge_reloc.arrays import F64, Bool
+from edge_reloc.arrays import F64
+from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, compose
 
+from ..photos.exif import PhotoFacts
 from .gravity import level_axis
-from .model import SceneModel
+from .model import AlignmentFacts, SceneModel, View
+from .similarity import Fit, Similarity, robust_similarity, upright_fit
+from .upright import GIMBAL, TURNED_DEG, UNTOLD, Up, ground_warning, heading_error_deg, told_up
 
 log = logging.getLogger(__name__)
 
 
+Axes = Literal["local", "compass", "unsigned"]
+"""x and y of positions: anything; east and north; those but for missing signs."""
+
 MIN_POSITIONS = 3
+MIN_AGREEING_SHARE = 0.5
+GPS_NOISE_M = 5.0  # of a receiver without corrections; three times it still agrees
+AGREEING_SHARE_OF_EXTENT = 0.2  # of the median distance from the middle
 MAX_TILT_RAD = 0.05  # standard error from which upright photos tell the tilt better
 MAX_SCALE_ERROR = 0.05  # relative standard error that still counts as metric
-TRIALS = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Similarity:
-    """target = scale * rotation @ source + translation."""
-
-    scale: float
-    rotation: F64  #: (3,3), or (2,2) in the plane
-    translation: F64  #: (3,) or (2,)
-
-    def apply(self, xyz: F64) -> F64:
-        """Points (N,3) of the source frame in the target frame."""
-        return np.asarray(self.scale * xyz @ self.rotation.T + self.translation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """A robust similarity of N positions."""
-
-    similarity: Similarity
-    residual: F64  #: (N,), units of the target
-    inlier: Bool  #: (N,): rows that agree
-    scale_error: float  #: relative standard error of the scale
-    #: standard error of the turn about the longest extent (0 in the plane)
-    tilt_error_rad: float = 0.0
-
-
-def umeyama(source: F64, target: F64, weight: F64 | None = None) -> Similarity:
-    """Weighted least-squares similarity of points (N,3) or (N,2).
-
-    Umeyama, PAMI 1991. In the plane the third coordinate is left out.
-    """
-    weight = np.ones(len(source)) if weight is None else weight
-    share = weight / weight.sum()
-    from_mean, to_mean = share @ source, share @ target
-    a, b = source - from_mean, target - to_mean
-    u, s, vt = np.linalg.svd((b * share[:, None]).T @ a)
-    sign = np.ones(len(s))
-    sign[-1] = np.sign(np.linalg.det(u) * np.linalg.det(vt)) or 1.0
-    rotation = u @ np.diag(sign) @ vt
-    spread = float(share @ (a * a).sum(axis=1))
-    scale = float((s * sign).sum()) / max(spread, 1e-18)
-    return Similarity(
-        scale=scale, rotation=rotation, translation=to_mean - scale * rotation @ from_mean
-    )
-
-
-def robust_similarity(source: F64, target: F64, *, seed: int = 0) -> Fit:
-    """Similarity that most positions agree on, whatever their noise.
-
-    Least median of squares over minimal samples (Rousseeuw, JASA 1984), then
-    Huber weights with the spread that the inliers show. Needs 3 positions, or
-    2 in the plane.
-    """
-    rng = np.random.default_rng(seed)
-    count, size = len(source), source.shape[1]
-    best, best_median = umeyama(source, target), np.inf
-    for _ in range(TRIALS):
-        rows = rng.choice(count, size, replace=False)
-        trial = umeyama(source[rows], target[rows])
-        if not 0 < trial.scale < np.inf:
-            continue
-        residual = np.linalg.norm(trial.apply(source) - target, axis=1)
-        # Of few positions the median is one of the sample: take a later one.
-        rank = min(count - 1, max(count // 2, size))
-        median = float(np.partition(residual, rank)[rank])
-        if median < best_median:
-            best, best_median = trial, median
-    for _ in range(20):
-        residual = np.linalg.norm(best.apply(source) - target, axis=1)
-        sigma = max(1.4826 * float(np.median(residual)), 1e-12)
-        weight = np.minimum(1.0, 1.5 * sigma / np.maximum(residual, 1e-12))
-        weight[residual > 5.0 * sigma] = 1e-9
-        best = umeyama(source, target, weight)
-    residual = np.linalg.norm(best.apply(source) - target, axis=1)
-    inlier = residual <= 5.0 * max(1.4826 * float(np.median(residual)), 1e-9)
-    # The reconstruction's own extent: that of noisy targets never looks like a line.
-    placed = best.apply(source)[inlier]
-    extent = np.linalg.svd(placed - placed.mean(axis=0), compute_uv=False)
-    freedom = max(1, int(inlier.sum()) - size + 1)
-    noise = float(np.sqrt((residual[inlier] ** 2).sum() / freedom))
-    return Fit(
-        similarity=best,
-        residual=residual,
-        inlier=inlier,
-        scale_error=noise / max(float(np.linalg.norm(extent)), 1e-12),
-        tilt_error_rad=noise / max(float(extent[1]), 1e-12) if size == 3 else 0.0,
-    )
+LINE_RATIO, LINE_NOISE = 0.1, 3.0  # across over along, along over noise
+CLEARLY_BETTER = 2.0  # ratio of median residuals
+ENOUGH_TO_COMPARE = 5  # positions: fewer fit their mirror image by chance
+MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 def align_to_positions(
-    model: SceneModel, positions: Mapping[str, F64], *, source: str
+    model: SceneModel,
+    positions: Mapping[str, F64],
+    *,
+    source: str,
+    facts: Mapping[str, PhotoFacts] | None = None,
+    axes: Axes = "local",
+    explicit: bool = False,
 ) -> SceneModel:
     """The model in the frame of known camera positions (3,) metres, z up.
 
-    Marked metric only when the scale is known to MAX_SCALE_ERROR; otherwise
-    the model comes back as it was, with a note that says why.
+    axes: what x and y of the positions are. Marked metric only when the scale
+    is known to MAX_SCALE_ERROR, most positions agree, and the photos do not
+    contradict the world that comes out; otherwise the model comes back as it
+    was, with a note that says why. Positions that only their mirror image
+    explains, or that put the ground above photos that look down, are a
+    MappingError when they are `explicit`: a file that somebody named.
     """
     views = [view for view in model.views if view.name in positions]
     if len(views) < MIN_POSITIONS:
         return _unaligned(
             model, f"{len(views)} photos have a position from {source}, expected 3 or more"
         )
-    centres = np.array([camera_centre(view.cam_from_world) for view in views])
     target = np.array([positions[view.name] for view in views])
     if np.ptp(target, axis=0).max() < 1e-6:
         return _unaligned(model, f"all positions from {source} are the same place")
-    fit = robust_similarity(centres, target)
-    down = None
-    if fit.tilt_error_rad > MAX_TILT_RAD:
-        # Along a line nothing measures the roll: take it from how photos are held.
-        down = level_axis(model.views)
-        if down is None:
-            return _unaligned(
-                model, f"positions from {source} lie on a line and the photos show no horizon"
-            )
-        fit = _upright_fit(centres, target, down)
-    residual = float(np.median(fit.residual))
-    told = (
-        f"aligned to {len(views)} positions from {source}: median residual {residual:.3g} m, "
-        f"{int(fit.inlier.sum())} agree, scale known to {100 * fit.scale_error:.2g} %"
-    )
-    if fit.scale_error > MAX_SCALE_ERROR or int(fit.inlier.sum()) < MIN_POSITIONS:
-        return _unaligned(
-            model,
-            f"positions from {source} do not fit the reconstruction: {told}; "
-            f"expected {100 * MAX_SCALE_ERROR:.0f} % or better",
-        )
-    aligned = transform_model(model, fit.similarity)
-    notes = [told]
-    if down is not None:
-        notes.append("positions are too close to a line to tell the tilt: photos assumed upright")
+    told = facts or {}
+    found = _try(model, views, target, told, axes)
+    mirrored = _try(model, views, target * MIRROR, told, axes)
+    doubt = _doubt(found, mirrored, axes)
+    if axes == "unsigned" and _mirror_is_right(found, mirrored):
+        found, doubt = mirrored, None
+    model = replace(model, alignment=found.facts)
+    if found.problem is not None and doubt is None:
+        return _unaligned(model, found.problem.format(source=source))
+    if doubt is not None:
+        if explicit:
+            raise MappingError(f"{source}: {doubt}; correct the file, or map without it")
+        return _unaligned(model, f"{source}: {doubt}")
+    assert found.model is not None
+    notes = [f"aligned to {len(views)} positions from {source}: {found.told}", *found.notes]
+    warnings = _warnings(found, told, axes)
     for note in notes:
         log.info("%s", note)
-    return replace(aligned, metric=True, notes=[*model.notes, *notes])
+    for note in warnings:
+        log.warning("%s", note)
+    return replace(
+        found.model, alignment=found.facts, metric=True, notes=[*model.notes, *notes, *warnings]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """A reconstruction put to positions, and what can be said against it."""
+
+    problem: str | None  #: why it does not fit; with a place for the positions' {source}
+    told: str  #: how well it fits
+    facts: AlignmentFacts | None
+    residual: float  #: median (m), height included; NaN without a fit
+    model: SceneModel | None = None  #: in the positions' frame
+    up: Up = UNTOLD
+    heading_deg: float | None = None  #: median turn from the told attitudes
+    notes: tuple[str, ...] = ()
+
+
+def _try(
+    model: SceneModel,
+    views: Sequence[View],
+    target: F64,
+    told: Mapping[str, PhotoFacts],
+    axes: Axes,
+) -> _Trial:
+    centres = np.array([camera_centre(view.cam_from_world) for view in views])
+    fit, notes = robust_similarity(centres, target), []
+    if fit.tilt_error_rad > MAX_TILT_RAD:
+        # Nothing measures the roll about a line: take it from how photos are held.
+        down = level_axis(model.views)
+        why = _why_no_tilt(fit, target)
+        if down is None:
+            problem = f"positions from {{source}} {why}, and the photos show no horizon"
+            return _Trial(problem=problem, told="", facts=None, residual=float("nan"))
+        fit = upright_fit(centres, target, down)
+        notes.append(f"positions {why} to tell the tilt: photos assumed upright")
+    agree_m = _agreement_m(fit, target, axes)
+    agree = fit.inlier & (fit.residual <= agree_m)
+    count, error = int(agree.sum()), fit.scale_error
+    facts = AlignmentFacts(
+        n=len(views),
+        inliers=count,
+        median_residual_m=float(np.median(fit.residual)),
+        p90_residual_m=float(np.percentile(fit.residual, 90)),
+        scale_error=error if np.isfinite(error) else None,
+    )
+    scale = f"scale known to {100 * error:.2g} %" if np.isfinite(error) else "scale unchecked"
+    text = f"median residual {facts.median_residual_m:.3g} m, {count} agree, {scale}"
+    aligned = transform_model(model, fit.similarity)
+    moved = fit.similarity.apply(centres) - target
+    return _Trial(
+        problem=_problem(facts, agree_m, text),
+        told=text,
+        facts=facts,
+        residual=float(np.median(np.linalg.norm(moved, axis=1))),
+        model=aligned,
+        up=told_up(aligned.views, told),
+        heading_deg=heading_error_deg(aligned.views, told) if axes == "compass" else None,
+        notes=tuple(notes),
+    )
+
+
+def _problem(facts: AlignmentFacts, agree_m: float, text: str) -> str | None:
+    """Why a fit is not good enough, as precisely as it can be said."""
+    start = "positions from {source} do not fit the reconstruction"
+    if facts.inliers < MIN_AGREEING_SHARE * facts.n:
+        return (
+            f"{start}: {facts.inliers} of {facts.n} agree within {agree_m:.3g} m (median residual "
+            f"{facts.median_residual_m:.3g} m), expected half or more: names, positions or the "
+            f"reconstruction are wrong"
+        )
+    if facts.scale_error is None or facts.inliers < MIN_POSITIONS:
+        return (
+            f"{start}: {facts.inliers} of {facts.n} agree, and so few fit whatever they are, so "
+            f"nothing checks the scale; expected {MIN_POSITIONS} that agree"
+        )
+    if facts.scale_error > MAX_SCALE_ERROR:
+        return f"{start}: {text}; expected {100 * MAX_SCALE_ERROR:.0f} % or better"
+    return None
+
+
+def _why_no_tilt(fit: Fit, target: F64) -> str:
+    """What keeps positions from telling the tilt: their shape or their noise."""
+    rows = target[fit.inlier]
+    extent = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) / np.sqrt(len(rows))
+    noise = float(np.median(fit.residual))
+    across = np.sqrt(max(float(extent[1]) ** 2 - noise**2, 0.0))
+    if extent[0] > LINE_NOISE * noise and across < LINE_RATIO * extent[0]:
+        return "are too close to a line"
+    return f"are too noisy ({noise:.3g} m) for their extent ({float(extent[0]):.3g} m)"
+
+
+def _agreement_m(fit: Fit, target: F64, axes: Axes) -> float:
+    """Residual up to which a position agrees, however large the others' are."""
+    away = np.linalg.norm(target - np.median(target, axis=0), axis=1)
+    noise = 0.0 if axes == "local" else 3 * GPS_NOISE_M
+    spread = 5.0 * max(1.4826 * float(np.median(fit.residual)), 1e-9)
+    return min(spread, max(noise, AGREEING_SHARE_OF_EXTENT * float(np.median(away))))
+
+
+def _clearly_better(a: _Trial, b: _Trial) -> _Trial | None:
+    """The one of two fits that explains the positions clearly better, if any."""
+    if a.facts is None or b.facts is None or a.facts.n < ENOUGH_TO_COMPARE:
+        return None
+    floor = 1e-6 * max(a.residual, b.residual)
+    for one, other in ((a, b), (b, a)):
+        if other.residual > CLEARLY_BETTER * one.residual + floor:
+            return one
+    return None
+
+
+def _mirror_is_right(found: _Trial, mirrored: _Trial) -> bool:
+    """Whether positions of unknown signs are those of their mirror image."""
+    if mirrored.problem is not None or mirrored.up.contradicts:
+        return False
+    better = _clearly_better(found, mirrored)
+    if better is not None:
+        return better is mirrored
+    if found.problem is not None:
+        return mirrored.residual < found.residual
+    return found.up.contradicts or (mirrored.up.agrees and not found.up.agrees)
+
+
+def _doubt(found: _Trial, mirrored: _Trial, axes: Axes) -> str | None:
+    """Why the world is not to be believed though positions may fit; None to believe it.
+
+    Positions on a plane fit their mirror image as well, with the ground above:
+    there residuals say nothing, and up decides.
+    """
+    words = {
+        "compass": "a sign of latitude or longitude is probably missing, or they are exchanged",
+        "unsigned": "the photos' GPS does not tell north or south, east or west",
+        "local": "x and y are probably exchanged, or one of them has the wrong sign",
+    }
+    fits = "the positions fit the photos, but"
+    better = _clearly_better(found, mirrored)
+    plausible = mirrored.problem is None and not mirrored.up.contradicts
+    if plausible and better is mirrored:
+        return f"only the mirror image of the positions fits the photos: {words[axes]}"
+    if found.problem is not None:
+        return None
+    if found.up.contradicts and better is not found:
+        return f"{fits} upside down (by {found.up.told_by}): {words[axes]}"
+    if found.up.contradicts and (axes != "local" and found.up.told_by == GIMBAL):
+        return f"{fits} upside down (by {found.up.told_by}): the sign of heights is wrong"
+    if axes == "unsigned" and better is None and not found.up.agrees and not mirrored.up.agrees:
+        return f"{words[axes]}, and nothing else tells which way is up"
+    if found.heading_deg is not None and found.heading_deg > TURNED_DEG:
+        return (
+            f"{fits} the photos are turned by {found.heading_deg:.0f} degrees from the gimbal's "
+            f"angles: both signs are probably missing, or they are another flight's"
+        )
+    return None
+
+
+def _warnings(found: _Trial, told: Mapping[str, PhotoFacts], axes: Axes) -> list[str]:
+    out = []
+    assert found.model is not None
+    if found.up.contradicts:
+        out.append(f"z of the positions points down, by {found.up.told_by}")
+    ground = ground_warning(found.model, told)
+    if ground is not None:
+        out.append(ground)
+    if axes == "unsigned":
+        out.append("not georeferenced: the photos' GPS does not tell the hemisphere")
+    return out
 
 
 def transform_model(model: SceneModel, similarity: Similarity) -> SceneModel:
@@ -167,33 +261,6 @@ def transform_model(model: SceneModel, similarity: Similarity) -> SceneModel:
         views.append(replace(view, cam_from_world=compose(rotation, -rotation @ centre)))
     gravity = None if model.gravity is None else similarity.rotation @ model.gravity
     return replace(model, views=views, xyz=similarity.apply(model.xyz), gravity=gravity)
-
-
-def _upright_fit(source: F64, target: F64, down: F64) -> Fit:
-    """Similarity that keeps `down` (3,) of the source at (0, 0, -1)."""
-    level = _rotation_between(down, np.array([0.0, 0.0, -1.0]))
-    upright = source @ level.T
-    plane = robust_similarity(upright[:, :2], target[:, :2])
-    rotation = np.eye(3)
-    rotation[:2, :2] = plane.similarity.rotation
-    scale = plane.similarity.scale
-    height = float(np.median(target[:, 2] - scale * upright[:, 2]))
-    similarity = Similarity(
-        scale=scale,
-        rotation=rotation @ level,
-        translation=np.array([*plane.similarity.translation, height]),
-    )
-    return replace(plane, similarity=similarity)
-
-
-def _rotation_between(a: F64, b: F64) -> F64:
-    """Smallest rotation taking unit a to unit b."""
-    axis, cosine = np.cross(a, b), float(a @ b)
-    if cosine < -1 + 1e-12:
-        return np.diag([1.0, -1.0, -1.0]) if abs(a[0]) < 0.9 else np.diag([-1.0, 1.0, -1.0])
-    x, y, z = axis
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + k + k @ k / (1 + cosine))
 
 
 def _unaligned(model: SceneModel, reason: str) -> SceneModel:

@@ -99,20 +99,18 @@ class Grade:
         return faults
 
 
-def grade_model(
-    model: SceneModel,
-    photos: int,
-    *,
-    pairs: float | None = None,
-    positions: float | None = None,
-) -> Grade:
-    """The grade of a model of some of `photos` photos."""
+def grade_model(model: SceneModel, photos: int, *, pairs: float | None = None) -> Grade:
+    """The grade of a model of some of `photos` photos, aligned where positions are known.
+
+    pairs: of `agreeing_pairs`.
+    """
+    known = model.alignment
     return Grade(
         placed=sum(1 for view in model.views if len(view.point_id)) / max(photos, 1),
         pairs=pairs,
         left_out=left_out_share(model),
         bridge=weakest_bridge(model),
-        positions=positions,
+        positions=None if known is None else known.inliers / known.n,
     )
 
 

@@ -19,7 +19,7 @@ from edge_reloc.errors import CameraError, MappingError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.reference.colmap import colmap_from_camera
 
-from ..photos.listing import PhotoFacts
+from ..photos.exif import PhotoFacts, camera_key
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,11 @@ def _by(keys: Sequence[Any]) -> dict[Any, tuple[int, ...]]:
 
 
 def _key(fact: PhotoFacts | None, size: Size) -> tuple[Size, tuple[Any, ...]]:
-    return size, () if fact is None else fact.lens_key
+    """The photo's own size, and what tells its device and zoom, () where nothing does."""
+    if fact is None:
+        return size, ()
+    key = camera_key(fact)[2:]  # without the header's size
+    return size, key if any(isinstance(part, (str, float)) and part != 1.0 for part in key) else ()
 
 
 def _given(size: Size, rows: tuple[int, ...], camera: Camera) -> Lens:
@@ -115,8 +119,12 @@ def _given(size: Size, rows: tuple[int, ...], camera: Camera) -> Lens:
 
 
 def _lens(size: Size, rows: tuple[int, ...], facts: Sequence[PhotoFacts]) -> Lens:
-    known = [fact for fact in facts if fact.focal_px is not None]
-    if not known:
+    told = [
+        (fact.focal_sigma, fact.focal_px, fact.focal_source)
+        for fact in facts
+        if fact.focal_px is not None and fact.focal_sigma is not None and fact.focal_source
+    ]
+    if not told:
         return Lens(
             size=size,
             photos=rows,
@@ -125,14 +133,14 @@ def _lens(size: Size, rows: tuple[int, ...], facts: Sequence[PhotoFacts]) -> Len
             source=GUESS,
         )
     # The best source that any photo has; photos of one lens agree in what they say.
-    best = min(known, key=lambda fact: fact.focal_relative_std)
-    alike = [f.focal_px for f in known if f.focal_source == best.focal_source and f.focal_px]
+    sigma, _, source = min(told)
+    alike = [focal_px for _, focal_px, said in told if said == source]
     return Lens(
         size=size,
         photos=rows,
         focal_px=float(np.median(alike)),
-        relative_std=best.focal_relative_std,
-        source=best.focal_source,
+        relative_std=sigma,
+        source=source,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -28,6 +28,17 @@ class View:
     quarter_turns: int = 0  #: how the photo was turned before features were taken
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentFacts:
+    """How well n known camera positions fit the reconstruction."""
+
+    n: int  #: photos with a known position
+    inliers: int  #: of them, that agree
+    median_residual_m: float
+    p90_residual_m: float
+    scale_error: float | None  #: relative standard error; None where nothing checks it
+
+
 @dataclass(kw_only=True)
 class SceneModel:
     """Photos with poses, points, and what the world's axes and unit mean."""
@@ -39,6 +50,7 @@ class SceneModel:
     #: latitude_deg, longitude_deg, altitude_m of the origin
     georeference: dict[str, float] | None = None
     notes: list[str] = field(default_factory=list)  #: for whoever made the map
+    alignment: AlignmentFacts | None = None  #: None where no position was compared
 
     def keep_points(self, keep: Bool) -> SceneModel:
         """The model with only the points where `keep` (P,) is true."""
@@ -67,6 +79,7 @@ def save_model(path: Path, model: SceneModel) -> None:
         "gravity": None if model.gravity is None else model.gravity.tolist(),
         "georeference": model.georeference,
         "notes": model.notes,
+        "alignment": None if model.alignment is None else asdict(model.alignment),
         "views": [
             {
                 "name": v.name,
@@ -114,6 +127,7 @@ def load_model(path: Path) -> SceneModel:
         )
         for v, a, b in zip(header["views"], offsets[:-1], offsets[1:], strict=True)
     ]
+    alignment = header.get("alignment")
     return SceneModel(
         views=views,
         xyz=arrays["xyz"],
@@ -121,4 +135,5 @@ def load_model(path: Path) -> SceneModel:
         gravity=None if header["gravity"] is None else np.array(header["gravity"]),
         georeference=header["georeference"],
         notes=header["notes"],
+        alignment=None if alignment is None else AlignmentFacts(**alignment),
     )

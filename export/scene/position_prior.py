@@ -10,8 +10,8 @@ import numpy as np
 
 from edge_reloc.arrays import F64
 
-from .align import robust_similarity
 from .sfm_database import photo_label
+from .similarity import robust_similarity
 
 log = logging.getLogger(__name__)
 

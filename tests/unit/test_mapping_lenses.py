@@ -10,7 +10,7 @@ import pytest
 from ground_world import CAMERA, make_ground
 
 from edge_reloc.errors import MappingError
-from edge_reloc_export.photos.listing import PhotoFacts
+from edge_reloc_export.photos.exif import PhotoFacts
 from edge_reloc_export.scene.lenses import GUESS, Lens, find_lenses, settle
 
 SIZE = (640, 480)
@@ -34,13 +34,13 @@ def test_a_photo_without_exif_joins_the_only_lens_of_its_size() -> None:
     assert len(find_lenses(["a", "b"], [SIZE] * 2, facts, None)) == 1
     facts["c"] = fact("c", TELE, 1000)
     lenses = find_lenses(["a", "b", "c"], [SIZE] * 3, facts, None)
-    assert [lens.source for lens in lenses] == ["EXIF", GUESS, "EXIF"]
+    assert [lens.source for lens in lenses] == ["EXIF 35 mm", GUESS, "EXIF 35 mm"]
     assert len(find_lenses(["a", "b"], [SIZE, (480, 640)], facts, None)) == 2
 
 
 def test_the_best_source_among_the_photos_of_a_lens_counts() -> None:
     rough = fact("a", WIDE, 543)
-    exact = fact("b", WIDE, 599, focal_relative_std=0.02, focal_source="the camera's sensor")
+    exact = fact("b", WIDE, 599, sigma=0.02, source="camera table")
     (lens,) = find_lenses(["a", "b"], [SIZE] * 2, {"a": rough, "b": exact}, None)
     assert (lens.focal_px, lens.relative_std) == (599, 0.02)
 
