@@ -343,8 +343,8 @@ def _refuse_poor(options: argparse.Namespace, grade: Grade) -> None:
     if grade.verdict == "poor" and options.poses is None and not options.any_grade:
         raise MappingError(
             f"{options.output}: not written, since the reconstruction is poor: {told}; take photos "
-            f"with more overlap, give --camera FILE, leave wrong positions out (--gps none), or write it all the same with "
-            f"--any-grade"
+            f"with more overlap, give --camera FILE, leave wrong positions out (--gps none), or "
+            f"write it all the same (--any-grade)"
         )
     log.warning("warning: the reconstruction is %s: %s", grade.verdict, told)
 

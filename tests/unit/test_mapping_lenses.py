@@ -14,12 +14,22 @@ from edge_reloc_export.photos.exif import PhotoFacts
 from edge_reloc_export.scene.lenses import GUESS, Lens, find_lenses, settle
 
 SIZE = (640, 480)
-WIDE, TELE = ("Maker", "Phone", 4.2), ("Maker", "Phone", 9.0)
+WIDE, TELE = 4.2, 9.0  # mm
 
 
-def fact(name: str, key: tuple[object, ...], focal_px: float | None, **more: object) -> PhotoFacts:
-    values = {"focal_relative_std": 0.1, "focal_source": "EXIF", **more}
-    return PhotoFacts(name=name, width=640, height=480, lens_key=key, focal_px=focal_px, **values)  # type: ignore[arg-type]
+def fact(
+    name: str, focal_mm: float, focal_px: float, sigma: float = 0.1, source: str = "EXIF 35 mm"
+) -> PhotoFacts:
+    return PhotoFacts(
+        name=name,
+        width=640,
+        height=480,
+        model="Phone",
+        focal_mm=focal_mm,
+        focal_px=focal_px,
+        focal_sigma=sigma,
+        focal_source=source,
+    )
 
 
 def test_photos_of_one_size_share_a_camera_only_at_one_zoom() -> None:
