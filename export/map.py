@@ -18,9 +18,12 @@ from edge_reloc.errors import ConfigError, MappingError
 from .work_folder import work_folder
 
 if TYPE_CHECKING:
+    from edge_reloc.arrays import F64
+
     from .photos.features import FeatureStore
     from .photos.listing import PhotoFacts
-    from .scene.model import SceneModel
+    from .scene.grade import Grade
+    from .scene.model import SceneModel, View
 
 log = logging.getLogger("edge_reloc_export.map")
 
@@ -44,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         help="csv with name,lat,lon,alt; 'exif'; 'none'; 'auto' (default): EXIF when it is there",
     )
     add("--features", choices=FEATURES, default="waymark", help="local features (default waymark)")
+    add(
+        "--geometry",
+        choices=("auto", "same", "sift"),
+        default="auto",
+        help="features that place the photos: 'same' as the map's, 'sift', or 'auto' (default): "
+        "the same, and sift where the reconstruction is not good",
+    )
     add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
     add("--keypoints", type=int, default=2048, help="keypoints a photo (default 2048)")
     add(
@@ -55,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--min-length", type=int, default=3, help="photos that must see a point (default 3)")
     add("--max-error", type=float, default=2.0, help="mean reprojection error, px (default 2)")
     add("--work", type=Path, help="folder for what can be resumed (default OUTPUT.work)")
+    add(
+        "--any-grade",
+        action="store_true",
+        help="write the map even where its reconstruction is poor and would be wrong",
+    )
     add("--json", action="store_true", help="print the summary as JSON")
     return parser
 
@@ -75,15 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = read_facts(options.images, names)
     store = _open_store(options, work, facts)
     usable = store.prepare(names)
-    model, store = _reconstruct(options, store, usable, facts)
+    model, store, grade = _reconstruct(options, store, usable, facts)
     store.spec = turned(store.spec, {v.name: v.quarter_turns for v in model.views})
-    model = _finish(options, model, facts)
     store.save()
     save_model(work / MODEL_FILE, model)
-    summary = _summary(model, names)
+    summary = _summary(model, grade, names)
+    _refuse_poor(options, grade)
     from .packing.pack import pack_map
 
-    pack_map(model, store, store.spec, options.output, name=options.output.name)
+    pack_map(model, store, store.spec, options.output, name=options.output.name, grade=grade)
     summary["megabytes"] = round(
         sum(f.stat().st_size for f in options.output.rglob("*") if f.is_file()) / 1e6, 2
     )
@@ -112,38 +127,122 @@ def _reconstruct(
     store: FeatureStore,
     names: list[str],
     facts: dict[str, PhotoFacts],
-) -> tuple[SceneModel, FeatureStore]:
-    """Points and poses by whichever way the options name."""
-    from .scene.headings import turns_from_matches, turns_from_poses
-
-    turning = options.turns == "auto" and options.features != "sift"
+) -> tuple[SceneModel, FeatureStore, Grade]:
+    """Points and poses by whichever way the options name, and what they are worth."""
     if options.poses is not None:
-        from edge_reloc.reference.colmap import read_model
-
-        from .scene.posed import map_posed, posed_views
-        from .scene.triangulate import TriangulationOptions
-
         if options.camera is not None:
             raise ConfigError("--camera and --poses exclude each other: the model has cameras")
-        views, without = posed_views(read_model(options.poses), names, store)
-        if turning:
-            store = _turn(options, store, turns_from_poses(views), facts)
-            views = [replace(v, quarter_turns=store.turns.get(v.name, 0)) for v in views]
-        model = map_posed(views, store, TriangulationOptions(min_length=options.min_length))
-        model.metric = options.metric
-        if without:
-            model.notes.append(f"no pose in {options.poses}: {', '.join(without)}")
-        return model, store
+        model, store = _with_poses(options, store, names, facts)
+        model = _finish(options, model, facts)
+        return model, store, _grade(model, names, None)
     if options.metric:
         raise ConfigError("--metric says what unit --poses has, but no --poses were given")
+    best: tuple[SceneModel, FeatureStore, Grade] | None = None
+    failure: MappingError | None = None
+    for features in _geometries(options):
+        try:
+            found = _without_poses(options, store, names, facts, features)
+        except MappingError as error:
+            log.warning("geometry by %s: %s", features, error)
+            failure = failure or error
+            continue
+        log.info("geometry by %s: %s", features, _grade_line(found[2]))
+        if best is None or found[2].better_than(best[2]):
+            best = found
+        if best[2].verdict == "good":
+            break
+    if best is None:
+        assert failure is not None
+        raise failure
+    return best
+
+
+def _geometries(options: argparse.Namespace) -> list[str]:
+    """Kinds of features to reconstruct with, one after the other until the grade is good."""
+    own = options.features
+    ways = {"same": [own], "sift": ["sift"], "auto": [own, "sift"]}[options.geometry]
+    return list(dict.fromkeys(ways))
+
+
+def _without_poses(
+    options: argparse.Namespace,
+    store: FeatureStore,
+    names: list[str],
+    facts: dict[str, PhotoFacts],
+    features: str,
+) -> tuple[SceneModel, FeatureStore, Grade]:
+    """Structure from motion by some features; the map's own are triangulated at its poses."""
     from edge_reloc.geometry.camera import read_camera
 
+    from .photos.feature_network import feature_settings
+    from .scene.headings import turns_from_matches
     from .scene.sfm import map_photos
 
     camera = None if options.camera is None else read_camera(options.camera)
-    if turning:
-        store = _turn(options, store, turns_from_matches(store, names), facts)
-    return map_photos(store, names, facts, camera), store
+    near = _rough_positions(options, names, facts)
+    if features == options.features:
+        if _turning(options):
+            store = _turn(options, store, turns_from_matches(store, names), facts)
+        found = map_photos(store, names, facts, camera, near=near)
+        model = found.model
+    else:
+        spec = feature_settings(features, None, options.keypoints, [], store.work)
+        geometry = store.with_spec(spec)
+        usable = geometry.prepare(names)
+        found = map_photos(geometry, usable, facts, camera, near=near)
+        model, store = _at_poses(options, store, found.model.views, facts)
+        model.notes = [*found.model.notes, f"geometry by {features}"]
+    model = _finish(options, model, facts)
+    return model, store, _grade(model, names, found.pairs)
+
+
+def _with_poses(
+    options: argparse.Namespace,
+    store: FeatureStore,
+    names: list[str],
+    facts: dict[str, PhotoFacts],
+) -> tuple[SceneModel, FeatureStore]:
+    """Points at the poses of a COLMAP model."""
+    from edge_reloc.reference.colmap import read_model
+
+    from .scene.posed import posed_views
+
+    views, without = posed_views(read_model(options.poses), names, store)
+    model, store = _at_poses(options, store, views, facts)
+    model.metric = options.metric
+    if without:
+        model.notes.append(f"no pose in {options.poses}: {', '.join(without)}")
+    return model, store
+
+
+def _at_poses(
+    options: argparse.Namespace,
+    store: FeatureStore,
+    views: Sequence[View],
+    facts: dict[str, PhotoFacts],
+) -> tuple[SceneModel, FeatureStore]:
+    """Points of the map's own features, photos turned to one heading, poses kept."""
+    from .scene.headings import turns_from_poses
+    from .scene.posed import empty_view, map_posed
+    from .scene.triangulate import TriangulationOptions
+
+    if _turning(options):
+        store = _turn(options, store, turns_from_poses(views), facts)
+    views = [
+        empty_view(v.name, v.camera, v.cam_from_world, store.turns.get(v.name, 0)) for v in views
+    ]
+    model = map_posed(views, store, TriangulationOptions(min_length=options.min_length))
+    return model, store
+
+
+def _turning(options: argparse.Namespace) -> bool:
+    return bool(options.turns == "auto" and options.features != "sift")
+
+
+def _grade(model: SceneModel, names: Sequence[str], pairs: float | None) -> Grade:
+    from .scene.grade import grade_model
+
+    return grade_model(model, len(names), pairs=pairs)
 
 
 def _turn(
@@ -168,6 +267,23 @@ def _turn(
     log.info("turned %d photos to one heading", sum(1 for k in turns.values() if k))
     store.prepare(turns)
     return store
+
+
+def _rough_positions(
+    options: argparse.Namespace, names: Sequence[str], facts: dict[str, PhotoFacts]
+) -> list[F64 | None] | None:
+    """Where the photos were taken, to choose pairs by; None where nothing tells."""
+    from .photos.positions import gps_from_exif, local_positions, read_gps, read_positions
+
+    if options.positions is not None:
+        known = read_positions(options.positions)
+    else:
+        if options.gps == "none":
+            return None
+        named = options.gps not in ("auto", "exif")
+        gps = read_gps(Path(options.gps)) if named else gps_from_exif(facts.values())
+        known = local_positions(gps)[0] if gps else {}
+    return [known.get(name) for name in names] if known else None
 
 
 def _finish(
@@ -218,7 +334,34 @@ def _finish(
     return model
 
 
-def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:
+def _refuse_poor(options: argparse.Namespace, grade: Grade) -> None:
+    """No map of photos alone that would be wrong; a loud word where it may be."""
+    if grade.verdict == "good":
+        return
+    told = "; ".join(grade.reasons)
+    if grade.verdict == "poor" and options.poses is None and not options.any_grade:
+        raise MappingError(
+            f"{options.output}: not written, since the reconstruction is poor: {told}; take photos "
+            f"with more overlap, give --camera FILE, leave wrong positions out (--gps none), or "
+            f"write it all the same (--any-grade)"
+        )
+    log.warning("warning: the reconstruction is %s: %s", grade.verdict, told)
+
+
+def _grade_line(grade: Grade) -> str:
+    """The grade in one line."""
+    shares = (
+        (grade.placed, "placed"),
+        (grade.pairs, "pairs agree"),
+        (grade.left_out, "found when left out"),
+        (grade.positions, "known positions agree"),
+    )
+    told = [f"{share:.0%} {what}" for share, what in shares if share is not None]
+    bridge = [] if grade.bridge is None else [f"parts joined by {grade.bridge} points or more"]
+    return f"{grade.verdict} ({', '.join(told + bridge)})"
+
+
+def _summary(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str, Any]:
     from .scene.clean import point_statistics
 
     statistics = point_statistics(model)
@@ -232,6 +375,7 @@ def _summary(model: SceneModel, names: Sequence[str]) -> dict[str, Any]:
         "metric": model.metric,
         "georeferenced": model.georeference is not None,
         "turned": sum(1 for view in model.views if view.quarter_turns),
+        "grade": {**grade.to_dict(), "line": _grade_line(grade)},
         "notes": model.notes,
     }
 
@@ -246,6 +390,8 @@ def _text(summary: dict[str, Any], output: Path) -> str:
         f"{'metric' if summary['metric'] else 'not metric'}"
         f"{', georeferenced' if summary['georeferenced'] else ''}",
     ]
+    grade = summary["grade"]
+    lines.append(f"  reconstruction {grade['line']}")
     if summary["turned"]:
         lines.append(f"  {summary['turned']} photos were turned to the map's heading")
     if skipped:

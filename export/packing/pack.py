@@ -17,6 +17,7 @@ from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.methods.table import IMAGE_RETRIEVAL
 
 from ..scene.combine import PhotoStore
+from ..scene.grade import Grade
 from ..scene.model import SceneModel, View, save_model
 from .cells import make_cells
 from .descriptors import point_descriptors
@@ -37,11 +38,13 @@ def pack_map(
     name: str,
     cells: int | None = None,
     parts: dict[str, tuple[float, float, float]] | None = None,
+    grade: Grade | None = None,
 ) -> SceneModel:
     """Write the bundle; returns the model with points in the bundle's order.
 
     The reordered model is also kept in the work folder: training needs ids
-    that agree with the bundle. parts: where combined maps were put.
+    that agree with the bundle. parts: where combined maps were put. grade: what the
+    reconstruction is worth, where it was judged.
     """
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
@@ -82,6 +85,7 @@ def pack_map(
             "photos": len(packed.views),
             "observations": int(observations.sum()),
             "notes": model.notes,
+            **({} if grade is None else {"grade": grade.to_dict()}),
         },
         generator=f"edge_reloc {edge_reloc.__version__}",
     )

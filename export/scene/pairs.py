@@ -26,6 +26,8 @@ SCOUT_POINTS = 20_000
 MAX_VIEW_ANGLE_DEG = 50.0  # a descriptor rarely survives a larger change of viewpoint
 MIN_OVERLAP = 0.1
 VLAD_WORDS = 32
+KNOWN_SHARE = 0.8  # of the positions, from which on they choose pairs
+REACH = 3.0  # times the distance of the median photo's last neighbour
 
 
 def all_pairs(count: int) -> list[Pair]:
@@ -81,11 +83,46 @@ def global_vectors(store: FeatureStore, names: Sequence[str]) -> F32:
     return out
 
 
-def pairs_without_poses(store: FeatureStore, names: Sequence[str]) -> list[Pair]:
-    """All pairs of a small set, otherwise sequence and similarity."""
+def pairs_without_poses(
+    store: FeatureStore, names: Sequence[str], near: Sequence[F64 | None] | None = None
+) -> list[Pair]:
+    """All pairs of a small set, otherwise sequence, similarity and rough positions (3,)."""
     if len(names) <= ALL_PAIRS_UP_TO:
         return all_pairs(len(names))
-    return pairs_by_similarity(global_vectors(store, names))
+    pairs = pairs_by_similarity(global_vectors(store, names))
+    return pairs if near is None else pairs_by_position(pairs, near)
+
+
+def pairs_by_position(
+    pairs: Sequence[Pair], near: Sequence[F64 | None], *, per_photo: int = PAIRS_PER_PHOTO
+) -> list[Pair]:
+    """With the nearest photos, and without pairs farther apart than neighbours ever are.
+
+    near: rough positions (3,), None where unknown. What looks alike and lies far away is the
+    same crop in another field. Where most positions are unknown, or all are one place, they
+    say nothing, and the pairs stay.
+    """
+    known = np.array([row for row, xyz in enumerate(near) if xyz is not None], np.int64)
+    if len(known) < KNOWN_SHARE * len(near):
+        return list(pairs)
+    xyz = np.array([near[row] for row in known], np.float64)
+    far = np.linalg.norm(xyz[:, None] - xyz[None], axis=2)
+    rank = min(per_photo, len(known) - 1)
+    order = np.argsort(far, axis=1, kind="stable")[:, 1 : rank + 1]
+    reach = REACH * float(np.median(far[np.arange(len(known)), order[:, -1]]))
+    if reach < 1e-6:
+        return list(pairs)
+    place = {int(row): index for index, row in enumerate(known)}
+    chosen = {
+        (i, j)
+        for i, j in pairs
+        if i not in place or j not in place or far[place[i], place[j]] <= reach
+    }
+    for index, others in enumerate(order.tolist()):
+        for other in others:
+            i, j = sorted((int(known[index]), int(known[other])))
+            chosen.add((i, j))
+    return sorted(chosen)
 
 
 def pairs_with_poses(
