@@ -9,52 +9,50 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import SourceError
+from edge_reloc.sources.listing import count_kinds, list_folder, names_in_list
+from edge_reloc.sources.photo_file import upright_turns
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)  # what "35 mm equivalent" refers to
-_ORIENTATION, _EXIF_IFD, _GPS_IFD, _FOCAL_35MM = 0x0112, 0x8769, 0x8825, 0xA405
+_EXIF_IFD, _GPS_IFD, _FOCAL_35MM = 0x8769, 0x8825, 0xA405
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFacts:
-    """Size (as shown upright) and what EXIF tells; None where it does not."""
+    """Size of the sensor's picture and what EXIF tells; None where it does not."""
 
     name: str
     width: int  #: pixels
     height: int  #: pixels
+    quarter_turns: int = 0  #: counter-clockwise, that show the photo upright
     focal_px: float | None = None
     latitude_deg: float | None = None
     longitude_deg: float | None = None
     altitude_m: float | None = None
 
+    def size_turned(self, quarter_turns: int) -> tuple[int, int]:
+        """(width, height) after so many quarter turns."""
+        return (self.height, self.width) if quarter_turns % 2 else (self.width, self.height)
+
 
 def list_photos(images: Path, listing: Path | None = None) -> list[str]:
-    """Names of the photos under a folder, sorted; or those of a list file.
+    """Names of the photos under a folder and those below it, in natural order; or of a list.
 
-    listing: text file, one name a line, relative to `images`.
+    listing: text file, one name a line, relative to `images`. Raises SourceError for none.
     """
+    if listing is None:
+        return list_folder(images, deep=True).photos
     if not images.is_dir():
-        raise MappingError(f"{images}: no such folder of photos")
-    if listing is not None:
-        try:
-            lines = listing.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise MappingError(f"{listing}: cannot read this list of photos ({error})") from error
-        names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-        if not names:
-            raise MappingError(f"{listing}: the list is empty; expected a photo name a line")
-        return names
-    names = sorted(
-        path.relative_to(images).as_posix()
-        for path in images.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if not names:
-        raise MappingError(f"{images}: no photos here; expected files like *.jpg or *.png")
-    return names
+        raise SourceError(f"{images}: no such folder of photos")
+    return list(dict.fromkeys(names_in_list(listing, images)))
+
+
+def kinds_not_read(images: Path) -> list[str]:
+    """A line for each kind of picture under a folder that is not read here."""
+    return count_kinds(list_folder(images, deep=True).others)
 
 
 def read_facts(images: Path, names: Sequence[str]) -> dict[str, PhotoFacts]:
@@ -73,12 +71,14 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.format == "TIFF":  # Pillow tells the size that a viewer shows
+                tags = image.tag_v2  # type: ignore[attr-defined]
+                width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
             exif = image.getexif()
+        turns = upright_turns(path.read_bytes())
     except Exception as error:  # Pillow raises what each file format's parser raises
         log.debug("%s: header not read: %s", path, error)
         return None
-    if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
-        width, height = height, width
     film_mm = _number(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35MM))
     gps = exif.get_ifd(_GPS_IFD)
     altitude = _number(gps.get(6))
@@ -88,6 +88,7 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
         name=name,
         width=width,
         height=height,
+        quarter_turns=turns,
         focal_px=film_mm / FILM_DIAGONAL_MM * math.hypot(width, height) if film_mm else None,
         latitude_deg=_angle_deg(gps.get(2), gps.get(1), "S"),
         longitude_deg=_angle_deg(gps.get(4), gps.get(3), "W"),
