@@ -106,8 +106,9 @@ class Localizer:
         """Pose and truth about it. Never raises for what a camera shows.
 
         image: a frame, an array (H,W) grey or (H,W,3) BGR uint8, or the path of a photo, which
-        raises SourceError when it cannot be read. Maps of turned photos: a frame that does not
-        say how it is turned is tried at the heading that worked last, then at the others.
+        raises SourceError when it cannot be read. A frame without `quarter_turns` is turned
+        upright as its file says; in maps of turned photos, where upright need not be the
+        map's heading, the turn beyond it that worked last is tried first, then the others.
         """
         line, frame = self._line, frame_of(image, self._line.camera)
         with line.workers.frame():
@@ -122,6 +123,8 @@ class Localizer:
         """The first half of `localize`, into the features of a slot."""
         clock, features = Clock(), self._line.slots[slot]
         frame = frame_of(frame, self._line.camera)
+        if frame.quarter_turns is None:
+            frame = replace(frame, quarter_turns=frame.upright_turns)
         self._line.extractor.extract(frame, features)
         features.camera = camera = frame.camera or self._line.camera
         clock.lap("extract")

@@ -38,6 +38,9 @@ class Frame:
     #: counter-clockwise, that bring the image to the map's heading, when a compass or the
     #: flight plan tells; None lets the localiser find out where the map calls for it
     quarter_turns: int | None = None
+    #: counter-clockwise, that show the image upright, as its file says (EXIF, a video's
+    #: rotation flag); where `quarter_turns` is None they are tried first
+    upright_turns: int = 0
 
 
 class Features:

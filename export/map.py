@@ -34,7 +34,7 @@ MODEL_FILE = "model.npz"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-reloc map", description=__doc__)
     add = parser.add_argument
-    add("--images", type=Path, required=True, help="folder of photos")
+    add("--images", type=Path, required=True, help="folder of photos, with those below it")
     add("--output", type=Path, required=True, help="map bundle to write, e.g. maps/house")
     add("--list", type=Path, help="text file of photo names to use (default: all in the folder)")
     add("--poses", type=Path, help="COLMAP model of the photos (poses, cameras), text or binary")
@@ -83,10 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     work = options.work or work_folder(options.output)
     from .photos.features import turned
-    from .photos.listing import list_photos, read_facts
+    from .photos.listing import kinds_not_read, list_photos, read_facts
     from .scene.model import save_model
 
     names = list_photos(options.images, options.list)
+    not_read = [] if options.list else kinds_not_read(options.images)
+    for line in not_read:
+        log.warning("%s: %s", options.images, line)
     facts = read_facts(options.images, names)
     store = _open_store(options, work, facts)
     usable = store.prepare(names)
@@ -95,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store.save()
     save_model(work / MODEL_FILE, model)
     summary = _summary(model, grade, names)
+    summary["not_read"] = not_read
     _refuse_poor(options, grade)
     from .packing.pack import pack_map
 
@@ -115,11 +119,14 @@ def _open_store(
 
     options.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
-    sizes = [(fact.width, fact.height) for fact in facts.values()]
+    # SIFT needs no turns; networks do, and begin with those that EXIF asks for.
+    turning = options.features != "sift"
+    turns = {fact.name: fact.quarter_turns for fact in facts.values()} if turning else {}
+    sizes = [fact.size_turned(turns.get(fact.name, 0)) for fact in facts.values()]
     if not sizes:
         raise MappingError(f"{options.images}: none of its photos can be read")
     spec = feature_settings(options.features, options.weights, options.keypoints, sizes, work)
-    return FeatureStore(work, spec, images=options.images)
+    return FeatureStore(work, spec, images=options.images, turns=turns)
 
 
 def _reconstruct(
@@ -141,11 +148,13 @@ def _reconstruct(
     failure: MappingError | None = None
     for features in _geometries(options):
         try:
-            found = _without_poses(options, store, names, facts, features)
+            model, own, pairs = _without_poses(options, store, names, facts, features)
         except MappingError as error:
             log.warning("geometry by %s: %s", features, error)
             failure = failure or error
             continue
+        model = _finish(options, model, facts)
+        found = model, own, _grade(model, names, pairs)
         log.info("geometry by %s: %s", features, _grade_line(found[2]))
         if best is None or found[2].better_than(best[2]):
             best = found
@@ -170,8 +179,11 @@ def _without_poses(
     names: list[str],
     facts: dict[str, PhotoFacts],
     features: str,
-) -> tuple[SceneModel, FeatureStore, Grade]:
-    """Structure from motion by some features; the map's own are triangulated at its poses."""
+) -> tuple[SceneModel, FeatureStore, float | None]:
+    """Structure from motion by some features; the map's own are triangulated at its poses.
+
+    With the model the store of its features, and the share of pairs that agree.
+    """
     from edge_reloc.geometry.camera import read_camera
 
     from .photos.feature_network import feature_settings
@@ -188,12 +200,12 @@ def _without_poses(
     else:
         spec = feature_settings(features, None, options.keypoints, [], store.work)
         geometry = store.with_spec(spec)
+        geometry.turns.clear()
         usable = geometry.prepare(names)
         found = map_photos(geometry, usable, facts, camera, near=near)
         model, store = _at_poses(options, store, found.model.views, facts)
         model.notes = [*found.model.notes, f"geometry by {features}"]
-    model = _finish(options, model, facts)
-    return model, store, _grade(model, names, found.pairs)
+    return model, store, found.pairs
 
 
 def _with_poses(
@@ -254,17 +266,23 @@ def _turn(
     """The store with turned photos; networks for the turned sizes if needed."""
     from .photos.feature_network import feature_settings
 
-    if not any(turns.values()):
+    before = {name: store.turns.get(name, 0) for name in turns}
+    if turns == before:
         return store
-    if any(k % 2 for k in turns.values()):
-        sizes = [(f.width, f.height) for f in facts.values()]
-        sizes += [(f.height, f.width) for f in facts.values() if turns.get(f.name, 0) % 2]
+    if any((k - before[name]) % 2 for name, k in turns.items()):
+        sizes = [fact.size_turned(store.turns.get(fact.name, 0)) for fact in facts.values()]
+        sizes += [
+            facts[name].size_turned(k)
+            for name, k in turns.items()
+            if name in facts and (k - before[name]) % 2
+        ]
         spec = feature_settings(
             options.features, options.weights, options.keypoints, sizes, store.work
         )
         store = store.with_spec(spec)
     store.turns.update(turns)
-    log.info("turned %d photos to one heading", sum(1 for k in turns.values() if k))
+    changed = sum(1 for name, k in turns.items() if k != before[name])
+    log.info("turned %d photos to one heading", changed)
     store.prepare(turns)
     return store
 
@@ -396,7 +414,7 @@ def _text(summary: dict[str, Any], output: Path) -> str:
         lines.append(f"  {summary['turned']} photos were turned to the map's heading")
     if skipped:
         lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
-    lines += [f"  {note}" for note in summary["notes"]]
+    lines += [f"  {note}" for note in [*summary["not_read"], *summary["notes"]]]
     return "\n".join(lines)
 
 

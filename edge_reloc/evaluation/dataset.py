@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..arrays import Array
@@ -14,6 +13,8 @@ from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..geometry.rigid import camera_centre
 from ..reference.colmap import read_model
+from ..sources.listing import names_in_list
+from ..sources.photo import load_photo
 from ..structs import Frame
 
 
@@ -39,20 +40,17 @@ class Dataset:
     def frames(self) -> Iterator[tuple[Query, Frame]]:
         """Queries with their images, grey, at a nominal 30 Hz."""
         for index, query in enumerate(self.queries):
-            image = cv2.imread(
-                str(query.path), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-            )
-            if image is None:
-                raise SourceError(f"{query.path}: not a readable photo")
-            camera = query.camera.scaled_to(image.shape[1], image.shape[0])
+            photo = load_photo(query.path)
+            height, width = photo.image.shape
             yield (
                 query,
                 Frame(
-                    image=np.asarray(image, np.uint8),
+                    image=photo.image,
                     t_ns=index * 33_333_333,
-                    camera=camera,
+                    camera=query.camera.scaled_to(width, height),
                     index=index,
                     name=query.name,
+                    upright_turns=photo.upright_turns,
                 ),
             )
 
@@ -84,7 +82,7 @@ def read_dataset(
     by_name = {image.name: image for image in model.images}
     listing = Path(queries) if queries else folder / "queries.txt"
     if listing.is_file():
-        names = [line.strip() for line in listing.read_text().splitlines() if line.strip()]
+        names = names_in_list(listing, folder / "images")
     elif queries:
         raise SourceError(f"{listing}: no such list of queries")
     else:

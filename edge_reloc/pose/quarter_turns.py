@@ -12,6 +12,10 @@ from ..structs import Frame, PoseEstimate, Status
 class QuarterTurnSearch:
     """The quarter turns that worked last, and how many matches agreed then.
 
+    They are counted from upright as the frame's file says it, so that a phone's photos and
+    videos count as one heading however it was held. A file that says nothing, or is wrong,
+    costs attempts and no pose.
+
     Some methods also find poses, worse ones, at a wrong heading: one that fits is only taken
     at once if about as much agrees as before. share_of_last: of the last
     frame's inliers, that is enough.
@@ -27,7 +31,7 @@ class QuarterTurnSearch:
         tried: dict[int, PoseEstimate] = {}
         laps: dict[str, float] = {}
         for more in range(4):
-            turns = (self.quarter_turns + more) % 4
+            turns = (frame.upright_turns + self.quarter_turns + more) % 4
             estimate = tried[turns] = attempt(replace(frame, quarter_turns=turns))
             laps = _added(laps, estimate.stages_ms)
             enough = estimate.inliers >= self._share_of_last * self._inliers
@@ -39,7 +43,8 @@ class QuarterTurnSearch:
             estimate = attempt(replace(frame, quarter_turns=best))
             laps = _added(laps, estimate.stages_ms)
         if _found(estimate):
-            self.quarter_turns, self._inliers = best, estimate.inliers
+            self.quarter_turns = (best - frame.upright_turns) % 4
+            self._inliers = estimate.inliers
         return replace(estimate, stages_ms=laps)
 
 

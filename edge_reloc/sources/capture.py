@@ -48,6 +48,7 @@ def open_network(url: str) -> Any:
             f"{url}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; check that "
             f"the address plays elsewhere and that this machine can reach it"
         )
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     return capture
 
 
@@ -85,6 +86,12 @@ def rate_of(capture: Any) -> float:
     """Nominal frames a second of a video file."""
     rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
     return rate_hz if 0 < rate_hz < 1000 else FALLBACK_RATE_HZ
+
+
+def upright_turns_of(capture: Any) -> int:
+    """Counter-clockwise quarter turns that a video's rotation flag asks for, 0 to 3."""
+    clockwise_deg = float(capture.get(cv2.CAP_PROP_ORIENTATION_META))
+    return round(-clockwise_deg / 90) % 4
 
 
 def _cameras_present() -> str:

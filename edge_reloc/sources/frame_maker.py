@@ -13,7 +13,7 @@ from ..arrays import U8
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .photo import read_photo
+from .photo import load_photo
 
 
 class FrameMaker:
@@ -30,13 +30,28 @@ class FrameMaker:
             self._last = last = self._calibration.scaled_to(width, height)
         return last
 
-    def frame(self, image: U8, t_ns: int, index: int, name: str | None = None) -> Frame:
+    def frame(
+        self,
+        image: U8,
+        t_ns: int,
+        index: int,
+        name: str | None = None,
+        *,
+        upright_turns: int = 0,
+    ) -> Frame:
         """The frame of an image (H,W) or (H,W,3) BGR; its number is its name."""
         if self._grey and image.ndim == 3:
             image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         camera = self.camera_at(image.shape[1], image.shape[0])
         name = f"{index:06d}" if name is None else name
-        return Frame(image=image, t_ns=t_ns, camera=camera, index=index, name=name)
+        return Frame(
+            image=image,
+            t_ns=t_ns,
+            camera=camera,
+            index=index,
+            name=name,
+            upright_turns=upright_turns,
+        )
 
 
 def frame_of(image: Frame | U8 | str | Path, camera: Camera) -> Frame:
@@ -45,8 +60,13 @@ def frame_of(image: Frame | U8 | str | Path, camera: Camera) -> Frame:
     """
     if not isinstance(image, Frame):
         name = str(image) if isinstance(image, (str, Path)) else ""
-        pixels = read_photo(name) if name else np.asarray(image)
-        image = Frame(image=pixels, t_ns=time.monotonic_ns(), name=name)
+        photo = load_photo(name) if name else None
+        image = Frame(
+            image=photo.image if photo else np.asarray(image),
+            t_ns=time.monotonic_ns(),
+            name=name,
+            upright_turns=photo.upright_turns if photo else 0,
+        )
     _check_pixels(image.image)
     if image.camera is not None:
         return image

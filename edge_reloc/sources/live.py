@@ -39,9 +39,16 @@ class LiveSource:
     live = True
 
     def __init__(
-        self, capture: Capture, name: str, camera: Camera | None = None, *, grey: bool = True
+        self,
+        capture: Capture,
+        name: str,
+        camera: Camera | None = None,
+        *,
+        grey: bool = True,
+        upright_turns: int = 0,
     ) -> None:
         self._capture = capture
+        self._upright_turns = upright_turns
         self._maker = FrameMaker(camera, grey=grey)
         self.dropped = 0
         self.skipped: list[str] = []
@@ -95,7 +102,8 @@ class LiveSource:
                 ok, image = self._capture.retrieve()
                 if ok and image is not None:
                     image = np.asarray(image, dtype=np.uint8)
-                    self._offer(self._maker.frame(image, t_ns, index))
+                    turns = self._upright_turns
+                    self._offer(self._maker.frame(image, t_ns, index, upright_turns=turns))
                 index += 1
         except Exception as error:  # told to whoever asks for the next frame
             self._error = error

@@ -1,7 +1,8 @@
-"""One photo from disk, or the reason why not."""
+"""One photo from disk, or the reason why not: the only reader of photos that there is."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -9,48 +10,56 @@ import numpy as np
 
 from ..arrays import U8
 from ..errors import SourceError
+from .listing import KINDS_BY_NAME, kind_not_read
+from .photo_file import JPEG, brand_of, is_cut_off_jpeg, upright_turns, with_plain_orientation
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+MIN_SIDE_PX = 16
 
 
-def read_photo(path: str | Path, grey: bool = True) -> U8:
-    """The pixels of a photo, (H,W) grey or (H,W,3) BGR uint8.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photo:
+    """A photo as its sensor's rows and columns, and which way is up."""
 
-    EXIF orientation is ignored: a calibration belongs to the sensor's rows and
-    columns, not to how a viewer turns them. Raises SourceError for a photo
-    that is missing, damaged or cut off.
+    #: (H,W) grey or (H,W,3) BGR
+    image: U8
+    #: counter-clockwise quarter turns that its EXIF asks a viewer to make, 0 to 3
+    upright_turns: int
+
+
+def load_photo(path: str | Path, grey: bool = True) -> Photo:
+    """A photo with what its EXIF says of its heading.
+
+    EXIF orientation is told and never applied to the pixels: a calibration belongs to the
+    sensor's rows and columns, not to how a viewer turns them. 16 bits, alpha and CMYK become
+    what OpenCV makes of them. Raises SourceError for a photo that is missing, damaged, cut
+    off, of a kind that is not read here, or smaller than 16 pixels a side.
     """
     try:
         with open(path, "rb") as stream:
             data = stream.read()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from None
-    # OpenCV fills the missing half of a cut-off JPEG with grey and says nothing.
-    if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
+    # OpenCV may fill the missing half of a cut-off JPEG with grey and say nothing.
+    if is_cut_off_jpeg(data):
         raise SourceError(f"{path}: the JPEG is cut off after {len(data)} bytes")
-    mode = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    kind = KINDS_BY_NAME.get(brand_of(data) or "")
+    if kind is None and data[:2] != JPEG:  # whatever it is called
+        kind = kind_not_read(str(path))
+    if kind is not None:
+        raise SourceError(f"{path}: {kind.refusal(1)}")
     image = None
     if data:
-        buffer = np.frombuffer(data, np.uint8)
+        mode = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+        buffer = np.frombuffer(with_plain_orientation(data), np.uint8)
         image = cv2.imdecode(buffer, mode | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise SourceError(f"{path}: not a readable image ({len(data)} bytes)")
-    return np.asarray(image, dtype=np.uint8)
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise SourceError(f"{path}: {width}x{height} pixels, expected at least {MIN_SIDE_PX} each")
+    return Photo(image=np.asarray(image, dtype=np.uint8), upright_turns=upright_turns(data))
 
 
-def _is_whole_jpeg(data: bytes) -> bool:
-    """Whether the end marker follows the picture's own scan.
-
-    The header segments are stepped over by their lengths, because an embedded
-    thumbnail has an end marker of its own.
-    """
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA:  # start of scan: stuffed data up to the end marker
-            return data.find(b"\xff\xd9", at) >= 0
-    return False
+def read_photo(path: str | Path, grey: bool = True) -> U8:
+    """The pixels of `load_photo`: (H,W) grey or (H,W,3) BGR uint8."""
+    return load_photo(path, grey).image

@@ -11,10 +11,10 @@ from typing import Protocol
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .capture import open_device, open_file, open_gstreamer, open_network, rate_of
-from .images import ImageSource, names_in_folder, names_in_glob, names_in_list
+from .capture import open_device, open_file, open_gstreamer, open_network, rate_of, upright_turns_of
+from .images import ImageSource
+from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource, PacedCapture
-from .photo import PHOTO_SUFFIXES
 from .video import VideoSource
 
 
@@ -49,11 +49,11 @@ def open_source(
 ) -> Source:
     """Open a camera, photos, a video, a stream or a pipeline.
 
-    uri: camera index, "camera:N", "/dev/videoN" or "v4l2:///dev/videoN"; a folder,
-    a photo, a glob pattern or a text file of photo names (relative to its own
-    folder); a video file; "rtsp://", "http://", "udp://" ...; "gst:" and a
-    GStreamer pipeline. camera: calibration, scaled to the frames; without one
-    frames have no camera. names: text file of photo names relative to the
+    uri: camera index, "camera:N", "/dev/videoN" or "v4l2:///dev/videoN"; a folder
+    without those below it, a photo, a glob pattern or a text file of photo names
+    (relative to its own folder); a video file; "rtsp://", "http://", "udp://" ...;
+    "gst:" and a GStreamer pipeline. camera: calibration, scaled to the frames;
+    without one frames have no camera. names: text file of photo names relative to the
     folder `uri`. rate_hz: of photos, which have no time of their own. grey:
     (H,W) frames, otherwise (H,W,3) BGR. replay_live: a video file arrives at
     its own rate and drops late frames, like a camera.
@@ -65,7 +65,7 @@ def open_source(
     if names is not None:
         if not Path(text).is_dir():
             raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
-        listed = names_in_list(Path(names))
+        listed = names_in_list(Path(names), Path(text))
         return ImageSource(Path(text), listed, camera, rate_hz=rate_hz, grey=grey)
     device = re.fullmatch(r"(?:camera:|(?:v4l2://)?/dev/video)(\d+)", text)
     if device or (text.isdigit() and not Path(text).exists()):
@@ -77,7 +77,9 @@ def open_source(
         capture = open_gstreamer(text.removeprefix("gst:").strip())
         return LiveSource(capture, "gst", camera, grey=grey)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE) and not text.startswith("file://"):
-        return LiveSource(open_network(text), text, camera, grey=grey)
+        capture = open_network(text)
+        turns = upright_turns_of(capture)
+        return LiveSource(capture, text, camera, grey=grey, upright_turns=turns)
     return _open_path(text.removeprefix("file://"), camera, rate_hz, grey, replay_live)
 
 
@@ -86,20 +88,30 @@ def _open_path(
 ) -> Source:
     path = Path(text)
     if path.is_dir():
-        return ImageSource(path, names_in_folder(path), camera, rate_hz=rate_hz, grey=grey)
+        found = list_folder(path)
+        return ImageSource(
+            path, found.photos, camera, rate_hz=rate_hz, grey=grey, others=found.others
+        )
     if not path.exists():
         if glob.has_magic(text):
-            base, found = names_in_glob(text)
-            return ImageSource(base, found, camera, rate_hz=rate_hz, grey=grey)
+            base, found = list_glob(text)
+            return ImageSource(
+                base, found.photos, camera, rate_hz=rate_hz, grey=grey, others=found.others
+            )
         raise SourceError(
             f"{text}: no such file or folder; expected a folder, a glob pattern, a list (.txt), a "
             f"video, an address such as rtsp://host/stream, 'camera:N' or 'gst:PIPELINE'"
         )
-    if path.suffix.lower() in PHOTO_SUFFIXES:
+    kind = kind_not_read(text)
+    if path.suffix.lower() in PHOTO_SUFFIXES or (kind and kind.noun == "photo"):
         return ImageSource(path.parent, [path.name], camera, rate_hz=rate_hz, grey=grey)
     if path.suffix.lower() == ".txt":
-        return ImageSource(path.parent, names_in_list(path), camera, rate_hz=rate_hz, grey=grey)
+        return ImageSource(
+            path.parent, names_in_list(path, path.parent), camera, rate_hz=rate_hz, grey=grey
+        )
     if replay_live:
         capture = open_file(path)
-        return LiveSource(PacedCapture(capture, rate_of(capture)), text, camera, grey=grey)
+        paced = PacedCapture(capture, rate_of(capture))
+        turns = upright_turns_of(capture)
+        return LiveSource(paced, text, camera, grey=grey, upright_turns=turns)
     return VideoSource(path, camera, grey=grey)

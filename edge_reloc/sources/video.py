@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .capture import open_file, rate_of
+from .capture import open_file, rate_of, upright_turns_of
 from .frame_maker import FrameMaker
+from .video_file import promised_bytes
 
 
 class VideoSource:
@@ -20,7 +22,8 @@ class VideoSource:
 
     t_ns is the frame's presentation time from the start of the file; where
     the file has none it advances by the nominal rate, so it always increases.
-    A file that ends early is told in `skipped`. Iterating again starts again.
+    A file that is cut off is told in `skipped`. Iterating again starts again.
+    Frame.upright_turns is the file's rotation flag.
     """
 
     live = False
@@ -32,6 +35,7 @@ class VideoSource:
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         self.rate_hz = rate_of(self._capture)
+        self._upright_turns = upright_turns_of(self._capture)
         self.dropped = 0
         self.skipped: list[str] = []
         self._used = False
@@ -57,12 +61,16 @@ class VideoSource:
             if not ok or image is None:
                 self.skipped.append(f"frame {index}: cannot be decoded")
                 continue
-            yield self._maker.frame(np.asarray(image, dtype=np.uint8), t_ns, index)
+            image = np.asarray(image, dtype=np.uint8)
+            yield self._maker.frame(image, t_ns, index, upright_turns=self._upright_turns)
         if index < 0:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
-        expected = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        if expected - index - 1 > 2:  # containers round this number
-            self.skipped.append(f"frames {index + 1} to {expected - 1}: the video ends before them")
+        promised, size = promised_bytes(self._path), os.path.getsize(self._path)
+        if promised is not None and promised > size:
+            self.skipped.append(
+                f"frames from {index + 1} on: the video ends before them, "
+                f"cut off after {size} of {promised} bytes"
+            )
 
     def close(self) -> None:
         """Release the file; iteration ends."""

@@ -26,11 +26,12 @@ SAME_PLACE_DEG = 0.01  # XMP and EXIF mean the same fix
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFacts:
-    """Size (as shown upright) and what the header tells; None where it does not."""
+    """Size of the sensor's picture and what the header tells; None where it does not."""
 
     name: str
     width: int  #: pixels
     height: int  #: pixels
+    quarter_turns: int = 0  #: counter-clockwise, that show the photo upright
     focal_px: float | None = None  #: of this size
     focal_source: str | None = None  #: where that is from, e.g. "EXIF 35 mm"
     focal_sigma: float | None = None  #: its relative standard error
@@ -51,6 +52,10 @@ class PhotoFacts:
     gimbal_roll_deg: float | None = None
     flight_yaw_deg: float | None = None  #: of the aircraft, clockwise from north
     rtk_sigma_m: tuple[float, float, float] | None = None  #: latitude, longitude, height
+
+    def size_turned(self, quarter_turns: int) -> tuple[int, int]:
+        """(width, height) after so many quarter turns."""
+        return (self.height, self.width) if quarter_turns % 2 else (self.width, self.height)
 
 
 class CameraKey(NamedTuple):

@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.arrays import F32, U8
+from edge_reloc.arrays import F32
 from edge_reloc.bundle.fields import read_fields
 from edge_reloc.embedding.place import pool
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.features import FeatureSpec
 from edge_reloc.features.extractor import open_extractor
 from edge_reloc.files import write_atomic
@@ -28,6 +27,7 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
+from edge_reloc.sources.photo import read_photo
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
@@ -35,9 +35,8 @@ from ..progress import open_bar
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # raise when what an entry means changes: old entries are then never read
+CACHE_VERSION = 2  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
-MIN_SIDE_PX = 16
 
 
 class UnreadablePhotoError(MappingError):
@@ -187,7 +186,10 @@ class FeatureStore:
         return open_engine(self.network(file), arena)
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
-        image = read_photo(self.images / name)
+        try:
+            image = read_photo(self.images / name, grey=False)
+        except SourceError as error:
+            raise UnreadablePhotoError(str(error)) from None
         height, width = image.shape[:2]
         size = (height, width) if turns % 2 else (width, height)
         camera = Camera(model="pinhole", width=size[0], height=size[1], fx=1, fy=1, cx=0, cy=0)
@@ -228,18 +230,6 @@ def open_store(work: Path) -> FeatureStore:
         raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None
     except (ValueError, KeyError) as error:
         raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
-
-
-def read_photo(path: Path) -> U8:
-    """(H,W,3) BGR, turned upright by EXIF; UnreadablePhotoError otherwise."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UnreadablePhotoError(f"{path}: not a photo that OpenCV can read")
-    if min(image.shape[:2]) < MIN_SIDE_PX:
-        raise UnreadablePhotoError(
-            f"{path}: {image.shape[1]}x{image.shape[0]} pixels, expected at least {MIN_SIDE_PX}"
-        )
-    return np.asarray(image, np.uint8)
 
 
 def turned(spec: FeatureSpec, turns: Mapping[str, int]) -> FeatureSpec:

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import SourceError
+from edge_reloc.sources.listing import count_kinds, list_folder, names_in_list
+from edge_reloc.sources.photo_file import upright_turns
 
 from .exif import PhotoFacts as PhotoFacts
 from .exif import photo_facts
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_ORIENTATION, _XMP = 0x0112, 0x02BC
+_XMP = 0x02BC
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 def list_photos(images: Path, listing: Path | None = None) -> list[str]:
-    """Names of the photos under a folder, sorted; or those of a list file.
+    """Names of the photos under a folder and those below it, in natural order; or of a list.
 
-    listing: text file, one name a line, relative to `images`.
+    listing: text file, one name a line, relative to `images`. Raises SourceError for none.
     """
+    if listing is None:
+        return list_folder(images, deep=True).photos
     if not images.is_dir():
-        raise MappingError(f"{images}: no such folder of photos")
-    if listing is not None:
-        try:
-            lines = listing.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise MappingError(f"{listing}: cannot read this list of photos ({error})") from error
-        names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-        if not names:
-            raise MappingError(f"{listing}: the list is empty; expected a photo name a line")
-        return names
-    names = sorted(
-        path.relative_to(images).as_posix()
-        for path in images.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if not names:
-        raise MappingError(f"{images}: no photos here; expected files like *.jpg or *.png")
-    return names
+        raise SourceError(f"{images}: no such folder of photos")
+    return list(dict.fromkeys(names_in_list(listing, images)))
+
+
+def kinds_not_read(images: Path) -> list[str]:
+    """A line for each kind of picture under a folder that is not read here."""
+    return count_kinds(list_folder(images, deep=True).others)
 
 
 def read_facts(images: Path, names: Sequence[str]) -> dict[str, PhotoFacts]:
@@ -59,11 +53,14 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
     try:
         with Image.open(path) as image:
             width, height = image.size
+            if image.format == "TIFF":  # Pillow tells the size that a viewer shows
+                tags = image.tag_v2  # type: ignore[attr-defined]
+                width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
             exif = image.getexif()
+        turns = upright_turns(path.read_bytes())
     except Exception as error:  # Pillow raises what each file format's parser raises
         log.debug("%s: header not read: %s", path, error)
         return None
-    if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
-        width, height = height, width
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
-    return photo_facts(name, width, height, exif, packet or b"")
+    facts = photo_facts(name, width, height, exif, packet or b"")
+    return replace(facts, quarter_turns=turns)

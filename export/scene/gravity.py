@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,16 +15,22 @@ LOOKING_DOWN = 0.9
 PLANE_RATIO = 0.2  # second over first singular value: the x axes span the horizon
 
 
-def level_axis(views: Sequence[View]) -> F64 | None:
+def level_axis(views: Sequence[View], upright: Mapping[str, int] | None = None) -> F64 | None:
     """Unit direction (3,) that is down if the photos were held upright.
 
+    upright: counter-clockwise quarter turns by photo name that show it so, by EXIF, 0 when
+    absent; not those that bring photos to the map's heading, which flat ground may give.
     Down is perpendicular to the cameras' x axes when people or drones keep
     their cameras level, whatever the pitch. Where all look the same way it is
     the mean image down. Photos of all headings that look one way look down.
     None when the photos agree on nothing.
     """
     rotations = np.array([view.cam_from_world[:3, :3] for view in views])
-    right, down, forward = (rotations[:, axis].copy() for axis in range(3))
+    rows = np.arange(len(views))
+    turns = np.array([(upright or {}).get(view.name, 0) % 4 for view in views])
+    around = np.stack([rotations[:, 0], rotations[:, 1], -rotations[:, 0], -rotations[:, 1]])
+    right, down = around[turns, rows], around[(turns + 1) % 4, rows]
+    forward = rotations[:, 2].copy()
     mean_down, mean_forward = down.mean(axis=0), forward.mean(axis=0)
     if np.linalg.norm(mean_down) < AGREEMENT:
         if np.linalg.norm(mean_forward) > LOOKING_DOWN:

@@ -29,8 +29,8 @@ EPIPOLAR_PX = 3.0
 def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
     """Counter-clockwise quarter turns by photo name, from known poses.
 
-    The reference is the up direction that leaves most photos as they are, so
-    photos that are upright relative to each other stay untouched.
+    The reference is the up direction that leaves most photos turned as the views say, so
+    photos that are upright relative to each other, by EXIF too, stay as they are.
     """
     if not views:
         return {}
@@ -38,7 +38,8 @@ def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
     up = -rotation[:, 1]
     seen = np.einsum("vij,rj->rvi", rotation[:, :2], up)  # each up direction in each photo
     turns = _quarter_turns(seen[..., 0], seen[..., 1])
-    best = turns[int(np.argmax((turns == 0).sum(axis=1)))]
+    before = np.array([view.quarter_turns for view in views])
+    best = turns[int(np.argmax((turns == before).sum(axis=1)))]
     return {view.name: int(k) for view, k in zip(views, best, strict=True)}
 
 
@@ -53,17 +54,18 @@ def _quarter_turns(x: F64, y: F64) -> I64:
 def turns_from_matches(store: FeatureStore, names: Sequence[str]) -> dict[str, int]:
     """Quarter turns by photo name, from photo to photo in capture order.
 
-    A photo keeps its predecessor's turn while both match well. Where they do
-    not, all four turns are tried against the last few photos, and another
-    turn is taken only when it is clearly better.
+    Turns are counted from those of the store, which EXIF gave. A photo keeps its
+    predecessor's turn while both match well. Where they do not, all four turns are tried
+    against the last few photos, and another turn is taken only when it is clearly better.
     """
     turns: dict[str, int] = {}
+    upright = store.turns
     for place, name in enumerate(names):
         recent = list(names[max(0, place - LOOK_BACK) : place])[::-1]
         if not recent:
-            turns[name] = 0
+            turns[name] = upright.get(name, 0)
             continue
-        same = turns[recent[0]]
+        same = (upright.get(name, 0) + turns[recent[0]] - upright.get(recent[0], 0)) % 4
         if _agreement(store, name, same, recent[0], turns[recent[0]]) >= ENOUGH_INLIERS:
             turns[name] = same
             continue

@@ -52,7 +52,7 @@ def told_up(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> Up:
     forward = rotation[:, 2].mean(axis=0)
     if abs(forward[2]) > LOOKING_DOWN:
         return Up(-float(forward[2]), "photos that look straight down")
-    down = level_axis(views)
+    down = level_axis(views, _upright(facts))
     if down is not None and abs(down[2]) > CLEAR:
         return Up(-float(down[2]), LEVEL)
     return Up(-float(forward[2]), "photos that look down") if abs(forward[2]) > STEEP else UNTOLD
@@ -77,8 +77,12 @@ def told_down(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> Down | 
         mean = np.mean(downs, axis=0)
         if np.linalg.norm(mean) > ALIKE:
             return Down(np.asarray(mean / np.linalg.norm(mean)), GIMBAL)
-    level = level_axis(views)
+    level = level_axis(views, _upright(facts))
     return None if level is None else Down(level, LEVEL)
+
+
+def _upright(facts: Mapping[str, PhotoFacts]) -> dict[str, int]:
+    return {name: fact.quarter_turns for name, fact in facts.items()}
 
 
 def heading_error_deg(views: Sequence[View], facts: Mapping[str, PhotoFacts]) -> float | None:

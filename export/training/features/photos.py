@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edge_reloc.errors import ConfigError
+from edge_reloc.errors import ConfigError, SourceError
+from edge_reloc.sources.listing import list_folder, names_in_list
+from edge_reloc.sources.photo import load_photo
 
 LEVELS = 3
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 class Photos:
@@ -67,9 +68,11 @@ def read_photos(folders: Iterable[Path], *, longest_px: int, shortest_px: int) -
     images = []
     for folder in folders:
         for path in _paths(folder):
-            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-            if image is None:
+            try:
+                photo = load_photo(path)
+            except SourceError:
                 continue
+            image = np.rot90(photo.image, photo.upright_turns)
             scale = longest_px / max(image.shape)
             if scale < 1.0:
                 image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -83,6 +86,6 @@ def read_photos(folders: Iterable[Path], *, longest_px: int, shortest_px: int) -
 def _paths(folder: Path) -> list[Path]:
     listed = folder / "mapping.txt"
     if listed.is_file():
-        return [folder / "images" / name for name in listed.read_text().split()]
+        return [folder / "images" / name for name in names_in_list(listed, folder / "images")]
     found = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(p for p in found.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return [found / name for name in list_folder(found, deep=True).photos]

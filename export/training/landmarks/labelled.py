@@ -23,10 +23,11 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.guided import GuidedMatcher
+from edge_reloc.sources.photo import read_photo
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Correspondences, Features, Frame
 
-from ...photos.features import PhotoFeatures, read_photo
+from ...photos.features import PhotoFeatures
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
@@ -79,7 +80,7 @@ def label_photos(
         views.append(index)
         whole.append(True)
         if copies:
-            image = read_photo(store.photo(view.name))
+            image = read_photo(store.photo(view.name), grey=False)
             for _ in range(copies):
                 copy = _augmented(again, image, view, photo, original, generator)
                 entries.append(copy)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from edge_reloc.arrays import F32, F64, I64, U8
 from edge_reloc.running.floor_plan import FloorPlan
+from edge_reloc.sources.photo import read_photo
 
 from ...nets.scene_coordinates import SceneCoordinates
-from ...photos.features import read_photo
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..report import History
@@ -51,7 +51,7 @@ def predict_photos(
     found = []
     for index in views:
         view = model.views[index]
-        image = read_photo(store.photo(view.name))
+        image = read_photo(store.photo(view.name), grey=False)
         look = cells.look(image, view.quarter_turns)
         with torch.no_grad():
             said = network(look.features().to(device))

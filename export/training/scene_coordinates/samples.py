@@ -20,10 +20,10 @@ from pykdtree.kdtree import KDTree
 from edge_reloc.arrays import F32, F64, I32, U8, Bool
 from edge_reloc.features.image_fit import FitOnCpu
 from edge_reloc.features.network import turn_back
+from edge_reloc.sources.photo import read_photo
 
 from ...nets.detector import TENSORRT_MAX_KEYPOINTS
 from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
-from ...photos.features import read_photo
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
@@ -136,7 +136,7 @@ def sample_cells(
     views: list[I32] = []
     for index, view in enumerate(model.views):
         depths = _Depths(model, view, depth_maps)
-        image = read_photo(store.photo(view.name))
+        image = read_photo(store.photo(view.name), grey=False)
         for look, xy, inside in _looks(cells, image, view, config, generator):
             depth, observed = depths.at(xy)
             rows = _chosen(depth, observed, inside, config, generator)

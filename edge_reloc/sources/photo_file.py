@@ -1,0 +1,161 @@
+"""What a photo's file says around its pixels: is it whole, and which way is up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+JPEG, PNG, EXIF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
+TIFF_ORDERS = {b"II*\0": "little", b"MM\0*": "big"}
+START_OF_SCAN, APP1, END_MARKER = 0xDA, 0xE1, b"\xff\xd9"
+ORIENTATION = 0x0112
+ENTRY_BYTES = 12
+BYTES_OF_TYPE = {3: 2, 4: 4}  # of TIFF: SHORT, LONG
+
+# Which turn brings the edge to the top that a viewer shows there. The mirrored orientations
+# (2, 4, 5, 7) have no turn of their own and take the one that agrees on that edge.
+TURNS_OF_ORIENTATION = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}
+
+#: of the ISO media files that hold pictures: the letters after "ftyp"
+BRANDS = {
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"hevc": "HEIC",
+    b"mif1": "HEIC",
+    b"msf1": "HEIC",
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+}
+
+
+class _Segment(NamedTuple):
+    """A header segment of a JPEG, or a chunk of a PNG or WebP."""
+
+    kind: int | bytes
+    start: int  #: of what it holds
+    end: int
+
+
+class _Orientation(NamedTuple):
+    value: int
+    start: int  #: where the value stands
+    end: int
+    order: str  #: "little" or "big"
+
+
+def upright_turns(data: bytes) -> int:
+    """Counter-clockwise quarter turns, as of np.rot90, that EXIF asks a viewer to make.
+
+    data: of a JPEG, PNG, WebP or TIFF file. 0 where nothing sensible is said.
+    """
+    found = _orientation(data)
+    return 0 if found is None else TURNS_OF_ORIENTATION.get(found.value, 0)
+
+
+def with_plain_orientation(data: bytes) -> bytes:
+    """A TIFF file that asks for no turn; other files as they are.
+
+    OpenCV leaves the EXIF of all others alone when it is told to, but turns a TIFF always.
+    """
+    if data[:4] not in TIFF_ORDERS:
+        return data
+    found = _orientation(data)
+    if found is None or found.value == 1:
+        return data
+    one = _bytes(1, found.end - found.start, found.order)
+    return data[: found.start] + one + data[found.end :]
+
+
+def is_cut_off_jpeg(data: bytes) -> bool:
+    """Whether no end marker follows the picture's own scan.
+
+    The header segments are stepped over by their lengths, because an embedded
+    thumbnail has an end marker of its own.
+    """
+    if data[:2] != JPEG:
+        return False
+    for segment in _jpeg_segments(data):
+        if segment.kind == START_OF_SCAN:  # stuffed data up to the end marker
+            return data.find(END_MARKER, segment.end) < 0
+    return True
+
+
+def brand_of(data: bytes) -> str | None:
+    """HEIC or AVIF, whatever the file is called; None for anything else."""
+    return BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+
+
+def _orientation(data: bytes) -> _Orientation | None:
+    """The tag in the first directory of the file's EXIF."""
+    base = _exif_start(data)
+    order = None if base is None else TIFF_ORDERS.get(data[base : base + 4])
+    if base is None or order is None:
+        return None
+    directory = base + _number(data[base + 4 : base + 8], order)
+    for index in range(_number(data[directory : directory + 2], order)):
+        entry = directory + 2 + ENTRY_BYTES * index
+        if entry + ENTRY_BYTES > len(data):
+            return None
+        if _number(data[entry : entry + 2], order) == ORIENTATION:
+            size = BYTES_OF_TYPE.get(_number(data[entry + 2 : entry + 4], order))
+            if size is None:
+                return None
+            start = entry + 8
+            value = _number(data[start : start + size], order)
+            return _Orientation(value, start, start + size, order)
+    return None
+
+
+def _exif_start(data: bytes) -> int | None:
+    """Where the TIFF header of the file's EXIF stands."""
+    if data[:4] in TIFF_ORDERS:
+        return 0
+    if data[:2] == JPEG:
+        for segment in _jpeg_segments(data):
+            if segment.kind == APP1 and data[segment.start : segment.start + 6] == EXIF:
+                return segment.start + 6
+        return None
+    for segment in _chunks(data):
+        if segment.kind in (b"eXIf", b"EXIF"):
+            prefixed = data[segment.start : segment.start + 6] == EXIF
+            return segment.start + 6 * prefixed
+    return None
+
+
+def _jpeg_segments(data: bytes) -> Iterator[_Segment]:
+    """Header segments, up to and with the start of scan."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        end = at + 2 + _number(data[at + 2 : at + 4], "big")
+        yield _Segment(marker, at + 4, end)
+        if marker == START_OF_SCAN:
+            return
+        at = end
+
+
+def _chunks(data: bytes) -> Iterator[_Segment]:
+    """Chunks of a PNG or a WebP, none of other files."""
+    if data[:8] == PNG:
+        at, order, check = 8, "big", 4
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        at, order, check = 12, "little", 0
+    else:
+        return
+    while at + 8 <= len(data):
+        head = data[at : at + 8]
+        size, kind = (head[:4], head[4:]) if order == "big" else (head[4:], head[:4])
+        end = at + 8 + _number(size, order)
+        yield _Segment(kind, at + 8, end)
+        at = end + (check or end % 2)  # RIFF pads to even
+
+
+def _number(data: bytes, order: str) -> int:
+    return int.from_bytes(data, "little" if order == "little" else "big")
+
+
+def _bytes(value: int, size: int, order: str) -> bytes:
+    return value.to_bytes(size, "little" if order == "little" else "big")
