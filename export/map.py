@@ -144,11 +144,15 @@ def _reconstruct(
         return model, store, _grade(model, names, None)
     if options.metric:
         raise ConfigError("--metric says what unit --poses has, but no --poses were given")
+    from .photos.positions import PositionsError
+
     best: tuple[SceneModel, FeatureStore, Grade] | None = None
     failure: MappingError | None = None
     for features in _geometries(options):
         try:
             model, own, pairs = _without_poses(options, store, names, facts, features)
+        except PositionsError:
+            raise
         except MappingError as error:
             log.warning("geometry by %s: %s", features, error)
             failure = failure or error

@@ -28,6 +28,13 @@ _NAMES = {
 }
 
 
+class PositionsError(MappingError):
+    """Known positions cannot be read, or the photos contradict them.
+
+    No other way of reconstructing the photos would mend that.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class GpsPosition:
     """WGS 84; altitude None when the receiver gave none."""
@@ -65,7 +72,7 @@ def read_gps(path: Path) -> dict[str, GpsPosition]:
             log.warning("%s: latitude 0, longitude 0 is no fix: left out", where)
             continue
         if abs(latitude) > 90 or abs(longitude) > 360:
-            raise MappingError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
+            raise PositionsError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
         out[row["name"]] = GpsPosition(
             latitude_deg=latitude,
             longitude_deg=longitude,
@@ -148,7 +155,7 @@ def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
             reader = csv.reader(stream)
             header = [_NAMES.get(c.strip().lower(), c.strip().lower()) for c in next(reader, [])]
             if missing := needed - set(header):
-                raise MappingError(
+                raise PositionsError(
                     f"{path}:1: no column {sorted(missing)}; found {header}, "
                     f"expected {sorted(needed)}"
                 )
@@ -157,13 +164,13 @@ def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    raise MappingError(
+                    raise PositionsError(
                         f"{path}:{reader.line_num}: {len(cells)} cells, expected {len(header)}"
                     )
                 rows.append((f"{path}:{reader.line_num}", dict(zip(header, cells, strict=True))))
             return rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MappingError(f"{path}: cannot read these positions ({error})") from error
+        raise PositionsError(f"{path}: cannot read these positions ({error})") from error
 
 
 def _number(text: str, where: str, column: str) -> float | None:
@@ -174,5 +181,5 @@ def _number(text: str, where: str, column: str) -> float | None:
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
-        raise MappingError(f"{where}: {column} is '{text}', expected a number")
+        raise PositionsError(f"{where}: {column} is '{text}', expected a number")
     return value

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from edge_reloc.arrays import F64
-from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, compose
 
 from ..photos.exif import PhotoFacts
+from ..photos.positions import PositionsError
 from .model import AlignmentFacts, SceneModel, View
 from .similarity import Fit, Similarity, robust_similarity, upright_fit
 from .upright import (
@@ -62,7 +62,7 @@ def align_to_positions(
     contradict the world that comes out; otherwise the model comes back as it
     was, with a note that says why. Positions that only their mirror image
     explains, or that put the ground above photos that look down, are a
-    MappingError when they are `explicit`: a file that somebody named.
+    PositionsError when they are `explicit`: a file that somebody named.
     """
     views = [view for view in model.views if view.name in positions]
     if len(views) < MIN_POSITIONS:
@@ -83,7 +83,7 @@ def align_to_positions(
         return _unaligned(model, found.problem.format(source=source))
     if doubt is not None:
         if explicit:
-            raise MappingError(f"{source}: {doubt}; correct the file, or map without it")
+            raise PositionsError(f"{source}: {doubt}; correct the file, or map without it")
         return _unaligned(model, f"{source}: {doubt}")
     assert found.model is not None
     notes = [f"aligned to {len(views)} positions from {source}: {found.told}", *found.notes]

@@ -133,7 +133,11 @@ def _attitudes(
         if need_yaw and fact.gimbal_yaw_deg is None:
             continue
         angles = (fact.gimbal_yaw_deg or 0.0, fact.gimbal_pitch_deg, fact.gimbal_roll_deg or 0.0)
-        out[row] = gimbal_rotation(*np.radians(angles))
+        right, down, forward = gimbal_rotation(*np.radians(angles))
+        # Angles are of the photo as it is shown, unless the roll tells of a turned camera.
+        turns = fact.quarter_turns if abs(angles[2]) < 45.0 else 0
+        around = (right, down, -right, -down)
+        out[row] = np.stack([around[-turns % 4], around[(1 - turns) % 4], forward])
     return out
 
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, compose, so3_exp
+from edge_reloc_export import map as map_program
 from edge_reloc_export.photos.exif import PhotoFacts
+from edge_reloc_export.photos.positions import PositionsError
 from edge_reloc_export.scene.align import align_to_positions, transform_model
 from edge_reloc_export.scene.model import AlignmentFacts, SceneModel, load_model, save_model
 from edge_reloc_export.scene.similarity import Similarity, robust_similarity
@@ -144,6 +146,23 @@ def test_gimbals_tell_down_where_all_photos_look_down_one_way(tmp_path: Path) ->
     np.testing.assert_allclose(ARBITRARY.rotation.T @ down.direction, [0, 0, -1], atol=1e-6)
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_photos_that_are_shown_turned_keep_their_attitude(tmp_path: Path, turns: int) -> None:
+    model, positions, facts = flight(tmp_path, pitch_deg=-20.0)
+    facts = {name: replace(fact, quarter_turns=turns) for name, fact in facts.items()}
+    for view in model.views:  # the sensor's rows and columns; np.rot90 turns what is seen
+        right, down, forward = view.cam_from_world[:3, :3]
+        sensor = {1: (-down, right), 2: (-right, -down), 3: (down, -right)}[turns]
+        rotation = np.stack([*sensor, forward])
+        view.cam_from_world = compose(rotation, -rotation @ camera_centre(view.cam_from_world))
+    told = told_down(model.views, facts)
+    assert told is not None and told.told_by == "the gimbal's angles"
+    np.testing.assert_allclose(ARBITRARY.rotation.T @ told.direction, [0, 0, -1], atol=1e-6)
+    arguments: dict[str, Any] = dict(source="g.csv", facts=facts, axes="compass")
+    assert align_to_positions(model, positions, **arguments).metric
+    assert not align_to_positions(model, mirrored(positions), **arguments).metric
+
+
 def test_reasons_are_told_apart(tmp_path: Path) -> None:
     model, positions, _ = flight(tmp_path)
     rng = np.random.default_rng(0)
@@ -187,6 +206,20 @@ def test_a_scale_that_nothing_checks_is_not_known(tmp_path: Path) -> None:
     found = align_to_positions(walk, positions, source="EXIF", axes="compass")
     assert not found.metric and "nothing checks the scale" in found.notes[-1]
     assert found.alignment is not None and found.alignment.scale_error is None
+
+
+def test_wrong_positions_end_the_mapping_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(*arguments: Any) -> None:
+        tried.append(arguments[-1])
+        raise PositionsError("gps.csv: upside down")
+
+    monkeypatch.setattr(map_program, "_without_poses", refuse)
+    options = map_program._parser().parse_args(["--images", "photos", "--output", "map"])
+    with pytest.raises(PositionsError, match="gps.csv"):
+        map_program._reconstruct(options, None, [], {})  # type: ignore[arg-type]
+    assert len(tried) == 1
 
 
 def test_alignment_survives_the_file(tmp_path: Path) -> None:
