@@ -8,23 +8,27 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .bundle.reader import open_bundle
 from .command_line.arguments import add_settings_arguments, settings_of
-from .command_line.program import program
-from .errors import ConfigError
+from .command_line.program import KNOWN_ERROR, OK, program
+from .errors import ConfigError, EdgeRelocError
 from .evaluation.chosen import parse_method, shown_methods, syntax
+from .evaluation.thresholds import DEFAULTS
 from .files import write_atomic
 from .methods.table import EXHAUSTIVE
 
-DEFAULT_THRESHOLDS = "5cm/5deg,10cm/5deg"
+if TYPE_CHECKING:
+    from .evaluation.curves import RetrievalCurve
+    from .evaluation.score import Score
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Scene:
     map: Path
     data: Path
-    thresholds: str
+    thresholds: str | None  #: None for the usual ones
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,9 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--thresholds",
-        default=DEFAULT_THRESHOLDS,
         help="accuracy classes, for example 0.5m/2deg or 1%%/1deg, the latter relative to the "
-        f"median distance of the cameras from what they look at (default {DEFAULT_THRESHOLDS})",
+        "median distance of the cameras from what they look at "
+        f"(default {DEFAULTS[True]}; on maps that are not metric {DEFAULTS[False]})".replace(
+            "%/", "%%/"
+        ),
     )
     parser.add_argument(
         "--scene",
@@ -82,21 +88,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .evaluation.plots import plot_curves, plot_errors
     from .evaluation.score import score_method
     from .evaluation.score_table import format_table
-    from .evaluation.thresholds import parse_thresholds
+    from .evaluation.thresholds import thresholds_of
 
     settings = settings_of(options)
-    scores, curves = [], []
+    scores: list[Score] = []
+    curves: list[RetrievalCurve] = []
+    unable: list[str] = []
     for scene in scenes:
         bundle = open_bundle(scene.map)
         dataset = read_dataset(scene.data, every=options.every)
-        thresholds = parse_thresholds(scene.thresholds)
+        metric = bundle.manifest.world.metric
+        thresholds = thresholds_of(scene.thresholds, metric, str(scene.map))
         texts = options.methods.split(",") if options.methods else [*shown_methods(bundle.manifest)]
-        for text in texts:
-            method = parse_method(text, settings)
-            show = _progress(dataset.name, text)
-            scores.append(score_method(bundle, dataset, method, thresholds, show))
+        own = []
+        for method in [parse_method(text, settings) for text in texts]:
+            show = _progress(dataset.name, method.text)
+            try:
+                own.append(score_method(bundle, dataset, method, thresholds, show))
+            except EdgeRelocError as error:  # of this method: the others are scored all the same
+                unable.append(f"{dataset.name}, {scene.map.name}, {method.text}: {error}")
+        scores += own
         if options.curves:
-            own = scores[-len(texts) :]
             reference = next((s for s in own if s.method == EXHAUSTIVE.name), None)
             if reference is None:
                 raise ConfigError(f"--curves: needs '{EXHAUSTIVE.name}' among the --methods")
@@ -106,11 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     values = {
         "scores": [score.to_json() for score in scores],
         "curves": [curve.to_json() for curve in curves],
+        "unable": unable,
     }
     if options.json:
         print(json.dumps(values))
     else:
-        print(format_table(scores))
+        if scores:
+            print(format_table(scores))
         if curves:
             print("\n" + format_curves(curves))
     if options.output:
@@ -119,7 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         plot_errors(options.plot, scores)
     if options.curves:
         plot_curves(options.curves, curves)
-    return 0
+    for line in unable:
+        print(f"not scored: {line}", file=sys.stderr)
+    return KNOWN_ERROR if unable else OK
 
 
 def _scene(text: str) -> _Scene:
@@ -129,7 +145,7 @@ def _scene(text: str) -> _Scene:
     return _Scene(
         map=Path(parts[0]),
         data=Path(parts[1]),
-        thresholds=parts[2] if len(parts) == 3 else DEFAULT_THRESHOLDS,
+        thresholds=parts[2] if len(parts) == 3 else None,
     )
 
 

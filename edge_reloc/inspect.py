@@ -19,6 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .bundle import open_bundle
 
     bundle = open_bundle(options.map, verify=options.verify)
+    if options.camera is not None:
+        from .bundle.mapping_cameras import named_camera
+
+        print(json.dumps(named_camera(bundle, options.camera).to_dict(), indent=1))
+        return OK
     from .diagnosis.contents import describe, memory_by_method
 
     values = describe(bundle)
@@ -34,7 +39,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edge-reloc inspect", description="Describe a map bundle and check its files."
     )
-    parser.add_argument("map", type=Path, metavar="DIR", help="map bundle")
+    parser.add_argument("place", type=Path, nargs="?", metavar="DIR", help="map bundle")
+    parser.add_argument("--map", type=Path, help="the same")
+    parser.add_argument(
+        "--camera",
+        metavar="NAME",
+        help="print this mapping camera as a camera file (> camera.json), and nothing else",
+    )
     parser.add_argument(
         "--verify", action="store_true", help="compare every file with its sha256 (reads them all)"
     )
@@ -44,7 +55,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="open every method once and show the buffers that it takes",
     )
     parser.add_argument("--json", action="store_true", help="everything as JSON")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if (options.place is None) == (options.map is None):
+        parser.error("name one map bundle, as DIR or --map DIR")
+    options.map = options.map or options.place
+    return options
 
 
 def to_text(values: dict[str, Any]) -> str:
@@ -66,6 +81,13 @@ def to_text(values: dict[str, Any]) -> str:
         f"methods    {values['method']} (default)"
         + "".join(f", {name}" for name in values["methods"] if name != values["method"]),
     ]
+    if values["runs"]:
+        lines.append(f"can run    {', '.join(values['runs'])}")
+    grade = values["statistics"].get("grade")
+    if grade:
+        lines.append(
+            "".join([f"grade      {grade['verdict']}", *(f"; {r}" for r in grade["reasons"])])
+        )
     for name, camera in values["cameras"].items():
         lines.append(
             f"camera     {name}: {camera['model']} {camera['width']}x{camera['height']}, "

@@ -27,6 +27,7 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "embedding": asdict(manifest.embedding) if manifest.embedding else {},
         "method": manifest.method,
         "methods": manifest.methods,
+        "runs": [variant.name for _, variant in variants(manifest)],
         "points": _rows(bundle, XYZ),
         "cells": max(0, cell_edges - 1),
         "views": _rows(bundle, VIEW_EMBEDDING),

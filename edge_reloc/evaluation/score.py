@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import I32
+from ..arrays import I32, Array
 from ..bundle.reader import MapBundle
 from ..geometry.rigid import compose, normalised_error, pose_error
 from ..localizer import Localizer
@@ -23,7 +23,7 @@ CHI_SQUARE_95 = 12.592  # of six degrees of freedom
 
 @dataclass(kw_only=True)
 class Score:
-    """One row of the table. Errors are over frames with status OK."""
+    """One row of the table."""
 
     scene: str
     map: str
@@ -33,9 +33,17 @@ class Score:
     ok: int
     #: share (0..1) of all queries inside each threshold
     within: dict[str, float]
-    #: map units
-    median_error: float
-    median_deg: float
+    #: of all queries, a query without a trusted pose counting as infinitely far off; None
+    #: when half of them or more are so. Map units.
+    median_error: float | None
+    median_deg: float | None
+    #: of the queries with status OK alone; None without one
+    median_error_ok: float | None
+    median_deg_ok: float | None
+    #: one map unit is one metre
+    metric: bool
+    #: median distance of the cameras from what they look at, map units
+    scene_size: float
     #: mean over the queries
     candidates: float
     #: 0 for methods that use none
@@ -118,7 +126,8 @@ def score_method(
         localizer.close()
     errors = np.array([[r[2], r[3]] for r in results])
     ok = np.array([r[1] == Status.OK.value for r in results])
-    median = np.median(errors[ok], axis=0) if ok.any() else np.array([np.nan, np.nan])
+    all_error, all_deg = medians(np.where(ok[:, None], errors, np.inf))
+    ok_error, ok_deg = medians(errors[ok])
     statuses = {s: sum(r[1] == s for r in results) for s in sorted({r[1] for r in results})}
     return Score(
         scene=dataset.name,
@@ -132,8 +141,12 @@ def score_method(
             )
             for t in thresholds
         },
-        median_error=float(median[0]),
-        median_deg=float(median[1]),
+        median_error=all_error,
+        median_deg=all_deg,
+        median_error_ok=ok_error,
+        median_deg_ok=ok_deg,
+        metric=bundle.manifest.world.metric,
+        scene_size=scene_size,
         candidates=float(np.mean(candidates)),
         map_points=0 if points is None else points.n,
         stages_ms={s: _spread(values) for s, values in stages.items()},
@@ -145,6 +158,16 @@ def score_method(
         recognised=float(np.mean(recognised)) if recognised else None,
         covered=float(np.mean(covered)) if covered else None,
     )
+
+
+def medians(errors: Array) -> tuple[float | None, float | None]:
+    """Of the columns of (N,2); None where they are infinite, or there are no rows."""
+    if not len(errors):
+        return None, None
+    upper = np.sort(errors, axis=0)[len(errors) // 2]
+    lower = np.sort(errors, axis=0)[(len(errors) - 1) // 2]
+    first, second = ((upper + lower) / 2).tolist()
+    return (first if np.isfinite(first) else None), (second if np.isfinite(second) else None)
 
 
 def _spread(values: list[float]) -> tuple[float, float]:

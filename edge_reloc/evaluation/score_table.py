@@ -16,12 +16,15 @@ def format_table(scores: list[Score]) -> str:
 
     Times are p50/p95 milliseconds; `second` is the pose-guided second pass, `top-1` the
     share of keypoints whose landmark was recognised, `covered` that of the poses whose error
-    lies where their covariance says that 95 % do. Columns that no row has are left out.
+    lies where their covariance says that 95 % do. `median (all)` counts queries without a
+    trusted pose as infinitely far off, `median (ok)` leaves them out. Columns that no row has
+    are left out.
     """
     blocks = []
     for scene, place in dict.fromkeys((s.scene, s.map) for s in scores):
         rows = [s for s in scores if (s.scene, s.map) == (scene, place)]
-        header = ["method", *rows[0].within, "ok", "median", "covered", "cand.", "of map"]
+        header = ["method", *rows[0].within, "ok", "median (all)", "median (ok)", "covered"]
+        header += ["cand.", "of map"]
         header += ["top-1", "extract", "retrieve", "match", "solve", "second", "track"]
         header += ["total ms", "map MB"]
         table = [_row(s) for s in rows]
@@ -39,19 +42,20 @@ def format_table(scores: list[Score]) -> str:
             for line in lines
         )
         title = f"{scene}: {rows[0].queries} queries, map {place} with {rows[0].map_points} points"
+        if not rows[0].metric:
+            title += ", not metric: errors in % of the cameras' median distance"
         blocks.append(f"{title}\n{text}")
     return "\n\n".join(blocks)
 
 
 def _row(score: Score) -> list[str]:
-    scale, unit = (100.0, "cm") if score.median_error < 1.0 else (1.0, "m")
-    error = f"{score.median_error * scale:.2f} {unit} {score.median_deg:.3f}°"
     times = [score.stages_ms.get(stage) for stage in STAGES]
     return [
         score.method,
         *(f"{100 * share:.1f} %" for share in score.within.values()),
         f"{100 * score.ok / max(score.queries, 1):.1f} %",
-        error if score.ok else "-",
+        _error(score, score.median_error, score.median_deg),
+        _error(score, score.median_error_ok, score.median_deg_ok),
         "-" if score.covered is None else f"{100 * score.covered:.0f} %",
         f"{score.candidates:.0f}",
         f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
@@ -60,3 +64,13 @@ def _row(score: Score) -> list[str]:
         f"{score.total_ms[0]:.1f}/{score.total_ms[1]:.1f}",
         f"{score.map_mb:.2f}",
     ]
+
+
+def _error(score: Score, distance: float | None, degrees: float | None) -> str:
+    """A distance in cm or m, or in % of the scene where the map is not metric, and an angle."""
+    if distance is None or degrees is None:
+        return "-"
+    if not score.metric:
+        return f"{100 * distance / score.scene_size:.2f} % {degrees:.3f}°"
+    scale, unit = (100.0, "cm") if distance < 1.0 else (1.0, "m")
+    return f"{distance * scale:.2f} {unit} {degrees:.3f}°"

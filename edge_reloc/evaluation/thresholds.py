@@ -21,10 +21,30 @@ class Threshold:
     rotation_deg: float
     #: `translation` is a share.
     relative: bool
+    #: `translation` is in metres, which a map that is not metric does not have.
+    metric: bool
 
     def limit(self, scene_size: float) -> float:
         """Largest translation error in map units."""
         return self.translation * (scene_size if self.relative else 1.0)
+
+
+DEFAULTS = {True: "5cm/5deg,10cm/5deg", False: "1%/1deg,5%/5deg"}  # of metric maps, of others
+
+
+def thresholds_of(text: str | None, metric: bool, where: str) -> tuple[Threshold, ...]:
+    """Those that a text names, or the usual ones of metric maps and of others.
+
+    ConfigError for metres where the map (`where`) has none.
+    """
+    thresholds = parse_thresholds(DEFAULTS[metric] if text is None else text)
+    wrong = [t.text for t in thresholds if t.metric]
+    if wrong and not metric:
+        raise ConfigError(
+            f"threshold '{wrong[0]}': {where} is not metric; give a share of the cameras' median "
+            f"distance such as {DEFAULTS[False].split(',')[0]}, or map units such as 0.1u/5deg"
+        )
+    return thresholds
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
@@ -44,6 +64,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
                 translation=value * factor,
                 rotation_deg=degrees,
                 relative=unit == "%",
+                metric=unit in ("cm", "m"),
             )
         )
     return tuple(thresholds)

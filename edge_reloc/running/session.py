@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -10,7 +11,7 @@ from typing import TextIO
 import numpy as np
 
 from ..bundle import MapBundle, open_bundle
-from ..bundle.mapping_cameras import only_camera
+from ..bundle.mapping_cameras import fitting_camera, unlike_mapping
 from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
 from ..inference.acceleration import choose_acceleration
@@ -26,6 +27,8 @@ from .loop import run
 from .picture import RunPicture
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine
+
+log = logging.getLogger(__name__)
 
 NO_POINTS = np.zeros((0, 3), np.float32)
 
@@ -188,6 +191,21 @@ class Session:
 def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:
     """The camera, and where it comes from in words."""
     if options.calibration is not None:
-        return read_camera(options.calibration), f"from {options.calibration}"
-    camera, name = only_camera(bundle)
+        camera = read_camera(options.calibration)
+        doubt = unlike_mapping(bundle, camera)
+        if doubt is not None:
+            log.warning("warning: %s", doubt)
+        return camera, f"from {options.calibration}"
+    source = open_source(options.source, names=options.names)
+    try:
+        camera, name = fitting_camera(bundle, source.width, source.height)
+        if source.live:
+            log.warning(
+                "warning: no --calibration was given: '%s' of the mapping photos stands for this "
+                "camera, and poses are as wrong as it is another; calibrate it with "
+                "'edge-reloc calibrate'",
+                name,
+            )
+    finally:
+        source.close()
     return camera, f"as the mapping camera '{name}' (no --calibration given)"

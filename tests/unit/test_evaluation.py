@@ -13,13 +13,14 @@ from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.evaluate import main
 from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
-from edge_reloc.evaluation.score import Score
+from edge_reloc.evaluation.score import Score, medians
 from edge_reloc.evaluation.score_table import format_table
-from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.evaluation.thresholds import parse_thresholds, thresholds_of
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.methods import Settings
 from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
+from edge_reloc.running.demo import DEMO
 
 
 def test_thresholds_are_read_with_their_units() -> None:
@@ -70,20 +71,23 @@ def test_queries_without_reference_are_named(tmp_path: Path) -> None:
         read_dataset(folder)
 
 
+def courtyard(folder: Path) -> Path:
+    """Every twentieth frame of the demo as a data set."""
+    place = folder / "courtyard"
+    place.mkdir()
+    (place / "images").symlink_to(DEMO / "frames")
+    (place / "reference").symlink_to(DEMO / "truth")
+    names = sorted(path.name for path in (DEMO / "frames").iterdir())
+    (place / "queries.txt").write_text("\n".join(names[::20]))
+    return place
+
+
 def test_demo_scores_as_json_and_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import edge_reloc
-
-    demo = Path(edge_reloc.__file__).parent / "demo"
-    place = tmp_path / "courtyard"
-    place.mkdir()
-    (place / "images").symlink_to(demo / "frames")
-    (place / "reference").symlink_to(demo / "truth")
-    names = sorted(path.name for path in (demo / "frames").iterdir())
-    (place / "queries.txt").write_text("\n".join(names[::20]))
+    place = courtyard(tmp_path)
     plot = tmp_path / "curves.png"
-    command = ["--map", str(demo / "map"), "--data", str(place), "--json", "--curves", str(plot)]
+    command = ["--map", str(DEMO / "map"), "--data", str(place), "--json", "--curves", str(plot)]
     command += ["--thresholds", "5cm/1deg", "--methods", "exhaustive,cells+2,image_retrieval:3"]
     assert main(command) == 0
     values = json.loads(capsys.readouterr().out)
@@ -100,29 +104,69 @@ def test_demo_scores_as_json_and_picture(
     assert plot.stat().st_size > 10_000
 
 
+SCORE = Score(
+    scene="a",
+    map="m",
+    method="exhaustive",
+    queries=2,
+    ok=2,
+    within={"5cm/5deg": 1.0},
+    median_error=0.01,
+    median_deg=0.1,
+    median_error_ok=0.01,
+    median_deg_ok=0.1,
+    metric=True,
+    scene_size=5.0,
+    candidates=10,
+    map_points=20,
+    stages_ms={"extract": (1.0, 2.0), "match": (3.0, 4.0)},
+    total_ms=(4.0, 6.0),
+    map_mb=1.5,
+    statuses={"OK": 2},
+)
+
+
 def test_table_leaves_out_what_no_method_has() -> None:
-    base = Score(
-        scene="a",
-        map="m",
-        method="exhaustive",
-        queries=2,
-        ok=2,
-        within={"5cm/5deg": 1.0},
-        median_error=0.01,
-        median_deg=0.1,
-        candidates=10,
-        map_points=20,
-        stages_ms={"extract": (1.0, 2.0), "match": (3.0, 4.0)},
-        total_ms=(4.0, 6.0),
-        map_mb=1.5,
-        statuses={"OK": 2},
-    )
-    plain = format_table([base])
+    plain = format_table([SCORE])
     assert "top-1" not in plain
     assert "track" not in plain
-    both = format_table([base, replace(base, method="landmarks+t", recognised=0.734)])
+    both = format_table([SCORE, replace(SCORE, method="landmarks+t", recognised=0.734)])
     header, one, other = both.splitlines()[1:]
     assert ("top-1" in header, "track" in header) == (True, False)
     assert "73.4 %" in other
     assert "73.4 %" not in one
     assert len({len(line) for line in (header, one, other)}) == 1
+
+
+def test_a_map_without_metres_has_no_centimetres() -> None:
+    with pytest.raises(ConfigError, match=r"threshold '5cm/5deg': maps/x is not metric; give a"):
+        thresholds_of("1%/1deg,5cm/5deg", False, "maps/x")
+    assert [t.text for t in thresholds_of(None, False, "x")] == ["1%/1deg", "5%/5deg"]
+    assert [t.text for t in thresholds_of(None, True, "x")] == ["5cm/5deg", "10cm/5deg"]
+    assert [t.text for t in thresholds_of("0.1u/5deg", False, "x")] == ["0.1u/5deg"]
+
+
+def test_errors_of_such_a_map_are_shares_of_the_scene() -> None:
+    score = replace(SCORE, metric=False, median_error=0.05, scene_size=5.0)
+    assert "1.00 % 0.100°" in format_table([score]) and " cm" not in format_table([score])
+    assert "not metric" in format_table([score])
+
+
+def test_a_median_counts_what_was_not_found() -> None:
+    errors = np.array([[0.01, 1.0], [0.02, 2.0], [np.inf, np.inf]])
+    assert medians(errors) == (0.02, 2.0)
+    assert medians(errors[1:]) == (None, None)  # half of them: the middle lies nowhere
+    assert medians(errors[:0]) == (None, None)
+    assert "-" in format_table([replace(SCORE, median_error=None, median_deg=None)])
+
+
+def test_a_method_that_cannot_is_told_and_the_others_are_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--map", str(DEMO / "map"), "--data", str(courtyard(tmp_path)), "--json"]
+    assert main([*command, "--methods", "exhaustive,scene_coordinates+2,cells"]) == 1
+    out, err = capsys.readouterr()
+    values = json.loads(out)
+    assert [score["method"] for score in values["scores"]] == ["exhaustive", "cells"]
+    assert len(values["unable"]) == 1
+    assert "not scored: courtyard, map, scene_coordinates+2: " in err and "Traceback" not in err
