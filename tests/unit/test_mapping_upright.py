@@ -217,7 +217,7 @@ def test_wrong_positions_end_the_mapping_at_once(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(map_program, "_without_poses", refuse)
     options = map_program._parser().parse_args(["--images", "photos", "--output", "map"])
-    with pytest.raises(PositionsError, match="gps.csv"):
+    with pytest.raises(PositionsError, match="upside down"):
         map_program._reconstruct(options, None, [], {})  # type: ignore[arg-type]
     assert len(tried) == 1
 
