@@ -11,7 +11,7 @@ from typing import TextIO
 import numpy as np
 
 from ..bundle import MapBundle, open_bundle
-from ..bundle.mapping_cameras import fitting_camera, unlike_mapping
+from ..bundle.mapping_cameras import fitting_camera, mapping_cameras, only_camera, unlike_mapping
 from ..errors import ConfigError
 from ..geometry.camera import Camera, read_camera
 from ..inference.acceleration import choose_acceleration
@@ -70,6 +70,12 @@ class Session:
             calibration = self._calibration
             self.source = open_source(options.source, calibration, names=options.names)
             stack.callback(lambda: self.source.close())
+            if self.source.live and options.calibration is None:
+                log.warning(
+                    "warning: no --calibration was given: a camera of the mapping photos stands for "
+                    "this one, and poses are as wrong as it is another; calibrate it with "
+                    "'edge-reloc calibrate'"
+                )
             self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
@@ -196,16 +202,9 @@ def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, st
         if doubt is not None:
             log.warning("warning: %s", doubt)
         return camera, f"from {options.calibration}"
-    source = open_source(options.source, names=options.names)
-    try:
-        camera, name = fitting_camera(bundle, source.width, source.height)
-        if source.live:
-            log.warning(
-                "warning: no --calibration was given: '%s' of the mapping photos stands for this "
-                "camera, and poses are as wrong as it is another; calibrate it with "
-                "'edge-reloc calibrate'",
-                name,
-            )
-    finally:
-        source.close()
+    if len(mapping_cameras(bundle)) > 1:
+        with contextlib.closing(open_source(options.source, names=options.names)) as source:
+            camera, name = fitting_camera(bundle, source.width, source.height)
+    else:
+        camera, name = only_camera(bundle)
     return camera, f"as the mapping camera '{name}' (no --calibration given)"
