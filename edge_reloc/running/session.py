@@ -72,8 +72,8 @@ class Session:
             stack.callback(lambda: self.source.close())
             if self.source.live and options.calibration is None:
                 log.warning(
-                    "warning: no --calibration was given: a camera of the mapping photos stands for "
-                    "this one, and poses are as wrong as it is another; calibrate it with "
+                    "no --calibration was given: a camera of the mapping photos stands for this "
+                    "one, and poses are as wrong as it is another; calibrate it with "
                     "'edge-reloc calibrate'"
                 )
             self.camera = calibration.scaled_to(self.source.width, self.source.height)
@@ -200,7 +200,7 @@ def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, st
         camera = read_camera(options.calibration)
         doubt = unlike_mapping(bundle, camera)
         if doubt is not None:
-            log.warning("warning: %s", doubt)
+            log.warning("%s", doubt)
         return camera, f"from {options.calibration}"
     if len(mapping_cameras(bundle)) > 1:
         with contextlib.closing(open_source(options.source, names=options.names)) as source:

@@ -12,6 +12,7 @@ import cv2
 from ..errors import SourceError
 
 NETWORK_TIMEOUT_MS = 5000  # to open, and then between frames
+DEVICE_BUFFERS = 3
 FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
 _LOG: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # 4.x or 5
 
@@ -30,8 +31,15 @@ def open_device(index: int, width: int | None, height: int | None) -> Any:
     if width and height:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    # One to be filled while one is read and one waits: with fewer the driver has none to fill,
+    # and drops every other frame unseen. The newest is kept by whoever grabs, not by the queue.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, DEVICE_BUFFERS)
     return capture
+
+
+def stamp_ms(capture: Any) -> float:
+    """When the frame just grabbed was taken by the driver's clock, ms; 0 or less: untold."""
+    return float(capture.get(cv2.CAP_PROP_POS_MSEC))
 
 
 def open_network(url: str) -> Any:

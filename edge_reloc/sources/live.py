@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,7 +31,8 @@ class LiveSource:
 
     The thread grabs as frames arrive and keeps the newest in one slot; a frame
     that is replaced before it was asked for counts in `dropped`, from the first
-    request on: what passes while a map is opened is not lost. At most three
+    request on: what passes while a map is opened is not lost. So do frames that a
+    device's own time stamps (`stamp_ms`, of the capture) show to be missing. At most three
     images are alive (one arriving, one waiting, one in use). t_ns is
     `time.monotonic_ns()` right after the grab. Frame.index counts arrivals, so
     a gap in it is a dropped frame. Iteration ends when the stream ends.
@@ -46,8 +48,10 @@ class LiveSource:
         *,
         grey: bool = True,
         upright_turns: int = 0,
+        stamp_ms: Callable[[Any], float] | None = None,
     ) -> None:
         self._capture = capture
+        self._stamp_ms, self._gaps = stamp_ms, Gaps()
         self._upright_turns = upright_turns
         self._maker = FrameMaker(camera, grey=grey)
         self.dropped = 0
@@ -99,6 +103,8 @@ class LiveSource:
         try:
             while not self._ended and self._capture.grab():
                 t_ns = time.monotonic_ns()
+                if self._stamp_ms is not None:
+                    self._count(self._gaps.missing(self._stamp_ms(self._capture)))
                 ok, image = self._capture.retrieve()
                 if ok and image is not None:
                     image = np.asarray(image, dtype=np.uint8)
@@ -114,6 +120,11 @@ class LiveSource:
                 self._ended = True
                 self._changed.notify_all()
 
+    def _count(self, missing: int) -> None:
+        if missing and self._asked:
+            with self._changed:
+                self.dropped += missing
+
     def _offer(self, frame: Frame) -> None:
         with self._changed:
             if self._slot is not None and self._asked:
@@ -121,6 +132,28 @@ class LiveSource:
             if not self._ended:
                 self._slot = frame
                 self._changed.notify_all()
+
+
+class Gaps:
+    """Frames that a camera's time stamps show to be missing."""
+
+    KNOWN = 15  # periods from which on the usual one is known
+    KEPT = 30
+
+    def __init__(self) -> None:
+        self._last_ms = 0.0
+        self._periods: deque[float] = deque(maxlen=self.KEPT)
+
+    def missing(self, stamp_ms: float) -> int:
+        """How many lie between the last frame and this one; 0 where stamps do not tell."""
+        period, self._last_ms = stamp_ms - self._last_ms, stamp_ms
+        if stamp_ms <= 0 or not 0 < period < stamp_ms:
+            return 0
+        usual = sorted(self._periods)[len(self._periods) // 2] if self._periods else period
+        self._periods.append(period)
+        if len(self._periods) < self.KNOWN:
+            return 0
+        return max(0, round(period / usual) - 1)
 
 
 class PacedCapture:
