@@ -12,6 +12,8 @@ from torch import Tensor
 
 from edge_reloc.errors import ConfigError
 
+from ...identity import digest_of
+
 LEVELS = 3
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -36,6 +38,10 @@ class Photos:
     def sizes(self) -> Tensor:
         """(N,2) height and width."""
         return self._sizes[::LEVELS]
+
+    def identity(self) -> str:
+        """Digest of all that they show."""
+        return digest_of(self.pixels, self._sizes)
 
     def to(self, device: torch.device) -> Photos:
         """The same with its pixels there."""
