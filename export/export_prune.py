@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from edge_reloc.bundle import BundleWriter, MapBundle
 
+    from .scene.model import SceneModel
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-reloc export prune", description=__doc__)
@@ -48,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = options.work or options.map.with_name(options.map.name + ".work")
     bundle = open_bundle(options.map)
     points = open_points(bundle)
-    model = load_packed(work, points.n)
+    model = load_packed(work, points.xyz)
     if options.published:
-        keep = points_to_keep(model, _label(bundle, points.n, work), pruning)
+        keep = points_to_keep(model, _label(bundle, model, work), pruning)
     else:
         keep = points_that_cover(model, options.keep)
     with extend_bundle(options.map, options.output) as writer:
@@ -66,17 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _label(bundle: MapBundle, points: int, work: Path) -> NDArray[np.int32]:
+def _label(bundle: MapBundle, model: SceneModel, work: Path) -> NDArray[np.int32]:
     """(P,): landmarks of the map, or made now where it has none."""
     from edge_reloc.bundle import layout
     from edge_reloc.retrieval.landmarks import open_landmarks
 
     from .packing.landmarks import LandmarkOptions
     from .training.landmarks.session import landmarks_of
-    from .training.session import load_packed
 
+    points = len(model.xyz)
     if not bundle.has(layout.LANDMARK_START):
-        return landmarks_of(load_packed(work, points), work, LandmarkOptions()).label
+        return landmarks_of(model, work, LandmarkOptions()).label
     return open_landmarks(bundle, points).labels(points)
 
 

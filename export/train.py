@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_reloc.command_line.program import OK, program
+from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
+from .progress import LogHandler
+from .training.interruption import training_program
 from .training.table import TRAININGS
 from .work_folder import existing_work_folder
 
@@ -50,10 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program
+@training_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, write the report into the work folder and print its summary; 0 when done."""
     options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
+    logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
     report = TRAININGS[options.method].train(options, work)

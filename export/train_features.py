@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_reloc.command_line.program import OK, program
+from edge_reloc.command_line.program import OK
 from edge_reloc.errors import ConfigError
+
+from .training.interruption import training_program
 
 LONGEST_PX = 800
 
@@ -40,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program
+@training_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Train to --until or the end, with a line at every report; 0 when it got there."""
     parser = _parser()

@@ -110,9 +110,11 @@ class ExportedRecogniser(nn.Module):
 def balanced_loss(logits_BNC: Tensor, label_BN: Tensor, mask_BN: Tensor) -> Tensor:
     """Cross entropy in which both kinds of keypoints count alike (eq. 9).
 
-    label: 0 not in the map. Of m keypoints of an image m0 are not: those that are
-    weigh m0 / m, the others 1 - m0 / m.
+    label: 0 not in the map, below 0 not known, which counts nowhere. Of m keypoints of an
+    image m0 are not: those that are weigh m0 / m, the others 1 - m0 / m.
     """
+    mask_BN = mask_BN * (label_BN >= 0)
+    label_BN = label_BN.clamp(min=0)
     known = mask_BN.sum(dim=1, keepdim=True).clamp(min=1)
     none_share = ((label_BN == 0) * mask_BN).sum(dim=1, keepdim=True) / known
     weight = torch.where(label_BN == 0, 1.0 - none_share, none_share) * mask_BN

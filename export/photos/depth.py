@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from edge_reloc.errors import MappingError
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import compose, rotation_angle_rad, so3_exp, transform
 
+from ..identity import digest_of
 from ..scene.model import SceneModel, View
 
 ROUNDS = 40
@@ -36,7 +38,7 @@ class RegisteredDepthMaps:
     def __init__(self, folder: Path, model: SceneModel, camera: Camera | None, unit: float) -> None:
         self._folder, self._camera, self._unit = folder, camera, unit
         self._depth_from_photo: Array = np.eye(4)
-        self._now: tuple[str, F32] | None = None
+        self._now = threading.local()  # the photo that a thread asks about, and its depths
         missing = [v.name for v in model.views if not self._file(v).is_file()]
         if len(missing) == len(model.views):
             raise MappingError(
@@ -47,11 +49,18 @@ class RegisteredDepthMaps:
         if camera is not None:
             self._register(model)
 
+    def identity(self, view: View) -> str:
+        """What the depths of a photo depend on, as a digest."""
+        file = self._file(view)
+        content = file if file.is_file() else None
+        camera = self._camera or view.camera
+        return digest_of(content, camera, self._unit, self._depth_from_photo)
+
     def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
-        if self._now is None or self._now[0] != view.name:
-            self._now = (view.name, self._of_photo(view))
-        depth = self._now[1]
+        if getattr(self._now, "name", None) != view.name:
+            self._now.depth, self._now.name = self._of_photo(view), view.name
+        depth: F32 = self._now.depth
         column, row = np.floor((xy_px.T + 0.5) / SHRINK).astype(int)
         rows, columns = depth.shape
         return np.asarray(depth[row.clip(0, rows - 1), column.clip(0, columns - 1)])

@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 import shutil
+import signal
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +81,7 @@ def map_photos(
     photo, None where unknown, to choose pairs by. Notes list the photos that were not
     registered. MappingError when the photos do not overlap.
     """
-    try:
-        import pycolmap
-    except ImportError:
-        raise missing_package("pycolmap", "mapping photos without poses", "export") from None
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    pycolmap = _pycolmap()
     photos = [store.get(name) for name in names]
     lenses = find_lenses(names, [(p.width, p.height) for p in photos], facts, camera)
     for lens in lenses:
@@ -115,6 +113,19 @@ def map_photos(
     model = _scene(best, names, store)
     model.notes += notes
     return Reconstructed(model=model, pairs=_agreement(model, verified, matches, names, store))
+
+
+def _pycolmap() -> Any:
+    """The package, silent but for errors; SIGTERM stays whose it was, not its logger's."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        import pycolmap
+    except ImportError:
+        raise missing_package("pycolmap", "mapping photos without poses", "export") from None
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return pycolmap
 
 
 def _folder(

@@ -24,7 +24,7 @@ from .matching import Pair, PairMatches
 log = logging.getLogger(__name__)
 
 MIN_MATCHES = 15  # of a pair, before and after verification
-VERIFIED_AT_ONCE = 32  # pairs; an interruption loses at most these
+VERIFIED_AT_ONCE = 16  # pairs; an interruption loses at most these
 SEED = 0
 
 

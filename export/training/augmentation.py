@@ -31,8 +31,9 @@ def random_warp(width: int, height: int, generator: np.random.Generator) -> F64:
 
 def random_light(image: U8, generator: np.random.Generator) -> U8:
     """Gamma, contrast, blur and noise, each by chance."""
-    values = (image.astype(np.float32) / 255.0) ** np.exp(generator.normal() * 0.35)
-    values = (values - 0.5) * generator.uniform(0.6, 1.2) + 0.5 + generator.uniform(-0.1, 0.1)
+    level = np.linspace(0.0, 1.0, 256, dtype=np.float32) ** np.exp(generator.normal() * 0.35)
+    level = (level - 0.5) * generator.uniform(0.6, 1.2) + 0.5 + generator.uniform(-0.1, 0.1)
+    values = level.astype(np.float32)[image]
     if generator.random() < 0.4:
         length = int(generator.integers(2, 8))
         kernel = np.zeros((length, length), np.float32)
@@ -42,7 +43,6 @@ def random_light(image: U8, generator: np.random.Generator) -> U8:
         else:
             kernel[:] = 1.0 / length**2
         values = cv2.filter2D(values, -1, kernel)
-    values = values + generator.normal(size=values.shape).astype(np.float32) * (
-        generator.uniform(0, 0.03)
-    )
+    noise = generator.standard_normal(values.shape, dtype=np.float32)
+    values += noise * np.float32(generator.uniform(0, 0.03))
     return np.asarray(np.clip(255.0 * values, 0, 255), np.uint8)

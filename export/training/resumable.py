@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,14 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+import edge_reloc
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
+
+from ..identity import digest_of
+from .interruption import Interrupted, Interruption
+
+log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -84,14 +91,19 @@ class ResumableTraining(ABC, Generic[Network]):
         self,
         network: Network,
         schedule: Schedule,
-        identity: str,
+        data: str,
         checkpoint: Path,
         device: torch.device | str,
     ) -> None:
-        """identity: what a checkpoint must agree with, else the training starts afresh.
+        """data: digest of all that is learnt from.
 
-        Raises MappingError for a damaged checkpoint.
+        A checkpoint of other data, another schedule, another network or another version of
+        this package is not gone on with: the training starts afresh and says so. Raises
+        MappingError for a damaged checkpoint.
         """
+        self._identity = digest_of(
+            edge_reloc.__version__, schedule, data, repr(network), dict(network.state_dict())
+        )
         self.network = network.to(device)
         self.device = torch.device(device)
         self.iterations, self.checkpoint = schedule.iterations, checkpoint
@@ -110,7 +122,6 @@ class ResumableTraining(ABC, Generic[Network]):
         self.iteration = 0
         #: iteration, loss and what is noted, for each report
         self.history: list[tuple[float, ...]] = []
-        self._identity = identity
         self._recorded: Recorded | None = None
         self._resume()
 
@@ -118,19 +129,34 @@ class ResumableTraining(ABC, Generic[Network]):
     def next_iteration(self) -> Iteration:
         """The loss of a new batch."""
 
-    def run(self, report: Callable[[int, float], None]) -> Network:
-        """Train to the end; report(iteration, what is shown) now and then."""
+    def run(self, report: Callable[[int, float | None], None]) -> Network:
+        """Train to the end; report(iteration, what is shown) at first and at every one.
+
+        What is shown was measured at the last multiple of `report_every`, and is None before
+        there was one. Raises Interrupted, with a checkpoint of where it stood, after Ctrl-C or
+        SIGTERM.
+        """
         self.network.train()
-        while self.iteration < self.iterations:
-            loss, noted = self._gradients()
-            self._step()
-            last = self.iteration == self.iterations
-            if last or self.iteration % self.report_every == 0:
-                self.history.append((self.iteration, loss.item(), *noted()))
-                report(self.iteration, self.history[-1][self.shown])
-            if last or self.iteration % self.checkpoint_every == 0:
-                self.save()
+        report(self.iteration, self._shown_value())
+        with Interruption() as interruption:
+            while self.iteration < self.iterations:
+                loss, noted = self._gradients()
+                self._step()
+                last = self.iteration == self.iterations
+                if last or self.iteration % self.report_every == 0:
+                    self.history.append((self.iteration, loss.item(), *noted()))
+                report(self.iteration, self._shown_value())
+                if last or interruption.asked or self.iteration % self.checkpoint_every == 0:
+                    self.save()
+                if interruption.asked:
+                    raise Interrupted(
+                        f"iteration {self.iteration} of {self.iterations} is kept in "
+                        f"{self.checkpoint}; the same command goes on from there"
+                    )
         return self.network.eval()
+
+    def _shown_value(self) -> float | None:
+        return self.history[-1][self.shown] if self.history else None
 
     def prepare(self) -> None:
         """Before an iteration: put numbers that change with it where it looks for them."""
@@ -172,8 +198,14 @@ class ResumableTraining(ABC, Generic[Network]):
 
     def _resume(self) -> None:
         state = read_state(self.checkpoint, self.device)
-        if state is None or state.get("identity") != self._identity:
-            return  # nothing yet, or another schedule, network or map: start afresh
+        if state is None:
+            return
+        if state.get("identity") != self._identity:
+            log.warning(
+                "%s: the checkpoint is of another map, schedule or version: starting afresh",
+                self.checkpoint,
+            )
+            return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -181,6 +213,9 @@ class ResumableTraining(ABC, Generic[Network]):
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda" and len(state.get("random_cuda", ())):
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+        log.info(
+            "%s: goes on from iteration %d of %d", self.checkpoint, self.iteration, self.iterations
+        )
 
     def _cuda_state(self) -> Tensor:
         if self.device.type != "cuda":

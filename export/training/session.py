@@ -6,26 +6,29 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.arrays import Bool
+from edge_reloc.arrays import F32, Bool
 from edge_reloc.bundle import BundleWriter, open_bundle
 from edge_reloc.bundle.points import open_points
 from edge_reloc.errors import MappingError
 
 from ..packing.networks import add_network, forget_float16
 from ..packing.pack import PACKED_MODEL
-from ..scene.combine import open_any_store
+from ..progress import open_bar
+from ..scene.combine import PhotoStore, open_any_store
 from ..scene.model import SceneModel, load_model
 from .device import training_device
 
 HELD_OUT_BLOCKS = 2
 BLOCKS = 12
+SAME_PX = 0.01  # of one keypoint, extracted twice from one photo
 
 
 class TrainingSession:
     """A map beside the work folder that it was packed from.
 
     bundle, points, model and store are the map's; held_out (V,) says which photos a
-    choice is made on. Raises MappingError when map and work folder do not belong together.
+    choice is made on. Raises MappingError when map and work folder do not belong together,
+    or a photo is no longer the one that was mapped.
     """
 
     def __init__(self, bundle_dir: Path, work: Path, device: str = "auto") -> None:
@@ -33,20 +36,43 @@ class TrainingSession:
         self.device = training_device(device)
         self.bundle = open_bundle(bundle_dir)
         self.points = open_points(self.bundle)
-        self.model = load_packed(work, self.points.n)
+        self.model = load_packed(work, self.points.xyz)
         self.store = open_any_store(work)
+        check_photos(self.model, self.store)
         self.held_out = held_out_views(len(self.model.views))
 
 
-def load_packed(work: Path, points: int) -> SceneModel:
-    """The model that a bundle of `points` points was packed from; MappingError else."""
+def load_packed(work: Path, xyz: F32) -> SceneModel:
+    """The model that a bundle with points xyz (P,3) was packed from; MappingError else."""
     model = load_model(work / PACKED_MODEL)
-    if len(model.xyz) != points:
+    if not np.array_equal(model.xyz.astype(np.float32), xyz):
         raise MappingError(
-            f"{work}: holds {len(model.xyz)} points, the bundle has {points}; "
-            f"they are not of the same mapping run, or the map was pruned: map again"
+            f"{work}: of another map: its {len(model.xyz)} points are not the {len(xyz)} of the "
+            f"bundle; name this map's own work folder with --work, or map again (also after "
+            f"pruning)"
         )
     return model
+
+
+def check_photos(model: SceneModel, store: PhotoStore) -> None:
+    """MappingError for a photo that is not the one that was mapped.
+
+    What a photo observes is told by the rows of its keypoints, and where it stood by its
+    pose: of another photo of that name both would be learnt wrong.
+    """
+    with open_bar(len(model.views), "photos", "photo") as bar:
+        for view in model.views:
+            xy = store.get(view.name).xy_px
+            same = not len(view.keypoint) or (
+                view.keypoint.max() < len(xy)
+                and np.abs(xy[view.keypoint] - view.xy_px).max() <= SAME_PX
+            )
+            if not same:
+                raise MappingError(
+                    f"{store.photo(view.name)}: its keypoints are not those that the map was made "
+                    f"of, the photo has changed since; put it back, or map again"
+                )
+            bar.update()
 
 
 def replace_network(bundle: BundleWriter, file: str, path: Path) -> None:

@@ -14,6 +14,8 @@ from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.sources.listing import list_folder, names_in_list
 from edge_reloc.sources.photo import load_photo
 
+from ...identity import digest_of
+
 LEVELS = 3
 
 
@@ -37,6 +39,10 @@ class Photos:
     def sizes(self) -> Tensor:
         """(N,2) height and width."""
         return self._sizes[::LEVELS]
+
+    def identity(self) -> str:
+        """Digest of all that they show."""
+        return digest_of(self.pixels, self._sizes)
 
     def to(self, device: torch.device) -> Photos:
         """The same with its pixels there."""

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from edge_reloc.errors import ConfigError
 
+from ...identity import digest_of
 from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
+from ..interruption import Interrupted, Interruption
 from ..resumable import read_state, write_state
 from .losses import Losses, Taught, choose_matches, pair_losses
 from .photos import Photos
@@ -82,6 +84,7 @@ class FeatureTrainer:
         device: torch.device,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
+        self._data = digest_of(photos.identity(), repr(teacher), dict(teacher.state_dict()))
         self.photos = photos.to(device)
         layout = torch.channels_last
         self.teacher = teacher.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
@@ -111,16 +114,26 @@ class FeatureTrainer:
         return self.folder / "checkpoint.pt"
 
     def train(self, until: int, report_every: int) -> Iterator[StepReport]:
-        """Train up to a step (the schedule's end at most), saving at every report."""
-        sums = torch.zeros(len(Losses._fields))
-        for step in range(self.step, min(until, self.config.steps)):
-            sums += self._one(step)
-            self.step = step + 1
-            if self.step % report_every == 0 or self.step == min(until, self.config.steps):
-                self.save()
-                count = (step % report_every) + 1
+        """Train up to a step (the schedule's end at most), saving at every report.
+
+        Raises Interrupted, with a checkpoint of where it stood, after Ctrl-C or SIGTERM.
+        """
+        until = min(until, self.config.steps)
+        sums, count = torch.zeros(len(Losses._fields)), 0
+        while self.step < until:
+            with Interruption() as interruption:
+                sums, count = sums + self._one(self.step), count + 1
+                self.step += 1
+                if interruption.asked or self.step % report_every == 0 or self.step == until:
+                    self.save()
+            if interruption.asked:
+                raise Interrupted(
+                    f"step {self.step} of {self.config.steps} is kept in {self.checkpoint}; "
+                    f"the same command goes on from there"
+                )
+            if self.step % report_every == 0 or self.step == until:
                 mean = (sums / count).tolist()
-                sums.zero_()
+                sums, count = torch.zeros_like(sums), 0
                 yield StepReport(
                     step=self.step,
                     keypoints=mean[0],
@@ -189,6 +202,7 @@ class FeatureTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "config": self.config.identity(),
+            "data": self._data,
             "step": self.step,
             "network": self.network.state_dict(),
             "retell": self.retell.state_dict(),
@@ -219,6 +233,11 @@ class FeatureTrainer:
             raise ConfigError(
                 f"{self.checkpoint}: belongs to a training with other settings "
                 f"({state['config']}); name another folder"
+            )
+        if state.get("data") != self._data:
+            raise ConfigError(
+                f"{self.checkpoint}: belongs to a training on other photos or with another "
+                f"teacher; name another folder, or the photos and teacher that it began with"
             )
         self.network.load_state_dict(state["network"])
         self.retell.load_state_dict(state["retell"])

@@ -30,9 +30,8 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
 
     config = preset(options.preset, iterations=options.iterations, shape=options.network)
     landmarks = LandmarkOptions(number=options.landmarks, dimensions=options.dimensions)
-    return LandmarkSession(options.map, work, landmarks, options.device).train(
-        config,
-        validate=options.validate,
-        labelling=ProgressBar("keypoints"),
-        progress=ProgressBar("recogniser"),
-    )
+    session = LandmarkSession(options.map, work, landmarks, options.device)
+    with ProgressBar("labelling", "photo") as labelling, ProgressBar("recogniser") as training:
+        return session.train(
+            config, validate=options.validate, labelling=labelling, progress=training
+        )

@@ -33,6 +33,7 @@ from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..augmentation import altered_copy
 
+UNCERTAIN = -1  # label of a keypoint of which nothing is taught
 SAME_PX = 3.0  # at 640 pixels width: a keypoint found again, or where its point projects
 SLACK = 0.12  # similarity that a match in the right place may lack, as in the second pass
 
@@ -44,7 +45,7 @@ class LabelledKeypoints:
     start: I64  #: (B+1,)
     ray: F32  #: (T,2): x/z, y/z
     descriptor: NDArray[np.float16]  #: (T,D)
-    label: I32  #: (T,), 0 for no landmark
+    label: I32  #: (T,), 0 for no landmark, UNCERTAIN where it may show one
     view: I64  #: (B,): the photo that an entry comes from
     whole: Bool  #: (B,): the photo itself, not an altered copy
 
@@ -82,7 +83,7 @@ def label_photos(
         if copies:
             image = read_photo(store.photo(view.name), grey=False)
             for _ in range(copies):
-                copy = _augmented(again, image, view, photo, original, generator)
+                copy = _augmented(again, labeller, image, view, photo, original, generator)
                 entries.append(copy)
                 views.append(index)
                 whole.append(False)
@@ -98,7 +99,7 @@ def label_photos(
 
 
 class _Labeller:
-    """Landmark of each keypoint of a mapping photo."""
+    """Landmark of each keypoint of a mapping photo or of a copy of it."""
 
     def __init__(self, points: PointMap, spec: FeatureSpec, label: I32) -> None:
         self._label, self._spec = label, spec
@@ -109,17 +110,62 @@ class _Labeller:
 
     def label(self, view: View, photo: PhotoFeatures) -> I32:
         """(N,): of the observed point, else of the similar point that projects there."""
-        features, n = self._features, len(photo.xy_px)
+        label = self._projected(view, photo.xy_px, photo.descriptor)
+        label[view.keypoint] = self._label[view.point_id]
+        return _with_uncertain(label, view, photo.xy_px)
+
+    def label_copy(
+        self,
+        view: View,
+        photo: PhotoFeatures,
+        label: I32,
+        there: F32,
+        descriptor: NDArray[np.float16],
+    ) -> I32:
+        """(M,): of a copy's keypoints, at pixels (M,2) of the photo with these labels (N,).
+
+        That of the photo's own keypoint there, else of the similar point that projects
+        there: what the photo's extractor left out and the copy's found may well show one.
+        """
+        found = self._projected(view, there, descriptor)
+        if len(label):
+            distance, nearest = KDTree(np.ascontiguousarray(photo.xy_px)).query(
+                np.ascontiguousarray(there), k=1
+            )
+            own = label[np.minimum(nearest, len(label) - 1)]
+            found = np.where((distance <= _radius_px(view)) & (own > 0), own, found)
+        return _with_uncertain(found.astype(np.int32), view, there)
+
+    def _projected(self, view: View, xy_px: F32, descriptor: NDArray[np.float16]) -> I32:
+        """(N,): of the similar point that projects to a keypoint, 0 for none."""
+        features, n = self._features, len(xy_px)
         features.n = n
-        features.xy_px[:n], features.descriptor[:n] = photo.xy_px, photo.descriptor
+        features.xy_px[:n], features.descriptor[:n] = xy_px, descriptor
         self._matcher.forget()
-        radius = SAME_PX * max(view.camera.width, view.camera.height) / 640
-        self._matcher.match(view.camera, view.cam_from_world, features, radius, self._found)
+        self._matcher.match(
+            view.camera, view.cam_from_world, features, _radius_px(view), self._found
+        )
         m = self._found.n
         label = np.zeros(n, np.int32)
         label[self._found.keypoint[:m]] = self._label[self._found.point_id[:m]]
-        label[view.keypoint] = self._label[view.point_id]
         return label
+
+
+def _radius_px(view: View) -> float:
+    """How far from each other two pixels of a photo may be that show the same."""
+    return SAME_PX * max(view.camera.width, view.camera.height) / 640
+
+
+def _with_uncertain(label: I32, view: View, xy_px: F32) -> I32:
+    """Labels (N,), UNCERTAIN where none was found beside a point that the photo observes.
+
+    To call these "not in the map" would teach that of what landmarks look like.
+    """
+    if len(view.xy_px) and len(xy_px):
+        observed = KDTree(np.ascontiguousarray(view.xy_px))
+        near = observed.query(np.ascontiguousarray(xy_px), k=1)[0] <= _radius_px(view)
+        label[near & (label == 0)] = UNCERTAIN
+    return label
 
 
 class _Reextractor:
@@ -153,23 +199,23 @@ def _entry(camera: Camera, xy_px: F32, descriptor: NDArray[np.float16], label: I
 
 def _augmented(
     again: _Reextractor,
+    labeller: _Labeller,
     image: U8,
     view: View,
     photo: PhotoFeatures,
     label: I32,
     generator: np.random.Generator,
 ) -> _Entry:
-    """An altered copy of a photo; keypoints found again keep their landmark."""
+    """An altered copy of a photo with these labels (N,)."""
     altered, photo_from_copy = altered_copy(image, generator)
     out = again.extract(altered, view.quarter_turns)
     xy, descriptor = out.xy_px[: out.n], out.descriptor[: out.n].astype(np.float16)
     there = cv2.perspectiveTransform(xy[None].astype(np.float64), photo_from_copy)[0]
     size = np.array([photo.width, photo.height])
     inside = ((there >= 2) & (there < size - 2)).all(axis=1)
-    distance, nearest = KDTree(np.ascontiguousarray(photo.xy_px, np.float64)).query(there, k=1)
-    same = distance <= SAME_PX * max(photo.width, photo.height) / 640
-    found = np.where(same, label[np.minimum(nearest, len(label) - 1)], 0).astype(np.int32)
-    return _entry(view.camera, xy[inside], descriptor[inside], found[inside])
+    xy, there, descriptor = xy[inside], there[inside].astype(np.float32), descriptor[inside]
+    found = labeller.label_copy(view, photo, label, there, descriptor)
+    return _entry(view.camera, xy, descriptor, found)
 
 
 def keypoints_of(data: LabelledKeypoints, entries: I64) -> Iterator[slice]:

@@ -5,7 +5,6 @@ PRAM, section 3.3; augmentation of the keypoints themselves is drawn anew for ea
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from edge_reloc.arrays import F32, I64
 
 from ...choice import choose
+from ...identity import digest_of
 from ...nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
 from ..device import precision
 from ..resumable import Iteration, ResumableTraining
@@ -94,10 +94,7 @@ class Batches:
         any_heading: bool,
     ) -> None:
         self._data, self._entries, self._config = data, entries, config
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (data.start, data.label, data.descriptor, entries):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        self.identity = digest.hexdigest()
+        self.identity = digest_of(data, entries, any_heading)
         self._turn = np.pi if any_heading else config.turn_rad
         self._any_heading = any_heading
 
@@ -169,9 +166,8 @@ class RecogniserTrainer(ResumableTraining[Recogniser]):
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self._batches = config, batches
-        identity = f"{config}, {batches.identity}, {landmarks} landmarks"
         network = Recogniser(dim, landmarks, config.shape)
-        super().__init__(network, config, identity, checkpoint, device)
+        super().__init__(network, config, batches.identity, checkpoint, device)
 
     def next_iteration(self) -> Iteration:
         """Balanced cross entropy of a batch."""

@@ -46,10 +46,13 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
             options.depth, session.model, options.depth_camera, options.depth_unit
         )
         print(depth_maps.registration)
-    return session.train(
-        config,
-        depth_maps=depth_maps,
-        validate=options.validate,
-        sampling=ProgressBar("photos"),
-        progress=ProgressBar("scene coordinates"),
-    )
+    sampling = ProgressBar("sampling cells", "photo")
+    training = ProgressBar("scene coordinates", watched="median error px")
+    with sampling, training:
+        return session.train(
+            config,
+            depth_maps=depth_maps,
+            validate=options.validate,
+            sampling=sampling,
+            progress=training,
+        )

@@ -7,8 +7,13 @@ from the reconstruction's own observations, from depth maps, or from nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import copy
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -17,24 +22,35 @@ import torch
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
+import edge_reloc
 from edge_reloc.arrays import F32, F64, I32, U8, Bool
 from edge_reloc.features.image_fit import FitOnCpu
 from edge_reloc.features.network import turn_back
 from edge_reloc.sources.photo import read_photo
 
+from ...identity import digest_of
 from ...nets.detector import TENSORRT_MAX_KEYPOINTS
 from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..augmentation import altered_copy
+from .sample_files import PhotoSamples, read_samples, write_samples
 
 SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
 ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
 
+MOST_THREADS = 8  # each holds the maps of a photo: some 200 MB
+
 
 class DepthMaps(Protocol):
-    """Depth of the mapping photos from elsewhere than the reconstruction."""
+    """Depth of the mapping photos from elsewhere than the reconstruction.
+
+    Several threads may ask at once.
+    """
+
+    def identity(self, view: View) -> str:
+        """What the depths of a photo depend on, as a digest."""
 
     def at(self, view: View, xy_px: F64) -> F32:
         """Depth (N,) along the camera's axis at pixels (N,2) of a photo, 0 for unknown."""
@@ -68,6 +84,7 @@ class BufferConfig:
     copies: int = 8  #: altered copies of each photo
     unknown: int = 100  #: cells of unknown depth kept of each image
     with_depth: int = 500  #: and of those that only a depth map knows
+    seed: int = 0  #: of the copies, and of the cells kept
 
 
 class PhotoCells:
@@ -79,18 +96,25 @@ class PhotoCells:
     def __init__(
         self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: torch.device | str
     ) -> None:
-        self._encoder, self._device, self._sizes = encoder.to(device), torch.device(device), sizes
-        self._input = {(w, h): np.zeros((h, w), np.float32) for w, h in sizes}
+        self._device, self._sizes = torch.device(device), sizes
+        # Convolutions of CPUs and GPUs read channels that lie side by side.
+        self._encoder = copy.deepcopy(encoder).to(self._device)
+        self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.identity = digest_of(repr(encoder), dict(encoder.state_dict()), sizes)
 
     def look(self, image: U8, turns: int) -> Look:
-        """The cells of an image as it lies, turned for the encoder."""
+        """The cells of an image as it lies, turned for the encoder. Threads may look at once."""
         height, width = image.shape[:2]
         if turns % 2:
             height, width = width, height
         size = max(self._sizes, key=lambda s: min(s[0] / width, s[1] / height, 1.0))
-        fit = FitOnCpu(self._input[size]).fit(image, turns)
+        net_input = np.zeros((size[1], size[0]), np.float32)
+        fit = FitOnCpu(net_input).fit(image, turns)
         with torch.no_grad():
-            spots = self._encoder(torch.from_numpy(self._input[size]).to(self._device)[None, None])
+            spots = self._encoder(torch.from_numpy(net_input).to(self._device)[None, None])
+        # Features are read cell by cell: channels side by side here, too.
+        maps = spots.maps.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        spots = spots._replace(maps=maps)
         found = spots.xy_px.cpu().numpy().astype(np.float64)
         asked = np.argsort(-spots.heat.cpu().numpy(), kind="stable")[: asked_cells(*size)]
         inside = (found[asked] < [fit.fit_width - 4, fit.fit_height - 4]).all(axis=1)
@@ -129,32 +153,112 @@ def sample_cells(
     config: BufferConfig,
     depth_maps: DepthMaps | None = None,
     progress: Progress = silent,
+    cache: Path | None = None,
 ) -> CellSamples:
-    """Sampled cells of every mapping photo and its copies."""
-    generator = np.random.default_rng(0)
-    parts: list[tuple[NDArray[np.float16], F32, F32]] = []
-    views: list[I32] = []
-    for index, view in enumerate(model.views):
-        depths = _Depths(model, view, depth_maps)
-        image = read_photo(store.photo(view.name), grey=False)
-        for look, xy, inside in _looks(cells, image, view, config, generator):
-            depth, observed = depths.at(xy)
-            rows = _chosen(depth, observed, inside, config, generator)
-            ray = view.camera.rays_from_pixels(xy[rows]).astype(np.float32)
-            parts.append((look.features(rows).cpu().numpy().astype(np.float16), ray, depth[rows]))
-            views.append(np.full(len(rows), index, np.int32))
-        progress(index + 1, len(model.views))
-    feature, ray, depth = (np.concatenate(p) for p in zip(*parts, strict=True))
+    """Sampled cells of every mapping photo and its copies.
+
+    cache: folder where a photo's cells are kept, one file each; they are sampled again when
+    anything that they depend on has changed, or when more copies are asked for.
+    """
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def sample(view: View) -> PhotoSamples:
+        path = store.photo(view.name)
+        identity = _identity(cells, model, view, config, depth_maps, path)
+        entry = None if cache is None else cache / f"{digest_of(view.name)}.npz"
+        found = None if entry is None else read_samples(entry, identity, config.copies)
+        if found is None:
+            found = _sample_photo(cells, model, view, config, depth_maps, path)
+            if entry is not None:
+                write_samples(entry, identity, found)
+        return found
+
+    parts: list[PhotoSamples] = []
+    with _one_thread_a_photo() as map_photos:
+        for part in map_photos(sample, model.views):
+            parts.append(part)
+            progress(len(parts), len(model.views))
     pose = np.stack([view.cam_from_world for view in model.views]).astype(np.float32)
     return CellSamples(
-        feature=feature,
-        view=np.concatenate(views),
-        ray=ray,
-        depth=depth,
+        feature=np.concatenate([p.feature for p in parts]),
+        view=np.repeat(np.arange(len(parts), dtype=np.int32), [len(p.depth) for p in parts]),
+        ray=np.concatenate([p.ray for p in parts]),
+        depth=np.concatenate([p.depth for p in parts]),
         rotation=pose[:, :3, :3],
         translation=pose[:, :3, 3],
         focal_px=np.array([0.5 * (v.camera.fx + v.camera.fy) for v in model.views], np.float32),
         usual_depth=_usual_depths(model),
+    )
+
+
+@contextmanager
+def _one_thread_a_photo() -> Iterator[Callable[..., Iterable[PhotoSamples]]]:
+    """`map` over photos on all cores, each of which does one photo's work alone.
+
+    Torch would give every layer of every photo to all cores, which then wait for each other:
+    on two cores that others use too, that took five times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), MOST_THREADS))
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)  # of an interrupted work
+        torch.set_num_threads(threads)
+
+
+def _identity(
+    cells: PhotoCells,
+    model: SceneModel,
+    view: View,
+    config: BufferConfig,
+    depth_maps: DepthMaps | None,
+    photo: Path,
+) -> str:
+    """What a photo's cells depend on; copies apart, whose number may be smaller."""
+    return digest_of(
+        edge_reloc.__version__,
+        cells.identity,
+        photo,
+        view.camera,
+        view.quarter_turns,
+        view.xy_px,
+        observed_depths(model, view),
+        replace(config, copies=0),
+        None if depth_maps is None else depth_maps.identity(view),
+    )
+
+
+def _sample_photo(
+    cells: PhotoCells,
+    model: SceneModel,
+    view: View,
+    config: BufferConfig,
+    depth_maps: DepthMaps | None,
+    path: Path,
+) -> PhotoSamples:
+    """Cells of a photo and its copies, the same whatever other photos there are."""
+    depths = _Depths(model, view, depth_maps)
+    image = read_photo(path, grey=False)
+    seed = int(digest_of(view.name), 16)
+    found = []
+    for copy_number in range(config.copies + 1):
+        generator = np.random.default_rng([config.seed, seed, copy_number])
+        look, xy, inside = _look(cells, image, view, copy_number > 0, generator)
+        depth, observed = depths.at(xy)
+        rows = _chosen(depth, observed, inside, config, generator)
+        found.append(
+            PhotoSamples(
+                feature=look.features(rows).cpu().numpy().astype(np.float16),
+                ray=view.camera.rays_from_pixels(xy[rows]).astype(np.float32),
+                depth=depth[rows],
+                copy=np.full(len(rows), copy_number, np.int16),
+            )
+        )
+    return PhotoSamples(
+        **{f.name: np.concatenate([getattr(p, f.name) for p in found]) for f in fields(found[0])}
     )
 
 
@@ -171,23 +275,19 @@ def observed_depths(model: SceneModel, view: View) -> F64:
     return np.asarray(model.xyz[view.point_id] @ pose[2, :3] + pose[2, 3])
 
 
-def _looks(
-    cells: PhotoCells,
-    image: U8,
-    view: View,
-    config: BufferConfig,
-    generator: np.random.Generator,
-) -> Iterator[tuple[Look, F64, Bool]]:
-    """A photo and its copies, where in the photo their cells are, and which are inside."""
+def _look(
+    cells: PhotoCells, image: U8, view: View, altered: bool, generator: np.random.Generator
+) -> tuple[Look, F64, Bool]:
+    """A photo or an altered copy, where in the photo its cells are, and which are inside."""
+    if not altered:
+        look = cells.look(image, view.quarter_turns)
+        return look, look.xy_px, np.ones(len(look.xy_px), bool)
     height, width = image.shape[:2]
-    look = cells.look(image, view.quarter_turns)
-    yield look, look.xy_px, np.ones(len(look.xy_px), bool)
-    for _ in range(config.copies):
-        altered, photo_from_copy = altered_copy(image, generator)
-        look = cells.look(altered, view.quarter_turns)
-        there = cv2.perspectiveTransform(look.xy_px[None], photo_from_copy)[0]
-        inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
-        yield look, there.astype(np.float64), inside
+    other, photo_from_copy = altered_copy(image, generator)
+    look = cells.look(other, view.quarter_turns)
+    there = cv2.perspectiveTransform(look.xy_px[None], photo_from_copy)[0]
+    inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
+    return look, there.astype(np.float64), inside
 
 
 class _Depths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from .share import choose_share
 from .trainer import Batches, SceneConfig, SceneTrainer
 
 METHOD = SCENE_COORDINATES.name
+CELLS_FOLDER = "cells"  # in the work folder: what was sampled of each photo
 KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
 THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
@@ -109,21 +111,39 @@ class SceneSession(TrainingSession):
         """
         started = time.perf_counter()
         samples = sample_cells(
-            self.cells, self.model, self.store, config.buffer, depth_maps, sampling
+            self.cells,
+            self.model,
+            self.store,
+            config.buffer,
+            depth_maps,
+            sampling,
+            self.work / CELLS_FOLDER,
         )
         sampled = time.perf_counter()
         kept = KEPT
+        before, total = 0, config.iterations
         shares: dict[str, float] = {}
         if validate:
             short = replace(config, iterations=max(1, int(config.iterations * TUNING_SHARE)))
-            network, _ = self._fit(of_views(samples, ~self.held_out), short, "tuning", progress)
+            before, total = short.iterations, short.iterations + config.iterations
+            network, _ = self._fit(
+                of_views(samples, ~self.held_out),
+                short,
+                "tuning",
+                lambda step, error: progress(step, total, error),
+            )
             # As the device will solve and judge.
             gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
             solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
             kept, shares = choose_share(
                 network, self.cells, self.model, self.store, self.held_out, solver
             )
-        network, trainer = self._fit(samples, config, "final", progress)
+        network, trainer = self._fit(
+            samples,
+            config,
+            "final",
+            lambda step, error: progress(before + step, total, error),
+        )
         report = SceneReport(
             cells=len(samples.view),
             known_depth=float((samples.depth > 0).mean()),
@@ -139,7 +159,11 @@ class SceneSession(TrainingSession):
         return report
 
     def _fit(
-        self, samples: CellSamples, config: SceneConfig, role: str, progress: Progress
+        self,
+        samples: CellSamples,
+        config: SceneConfig,
+        role: str,
+        report: Callable[[int, float | None], None],
     ) -> tuple[SceneCoordinates, SceneTrainer]:
         labels = partition(
             samples,
@@ -151,8 +175,7 @@ class SceneSession(TrainingSession):
         trainer = SceneTrainer(
             Batches(samples, labels, config), labels, config, checkpoint, self.device
         )
-        network = trainer.run(lambda step, error: progress(step, config.iterations, error))
-        return network, trainer
+        return trainer.run(report), trainer
 
     def _write(self, network: SceneCoordinates, config: SceneConfig, kept: float) -> None:
         stamp = hashlib.sha256(self._weights.read_bytes()).hexdigest()

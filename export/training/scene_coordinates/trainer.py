@@ -6,7 +6,6 @@ CVPR 2023, section 3.3).
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...choice import choose
+from ...identity import digest_of
 from ...nets.scene_coordinates import SHAPES, HeadShape, Prediction, SceneCoordinates
 from ..device import precision
 from ..resumable import Iteration, ResumableTraining
@@ -104,11 +104,7 @@ class Batches:
         self._samples, self._labels, self._config = samples, labels, config
         known = samples.depth > 0
         self._known, self._unknown = np.flatnonzero(known), np.flatnonzero(~known)
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (samples.depth, samples.ray, samples.rotation, labels.structural):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        digest.update(samples.feature[:: max(1, len(samples.feature) // 1000)].tobytes())
-        self.identity = digest.hexdigest()
+        self.identity = digest_of(samples, labels)
 
     def draw(self, generator: np.random.Generator) -> Batch:
         """One batch."""
@@ -165,7 +161,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates]):
             labels.semantics,
             config.shape,
         )
-        super().__init__(network, config, f"{config}, {batches.identity}", checkpoint, device)
+        super().__init__(network, config, batches.identity, checkpoint, device)
 
     def next_iteration(self) -> Iteration:
         """The total loss (eq. 17) of a batch."""

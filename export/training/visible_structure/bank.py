@@ -48,26 +48,25 @@ def make_bank(
     """The bank of a packed model; `parts` random parts a photo."""
     generator = np.random.default_rng(0)
     embedding, views, seen, whole = [], [], [], []
-    bar = open_bar(len(model.views), "embeddings", "photo", shown=progress)
-    for index, view in enumerate(model.views):
-        photo = store.get(view.name)
-        descriptor = photo.descriptor.astype(np.float32)
-        for part in range(parts + 1):
-            rows = np.ones(len(descriptor), bool) if part == 0 else None
-            inside = None
-            if rows is None:
-                rows, inside = _part(photo.xy_px, generator)
-                ids = view.point_id[inside[view.keypoint]]
-            else:
-                ids = view.point_id
-            if part > 0 and (rows.sum() < 50 or len(ids) == 0):
-                continue
-            embedding.append(vocabulary.embedding(descriptor[rows], _place(photo, inside)))
-            views.append(index)
-            seen.append(np.unique(ids))
-            whole.append(part == 0)
-        bar.update()
-    bar.close()
+    with open_bar(len(model.views), "embeddings", "photo", shown=progress) as bar:
+        for index, view in enumerate(model.views):
+            photo = store.get(view.name)
+            descriptor = photo.descriptor.astype(np.float32)
+            for part in range(parts + 1):
+                rows = np.ones(len(descriptor), bool) if part == 0 else None
+                inside = None
+                if rows is None:
+                    rows, inside = _part(photo.xy_px, generator)
+                    ids = view.point_id[inside[view.keypoint]]
+                else:
+                    ids = view.point_id
+                if part > 0 and (rows.sum() < 50 or len(ids) == 0):
+                    continue
+                embedding.append(vocabulary.embedding(descriptor[rows], _place(photo, inside)))
+                views.append(index)
+                seen.append(np.unique(ids))
+                whole.append(part == 0)
+            bar.update()
     return Bank(
         embedding=np.stack(embedding),
         view=np.array(views),

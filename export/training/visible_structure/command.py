@@ -31,13 +31,15 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     session = VisibleStructureSession(options.map, work, options.device)
     heads = {}
     if options.head != GENERATIVE:
-        heads[CELLS] = session.train_cells(ProgressBar(CELLS))
+        with ProgressBar(CELLS) as progress:
+            heads[CELLS] = session.train_cells(progress)
     if options.head != CELLS:
-        heads[GENERATIVE] = session.train_generative(
-            options.preset,
-            iterations=options.iterations,
-            samples=options.samples,
-            progress=ProgressBar(GENERATIVE),
-        )
+        with ProgressBar(GENERATIVE) as progress:
+            heads[GENERATIVE] = session.train_generative(
+                options.preset,
+                iterations=options.iterations,
+                samples=options.samples,
+                progress=progress,
+            )
     session.write(default_head=options.default_head)
     return VisibleStructureReport(heads=heads)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from edge_reloc.arrays import F64, I64
 
 from ...choice import choose
+from ...identity import digest_of
 from ...nets.visible_structure import ConditionalVae
 from ..device import precision
 from ..resumable import Iteration, ResumableTraining
@@ -157,7 +158,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
             fourier=config.fourier,
             gain=math.sqrt(size) if config.unit_noise else 1.0,
         )
-        super().__init__(vae, config, str(config), checkpoint, device)
+        super().__init__(vae, config, digest_of(bank, xyz, rows), checkpoint, device)
         self._kl_weight = torch.zeros((), device=device)
         self._negative_elbo = self._elbo
         if self.device.type == "cuda":

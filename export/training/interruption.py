@@ -1,0 +1,83 @@
+"""Ctrl-C and SIGTERM in a training: what was learnt is kept, and one line says where."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from edge_reloc.command_line.program import INTERRUPTED, Main, program
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training ended between two steps, its checkpoint written; the text says where."""
+
+
+class Interruption:
+    """While it is open, Ctrl-C and SIGTERM are noted instead of raised: `asked` says so.
+
+    A second signal does not wait. Elsewhere than in the main thread signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():  # Python allows it only there
+            for kind in SIGNALS:
+                self._before[kind] = signal.signal(kind, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def training_program(main: Main) -> Callable[..., int]:
+    """`program` for what trains: SIGTERM is as Ctrl-C, and one line says what is kept."""
+
+    @functools.wraps(main)
+    def interruptible(argv: Sequence[str] | None = None) -> int:
+        with terminable():
+            try:
+                return main(argv)
+            except Interrupted as kept:
+                print(f"interrupted: {kept}", file=sys.stderr)
+                return INTERRUPTED
+
+    return program(interruptible)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends what is inside as Ctrl-C does, with its line and exit code."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
