@@ -10,11 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, MappingError
 
+from .interruption import long_program
+from .progress import LogHandler
+from .summary import grade_line, summarise, to_text
 from .work_folder import work_folder
 
 if TYPE_CHECKING:
@@ -74,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program
+@long_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Map the photos, write the bundle and print its summary; 0 when it is written."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = options.work or work_folder(options.output)
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store.spec = turned(store.spec, {v.name: v.quarter_turns for v in model.views})
     store.save()
     save_model(work / MODEL_FILE, model)
-    summary = _summary(model, grade, names)
+    summary = summarise(model, grade, names)
     summary["not_read"] = not_read
     _refuse_poor(options, grade)
     from .packing.pack import pack_map
@@ -107,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sum(f.stat().st_size for f in options.output.rglob("*") if f.is_file()) / 1e6, 2
     )
     summary["seconds"] = round(time.perf_counter() - started, 1)
-    print(json.dumps(summary, indent=1) if options.json else _text(summary, options.output))
+    print(json.dumps(summary, indent=1) if options.json else to_text(summary, options.output))
     return 0
 
 
@@ -159,7 +161,7 @@ def _reconstruct(
             continue
         model = _finish(options, model, facts)
         found = model, own, _grade(model, names, pairs)
-        log.info("geometry by %s: %s", features, _grade_line(found[2]))
+        log.info("geometry by %s: %s", features, grade_line(found[2]))
         if best is None or found[2].better_than(best[2]):
             best = found
         if best[2].verdict == "good":
@@ -368,58 +370,6 @@ def _refuse_poor(options: argparse.Namespace, grade: Grade) -> None:
             f"write it all the same (--any-grade)"
         )
     log.warning("warning: the reconstruction is %s: %s", grade.verdict, told)
-
-
-def _grade_line(grade: Grade) -> str:
-    """The grade in one line."""
-    shares = (
-        (grade.placed, "placed"),
-        (grade.pairs, "pairs agree"),
-        (grade.left_out, "found when left out"),
-        (grade.positions, "known positions agree"),
-    )
-    told = [f"{share:.0%} {what}" for share, what in shares if share is not None]
-    bridge = [] if grade.bridge is None else [f"parts joined by {grade.bridge} points or more"]
-    return f"{grade.verdict} ({', '.join(told + bridge)})"
-
-
-def _summary(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str, Any]:
-    from .scene.clean import point_statistics
-
-    statistics = point_statistics(model)
-    used = {view.name for view in model.views if len(view.point_id)}
-    return {
-        "photos": len(used),
-        "skipped": [name for name in names if name not in used],
-        "points": len(model.xyz),
-        "mean_track_length": round(float(statistics.length.mean()), 2),
-        "mean_reprojection_error_px": round(float(statistics.error_px.mean()), 3),
-        "metric": model.metric,
-        "georeferenced": model.georeference is not None,
-        "turned": sum(1 for view in model.views if view.quarter_turns),
-        "grade": {**grade.to_dict(), "line": _grade_line(grade)},
-        "notes": model.notes,
-    }
-
-
-def _text(summary: dict[str, Any], output: Path) -> str:
-    skipped = summary["skipped"]
-    lines = [
-        f"{output}: {summary['points']} points from {summary['photos']} photos, "
-        f"{summary['megabytes']} MB, {summary['seconds']} s",
-        f"  seen by {summary['mean_track_length']} photos each, "
-        f"reprojection error {summary['mean_reprojection_error_px']} px, "
-        f"{'metric' if summary['metric'] else 'not metric'}"
-        f"{', georeferenced' if summary['georeferenced'] else ''}",
-    ]
-    grade = summary["grade"]
-    lines.append(f"  reconstruction {grade['line']}")
-    if summary["turned"]:
-        lines.append(f"  {summary['turned']} photos were turned to the map's heading")
-    if skipped:
-        lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
-    lines += [f"  {note}" for note in [*summary["not_read"], *summary["notes"]]]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

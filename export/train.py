@@ -13,8 +13,8 @@ from pathlib import Path
 from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
+from .interruption import long_program
 from .progress import LogHandler
-from .training.interruption import training_program
 from .training.table import TRAININGS
 from .work_folder import existing_work_folder
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@training_program
+@long_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, write the report into the work folder and print its summary; 0 when done."""
     options = _parser().parse_args(argv)

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_reloc.command_line.program import OK
 from edge_reloc.errors import ConfigError
 
-from .training.interruption import training_program
+from .interruption import long_program
 
 LONGEST_PX = 800
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@training_program
+@long_program
 def main(argv: Sequence[str] | None = None) -> int:
     """Train to --until or the end, with a line at every report; 0 when it got there."""
     parser = _parser()

@@ -17,7 +17,7 @@ from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
 from ..identity import digest_of
-from .interruption import Interrupted, Interruption
+from ..interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from edge_reloc.errors import ConfigError
 
 from ...identity import digest_of
+from ...interruption import Interrupted, Interruption
 from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
-from ..interruption import Interrupted, Interruption
 from ..resumable import read_state, write_state
 from .losses import Losses, Taught, choose_matches, pair_losses
 from .photos import Photos

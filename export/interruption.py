@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a training: what was learnt is kept, and one line says where."""
+"""Ctrl-C and SIGTERM in long work: what was done is kept, and one line says where."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Interruption:
         self.asked = True
 
 
-def training_program(main: Main) -> Callable[..., int]:
-    """`program` for what trains: SIGTERM is as Ctrl-C, and one line says what is kept."""
+def long_program(main: Main) -> Callable[..., int]:
+    """`program` for long work: SIGTERM is as Ctrl-C, and one line says what is kept."""
 
     @functools.wraps(main)
     def interruptible(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,63 @@
+"""What a map came out as, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .scene.grade import Grade
+    from .scene.model import SceneModel
+
+
+def grade_line(grade: Grade) -> str:
+    """The grade in one line."""
+    shares = (
+        (grade.placed, "placed"),
+        (grade.pairs, "pairs agree"),
+        (grade.left_out, "found when left out"),
+        (grade.positions, "known positions agree"),
+    )
+    told = [f"{share:.0%} {what}" for share, what in shares if share is not None]
+    bridge = [] if grade.bridge is None else [f"parts joined by {grade.bridge} points or more"]
+    return f"{grade.verdict} ({', '.join(told + bridge)})"
+
+
+def summarise(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str, Any]:
+    from .scene.clean import point_statistics
+
+    statistics = point_statistics(model)
+    used = {view.name for view in model.views if len(view.point_id)}
+    return {
+        "photos": len(used),
+        "skipped": [name for name in names if name not in used],
+        "points": len(model.xyz),
+        "mean_track_length": round(float(statistics.length.mean()), 2),
+        "mean_reprojection_error_px": round(float(statistics.error_px.mean()), 3),
+        "metric": model.metric,
+        "georeferenced": model.georeference is not None,
+        "turned": sum(1 for view in model.views if view.quarter_turns),
+        "grade": {**grade.to_dict(), "line": grade_line(grade)},
+        "notes": model.notes,
+    }
+
+
+def to_text(summary: dict[str, Any], output: Path) -> str:
+    skipped = summary["skipped"]
+    lines = [
+        f"{output}: {summary['points']} points from {summary['photos']} photos, "
+        f"{summary['megabytes']} MB, {summary['seconds']} s",
+        f"  seen by {summary['mean_track_length']} photos each, "
+        f"reprojection error {summary['mean_reprojection_error_px']} px, "
+        f"{'metric' if summary['metric'] else 'not metric'}"
+        f"{', georeferenced' if summary['georeferenced'] else ''}",
+    ]
+    grade = summary["grade"]
+    lines.append(f"  reconstruction {grade['line']}")
+    if summary["turned"]:
+        lines.append(f"  {summary['turned']} photos were turned to the map's heading")
+    if skipped:
+        lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
+    lines += [f"  {note}" for note in [*summary["not_read"], *summary["notes"]]]
+    return "\n".join(lines)
