@@ -71,8 +71,11 @@ def write_place(
     write_camera(output / "camera.json", camera)
 
 
-def write_jpeg(path: Path, image_bgr: U8, quality: int) -> None:
-    """Write a JPEG file (progressive, which is a tenth smaller; colours coarser)."""
+def write_jpeg(path: Path, image_bgr: U8, quality: int, exif: bytes = b"") -> None:
+    """Write a JPEG file (progressive, which is a tenth smaller; colours coarser).
+
+    exif: as Pillow's `Exif.tobytes()`, below 64 KiB.
+    """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1,
                cv2.IMWRITE_JPEG_PROGRESSIVE, 1,
                cv2.IMWRITE_JPEG_LUMA_QUALITY, quality,
@@ -80,7 +83,10 @@ def write_jpeg(path: Path, image_bgr: U8, quality: int) -> None:
     good, data = cv2.imencode(".jpg", image_bgr, options)
     if not good:
         raise EdgeRelocError(f"{path}: OpenCV cannot encode JPEG; install opencv-python-headless")
-    write_atomic(path, data.tobytes())
+    jpeg = data.tobytes()
+    if exif:  # the first segment after the start of the image
+        jpeg = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    write_atomic(path, jpeg)
 
 
 @program
