@@ -95,12 +95,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     facts = read_facts(options.images, names)
     store = _open_store(options, work, facts)
     usable = store.prepare(names)
+    copies = {} if options.poses else store.copies(usable)
+    usable = [name for name in usable if name not in copies]
     model, store, grade = _reconstruct(options, store, usable, facts)
     store.spec = turned(store.spec, {v.name: v.quarter_turns for v in model.views})
     store.save()
     save_model(work / MODEL_FILE, model)
     summary = summarise(model, grade, names)
     summary["not_read"] = not_read
+    summary["copies"] = copies
     _refuse_poor(options, grade)
     from .packing.pack import pack_map
 

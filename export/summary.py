@@ -25,6 +25,7 @@ def grade_line(grade: Grade) -> str:
 
 
 def summarise(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str, Any]:
+    """JSON-ready facts of a map's model, of the photos that were asked for."""
     from .scene.clean import point_statistics
 
     statistics = point_statistics(model)
@@ -44,6 +45,7 @@ def summarise(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str
 
 
 def to_text(summary: dict[str, Any], output: Path) -> str:
+    """The same in lines."""
     skipped = summary["skipped"]
     lines = [
         f"{output}: {summary['points']} points from {summary['photos']} photos, "
@@ -57,6 +59,10 @@ def to_text(summary: dict[str, Any], output: Path) -> str:
     lines.append(f"  reconstruction {grade['line']}")
     if summary["turned"]:
         lines.append(f"  {summary['turned']} photos were turned to the map's heading")
+    if summary["copies"]:
+        shown = [f"{name} is {first}" for name, first in list(summary["copies"].items())[:3]]
+        lines.append(f"  {len(summary['copies'])} copies left out: {', '.join(shown)}")
+        skipped = [name for name in skipped if name not in summary["copies"]]
     if skipped:
         lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
     lines += [f"  {note}" for note in [*summary["not_read"], *summary["notes"]]]

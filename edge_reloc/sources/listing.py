@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ..errors import SourceError
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+HIDDEN = (".", "__MACOSX")
 NAMED = 3  # files that a line about many names
 
 
@@ -83,14 +84,15 @@ def count_kinds(others: Iterable[str]) -> list[str]:
 def list_folder(folder: Path, *, deep: bool = False) -> Listing:
     """The photos in a folder; deep: and in the folders below it.
 
-    Hidden files and folders are left alone, such as the "._IMG_1.jpg" that a Mac leaves.
+    Hidden files and folders are left alone, such as the "._IMG_1.jpg" and the "__MACOSX" that a
+    Mac leaves.
     Raises SourceError when there is no photo.
     """
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder of photos")
     found: list[str] = []
     for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        folders[:] = [name for name in folders if deep and not name.startswith(HIDDEN)]
         below = os.path.relpath(where, folder).replace(os.sep, "/")
         paths = (posixpath.normpath(posixpath.join(below, name)) for name in files)
         found += [path for path in paths if not posixpath.basename(path).startswith(".")]

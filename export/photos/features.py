@@ -120,7 +120,7 @@ class FeatureStore:
         logged, one line each. MappingError when none is left.
         """
         names = list(names)
-        usable = []
+        usable, first = [], ""
         bar = open_bar(len(names), "features", "photo", shown=progress)
         for name in names:
             bar.update()
@@ -128,15 +128,26 @@ class FeatureStore:
                 self.get(name)
             except UnreadablePhotoError as error:
                 log.warning("skipped: %s", error)
+                first = first or str(error)
                 continue
             usable.append(name)
         bar.close()
         if not usable:
             raise MappingError(
-                f"{self.images}: none of its {len(names)} photos can be read; "
-                f"expected JPEG, PNG or another format that OpenCV reads"
+                f"{self.images}: none of {len(names)} photos can be used; the first: {first}"
             )
         return usable
+
+    def copies(self, names: Iterable[str]) -> dict[str, str]:
+        """Names whose file is, byte for byte, that of an earlier name, and that name."""
+        first: dict[str, str] = {}
+        copies = {}
+        for name in names:
+            digest = self._digest(name)
+            if digest in first:
+                copies[name] = first[digest]
+            first.setdefault(digest, name)
+        return copies
 
     def with_spec(self, spec: FeatureSpec) -> FeatureStore:
         """The same photos and turns under other settings."""
@@ -166,14 +177,8 @@ class FeatureStore:
         return self._entry(name, self.turns.get(name, 0)).stem
 
     def _entry(self, name: str, turns: int) -> Path:
-        if name not in self._digests:
-            try:
-                content = (self.images / name).read_bytes()
-            except OSError as error:
-                raise UnreadablePhotoError(f"{self.images / name}: {error.strerror}") from None
-            self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
         spec = self.spec
-        identity = [CACHE_VERSION, self._digests[name], turns, spec.kind, spec.dim, spec.keypoints]
+        identity = [CACHE_VERSION, self._digest(name), turns, spec.kind, spec.dim, spec.keypoints]
         if spec.kind == "sift":
             identity += [spec.max_side]
         else:
@@ -181,6 +186,15 @@ class FeatureStore:
             identity += [spec.place_dim] if spec.place_dim else []
         key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
         return self._folder / f"{key}.npz"
+
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            try:
+                content = (self.images / name).read_bytes()
+            except OSError as error:
+                raise UnreadablePhotoError(f"{self.images / name}: {error.strerror}") from None
+            self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
+        return self._digests[name]
 
     def _open_network(self, file: str, arena: Arena) -> Engine:
         return open_engine(self.network(file), arena)

@@ -57,10 +57,11 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
                 tags = image.tag_v2  # type: ignore[attr-defined]
                 width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
             exif = image.getexif()
+            packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
+            # While the file is open: what EXIF points at is read when it is asked for.
+            facts = photo_facts(name, width, height, exif, packet or b"")
         turns = upright_turns(path.read_bytes())
     except Exception as error:  # Pillow raises what each file format's parser raises
         log.debug("%s: header not read: %s", path, error)
         return None
-    packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
-    facts = photo_facts(name, width, height, exif, packet or b"")
     return replace(facts, quarter_turns=turns)

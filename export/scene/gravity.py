@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, I64
 
 from .model import View
 
 AGREEMENT = 0.5  # length of a mean axis from which photos count as held alike
 LOOKING_DOWN = 0.9
+MIXED = 0.85  # length of a mean axis below which some photos may lie on their side
 PLANE_RATIO = 0.2  # second over first singular value: the x axes span the horizon
 
 
@@ -20,6 +21,7 @@ def level_axis(views: Sequence[View], upright: Mapping[str, int] | None = None) 
 
     upright: counter-clockwise quarter turns by photo name that show it so, by EXIF, 0 when
     absent; not those that bring photos to the map's heading, which flat ground may give.
+    Where some photos lie on their side and no EXIF says so, the way that most are held counts.
     Down is perpendicular to the cameras' x axes when people or drones keep
     their cameras level, whatever the pitch. Where all look the same way it is
     the mean image down. Photos of all headings that look one way look down.
@@ -28,6 +30,8 @@ def level_axis(views: Sequence[View], upright: Mapping[str, int] | None = None) 
     rotations = np.array([view.cam_from_world[:3, :3] for view in views])
     rows = np.arange(len(views))
     turns = np.array([(upright or {}).get(view.name, 0) % 4 for view in views])
+    if AGREEMENT < np.linalg.norm(_down(rotations, turns).mean(axis=0)) < MIXED:
+        turns = _as_most(rotations, turns)
     around = np.stack([rotations[:, 0], rotations[:, 1], -rotations[:, 0], -rotations[:, 1]])
     right, down = around[turns, rows], around[(turns + 1) % 4, rows]
     forward = rotations[:, 2].copy()
@@ -43,3 +47,17 @@ def level_axis(views: Sequence[View], upright: Mapping[str, int] | None = None) 
         if normal @ mean_down > 0.7 * np.linalg.norm(mean_down):
             return np.asarray(normal)
     return np.asarray(mean_down / np.linalg.norm(mean_down))
+
+
+def _down(rotations: F64, turns: I64) -> F64:
+    """The image's down (V,3) in the world, of photos shown after so many quarter turns."""
+    x, y = rotations[:, 0], rotations[:, 1]
+    return np.stack([y, -x, -y, x])[turns % 4, np.arange(len(rotations))]
+
+
+def _as_most(rotations: F64, turns: I64) -> I64:
+    """Turns under which the photos' downs are nearest to the down that most of them share."""
+    downs = np.stack([_down(rotations, turns + k) for k in range(4)])  # (4,V,3)
+    near = np.einsum("kvi,wi->wkv", downs, downs[0]).argmax(axis=1)  # by the down of photo w
+    best = int(np.argmax((near == 0).sum(axis=1)))
+    return np.asarray((turns + near[best]) % 4)

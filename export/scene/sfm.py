@@ -116,13 +116,13 @@ def map_photos(
 
 
 def _pycolmap() -> Any:
-    """The package, silent but for errors; SIGTERM stays whose it was, not its logger's."""
+    """The package, silent, since we tell its failures; SIGTERM stays whose it was."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         import pycolmap
     except ImportError:
         raise missing_package("pycolmap", "mapping photos without poses", "export") from None
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return pycolmap

@@ -202,3 +202,16 @@ def test_malformed_positions_name_the_line(tmp_path: Path, text: str, message: s
         read_positions(tmp_path / "p.csv")
     with pytest.raises(MappingError, match="cannot read"):
         read_positions(tmp_path / "missing.csv")
+
+
+def test_photos_on_their_side_do_not_tilt_the_world(tmp_path: Path) -> None:
+    views = make_world(tmp_path, photos=9, points=30).views
+    level = level_axis(views)
+    side = compose(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]), np.zeros(3))
+    mixed = [
+        replace(v, cam_from_world=side @ v.cam_from_world) if row % 2 else v
+        for row, v in enumerate(views)
+    ]
+    assert level is not None and level @ [0, 0, -1] > 0.98
+    found = level_axis(mixed)
+    assert found is not None and found @ [0, 0, -1] > 0.98  # five of nine are upright
