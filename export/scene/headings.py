@@ -35,10 +35,11 @@ def turns_from_poses(views: Sequence[View]) -> dict[str, int]:
     if not views:
         return {}
     rotation = np.array([view.cam_from_world[:3, :3] for view in views])
-    up = -rotation[:, 1]
+    before = np.array([view.quarter_turns for view in views]) % 4
+    right, down = rotation[:, 0], rotation[:, 1]
+    up = np.stack([-down, right, down, -right])[before, np.arange(len(views))]
     seen = np.einsum("vij,rj->rvi", rotation[:, :2], up)  # each up direction in each photo
     turns = _quarter_turns(seen[..., 0], seen[..., 1])
-    before = np.array([view.quarter_turns for view in views])
     best = turns[int(np.argmax((turns == before).sum(axis=1)))]
     return {view.name: int(k) for view, k in zip(views, best, strict=True)}
 

@@ -117,11 +117,23 @@ def test_a_walk_along_a_line_is_levelled_by_upright_photos(tmp_path: Path) -> No
 def test_down_is_found_for_held_and_for_downward_cameras(tmp_path: Path) -> None:
     held = arc_scene(tmp_path).views
     np.testing.assert_allclose(level_axis(held), [0, 0, -1], atol=1e-6)
+    # The same place from cameras on their side and on their head, as their EXIF says.
+    turns = {view.name: index % 4 for index, view in enumerate(held)}
+    on_side = [replace(v, cam_from_world=rolled(v, turns[v.name])) for v in held]
+    np.testing.assert_allclose(level_axis(on_side, turns), [0, 0, -1], atol=1e-6)
     nadir = scene(tmp_path, nadir_poses([0, 180] * 4)).views
     np.testing.assert_allclose(level_axis(nadir), [0, 0, -1], atol=1e-6)
     rng = np.random.default_rng(0)
     tumbling = scene(tmp_path, [compose(so3_exp(v), v) for v in 3 * rng.standard_normal((40, 3))])
     assert level_axis(tumbling.views) is None
+
+
+def rolled(view: View, turns: int) -> np.ndarray:
+    """cam_from_world of a camera whose picture becomes the view's by so many turns."""
+    quarter = so3_exp(np.array([0.0, 0.0, np.pi / 2]))  # x to y: the right edge to the bottom
+    roll = np.eye(4)
+    roll[:3, :3] = np.linalg.matrix_power(quarter, turns)
+    return roll @ view.cam_from_world
 
 
 def nadir_poses(headings_deg: list[float]) -> list[np.ndarray]:
@@ -158,6 +170,19 @@ def test_strips_of_opposite_heading_get_one_heading(tmp_path: Path) -> None:
 
 def test_upright_photos_are_not_turned(tmp_path: Path) -> None:
     assert set(turns_from_poses(arc_scene(tmp_path).views).values()) == {0}
+
+
+def test_turns_from_poses_agree_with_exif_where_that_is_right(tmp_path: Path) -> None:
+    views = [
+        replace(view, cam_from_world=rolled(view, k), quarter_turns=k)
+        for view, k in zip(arc_scene(tmp_path).views, [3, 3, 3, 0, 0, 1, 2, 3, 0, 3], strict=False)
+    ]
+    assert turns_from_poses(views) == {view.name: view.quarter_turns for view in views}
+    wrong = [replace(views[0], quarter_turns=1), *views[1:]]
+    assert turns_from_poses(wrong) == {view.name: view.quarter_turns for view in views}
+    upright = arc_scene(tmp_path).views
+    sideways = [replace(v, cam_from_world=rolled(v, 3), quarter_turns=3) for v in upright]
+    assert set(turns_from_poses(sideways).values()) == {3}
 
 
 def test_gps_becomes_metres_east_north_up() -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.features import FeatureSpec
 from edge_reloc_export import map as map_program
 from edge_reloc_export.photos.features import FeatureStore, open_store
@@ -112,7 +112,7 @@ def test_unreadable_photos_are_skipped_and_listed(
     assert usable == ["0.png", "3.png"]
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
-    assert "1.png: not a photo" in lines[0] and "2.png: 8x8 pixels" in lines[1]
+    assert "1.png: not a readable image" in lines[0] and "2.png: 8x8 pixels" in lines[1]
     assert "gone.png: No such file" in lines[2]
     for name in ("0.png", "3.png"):
         (photos / name).write_bytes(b"")
@@ -140,12 +140,12 @@ def test_photos_are_found_by_folder_and_by_list(photos: Path, tmp_path: Path) ->
     assert list_photos(photos, tmp_path / "list.txt") == ["2.png", "0.png"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    for folder, message in ((empty, "no photos here"), (tmp_path / "none", "no such folder")):
-        with pytest.raises(MappingError, match=message):
+    for folder, message in ((empty, "no photos in"), (tmp_path / "none", "no such folder")):
+        with pytest.raises(SourceError, match=message):
             list_photos(folder)
 
 
-def test_exif_gives_focal_length_place_and_upright_size(tmp_path: Path) -> None:
+def test_exif_gives_focal_length_place_and_turns(tmp_path: Path) -> None:
     from PIL import Image
 
     exif = Image.Exif()
@@ -159,7 +159,8 @@ def test_exif_gives_focal_length_place_and_upright_size(tmp_path: Path) -> None:
     facts = read_facts(tmp_path, ["a.jpg", "b.jpg"])
     assert list(facts) == ["a.jpg"]
     fact = facts["a.jpg"]
-    assert (fact.width, fact.height) == (300, 400)
+    assert (fact.width, fact.height, fact.quarter_turns) == (400, 300, 3)
+    assert fact.size_turned(fact.quarter_turns) == (300, 400)
     assert fact.focal_px == pytest.approx(28 / 43.267 * 500, rel=1e-3)
     assert fact.latitude_deg == pytest.approx(-33.51)
     assert (fact.longitude_deg, fact.altitude_m) == (151.0, -12.5)
@@ -188,7 +189,7 @@ def test_photos_that_do_not_overlap_are_one_clear_error(
         (["--poses", "nowhere"], "no COLMAP model here"),
         (["--metric"], "no --poses were given"),
         (["--camera", "nowhere.json"], "no such camera file"),
-        (["--list", "nowhere.txt"], "cannot read this list"),
+        (["--list", "nowhere.txt"], "nowhere.txt: No such file"),
     ],
 )
 def test_wrong_options_are_one_clear_error(

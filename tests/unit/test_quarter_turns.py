@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_reloc.geometry.camera import Camera
@@ -40,6 +42,32 @@ def test_the_heading_where_most_agrees_counts_and_is_kept() -> None:
     again = Attempts(270, 0, 900, 60)
     assert heading.localize(FRAME, again).inliers == 900
     assert again.made == [2]
+
+
+def test_turns_are_counted_from_upright_as_the_file_says_it() -> None:
+    heading = QuarterTurnSearch(0.5)
+    portrait, landscape = replace(FRAME, upright_turns=3), replace(FRAME, upright_turns=0)
+    first = Attempts(0, 60, 0, 1400)
+    heading.localize(portrait, first)
+    assert first.made[0] == 3
+    # Held another way, upright is the heading still.
+    for frame, turns in ((landscape, 0), (portrait, 3)):
+        again = Attempts(*(1300 if k == turns else 0 for k in range(4)))
+        assert heading.localize(frame, again).inliers == 1300
+        assert again.made == [turns]
+    # Where the map's heading is another, it is so however a frame was held.
+    heading.localize(landscape, Attempts(0, 1400, 0, 0))
+    beyond = Attempts(1400, 0, 0, 0)
+    heading.localize(portrait, beyond)
+    assert beyond.made == [0]
+
+
+def test_a_file_that_is_wrong_costs_attempts_and_no_pose() -> None:
+    heading = QuarterTurnSearch(0.5)
+    heading.localize(FRAME, Attempts(1400, 0, 0, 0))
+    wrong = Attempts(1400, 0, 0, 0)
+    assert heading.localize(replace(FRAME, upright_turns=2), wrong).inliers == 1400
+    assert wrong.made == [2, 3, 0]
 
 
 def test_a_wrong_heading_that_fits_does_not_stay() -> None:

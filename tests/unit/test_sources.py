@@ -10,13 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from photo_files import begin_at, flag_rotation, hold_last_frame, write_video
 
 from edge_reloc.errors import CameraError, SourceError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.sources import capture as capture_module
 from edge_reloc.sources import open_source, read_photo
-from edge_reloc.sources.images import natural_key
+from edge_reloc.sources.listing import natural_key
 from edge_reloc.sources.live import Gaps, LiveSource, PacedCapture
+from edge_reloc.sources.video_file import promised_bytes
 
 WIDTH, HEIGHT = 64, 48
 VIDEO_FRAMES, VIDEO_RATE_HZ = 30, 20.0
@@ -124,20 +126,6 @@ def test_natural_order() -> None:
     assert sorted(names, key=natural_key) == ["9", "10", "A1", "a9", "a9b2", "a10", "b"]
 
 
-def test_exif_orientation_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "turned.jpg"
-    cv2.imwrite(str(path), textured(0))
-    plain = path.read_bytes()
-    # minimal EXIF: big-endian TIFF with one entry, Orientation (0x0112) = 6, a quarter turn
-    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    body = b"Exif\0\0" + tiff
-    path.write_bytes(
-        plain[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + plain[2:]
-    )
-    assert cv2.imread(str(path)).shape[:2] == (WIDTH, HEIGHT)  # OpenCV alone turns it
-    assert read_photo(path).shape == (HEIGHT, WIDTH)
-
-
 def test_a_thumbnail_does_not_hide_a_cut_off_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "thumbnail.jpg"
     cv2.imwrite(str(path), textured(0))
@@ -240,7 +228,62 @@ def test_cut_off_video_ends_and_says_so(tmp_path: Path) -> None:
     source = open_source(str(path), CAMERA)
     frames = list(source)
     assert 10 < len(frames) < 30
-    assert len(source.skipped) == 1 and "the video ends before them" in source.skipped[0]
+    assert len(source.skipped) == 1
+    assert source.skipped[0].startswith(f"frames from {len(frames)} on: the video ends before")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_how_long_a_video_file_says_it_is(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"video.{suffix}"
+    code = "MJPG" if suffix == "avi" else "mp4v"
+    write_video(path, [textured(number) for number in range(10)], 20.0, code)
+    size = path.stat().st_size
+    assert promised_bytes(path) == size
+    data = path.read_bytes()
+    for share in (0.4, 0.7, 0.99):
+        path.write_bytes(data[: int(size * share)])
+        promised = promised_bytes(path)
+        # An MP4 whose tables come last ends with its frames for all that it says.
+        assert promised is not None and promised > path.stat().st_size
+    path.write_bytes(data[:3])
+    assert promised_bytes(path) is None
+
+
+def test_a_video_of_uneven_rate_loses_and_misses_no_frame(tmp_path: Path) -> None:
+    images = [np.full((HEIGHT, WIDTH, 3), n * STEP_GREY, np.uint8) for n in range(VIDEO_FRAMES)]
+    held, trimmed = tmp_path / "held.mp4", tmp_path / "trimmed.mp4"
+    for path in (held, trimmed):
+        write_video(path, images, VIDEO_RATE_HZ)
+    hold_last_frame(held, 100)  # the nominal rate is no rate of any two frames
+    begin_at(trimmed, 12)  # the container counts frames that are never shown
+    for path, first in ((held, 0), (trimmed, 12)):
+        source = open_source(str(path), CAMERA)
+        frames = list(source)
+        assert [number_of(f.image) for f in frames] == list(range(first, VIDEO_FRAMES))
+        assert [f.t_ns for f in frames] == [i * 50 * MS_NS for i in range(len(frames))]
+        assert source.skipped == []
+    held.write_bytes(held.read_bytes() + b"\0\0\0\x08free")
+    source = open_source(str(held), CAMERA)
+    assert len(list(source)) == VIDEO_FRAMES and source.skipped == []
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("clockwise_deg", [0, 90, 180, 270])
+def test_a_rotation_flag_is_told_and_never_applied(
+    tmp_path: Path, clockwise_deg: int, live: bool
+) -> None:
+    path = tmp_path / "phone.mp4"
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[:20, :30] = 255
+    write_video(path, [image] * 5, VIDEO_RATE_HZ)
+    flag_rotation(path, clockwise_deg)
+    shown = cv2.VideoCapture(str(path)).read()[1]  # OpenCV alone turns it
+    source = open_source(str(path), CAMERA, grey=False, replay_live=live)
+    frame = next(iter(source))
+    source.close()
+    assert frame.image.shape == (HEIGHT, WIDTH, 3) and frame.quarter_turns is None
+    assert frame.upright_turns == -clockwise_deg // 90 % 4
+    assert np.array_equal(np.rot90(frame.image, frame.upright_turns), shown)
 
 
 def test_live_source_drops_late_frames_and_keeps_only_the_newest(video: Path) -> None:

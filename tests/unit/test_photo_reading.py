@@ -1,0 +1,168 @@
+"""One reader of photos: the sensor's rows, whole files only, the same in both halves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from photo_files import ORIENTATIONS, TURNS, write_photo
+
+from edge_reloc.errors import SourceError
+from edge_reloc.features import FeatureSpec
+from edge_reloc.sources import open_source
+from edge_reloc.sources.frame_maker import frame_of
+from edge_reloc.sources.photo import load_photo, read_photo
+from edge_reloc.sources.photo_file import upright_turns
+from edge_reloc_export.photos.features import FeatureStore, UnreadablePhotoError
+from edge_reloc_export.photos.listing import read_facts
+
+WIDTH, HEIGHT = 64, 48
+SPEC = FeatureSpec(kind="sift", dim=128, keypoints=200)
+JPEG_GREY = 4.0  # mean difference of grey levels that compression may leave
+LOSSLESS_GREY = 0.6  # the rounding of colours to grey
+
+
+def textured(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    return np.asarray(cv2.GaussianBlur(noise, (0, 0), 2.0), np.uint8)
+
+
+def same(found: np.ndarray, expected: np.ndarray, grey: float = JPEG_GREY) -> bool:
+    different = np.abs(found.astype(float) - expected)
+    return found.shape == expected.shape and bool(different.mean() < grey)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_orientation_is_told_and_never_applied(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    from PIL import Image, ImageOps
+
+    image = textured(1)
+    path = tmp_path / f"photo{suffix}"
+    write_photo(path, image, orientation)
+    for grey in (False, True):
+        photo = load_photo(path, grey)
+        assert same(photo.image, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if grey else image)
+        assert photo.upright_turns == TURNS[orientation]
+    assert np.array_equal(read_photo(path, grey=False), load_photo(path, grey=False).image)
+    # What a viewer shows: the same, or for the mirrored ones its mirror image.
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))[:, :, ::-1]
+    turned = np.rot90(image, TURNS[orientation])
+    assert same(shown, turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned)
+    # Both halves say so.
+    (frame,) = open_source(str(path))
+    assert (frame.upright_turns, frame.quarter_turns) == (TURNS[orientation], None)
+    fact = read_facts(tmp_path, [path.name])[path.name]
+    assert (fact.width, fact.height, fact.quarter_turns) == (WIDTH, HEIGHT, TURNS[orientation])
+    store = FeatureStore(tmp_path / "work", SPEC, images=tmp_path)
+    features = store.get(path.name)
+    assert (features.width, features.height) == (WIDTH, HEIGHT)
+
+
+def test_a_photo_named_to_the_localiser_says_its_turns(tmp_path: Path) -> None:
+    from edge_reloc.geometry.camera import Camera
+
+    camera = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)
+    write_photo(tmp_path / "a.jpg", textured(1), 8)
+    assert frame_of(tmp_path / "a.jpg", camera).upright_turns == 1
+    assert frame_of(textured(1), camera).upright_turns == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_damaged_exif_turns_nothing_and_raises_nothing(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"photo{suffix}"
+    write_photo(path, textured(1, 24, 24), 6)
+    whole = path.read_bytes()
+    assert upright_turns(whole) == 3
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(whole[: rng.integers(0, len(whole))])
+        for at in rng.integers(0, max(1, len(data)), 4):
+            data[at : at + 1] = bytes([rng.integers(0, 256)])
+        assert upright_turns(bytes(data)) in range(4)
+    write_photo(path, textured(1), 77)
+    assert load_photo(path).upright_turns == 0
+
+
+def test_depths_and_channels_become_eight_bit_colour_or_grey(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = textured(2)
+    deep, alpha, cmyk = tmp_path / "deep.png", tmp_path / "alpha.png", tmp_path / "cmyk.jpg"
+    cv2.imwrite(str(deep), image.astype(np.uint16) * 257)
+    cv2.imwrite(str(alpha), np.dstack([image, np.full((HEIGHT, WIDTH), 9, np.uint8)]))
+    Image.fromarray(image[:, :, ::-1]).convert("CMYK").save(cmyk)
+    for path in (deep, alpha, cmyk):
+        assert np.array_equal(read_photo(path, grey=False), cv2.imread(str(path)))
+        grey = read_photo(path)
+        assert grey.shape == (HEIGHT, WIDTH) and grey.dtype == np.uint8
+    write_photo(tmp_path / "grey.png", image[:, :, 0])
+    colour = read_photo(tmp_path / "grey.png", grey=False)
+    assert np.array_equal(colour, np.dstack([image[:, :, 0]] * 3))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.45, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm"])
+def test_a_cut_off_photo_is_refused_alike_by_both_halves(
+    tmp_path: Path, suffix: str, share: float
+) -> None:
+    path = tmp_path / f"cut{suffix}"
+    cv2.imwrite(str(path), textured(3, 320, 240))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(SourceError) as running:
+        read_photo(path)
+    with pytest.raises(UnreadablePhotoError) as mapping:
+        FeatureStore(tmp_path / "work", SPEC, images=tmp_path).get(path.name)
+    assert str(running.value) == str(mapping.value)
+    if suffix == ".jpg":
+        assert "the JPEG is cut off after" in str(running.value)
+
+
+def test_a_progressive_jpeg_is_whole_only_with_all_its_scans(tmp_path: Path) -> None:
+    path = tmp_path / "progressive.jpg"
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    cv2.imwrite(str(path), textured(3, 320, 240), options)
+    assert read_photo(path).shape == (240, 320)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(SourceError, match="cut off"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.HEIC", b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which is not read here: convert it"),
+        ("a.jpg", b"\0\0\0\x18ftypheic" + bytes(40), "HEIC, which is not read here"),
+        ("a.avif", b"\0\0\0\x18ftypavif" + bytes(40), "AVIF, which is not read here"),
+        ("a.NEF", b"MM\0*" + bytes(40), "camera raw, which is not read here: develop it"),
+        ("a.gif", b"GIF89a" + bytes(40), "GIF, which is not read here"),
+        ("a.jpg", b"", "not a readable image"),
+    ],
+)
+def test_kinds_that_are_not_read_are_named_with_the_cure(
+    tmp_path: Path, name: str, data: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=words):
+        read_photo(tmp_path / name)
+    with pytest.raises(UnreadablePhotoError, match=words):
+        FeatureStore(tmp_path / "work", SPEC, images=tmp_path).get(name)
+    if not name.endswith("gif"):
+        with pytest.raises(SourceError, match=words):
+            open_source(str(tmp_path / name))
+
+
+def test_a_jpeg_by_another_name_is_a_jpeg(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), textured(4))
+    (tmp_path / "a.jpg").rename(tmp_path / "a.heic")
+    assert read_photo(tmp_path / "a.heic").shape == (HEIGHT, WIDTH)
+
+
+def test_a_tiny_photo_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), textured(5, 40, 15))
+    with pytest.raises(SourceError, match="40x15 pixels, expected at least 16"):
+        read_photo(tmp_path / "a.png")
