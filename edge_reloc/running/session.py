@@ -64,6 +64,9 @@ class Session:
         self.options = options
         self.bundle = open_bundle(options.map)
         world = self.bundle.manifest.world
+        grade = self.bundle.manifest.statistics.get("grade")
+        if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):
+            log.warning("the map's reconstruction is %s: see 'inspect'", grade["verdict"])
         self._unit = "m" if world.metric else "units"
         with contextlib.ExitStack() as stack:
             self._calibration, self._camera_note = _calibration(options, self.bundle)

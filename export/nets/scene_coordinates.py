@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .exact import ExactLinear
+
 CELL_PX = 8
 SHARPNESS = 2.0  # of the heat whose centre is a cell's place: 1 lets two corners pull it between
 LEAST_DIVISOR = 0.01  # of the homogeneous coordinate: nothing lies further than 100 scales off
@@ -148,7 +150,8 @@ class _Fusion(nn.Module):
 class _Placement(nn.Module):
     """Homogeneous coordinates about the centre of the likeliest structural label.
 
-    Stays float32 in float16 networks: the centre may be far from the world's origin.
+    Stays float32 in float16 networks and under autocast: the centre may be far from the
+    world's origin.
     """
 
     centre: Tensor
@@ -156,7 +159,7 @@ class _Placement(nn.Module):
 
     def __init__(self, width: int, centre_L3: Tensor, scale_L: Tensor) -> None:
         super().__init__()
-        self.out = nn.Linear(width, 5)
+        self.out = ExactLinear(width, 5)
         nn.init.zeros_(self.out.weight)
         self.register_buffer("centre", centre_L3)
         self.register_buffer("scale", scale_L)

@@ -15,19 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .exact import ExactLinear
+
 REPRESENTATION = 64  # length of the learned representation of a point or latent
-
-
-class ExactLinear(nn.Linear):
-    """Stays float32 under autocast: a coordinate of bfloat16 has eight bits."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(...,in) -> (...,out)."""
-        kind = input.device.type
-        if not torch.is_autocast_enabled(kind):
-            return super().forward(input)
-        with torch.autocast(kind, enabled=False):
-            return super().forward(input.float())
 
 
 class ConditionedMlp(nn.Module):

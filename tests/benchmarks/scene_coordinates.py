@@ -25,7 +25,7 @@ from edge_reloc.geometry.rigid import compose, pose_error
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
-from edge_reloc.structs import Correspondences
+from edge_reloc.structs import Correspondences, PoseEstimate
 from edge_reloc_export.nets import scene_coordinates
 from edge_reloc_export.nets.scene_coordinates import SceneCoordinates
 from edge_reloc_export.photos.depth import open_depth_maps
@@ -127,7 +127,7 @@ Frames = list[tuple[Camera, F64, F64, F32, F32]]
 def _ask(network: SceneCoordinates, session: SceneSession, dataset: Dataset) -> Frames:
     """Camera, reference pose, pixels, coordinates and scores of every query.
 
-    Maps of turned photos: at the heading where most is right.
+    Maps of turned photos: at the heading that gets the most inliers, as the runtime chooses.
     """
     frames: Frames = []
     manifest = session.bundle.manifest
@@ -141,8 +141,26 @@ def _ask(network: SceneCoordinates, session: SceneSession, dataset: Dataset) -> 
                 said = network(look.features())
             xyz, score = said.xyz_world.numpy(), said.score.numpy()
             looks.append((frame.camera, reference, look.xy_px, xyz, score))
-        frames.append(max(looks, key=lambda look: _right(*look[:4])))
+        frames.append(looks[0] if len(looks) == 1 else max(looks, key=_inliers))
     return frames
+
+
+def _inliers(look: tuple[Camera, F64, F64, F32, F32]) -> int:
+    """Of the pose that a look gives; the reference has no say in it."""
+    camera, _, xy, xyz, score = look
+    return _solve(camera, xy, xyz, score, KEPT, THRESHOLD_PX)[1].inliers
+
+
+def _solve(
+    camera: Camera, xy: F64, xyz: F32, score: F32, share: float, threshold_px: float
+) -> tuple[NDArray[np.intp], PoseEstimate]:
+    """Rows of the surest cells, and the pose that they give."""
+    rows = np.argsort(-score)[: round(share * len(score))]
+    matches = Correspondences(Arena(), len(rows))
+    matches.n = len(rows)
+    matches.xy_px[:], matches.xyz_world[:] = xy[rows], xyz[rows]
+    solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=0)
+    return rows, solver.solve(camera, matches)
 
 
 def _right(camera: Camera, reference: F64, xy: F64, xyz: F32) -> float:
@@ -154,14 +172,10 @@ def _right(camera: Camera, reference: F64, xy: F64, xyz: F32) -> float:
 
 def _score(frames: Frames, share: float, threshold_px: float) -> str:
     errors, good = [], []
-    solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=0)
     for camera, reference, xy, xyz, score in frames:
-        rows = np.argsort(-score)[: round(share * len(score))]
-        matches = Correspondences(Arena(), len(rows))
-        matches.n = len(rows)
-        matches.xy_px[:], matches.xyz_world[:] = xy[rows], xyz[rows]
+        rows, estimate = _solve(camera, xy, xyz, score, share, threshold_px)
         good.append(_right(camera, reference, xy[rows], xyz[rows]))
-        found = solver.solve(camera, matches).cam_from_world
+        found = estimate.cam_from_world
         errors.append((np.inf, 180.0) if found is None else pose_error(found, reference))
     distance, angle = np.array(errors).T
     return (
