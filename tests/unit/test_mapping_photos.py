@@ -145,6 +145,17 @@ def test_photos_are_found_by_folder_and_by_list(photos: Path, tmp_path: Path) ->
             list_photos(folder)
 
 
+def test_a_list_of_photos_that_are_not_there_says_so(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("gone.jpg\nlost.jpg\n")
+    code, _, err = run(
+        capsys, "--images", photos, "--list", tmp_path / "list.txt", "--output", tmp_path / "map"
+    )
+    assert code == 1
+    assert "none of 2 photos can be read; first: " in err and "gone.jpg: No such file" in err
+
+
 def test_exif_gives_focal_length_place_and_turns(tmp_path: Path) -> None:
     from PIL import Image
 
