@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in not_read:
         log.warning("%s: %s", options.images, line)
     facts = read_facts(options.images, names)
-    store = _open_store(options, work, facts)
+    store = _open_store(options, work, names, facts)
     usable = store.prepare(names)
     copies = {} if options.poses else store.copies(usable)
     usable = [name for name in usable if name not in copies]
@@ -117,10 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_store(
-    options: argparse.Namespace, work: Path, facts: dict[str, PhotoFacts]
+    options: argparse.Namespace, work: Path, names: list[str], facts: dict[str, PhotoFacts]
 ) -> FeatureStore:
     from .photos.feature_network import feature_settings
     from .photos.features import FeatureStore
+    from .photos.listing import refusal_of
 
     options.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,10 @@ def _open_store(
     turns = {fact.name: fact.quarter_turns for fact in facts.values()} if turning else {}
     sizes = [fact.size_turned(turns.get(fact.name, 0)) for fact in facts.values()]
     if not sizes:
-        raise MappingError(f"{options.images}: none of its photos can be read")
+        raise MappingError(
+            f"{options.images}: none of {len(names)} photos can be read; first: "
+            f"{refusal_of(options.images / names[0])}"
+        )
     spec = feature_settings(options.features, options.weights, options.keypoints, sizes, work)
     return FeatureStore(work, spec, images=options.images, turns=turns)
 

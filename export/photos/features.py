@@ -134,7 +134,7 @@ class FeatureStore:
         bar.close()
         if not usable:
             raise MappingError(
-                f"{self.images}: none of {len(names)} photos can be used; the first: {first}"
+                f"{self.images}: none of {len(names)} photos can be read; first: {first}"
             )
         return usable
 

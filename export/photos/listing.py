@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edge_reloc.errors import SourceError
 from edge_reloc.sources.listing import count_kinds, list_folder, names_in_list
+from edge_reloc.sources.photo import read_photo
 from edge_reloc.sources.photo_file import upright_turns
 
 from .exif import PhotoFacts as PhotoFacts
@@ -35,6 +36,15 @@ def list_photos(images: Path, listing: Path | None = None) -> list[str]:
 def kinds_not_read(images: Path) -> list[str]:
     """A line for each kind of picture under a folder that is not read here."""
     return count_kinds(list_folder(images, deep=True).others)
+
+
+def refusal_of(path: Path) -> str:
+    """Why a photo cannot be used."""
+    try:
+        read_photo(path)
+    except SourceError as error:
+        return str(error)
+    return f"{path}: its header cannot be read"
 
 
 def read_facts(images: Path, names: Sequence[str]) -> dict[str, PhotoFacts]:

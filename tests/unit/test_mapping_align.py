@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edge_reloc_export.photos.positions import (
     read_gps,
     read_positions,
 )
+from edge_reloc_export.scene import headings
 from edge_reloc_export.scene.align import (
     Similarity,
     align_to_positions,
@@ -240,3 +242,20 @@ def test_photos_on_their_side_do_not_tilt_the_world(tmp_path: Path) -> None:
     assert level is not None and level @ [0, 0, -1] > 0.98
     found = level_axis(mixed)
     assert found is not None and found @ [0, 0, -1] > 0.98  # five of nine are upright
+
+
+def test_turns_from_matches_begin_with_those_of_exif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos match where they are turned to one heading, whichever way the phone was held."""
+    right = {"a": 3, "b": 0, "c": 3, "d": 1, "e": 2}
+    asked: list[str] = []
+
+    def agreement(store: object, name: str, k: int, other: str, k_other: int) -> int:
+        asked.append(name)
+        return 200 if (k - right[name]) % 4 == (k_other - right[other]) % 4 else 5
+
+    monkeypatch.setattr(headings, "_agreement", agreement)
+    said = SimpleNamespace(turns={"a": 3, "c": 3, "d": 1, "e": 2})
+    assert headings.turns_from_matches(said, list(right)) == right
+    assert asked == ["b", "c", "d", "e"]  # nothing to try
+    wrong = SimpleNamespace(turns={"a": 3, "c": 3, "d": 3, "e": 2})
+    assert headings.turns_from_matches(wrong, list(right)) == right

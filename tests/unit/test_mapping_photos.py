@@ -117,7 +117,7 @@ def test_unreadable_photos_are_skipped_and_listed(
     for name in ("0.png", "3.png"):
         (photos / name).write_bytes(b"")
     with pytest.raises(
-        MappingError, match="none of 4 photos can be used; the first: .*0.png: not a readable"
+        MappingError, match=r"none of 4 photos can be read; first: .*0.png: not a readable"
     ):
         FeatureStore(tmp_path / "v", SPEC, images=photos).prepare(
             list_photos(photos), progress=False
@@ -145,6 +145,17 @@ def test_photos_are_found_by_folder_and_by_list(photos: Path, tmp_path: Path) ->
     for folder, message in ((empty, "no photos in"), (tmp_path / "none", "no such folder")):
         with pytest.raises(SourceError, match=message):
             list_photos(folder)
+
+
+def test_a_list_of_photos_that_are_not_there_says_so(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("gone.jpg\nlost.jpg\n")
+    code, _, err = run(
+        capsys, "--images", photos, "--list", tmp_path / "list.txt", "--output", tmp_path / "map"
+    )
+    assert code == 1
+    assert "none of 2 photos can be read; first: " in err and "gone.jpg: No such file" in err
 
 
 def test_exif_gives_focal_length_place_and_turns(tmp_path: Path) -> None:
@@ -251,3 +262,25 @@ def test_a_real_facade_from_photos_alone(
     assert np.median(robust_similarity(found, true).residual) < 0.15
     for view in model.views:
         assert np.abs(view.camera.fx / 920.0 - 1) < 0.05
+
+
+def test_a_copy_of_a_photo_is_left_out(photos: Path, tmp_path: Path) -> None:
+    (photos / "0 (1).png").write_bytes((photos / "0.png").read_bytes())
+    store = FeatureStore(tmp_path / "w", SPEC, images=photos)
+    assert store.copies(["0.png", "1.png", "0 (1).png"]) == {"0 (1).png": "0.png"}
+
+
+def test_facts_of_a_tiff_are_read(tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = Image.fromarray(textured(1))
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Maker", "Drone"
+    exif.get_ifd(0x8769)[0xA405] = 28
+    exif.get_ifd(0x8825).update({1: "S", 2: (33.0, 30.0, 0.0), 3: "W", 4: (70.0, 30.0, 0.0)})
+    for name in ("photo.tif", "photo.jpg"):
+        picture.save(tmp_path / name, exif=exif)
+        fact = read_facts(tmp_path, [name])[name]
+        assert (fact.model, fact.film_mm) == ("Drone", 28.0)
+        assert (fact.latitude_deg, fact.longitude_deg) == (-33.5, -70.5)
+        assert fact.focal_px is not None
