@@ -14,7 +14,7 @@ from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
 from .progress import LogHandler
-from .training.interruption import training_program
+from .training.program import training_program
 from .training.table import TRAININGS
 from .work_folder import existing_work_folder
 

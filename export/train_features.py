@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_reloc.command_line.program import OK
 from edge_reloc.errors import ConfigError
 
-from .training.interruption import training_program
+from .training.program import training_program
 
 LONGEST_PX = 800
 

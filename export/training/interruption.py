@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
-
-from edge_reloc.command_line.program import INTERRUPTED, Main, program
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -49,21 +45,6 @@ class Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-
-
-def training_program(main: Main) -> Callable[..., int]:
-    """`program` for what trains: SIGTERM is as Ctrl-C, and one line says what is kept."""
-
-    @functools.wraps(main)
-    def interruptible(argv: Sequence[str] | None = None) -> int:
-        with terminable():
-            try:
-                return main(argv)
-            except Interrupted as kept:
-                print(f"interrupted: {kept}", file=sys.stderr)
-                return INTERRUPTED
-
-    return program(interruptible)
 
 
 @contextmanager
