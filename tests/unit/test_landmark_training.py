@@ -16,7 +16,7 @@ from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
 from edge_reloc_export.nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
 from edge_reloc_export.training.augmentation import random_light, random_warp
-from edge_reloc_export.training.landmarks.labelled import LabelledKeypoints
+from edge_reloc_export.training.landmarks.labelled import UNCERTAIN, LabelledKeypoints
 from edge_reloc_export.training.landmarks.session import export_recogniser, recognition
 from edge_reloc_export.training.landmarks.trainer import (
     Batches,
@@ -112,6 +112,13 @@ def test_another_schedule_starts_afresh(data: LabelledKeypoints, tmp_path: Path)
     assert trainer(data, checkpoint).iteration == 0
 
 
+def test_other_rays_start_afresh(data: LabelledKeypoints, tmp_path: Path) -> None:
+    """As of another calibration: descriptors and labels stay, what the network sees does not."""
+    checkpoint, short = tmp_path / "landmarks.pt", replace(CONFIG, iterations=3)
+    trainer(data, checkpoint, short).run(lambda step, loss: None)
+    assert trainer(replace(data, ray=data.ray * 1.1), checkpoint, short).iteration == 0
+
+
 def test_exported_network_answers_as_torch(trained: Recogniser, tmp_path: Path) -> None:
     path = tmp_path / "landmarks.onnx"
     export_recogniser(trained, path)
@@ -141,6 +148,16 @@ def test_balanced_loss_by_its_definition() -> None:
     minus_log = -logits[0].log_softmax(dim=1)[torch.arange(5), label[0]]
     # Three of four keypoints are not in the map: they weigh a quarter each.
     expected = (0.25 * minus_log[:3].sum() + 0.75 * minus_log[3]) / 4
+    torch.testing.assert_close(balanced_loss(logits, label, mask), expected)
+
+
+def test_uncertain_keypoints_teach_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 6, 3, generator=generator)
+    label = torch.tensor([[0, 0, 2, UNCERTAIN, 1, UNCERTAIN], [1, 0, 0, 2, 2, 0]])
+    mask = torch.ones(2, 6)
+    without = mask * (label != UNCERTAIN)
+    expected = balanced_loss(logits, label.clamp(min=0), without)
     torch.testing.assert_close(balanced_loss(logits, label, mask), expected)
 
 

@@ -243,6 +243,21 @@ def test_an_interrupted_training_goes_on_as_it_would_have(
     assert trainer(samples, tmp_path / "parts.pt", replace(config, beta=0.2)).iteration == 0
 
 
+@pytest.mark.parametrize("field", ["translation", "view", "focal_px", "usual_depth", "feature"])
+def test_a_checkpoint_of_another_map_is_not_gone_on_with(
+    samples: CellSamples, tmp_path: Path, field: str
+) -> None:
+    """A world moved as a whole changes translations alone, and every coordinate with them."""
+    config = replace(CONFIG, iterations=2)
+    trainer(samples, tmp_path / "a.pt", config).run(lambda step, error: None)
+    assert trainer(samples, tmp_path / "a.pt", config).iteration == 2
+    value = getattr(samples, field)
+    other = replace(samples, **{field: np.roll(value, 1, axis=0)})
+    if field in ("focal_px", "usual_depth"):
+        other = replace(samples, **{field: value * np.float32(1.1)})
+    assert trainer(other, tmp_path / "a.pt", config).iteration == 0
+
+
 def test_a_damaged_checkpoint_is_one_line(samples: CellSamples, tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"cut off")
     with pytest.raises(MappingError, match=r"a\.pt: damaged, .*; delete it$"):
@@ -327,6 +342,9 @@ def test_what_needs_descriptors_is_refused(corner: PlaneWorld, asked: dict[str, 
 
 def test_presets_are_named() -> None:
     assert preset("quick", iterations=7).iterations == 7
+    # What is sampled falls with what is drawn of it, and never below one copy.
+    copies = [preset("quick", iterations=n).buffer.copies for n in (7, 1000, 4000, 8000)]
+    assert copies == [1, 2, 8, 8]
     assert preset("quick", shape="paper").shape.width == 512
     with pytest.raises(ConfigError, match="expected one of quick, paper"):
         preset("fast")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
+from edge_reloc_export.interruption import Interrupted, long_program
 from edge_reloc_export.nets.visible_structure import ConditionalVae, FoldedDecoder
 from edge_reloc_export.packing.cells import make_cells
 from edge_reloc_export.training.session import held_out_views
@@ -150,6 +156,101 @@ def test_interrupted_training_ends_as_an_uninterrupted_one(
     again = resumed.run(lambda step, loss: None)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bank, xyz, rows: (bank, xyz + 1e-3, rows),
+        lambda bank, xyz, rows: (replace(bank, embedding=bank.embedding[::-1].copy()), xyz, rows),
+        lambda bank, xyz, rows: (replace(bank, point_id=bank.point_id[::-1].copy()), xyz, rows),
+        lambda bank, xyz, rows: (bank, xyz, rows[held_out_views(VIEWS)]),
+    ],
+    ids=["points", "photos", "observations", "held out"],
+)
+def test_a_checkpoint_of_another_map_is_not_gone_on_with(
+    change: Callable[..., tuple[Bank, np.ndarray, np.ndarray]],
+    place: tuple[Bank, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bank, xyz, _ = place
+    rows, config = np.arange(VIEWS), replace(QUICK, iterations=3)
+    checkpoint = tmp_path / "vae.pt"
+    GenerativeTrainer(bank, xyz, rows, config, checkpoint).run(lambda step, loss: None)
+    assert GenerativeTrainer(bank, xyz, rows, config, checkpoint).iteration == 3
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert GenerativeTrainer(*change(bank, xyz, rows), config, checkpoint).iteration == 0
+    assert caplog.messages[-1] == (
+        f"{checkpoint}: the checkpoint is of another map, schedule or version: starting afresh"
+    )
+
+
+def test_a_checkpoint_of_another_version_is_not_gone_on_with(
+    place: tuple[Bank, np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, xyz, _ = place
+    arguments = (bank, xyz, np.arange(VIEWS), replace(QUICK, iterations=2), tmp_path / "vae.pt")
+    GenerativeTrainer(*arguments).run(lambda step, loss: None)
+    monkeypatch.setattr("edge_reloc.__version__", "0.0.0")
+    assert GenerativeTrainer(*arguments).iteration == 0
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_learnt(
+    kind: signal.Signals,
+    place: tuple[Bank, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bank, xyz, _ = place
+    config, checkpoint = replace(QUICK, iterations=40), tmp_path / "vae.pt"
+    handlers = [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)]
+
+    def trainer(path: Path) -> GenerativeTrainer:
+        return GenerativeTrainer(bank, xyz, np.arange(VIEWS), config, path)
+
+    def stop(step: int, loss: float | None) -> None:
+        if step == 23:
+            os.kill(os.getpid(), kind)
+
+    with pytest.raises(Interrupted, match=r"iteration 23 of 40 is kept in .*vae\.pt; "):
+        trainer(checkpoint).run(stop)
+    again = trainer(checkpoint)
+    assert again.iteration == 23
+    parts = again.run(lambda step, loss: None)
+    whole = trainer(tmp_path / "whole.pt").run(lambda step, loss: None)
+    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    checkpoint.unlink()
+    assert long_program(lambda argv: len(str(trainer(checkpoint).run(stop))))([]) == 130
+    error = capsys.readouterr().err
+    assert error.startswith("interrupted: iteration 23 of 40") and error.count("\n") == 1
+    assert [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_signal_between_trainings_ends_as_ctrl_c_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(argv: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert long_program(main)([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_nothing_is_shown_before_it_was_measured(
+    place: tuple[Bank, np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    bank, xyz, _ = place
+    config = replace(QUICK, iterations=60)
+    shown: list[tuple[int, float | None]] = []
+    trainer = GenerativeTrainer(bank, xyz, np.arange(VIEWS), config, tmp_path / "vae.pt")
+    trainer.run(lambda step, loss: shown.append((step, loss)))
+    assert [step for step, _ in shown] == list(range(61))
+    assert all(loss is None for step, loss in shown if step < trainer.report_every)
+    assert all(loss is not None for step, loss in shown if step >= trainer.report_every)
 
 
 def test_paper_preset_is_as_published() -> None:

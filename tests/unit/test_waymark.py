@@ -154,6 +154,26 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
             tmp_path / "parted",
             torch.device("cpu"),
         )
+    other_photos, other_teacher = textured(), teacher()
+    other_photos.pixels[0] ^= 1
+    with torch.no_grad():
+        next(other_teacher.parameters())[0] += 1
+    for photos, said in ((other_photos, teacher()), (textured(), other_teacher)):
+        with pytest.raises(ConfigError, match="on other photos or with another teacher"):
+            FeatureTrainer(photos, said, config, tmp_path / "parted", torch.device("cpu"))
+
+
+def test_means_of_a_report_are_of_the_steps_since_the_last(tmp_path: Path) -> None:
+    config = FeatureConfig(size="s", steps=4, batch=2, view_px=VIEW, matches=20)
+
+    def trainer(folder: str) -> FeatureTrainer:
+        return FeatureTrainer(textured(), teacher(), config, tmp_path / folder, torch.device("cpu"))
+
+    each = [r.keypoints for r in trainer("each").train(4, 1)]
+    parted = trainer("parted")
+    list(parted.train(3, 4))  # stops within a report's steps
+    (report,) = trainer("parted").train(4, 4)
+    assert report.keypoints == pytest.approx(each[3])
 
 
 @pytest.mark.data

@@ -10,11 +10,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pykdtree.kdtree import KDTree
 
 from edge_reloc.arrays import F32, I64
 
+from ...progress import open_bar
 from .samples import CellSamples
 
 SAMPLE = 50_000
@@ -115,22 +117,28 @@ def _minibatch_kmeans(
         return np.zeros(total, np.int64)
 
     def features(rows: NDArray[np.intp] | slice) -> F32:
-        return np.asarray((samples.feature[rows].astype(np.float32) - mean) / spread)
+        # By torch, which converts several times as fast as numpy; the numbers are the same.
+        found = torch.from_numpy(samples.feature[rows]).float()
+        return found.sub_(torch.from_numpy(mean)).div_(torch.from_numpy(spread)).numpy()
 
     centre = features(np.sort(generator.permutation(total)[:count]))
     seen = np.zeros(count)
-    for _ in range(ROUNDS):
-        batch = features(np.sort(generator.integers(0, total, min(BATCH, total))))
-        label = _nearest(batch, centre)
-        for k in range(count):
-            mine = batch[label == k]
-            if len(mine):
-                seen[k] += len(mine)
-                centre[k] += (len(mine) / seen[k]) * (mine.mean(axis=0) - centre[k])
     label = np.empty(total, np.int64)
-    for start in range(0, total, BATCH):
-        rows = slice(start, start + BATCH)
-        label[rows] = _nearest(features(rows), centre)
+    starts = range(0, total, BATCH)
+    with open_bar(ROUNDS + len(starts), "labels by looks", "step") as bar:
+        for _ in range(ROUNDS):
+            batch = features(np.sort(generator.integers(0, total, min(BATCH, total))))
+            nearest = _nearest(batch, centre)
+            for k in range(count):
+                mine = batch[nearest == k]
+                if len(mine):
+                    seen[k] += len(mine)
+                    centre[k] += (len(mine) / seen[k]) * (mine.mean(axis=0) - centre[k])
+            bar.update()
+        for start in starts:
+            rows = slice(start, start + BATCH)
+            label[rows] = _nearest(features(rows), centre)
+            bar.update()
     return label
 
 
