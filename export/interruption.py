@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from edge_reloc.command_line.program import INTERRUPTED, Main, program
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
