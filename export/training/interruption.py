@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 2.0  # a second signal within it is the first one again
 
 
 class Interrupted(KeyboardInterrupt):
@@ -19,11 +21,13 @@ class Interrupted(KeyboardInterrupt):
 class Interruption:
     """While it is open, Ctrl-C and SIGTERM are noted instead of raised: `asked` says so.
 
-    A second signal does not wait. Elsewhere than in the main thread signals stay as they are.
+    A second signal after PATIENCE_S does not wait; at once it is the same one, told to the
+    process and to its group. Elsewhere than in the main thread signals stay as they are.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_s = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -42,9 +46,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked, self._asked_s = True, time.monotonic()
+        elif time.monotonic() - self._asked_s > PATIENCE_S:
             raise KeyboardInterrupt
-        self.asked = True
 
 
 @contextmanager
