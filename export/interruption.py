@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -15,6 +16,7 @@ from typing import Any
 from edge_reloc.command_line.program import INTERRUPTED, Main, program
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 2.0  # a second signal within it is the first one again
 
 
 class Interrupted(KeyboardInterrupt):
@@ -24,11 +26,13 @@ class Interrupted(KeyboardInterrupt):
 class Interruption:
     """While it is open, Ctrl-C and SIGTERM are noted instead of raised: `asked` says so.
 
-    A second signal does not wait. Elsewhere than in the main thread signals stay as they are.
+    A second signal after PATIENCE_S does not wait; at once it is the same one, told to the
+    process and to its group. Elsewhere than in the main thread signals stay as they are.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_s = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -47,9 +51,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self.asked, self._asked_s = True, time.monotonic()
+        elif time.monotonic() - self._asked_s > PATIENCE_S:
             raise KeyboardInterrupt
-        self.asked = True
 
 
 def long_program(main: Main) -> Callable[..., int]:

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
-from edge_reloc_export.interruption import Interrupted, long_program
+from edge_reloc_export.interruption import PATIENCE_S, Interrupted, Interruption, long_program
 from edge_reloc_export.nets.visible_structure import ConditionalVae, FoldedDecoder
 from edge_reloc_export.packing.cells import make_cells
 from edge_reloc_export.training.session import held_out_views
@@ -211,7 +211,8 @@ def test_a_signal_keeps_what_was_learnt(
         return GenerativeTrainer(bank, xyz, np.arange(VIEWS), config, path)
 
     def stop(step: int, loss: float | None) -> None:
-        if step == 23:
+        if step == 23:  # as `timeout` does: to the process, and to its group
+            os.kill(os.getpid(), kind)
             os.kill(os.getpid(), kind)
 
     with pytest.raises(Interrupted, match=r"iteration 23 of 40 is kept in .*vae\.pt; "):
@@ -227,6 +228,14 @@ def test_a_signal_keeps_what_was_learnt(
     error = capsys.readouterr().err
     assert error.startswith("interrupted: iteration 23 of 40") and error.count("\n") == 1
     assert [signal.getsignal(k) for k in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.asked
+        interruption._asked_s -= 2 * PATIENCE_S
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_signal_between_trainings_ends_as_ctrl_c_does(

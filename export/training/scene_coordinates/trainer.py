@@ -72,18 +72,11 @@ PRESETS = {
 
 
 def preset(name: str, *, iterations: int | None = None, shape: str | None = None) -> SceneConfig:
-    """A named schedule, perhaps of another length or for another network.
-
-    A shorter one samples fewer copies of each photo, in proportion: it would see each of
-    their cells that much more rarely.
-    """
+    """A named schedule, perhaps of another length or for another network."""
     config = choose(PRESETS, name, "preset")
-    iterations = iterations or config.iterations
-    copies = math.ceil(config.buffer.copies * min(1.0, iterations / config.iterations))
     return replace(
         config,
-        iterations=iterations,
-        buffer=replace(config.buffer, copies=copies),
+        iterations=iterations or config.iterations,
         shape=config.shape if shape is None else choose(SHAPES, shape, "network"),
     )
 
