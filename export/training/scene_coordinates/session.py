@@ -36,7 +36,7 @@ from .share import choose_share
 from .trainer import Batches, SceneConfig, SceneTrainer
 
 METHOD = SCENE_COORDINATES.name
-CELLS_FOLDER = "cells"  # in the work folder: what was sampled of each photo
+CELLS_FOLDER = "sampled_cells"  # in the work folder: what was sampled of each photo
 KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
 THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
