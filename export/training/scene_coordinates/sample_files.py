@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,6 +16,9 @@ from edge_reloc.arrays import F32
 from edge_reloc.files import write_atomic
 
 log = logging.getLogger(__name__)
+
+# numpy reads headers by Python's parser, which in 3.11 fails now and then when threads share it.
+_HEADERS = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ def read_samples(path: Path, identity: str, copies: int) -> PhotoSamples | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with _HEADERS, np.load(path, allow_pickle=False) as data:
             if str(data["identity"]) != identity or int(data["copies"]) < copies:
                 return None
             rows = data["copy"] <= copies
