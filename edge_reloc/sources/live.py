@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
@@ -62,7 +63,8 @@ class LiveSource:
         self._ended = False
         self._error: BaseException | None = None
         try:
-            ok, image = capture.retrieve() if capture.grab() else (False, None)
+            with silent_decoders():
+                ok, image = capture.retrieve() if capture.grab() else (False, None)
             if not ok or image is None:
                 raise SourceError(
                     f"{name}: opened, but it delivers no frame; check the cable, the picture "
@@ -105,7 +107,8 @@ class LiveSource:
                 t_ns = time.monotonic_ns()
                 if self._stamp_ms is not None:
                     self._count(self._gaps.missing(self._stamp_ms(self._capture)))
-                ok, image = self._capture.retrieve()
+                with silent_decoders():
+                    ok, image = self._capture.retrieve()
                 if ok and image is not None:
                     image = np.asarray(image, dtype=np.uint8)
                     turns = self._upright_turns
