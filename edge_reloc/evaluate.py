@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score every method on every scene; 0 when all of them could be run."""
     parser = _parser()
     options = parser.parse_args(argv)
+    if options.every < 1:
+        parser.error(f"--every is {options.every}, expected at least 1")
     scenes = [_scene(text) for text in options.scene]
     if options.map and options.data:
         scenes.append(_Scene(map=options.map, data=options.data, thresholds=options.thresholds))
@@ -121,14 +123,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "unable": unable,
     }
     if options.json:
-        print(json.dumps(values))
+        print(json.dumps(values, allow_nan=False))
     else:
         if scores:
             print(format_table(scores))
         if curves:
             print("\n" + format_curves(curves))
     if options.output:
-        write_atomic(options.output, json.dumps(values, indent=1) + "\n")
+        write_atomic(options.output, json.dumps(values, indent=1, allow_nan=False) + "\n")
     if options.plot:
         plot_errors(options.plot, scores)
     if options.curves:

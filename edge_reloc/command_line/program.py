@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import EdgeRelocError
+from .terminal import quiet_libraries
 
 OK, KNOWN_ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -19,11 +20,12 @@ def program(main: Main) -> Callable[..., int]:
 
     An EdgeRelocError becomes one line on stderr and 1, Ctrl-C one line and
     130, a reader that went away (`| head`) silence and 0. Anything else is
-    our own mistake and keeps its traceback.
+    our own mistake and keeps its traceback. Logs of C libraries stay silent.
     """
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
+        quiet_libraries()
         try:
             code = main(argv)
             sys.stdout.flush()

@@ -64,9 +64,13 @@ class Score:
     covered: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready dictionary, without the inlier lists."""
+        """JSON-ready dictionary, without the inlier lists; None for the infinite."""
         values = asdict(self)
         del values["found"]
+        values["errors"] = [
+            [None if isinstance(part, float) and not np.isfinite(part) else part for part in row]
+            for row in self.errors
+        ]
         return values
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 
-_PATTERN = re.compile(r"([0-9.]+)(cm|m|%|u)?/([0-9.]+)(?:deg|°)?")
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_PATTERN = re.compile(rf"{_NUMBER}(cm|m|%|u)?/{_NUMBER}(?:deg|°)?")
 
 
 @dataclass(frozen=True, kw_only=True)

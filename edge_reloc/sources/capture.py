@@ -10,14 +10,14 @@ from typing import Any
 import cv2
 
 from ..errors import SourceError
+from .queued import BUFFERS, QueuedCapture
 
 NETWORK_TIMEOUT_MS = 5000  # to open, and then between frames
-DEVICE_BUFFERS = 3
 FALLBACK_RATE_HZ = 30.0  # for a file that does not tell its rate
 _LOG: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # 4.x or 5
 
 
-def open_device(index: int, width: int | None, height: int | None) -> Any:
+def open_device(index: int, width: int | None, height: int | None) -> QueuedCapture:
     """Capture of camera `index`, asked for width x height when given."""
     path = Path(f"/dev/video{index}")
     if sys.platform == "linux" and not path.exists():
@@ -31,15 +31,8 @@ def open_device(index: int, width: int | None, height: int | None) -> Any:
     if width and height:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
-    # One to be filled while one is read and one waits: with fewer the driver has none to fill,
-    # and drops every other frame unseen. The newest is kept by whoever grabs, not by the queue.
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, DEVICE_BUFFERS)
-    return capture
-
-
-def stamp_ms(capture: Any) -> float:
-    """When the frame just grabbed was taken by the driver's clock, ms; 0 or less: untold."""
-    return float(capture.get(cv2.CAP_PROP_POS_MSEC))
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
+    return QueuedCapture(capture, float(capture.get(cv2.CAP_PROP_FPS)))
 
 
 def open_network(url: str) -> Any:

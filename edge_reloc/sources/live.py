@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
@@ -31,11 +31,11 @@ class LiveSource:
 
     The thread grabs as frames arrive and keeps the newest in one slot; a frame
     that is replaced before it was asked for counts in `dropped`, from the first
-    request on: what passes while a map is opened is not lost. So do frames that a
-    device's own time stamps (`stamp_ms`, of the capture) show to be missing. At most three
-    images are alive (one arriving, one waiting, one in use). t_ns is
-    `time.monotonic_ns()` right after the grab. Frame.index counts arrivals, so
-    a gap in it is a dropped frame. Iteration ends when the stream ends.
+    request on: what passes while a map is opened is not lost. So do those that
+    `lost` says were lost before the last grab. At most three images are alive (one
+    arriving, one waiting, one in use). t_ns is `time.monotonic_ns()` right after
+    the grab. Frame.index counts arrivals, so a gap in it is a dropped frame.
+    Iteration ends when the stream ends.
     """
 
     live = True
@@ -48,10 +48,10 @@ class LiveSource:
         *,
         grey: bool = True,
         upright_turns: int = 0,
-        stamp_ms: Callable[[Any], float] | None = None,
+        lost: Callable[[], int] = lambda: 0,
     ) -> None:
         self._capture = capture
-        self._stamp_ms, self._gaps = stamp_ms, Gaps()
+        self._lost = lost
         self._upright_turns = upright_turns
         self._maker = FrameMaker(camera, grey=grey)
         self.dropped = 0
@@ -62,7 +62,8 @@ class LiveSource:
         self._ended = False
         self._error: BaseException | None = None
         try:
-            ok, image = capture.retrieve() if capture.grab() else (False, None)
+            with silent_decoders():
+                ok, image = capture.retrieve() if capture.grab() else (False, None)
             if not ok or image is None:
                 raise SourceError(
                     f"{name}: opened, but it delivers no frame; check the cable, the picture "
@@ -103,9 +104,11 @@ class LiveSource:
         try:
             while not self._ended and self._capture.grab():
                 t_ns = time.monotonic_ns()
-                if self._stamp_ms is not None:
-                    self._count(self._gaps.missing(self._stamp_ms(self._capture)))
-                ok, image = self._capture.retrieve()
+                lost = self._lost()
+                index += lost
+                self._count(lost)
+                with silent_decoders():
+                    ok, image = self._capture.retrieve()
                 if ok and image is not None:
                     image = np.asarray(image, dtype=np.uint8)
                     turns = self._upright_turns
@@ -132,28 +135,6 @@ class LiveSource:
             if not self._ended:
                 self._slot = frame
                 self._changed.notify_all()
-
-
-class Gaps:
-    """Frames that a camera's time stamps show to be missing."""
-
-    KNOWN = 15  # periods from which on the usual one is known
-    KEPT = 30
-
-    def __init__(self) -> None:
-        self._last_ms = 0.0
-        self._periods: deque[float] = deque(maxlen=self.KEPT)
-
-    def missing(self, stamp_ms: float) -> int:
-        """How many lie between the last frame and this one; 0 where stamps do not tell."""
-        period, self._last_ms = stamp_ms - self._last_ms, stamp_ms
-        if stamp_ms <= 0 or not 0 < period < stamp_ms:
-            return 0
-        usual = sorted(self._periods)[len(self._periods) // 2] if self._periods else period
-        self._periods.append(period)
-        if len(self._periods) < self.KNOWN:
-            return 0
-        return max(0, round(period / usual) - 1)
 
 
 class PacedCapture:

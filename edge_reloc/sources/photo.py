@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..arrays import U8
+from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from .listing import KINDS_BY_NAME, kind_not_read
 from .photo_file import JPEG, brand_of, is_cut_off_jpeg, upright_turns, with_plain_orientation
@@ -51,7 +52,8 @@ def load_photo(path: str | Path, grey: bool = True) -> Photo:
     if data:
         mode = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
         buffer = np.frombuffer(with_plain_orientation(data), np.uint8)
-        image = cv2.imdecode(buffer, mode | cv2.IMREAD_IGNORE_ORIENTATION)
+        with silent_decoders():
+            image = cv2.imdecode(buffer, mode | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise SourceError(f"{path}: not a readable image ({len(data)} bytes)")
     height, width = image.shape[:2]

@@ -11,15 +11,7 @@ from typing import Protocol
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .capture import (
-    open_device,
-    open_file,
-    open_gstreamer,
-    open_network,
-    rate_of,
-    stamp_ms,
-    upright_turns_of,
-)
+from .capture import open_device, open_file, open_gstreamer, open_network, rate_of, upright_turns_of
 from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource, PacedCapture
@@ -80,7 +72,7 @@ def open_source(
         index = int(device.group(1)) if device else int(text)
         width, height = (camera.width, camera.height) if camera else (None, None)
         capture = open_device(index, width, height)
-        return LiveSource(capture, f"camera {index}", camera, grey=grey, stamp_ms=stamp_ms)
+        return LiveSource(capture, f"camera {index}", camera, grey=grey, lost=capture.lost)
     if text.startswith("gst:"):
         capture = open_gstreamer(text.removeprefix("gst:").strip())
         return LiveSource(capture, "gst", camera, grey=grey)

@@ -10,6 +10,7 @@ what is finished is not made again.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -47,20 +48,20 @@ def main() -> int:
         if not path.exists():
             make_map(scene, path, options)
         train_map(path)
-    scenes = [f"{maps[s]}={options.data / s}={THRESHOLDS[s]}" for s in options.scenes]
+    scenes = [scene_on(maps[s], s, options) for s in options.scenes]
     score(options, "scenes", scenes, options.methods)
     if options.combined:
         everything = options.output / "combined"
         if not everything.exists():
             call(combine.main, "--maps", *maps.values(), "--output", everything)
         train_map(everything)
-        scenes = [f"{everything}={options.data / s}={THRESHOLDS[s]}" for s in options.scenes]
+        scenes = [scene_on(everything, s, options) for s in options.scenes]
         points = "cells:{0},cells:{0}+2,generative:{0}+2".format(twelve_percent(everything))
         score(options, "combined", scenes, f"exhaustive,exhaustive+2,image_retrieval:10,{points}")
     if options.wrong:
         for scene, path in maps.items():
             others = [s for s in options.scenes if s != scene]
-            wrong = [f"{path}={options.data / s}={THRESHOLDS[s]}" for s in others]
+            wrong = [scene_on(path, s, options) for s in others]
             score(options, f"wrong_{scene}", wrong, "cells,cells+2,exhaustive+2", curves=False)
     return 0
 
@@ -81,6 +82,17 @@ def train_map(path: Path) -> None:
     """`edge-reloc train`, both heads, quick preset, unless it was done."""
     if not (path.with_name(path.name + ".work") / "training.json").exists():
         call(train.main, "--map", path)
+
+
+def scene_on(path: Path, scene: str, options: argparse.Namespace) -> str:
+    """A scene's queries on a map, for `--scene`; in map units where the map has no metres."""
+    from edge_reloc.bundle import open_bundle
+
+    text = THRESHOLDS[scene]
+    if not open_bundle(path).manifest.world.metric:
+        text = re.sub(r"([0-9.]+)cm", lambda cm: f"{float(cm[1]) / 100:g}u", text)
+        text = re.sub(r"([0-9.]+)m", r"\1u", text)
+    return f"{path}={options.data / scene}={text}"
 
 
 def twelve_percent(path: Path) -> int:

@@ -27,8 +27,15 @@ def test_thresholds_are_read_with_their_units() -> None:
     metric, relative = parse_thresholds("5cm/5deg,1%/0.5deg")
     assert (metric.limit(7.0), metric.rotation_deg) == (pytest.approx(0.05), 5.0)
     assert relative.limit(7.0) == pytest.approx(0.07)
-    with pytest.raises(ConfigError, match="5 apples"):
-        parse_thresholds("5 apples")
+    for wrong in ("5 apples", "1.2.3cm/5deg", "5cm"):
+        with pytest.raises(ConfigError, match=wrong):
+            parse_thresholds(wrong)
+
+
+def test_every_noughth_query_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--map", "m", "--data", "d", "--every", "0"])
+    assert "--every is 0, expected at least 1" in capsys.readouterr().err
 
 
 def test_method_names_become_settings() -> None:
@@ -170,3 +177,13 @@ def test_a_method_that_cannot_is_told_and_the_others_are_scored(
     assert [score["method"] for score in values["scores"]] == ["exhaustive", "cells"]
     assert len(values["unable"]) == 1
     assert "not scored: courtyard, map, scene_coordinates+2: " in err and "Traceback" not in err
+
+
+def test_json_is_strict_where_no_query_has_a_pose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--map", str(DEMO / "map"), "--data", str(courtyard(tmp_path)), "--json"]
+    assert main([*command, "--methods", "exhaustive", "--min-inliers", "100000"]) == 0
+    (score,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["scores"]
+    assert score["ok"] == 0 and score["median_error"] is None
+    assert all(row[2] is None for row in score["errors"])
