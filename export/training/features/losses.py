@@ -9,21 +9,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...nets.waymark import STRIDE_PX, WaymarkMaps
+from .lessons import FLOOR
 from .views import Views, apply, pixel_grid
 
 TEMPERATURE = 0.06
 BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint
 PLACE_TEMPERATURE = 0.1
+NEARLY = 4.0  # minus the logit at which a pixel begins to matter as a keypoint
 TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
-FLOOR, CEILING = -12.0, 3.0  # of the teacher's logits, beyond which it does not matter
 
 
 class Matches(NamedTuple):
-    """M right matches between views."""
+    """Up to K right matches in each of B pairs of views."""
 
-    row: Tensor  #: (M,) of the batch
-    first: Tensor  #: (M,2) pixels in the first view
-    second: Tensor  #: (M,2) pixels in the second view
+    first: Tensor  #: (B,K,2) pixels in the first view
+    second: Tensor  #: (B,K,2) pixels in the second view
+    both: Tensor  #: (B,K): whether both views show it; M of them do
+
+    @property
+    def row(self) -> Tensor:
+        """(M,) of the batch."""
+        return torch.nonzero(self.both)[:, 0]
 
 
 class Losses(NamedTuple):
@@ -37,18 +43,14 @@ class Losses(NamedTuple):
     accuracy: Tensor  #: share of matches that are nearest neighbours
 
 
-def choose_matches(
-    first: Views, second: Views, heat: Tensor, count: int, generator: torch.Generator
-) -> Matches:
-    """Up to `count` points a view, one a cell at most, likelier where the heat is high.
-
-    heat (B,1,S,S): logits of keypoints in the first view.
-    """
-    size = heat.shape[-1]
-    masked = torch.where(first.within > 0, heat.clamp(FLOOR, CEILING), torch.full_like(heat, -50.0))
+def choose_matches(first: Views, second: Views, count: int, generator: torch.Generator) -> Matches:
+    """Up to `count` points a view, one a cell at most, likelier where the heat is high."""
+    size = first.heat.shape[-1]
+    masked = torch.where(first.within > 0, first.heat, torch.full_like(first.heat, -50.0))
     cells = F.pixel_unshuffle(masked, STRIDE_PX)
     best, place = cells.max(dim=1)
-    noise = torch.rand(best.shape, generator=generator).to(best.device).clamp(1e-6, 1 - 1e-6)
+    noise = torch.rand(best.shape, generator=generator, device=best.device)
+    noise = noise.clamp(1e-6, 1 - 1e-6)
     gumbel = -torch.log(-torch.log(noise))
     order = torch.topk((0.35 * best + gumbel).flatten(1), min(count, best[0].numel())).indices
     cell_y, cell_x = order // (size // STRIDE_PX), order % (size // STRIDE_PX)
@@ -60,8 +62,7 @@ def choose_matches(
     seen = (there >= 0).all(2) & (there <= size - 1).all(2)
     seen &= best.flatten(1).gather(1, order) > FLOOR - 1
     ok_there = look_up(second.within, there.clamp(0, size - 1)).squeeze(2) > 0.99
-    row, column = torch.nonzero(seen & ok_there, as_tuple=True)
-    return Matches(row, xy[row, column], there[row, column])
+    return Matches(xy, there.clamp(0, size - 1), seen & ok_there)
 
 
 def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
@@ -70,7 +71,7 @@ def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
     """
     height, width = maps.shape[-2:]
     cell = (xy - (stride - 1) / 2) / stride
-    normal = cell / torch.tensor([width - 1, height - 1], device=maps.device) * 2 - 1
+    normal = torch.stack([cell[..., 0] / (width - 1), cell[..., 1] / (height - 1)], -1) * 2 - 1
     mode = "bilinear" if stride == 1 else "bicubic"
     taken = F.grid_sample(
         maps, normal[:, :, None], align_corners=True, padding_mode="border", mode=mode
@@ -78,62 +79,54 @@ def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
     return taken.squeeze(3).transpose(1, 2)
 
 
-def at_matches(maps: Tensor, row: Tensor, xy: Tensor) -> Tensor:
-    """(M,C) of maps (B,C,h,w) at 1/8, at pixels (M,2) of the batch's rows (M,)."""
-    out = maps.new_zeros((len(row), maps.shape[1]))
-    for k in range(len(maps)):
-        here = torch.nonzero(row == k).flatten()
-        if len(here):
-            out[here] = look_up(maps[k : k + 1], xy[here][None], STRIDE_PX)[0]
-    return out
-
-
-class Taught(NamedTuple):
-    """What a teacher says of the clean views."""
-
-    logits: Tensor  #: (B,1,S,S)
-    descriptors: Tensor  #: (B,D,S/4,S/4)
-
-
 def pair_losses(
     maps: tuple[WaymarkMaps, WaymarkMaps],
     retold: tuple[Tensor, Tensor],
     views: tuple[Views, Views],
-    taught: tuple[Taught, Taught],
     matches: Matches,
-    photos: Tensor,
 ) -> Losses:
     """Of one batch of pairs. retold (B,D,h,w): the teacher's descriptors as read from our
-    dense features; photos (B,): which photo each pair shows.
+    dense features.
     """
     first, second = maps
     keypoints = 0.5 * sum(
-        _keypoint_loss(of.logits, said.logits, view.within)
-        for of, said, view in zip(maps, taught, views, strict=True)
+        _keypoint_loss(of.logits, view.heat, view.within)
+        for of, view in zip(maps, views, strict=True)
     )
     distilled = 0.5 * sum(
-        _distillation_loss(ours, said.descriptors, view.within)
-        for ours, said, view in zip(retold, taught, views, strict=True)
+        _distillation_loss(ours, view.described, view.within)
+        for ours, view in zip(retold, views, strict=True)
     )
-    ours = F.normalize(at_matches(first.descriptors, matches.row, matches.first), dim=1)
-    theirs = F.normalize(at_matches(second.descriptors, matches.row, matches.second), dim=1)
-    near = torch.cdist(matches.second, matches.second) < TOO_NEAR_PX
-    near &= matches.row[:, None] == matches.row[None]
-    near.fill_diagonal_(False)
-    similarity = (ours @ theirs.T / TEMPERATURE).masked_fill(near, -1e4)
+    both = matches.both
+    ours = F.normalize(look_up(first.descriptors, matches.first, STRIDE_PX)[both], dim=1)
+    theirs = F.normalize(look_up(second.descriptors, matches.second, STRIDE_PX)[both], dim=1)
+    similarity = ours @ theirs.T / TEMPERATURE
+    similarity = similarity.masked_fill(_too_near(views[1], matches), -1e4)
     right = torch.arange(len(ours), device=ours.device)
-    # Shares of the right one among all of the other view's, both ways.
+    # Shares of the right one among all of the other views', both ways.
     log_share = 2 * similarity.diagonal() - similarity.logsumexp(1) - similarity.logsumexp(0)
     certain = torch.exp(log_share.detach())
-    asked = at_matches(first.reliability, matches.row, matches.first).squeeze(1)
+    asked = look_up(first.reliability, matches.first, STRIDE_PX)[both].squeeze(1)
     return Losses(
         torch.as_tensor(keypoints),
         -0.5 * log_share.mean(),
         F.binary_cross_entropy_with_logits(asked, certain),
-        _place_loss(first.embedding, second.embedding, overlap(*views), photos),
+        _place_loss(first.embedding, second.embedding, overlap(*views), views[0].rows),
         torch.as_tensor(distilled),
         (similarity.detach().argmax(dim=1) == right).float().mean(),
     )
+
+
+def _too_near(views: Views, matches: Matches) -> Tensor:
+    """(M,M) whether two matches' points in the second views are, in the photo, so near that
+    they are neither right nor wrong for each other. Photos may come more than once.
+    """
+    row = matches.row
+    xy = apply(views.photo_from_view, matches.second)[matches.both]
+    reach = TOO_NEAR_PX * views.scale[row]
+    near = torch.cdist(xy, xy) < torch.maximum(reach[:, None], reach[None])
+    near &= views.rows[row][:, None] == views.rows[row][None]
+    return near.fill_diagonal_(False)
 
 
 def overlap(first: Views, second: Views) -> Tensor:
@@ -156,7 +149,6 @@ def _place_loss(first: Tensor, second: Tensor, shared: Tensor, photos: Tensor) -
     """Two things are asked of embeddings: each view's other view is to be found among those
     of the batch, and their similarity is to say how much two views share.
     """
-    photos = photos.to(first.device)
     same = (photos[:, None] == photos[None]).fill_diagonal_(False)
     cosine = first @ second.T
     similarity = (cosine / PLACE_TEMPERATURE).masked_fill(same, -1e4)
@@ -171,9 +163,9 @@ def _place_loss(first: Tensor, second: Tensor, shared: Tensor, photos: Tensor) -
 
 
 def _distillation_loss(ours: Tensor, theirs: Tensor, within: Tensor) -> Tensor:
-    """1 - cosine with the teacher's descriptors at 1/8, where the photo is."""
+    """1 - cosine with the teacher's descriptors, where the photo is."""
     weight = (F.avg_pool2d(within, STRIDE_PX) > 0.99).to(torch.float32).squeeze(1)
-    cosine = F.cosine_similarity(ours, F.avg_pool2d(theirs, 2), dim=1)
+    cosine = F.cosine_similarity(ours, theirs, dim=1)
     return (weight * (1.0 - cosine)).sum() / weight.sum().clamp(min=1.0)
 
 
@@ -182,7 +174,7 @@ def _keypoint_loss(logits: Tensor, teacher: Tensor, within: Tensor) -> Tensor:
 
     At the photo's end and beyond there is none, whatever the teacher finds there.
     """
-    target = torch.where(within > 0, teacher.clamp(FLOOR, CEILING), torch.full_like(teacher, FLOOR))
-    weight = torch.where(within > 0, 0.1 + torch.sigmoid(target + 7.0), BEYOND_WEIGHT)
+    target = torch.where(within > 0, teacher, torch.full_like(teacher, FLOOR))
+    weight = torch.where(within > 0, 0.1 + torch.sigmoid(target + NEARLY), BEYOND_WEIGHT)
     away = F.smooth_l1_loss(logits, target, reduction="none")
     return (weight * away).sum() / weight.sum().clamp(min=1.0)

@@ -16,14 +16,14 @@ from edge_reloc.sources.photo import load_photo
 
 from ...identity import digest_of
 
-LEVELS = 3
+LEVELS = 4
 
 
 class Photos:
     """N grey photos, uint8, in one flat tensor that moves to a device as a whole.
 
-    Each is kept at its own size, at half and at a quarter of it: a view that shows a
-    photo smaller than it is takes the level nearest to its own scale.
+    Each is kept at its own size and halved up to three times: a view that shows a photo
+    smaller than it is takes the level nearest to its own scale.
     """
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
@@ -31,6 +31,7 @@ class Photos:
         self._sizes = torch.tensor([level.shape for level in levels])
         self._starts = torch.tensor([0, *np.cumsum([level.size for level in levels])])
         self.pixels = torch.from_numpy(np.concatenate([level.ravel() for level in levels]))
+        self._maps = (self._starts[:-1], self._sizes)
 
     def __len__(self) -> int:
         return len(self._sizes) // LEVELS
@@ -47,7 +48,16 @@ class Photos:
     def to(self, device: torch.device) -> Photos:
         """The same with its pixels there."""
         self.pixels = self.pixels.to(device)
+        self._maps = (self._starts[:-1].to(device), self._sizes.to(device))
         return self
+
+    def levels(self, rows: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the levels (B,) of the photos `rows` (B,) begin in `pixels`, (B,), and their
+        heights and widths (B,2); all on the device.
+        """
+        starts, sizes = self._maps
+        at = rows * LEVELS + level
+        return starts[at], sizes[at]
 
     def image(self, index: int, level: int = 0) -> Tensor:
         """(H,W) uint8, halved `level` times; its pixels 2^level as large, from the same corner."""

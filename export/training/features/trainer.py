@@ -21,12 +21,14 @@ from ...interruption import Interrupted, Interruption
 from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
 from ..resumable import read_state, write_state
-from .losses import Losses, Taught, choose_matches, pair_losses
+from .lessons import Lessons
+from .losses import Losses, choose_matches, pair_losses
 from .photos import Photos
-from .views import Views, make_views
+from .views import make_views
 
 HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
+PAIRS_A_PHOTO = 2  # of a batch, so that descriptors learn to tell a photo's places apart
 RELIABILITY_WEIGHT, PLACE_WEIGHT, DISTILLATION_WEIGHT = 0.3, 0.2, 1.0
 WARM_UP = 500  # steps
 COOL_DOWN = 0.2  # of the steps
@@ -69,29 +71,28 @@ class StepReport:
 class FeatureTrainer:
     """One training; `folder` holds its checkpoint.
 
-    teacher: module with `(image) -> (descriptors, logits)`, descriptors (B,dim,S/4,S/4) and
-    logits (B,1,S,S). Its keypoints are learnt; its descriptors are to be readable from our
-    dense features by a 1x1 convolution, which is thrown away after the training. Photos
-    are drawn by their area.
+    Keypoints of the lessons are learnt; their descriptors are to be readable from our dense
+    features by a 1x1 convolution, which is thrown away after the training. Photos are drawn
+    by their area.
     """
 
     def __init__(
         self,
         photos: Photos,
-        teacher: nn.Module,
+        lessons: Lessons,
         config: FeatureConfig,
         folder: Path,
         device: torch.device,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
-        self._data = digest_of(photos.identity(), repr(teacher), dict(teacher.state_dict()))
+        self._data = digest_of(photos.identity(), *(said.cpu() for said in lessons))
+        self.lessons = lessons.to(device)
         self.photos = photos.to(device)
         layout = torch.channels_last
-        self.teacher = teacher.eval().to(device).to(memory_format=layout)  # type: ignore[call-overload]
         torch.manual_seed(config.seed)
         self.network = Waymark(config.size).to(device).to(memory_format=layout)  # type: ignore[call-overload]
-        assert isinstance(teacher.dim, int)
-        self.retell = nn.Conv2d(self.network.dense_dim, teacher.dim, 1).to(device)
+        told = lessons.descriptors.shape[1]
+        self.retell = nn.Conv2d(self.network.dense_dim, told, 1).to(device)
         parameters = [*self.network.parameters(), *self.retell.parameters()]
         decays = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
@@ -101,10 +102,10 @@ class FeatureTrainer:
             fused=True,
         )
         every = max(len(photos) // HELD_OUT, 2)
-        self.held_out = torch.arange(0, len(photos), every)
+        self.held_out = torch.arange(0, len(photos), every, device=device)
         kept = torch.ones(len(photos), dtype=torch.bool)
-        kept[self.held_out] = False
-        self.area = photos.sizes.prod(dim=1).to(torch.float64) * kept
+        kept[::every] = False
+        self.area = (photos.sizes.prod(dim=1).to(torch.float32) * kept).to(device)
         self.step = 0
         self._resume()
 
@@ -119,7 +120,7 @@ class FeatureTrainer:
         Raises Interrupted, with a checkpoint of where it stood, after Ctrl-C or SIGTERM.
         """
         until = min(until, self.config.steps)
-        sums, count = torch.zeros(len(Losses._fields)), 0
+        sums, count = torch.zeros(len(Losses._fields), device=self.device), 0
         while self.step < until:
             with Interruption() as interruption:
                 sums, count = sums + self._one(self.step), count + 1
@@ -148,14 +149,16 @@ class FeatureTrainer:
     def _one(self, step: int) -> Tensor:
         """Losses and accuracy of one step."""
         config = self.config
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        generator = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * _schedule(step, config.steps)
         hardest = min(0.2 + 0.8 * step / config.harden, 1.0)
-        hard = hardest * (0.2 + 0.8 * float(torch.rand((), generator=generator)))
-        rows = torch.multinomial(self.area, config.batch, replacement=True, generator=generator)
+        draw = torch.rand((config.batch,), generator=generator, device=self.device)
+        rows = torch.multinomial(
+            self.area, -(-config.batch // PAIRS_A_PHOTO), replacement=True, generator=generator
+        ).repeat_interleave(PAIRS_A_PHOTO)[: config.batch]
         self.network.train()
-        losses = self._losses(rows, generator, hard)
+        losses = self._losses(rows, generator, hardest * (0.2 + 0.8 * draw))
         total = losses.keypoints + losses.descriptors
         total = total + RELIABILITY_WEIGHT * losses.reliability + PLACE_WEIGHT * losses.places
         total = total + DISTILLATION_WEIGHT * losses.distilled
@@ -163,28 +166,22 @@ class FeatureTrainer:
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
-        return torch.stack([loss.detach().cpu() for loss in losses])
+        return torch.stack([loss.detach() for loss in losses])
 
-    def _losses(self, rows: Tensor, generator: torch.Generator, hard: float) -> Losses:
+    def _losses(self, rows: Tensor, generator: torch.Generator, hard: Tensor) -> Losses:
         config, layout = self.config, torch.channels_last
         with torch.no_grad():
-            views = make_views(self.photos, rows, config.view_px, generator, hard=hard)
-            taught = self._teach(views)
-            matches = choose_matches(*views, taught[0].logits, config.matches, generator)
+            views = make_views(
+                self.photos, self.lessons, rows, config.view_px, generator, hard=hard
+            )
+            matches = choose_matches(*views, config.matches, generator)
         images = torch.cat([views[0].image, views[1].image])
         with precision(self.device):
             maps = self.network(images.contiguous(memory_format=layout))
             retold = self.retell(maps.dense).float().chunk(2)
         first, second = zip(*(x.float().chunk(2) for x in maps), strict=True)
         both = (WaymarkMaps(*first), WaymarkMaps(*second))
-        return pair_losses(both, retold, views, taught, matches, rows)
-
-    def _teach(self, views: tuple[Views, Views]) -> tuple[Taught, Taught]:
-        clean = torch.cat([views[0].clean, views[1].clean])
-        with precision(self.device):
-            descriptors, logits = self.teacher(clean)
-        first, second = zip(logits.float().chunk(2), descriptors.float().chunk(2), strict=True)
-        return Taught(*first), Taught(*second)
+        return pair_losses(both, retold, views, matches)
 
     @torch.no_grad()
     def held_out_accuracy(self) -> float:
@@ -193,8 +190,9 @@ class FeatureTrainer:
         found = []
         for start in range(0, len(self.held_out), self.config.batch):
             rows = self.held_out[start : start + self.config.batch]
-            generator = torch.Generator().manual_seed(7_654_321 + start)
-            found.append(float(self._losses(rows, generator, CHECK_HARD).accuracy))
+            generator = torch.Generator(self.device).manual_seed(7_654_321 + start)
+            hard = torch.full((len(rows),), CHECK_HARD, device=self.device)
+            found.append(float(self._losses(rows, generator, hard).accuracy))
         return sum(found) / len(found)
 
     def save(self) -> None:
@@ -236,8 +234,8 @@ class FeatureTrainer:
             )
         if state.get("data") != self._data:
             raise ConfigError(
-                f"{self.checkpoint}: belongs to a training on other photos or with another "
-                f"teacher; name another folder, or the photos and teacher that it began with"
+                f"{self.checkpoint}: belongs to a training on other photos or with other "
+                f"teachers; name another folder, or the photos and teachers that it began with"
             )
         self.network.load_state_dict(state["network"])
         self.retell.load_state_dict(state["retell"])
