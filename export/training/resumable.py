@@ -22,6 +22,7 @@ from ..interruption import Interrupted, Interruption
 log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
+Result = TypeVar("Result")
 
 
 class Schedule(Protocol):
@@ -48,12 +49,15 @@ class Iteration(NamedTuple):
     noted: Callable[[], tuple[float, ...]] = tuple
 
 
-class Recorded:
-    """Work of a GPU, recorded as a CUDA graph: most small kernels take longer to ask for."""
+class Recorded(Generic[Result]):
+    """Work of a GPU, recorded as a CUDA graph: most small kernels take longer to ask for.
+
+    Random numbers come from the device's own generator and follow its seed at each replay.
+    """
 
     WARM_UP = 3  # times, for what compiles and allocates at first
 
-    def __init__(self, work: Callable[[], Iteration], device: torch.device) -> None:
+    def __init__(self, work: Callable[[], Result], device: torch.device) -> None:
         random = torch.cuda.get_rng_state(device)
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
@@ -64,12 +68,12 @@ class Recorded:
         torch.cuda.set_rng_state(random, device)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._iteration = work()
+            self._result = work()
 
-    def replay(self) -> Iteration:
+    def replay(self) -> Result:
         """Do it again; the results are where they were."""
         self._graph.replay()
-        return self._iteration
+        return self._result
 
 
 class ResumableTraining(ABC, Generic[Network]):
@@ -122,7 +126,7 @@ class ResumableTraining(ABC, Generic[Network]):
         self.iteration = 0
         #: iteration, loss and what is noted, for each report
         self.history: list[tuple[float, ...]] = []
-        self._recorded: Recorded | None = None
+        self._recorded: Recorded[Iteration] | None = None
         self._resume()
 
     @abstractmethod

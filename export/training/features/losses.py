@@ -10,26 +10,24 @@ from torch.nn import functional as F
 
 from ...nets.waymark import STRIDE_PX, WaymarkMaps
 from .lessons import FLOOR
-from .views import Views, apply, pixel_grid
+from .views import Views, apply, inverse, pixel_grid
 
 TEMPERATURE = 0.06
 BEYOND_WEIGHT = 0.3  # of what lies beyond the photo, against 1.1 of a keypoint
 PLACE_TEMPERATURE = 0.1
+NOWHERE = -50.0  # less than any logit
 NEARLY = 4.0  # minus the logit at which a pixel begins to matter as a keypoint
 TOO_NEAR_PX = 6.0  # points this close are neither right nor wrong
 
 
 class Matches(NamedTuple):
-    """Up to K right matches in each of B pairs of views."""
+    """K points in each of B pairs of views. Their number is fixed, so that a GPU can record a
+    step once; where views share too little, some are no matches.
+    """
 
     first: Tensor  #: (B,K,2) pixels in the first view
     second: Tensor  #: (B,K,2) pixels in the second view
-    both: Tensor  #: (B,K): whether both views show it; M of them do
-
-    @property
-    def row(self) -> Tensor:
-        """(M,) of the batch."""
-        return torch.nonzero(self.both)[:, 0]
+    right: Tensor  #: (B,K) bool: whether both views show it
 
 
 class Losses(NamedTuple):
@@ -46,23 +44,23 @@ class Losses(NamedTuple):
 def choose_matches(first: Views, second: Views, count: int, generator: torch.Generator) -> Matches:
     """Up to `count` points a view, one a cell at most, likelier where the heat is high."""
     size = first.heat.shape[-1]
-    masked = torch.where(first.within > 0, first.heat, torch.full_like(first.heat, -50.0))
-    cells = F.pixel_unshuffle(masked, STRIDE_PX)
-    best, place = cells.max(dim=1)
-    noise = torch.rand(best.shape, generator=generator, device=best.device)
-    noise = noise.clamp(1e-6, 1 - 1e-6)
-    gumbel = -torch.log(-torch.log(noise))
-    order = torch.topk((0.35 * best + gumbel).flatten(1), min(count, best[0].numel())).indices
-    cell_y, cell_x = order // (size // STRIDE_PX), order % (size // STRIDE_PX)
-    within = place.flatten(1).gather(1, order)
-    x = cell_x * STRIDE_PX + within % STRIDE_PX
-    y = cell_y * STRIDE_PX + within // STRIDE_PX
+    masked = torch.where(first.within > 0, first.heat, torch.full_like(first.heat, NOWHERE))
+    best, place = F.pixel_unshuffle(masked, STRIDE_PX).max(dim=1)
+    best, place = best.flatten(1), place.flatten(1)
+    cell = torch.arange(best.shape[1], device=best.device)
+    x = cell % (size // STRIDE_PX) * STRIDE_PX + place % STRIDE_PX
+    y = cell // (size // STRIDE_PX) * STRIDE_PX + place // STRIDE_PX
     xy = torch.stack([x, y], dim=2).to(torch.float32)
-    there = apply(torch.linalg.inv(second.photo_from_view) @ first.photo_from_view, xy)
-    seen = (there >= 0).all(2) & (there <= size - 1).all(2)
-    seen &= best.flatten(1).gather(1, order) > FLOOR - 1
-    ok_there = look_up(second.within, there.clamp(0, size - 1)).squeeze(2) > 0.99
-    return Matches(xy, there.clamp(0, size - 1), seen & ok_there)
+    there = apply(inverse(second.photo_from_view) @ first.photo_from_view, xy)
+    seen = (there >= 0).all(2) & (there <= size - 1).all(2) & (best >= FLOOR)
+    there = there.clamp(0, size - 1)
+    seen &= look_up(second.within, there).squeeze(2) > 0.99
+    noise = torch.rand(best.shape, generator=generator, device=best.device)
+    gumbel = -torch.log(-torch.log(noise.clamp(1e-6, 1 - 1e-6)))
+    wanted = torch.where(seen, 0.35 * best + gumbel, torch.full_like(best, NOWHERE))
+    chosen = torch.topk(wanted, min(count, best.shape[1])).indices
+    both = chosen[:, :, None].expand(-1, -1, 2)
+    return Matches(xy.gather(1, both), there.gather(1, both), seen.gather(1, chosen))
 
 
 def look_up(maps: Tensor, xy: Tensor, stride: int = 1) -> Tensor:
@@ -97,35 +95,44 @@ def pair_losses(
         _distillation_loss(ours, view.described, view.within)
         for ours, view in zip(retold, views, strict=True)
     )
-    both = matches.both
-    ours = F.normalize(look_up(first.descriptors, matches.first, STRIDE_PX)[both], dim=1)
-    theirs = F.normalize(look_up(second.descriptors, matches.second, STRIDE_PX)[both], dim=1)
-    similarity = ours @ theirs.T / TEMPERATURE
-    similarity = similarity.masked_fill(_too_near(views[1], matches), -1e4)
-    right = torch.arange(len(ours), device=ours.device)
+    right = matches.right.flatten()
+    share = right / right.sum().clamp(min=1)
+    ours = _described(first, matches.first)
+    theirs = _described(second, matches.second)
+    apart = _too_near(views[1], matches) | ~right[:, None] | ~right[None]
+    similarity = (ours @ theirs.T / TEMPERATURE).masked_fill(apart, -1e4)
     # Shares of the right one among all of the other views', both ways.
     log_share = 2 * similarity.diagonal() - similarity.logsumexp(1) - similarity.logsumexp(0)
     certain = torch.exp(log_share.detach())
-    asked = look_up(first.reliability, matches.first, STRIDE_PX)[both].squeeze(1)
+    asked = look_up(first.reliability, matches.first, STRIDE_PX).flatten()
+    doubt = F.binary_cross_entropy_with_logits(asked, certain, reduction="none")
+    nearest = similarity.detach().argmax(dim=1)
+    found = nearest == torch.arange(len(nearest), device=nearest.device)
     return Losses(
         torch.as_tensor(keypoints),
-        -0.5 * log_share.mean(),
-        F.binary_cross_entropy_with_logits(asked, certain),
+        -0.5 * (log_share * share).sum(),
+        (doubt * share).sum(),
         _place_loss(first.embedding, second.embedding, overlap(*views), views[0].rows),
         torch.as_tensor(distilled),
-        (similarity.detach().argmax(dim=1) == right).float().mean(),
+        (found * share).sum(),
     )
 
 
+def _described(maps: WaymarkMaps, xy: Tensor) -> Tensor:
+    """(B*K,D) unit vectors at pixels (B,K,2)."""
+    return F.normalize(look_up(maps.descriptors, xy, STRIDE_PX).flatten(0, 1), dim=1)
+
+
 def _too_near(views: Views, matches: Matches) -> Tensor:
-    """(M,M) whether two matches' points in the second views are, in the photo, so near that
-    they are neither right nor wrong for each other. Photos may come more than once.
+    """(B*K,B*K) whether two matches' points in the second views are, in the photo, so near
+    that they are neither right nor wrong for each other. Photos may come more than once.
     """
-    row = matches.row
-    xy = apply(views.photo_from_view, matches.second)[matches.both]
-    reach = TOO_NEAR_PX * views.scale[row]
+    count = matches.right.shape[1]
+    xy = apply(views.photo_from_view, matches.second).flatten(0, 1)
+    reach = (TOO_NEAR_PX * views.scale).repeat_interleave(count)
+    rows = views.rows.repeat_interleave(count)
     near = torch.cdist(xy, xy) < torch.maximum(reach[:, None], reach[None])
-    near &= views.rows[row][:, None] == views.rows[row][None]
+    near &= rows[:, None] == rows[None]
     return near.fill_diagonal_(False)
 
 
@@ -137,7 +144,7 @@ def overlap(first: Views, second: Views) -> Tensor:
     grid = pixel_grid(size, first.clean.device).view(size, size, 2)[8::16, 8::16].reshape(-1, 2)
     shares = []
     for here, there in ((first, second), (second, first)):
-        between = torch.linalg.inv(there.photo_from_view) @ here.photo_from_view
+        between = inverse(there.photo_from_view) @ here.photo_from_view
         xy = apply(between, grid[None].expand(len(between), -1, -1))
         seen = ((xy >= 0) & (xy <= size - 1)).all(2)
         inside = here.inside[:, 0, 8::16, 8::16].flatten(1)

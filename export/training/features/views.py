@@ -134,7 +134,8 @@ def _seen(
     device, count = rows.device, len(rows)
     pixels = pixel_grid(size_px, device)
     xy = apply(photo_from_view, pixels[None].expand(count, -1, -1))
-    scale = torch.linalg.det(photo_from_view[:, :2, :2]).abs().clamp(min=1e-6).sqrt()
+    (a, b), (c, d) = (row.unbind(1) for row in photo_from_view[:, :2, :2].unbind(1))
+    scale = (a * d - b * c).abs().clamp(min=1e-6).sqrt()
     level = torch.log2(scale).round().clamp(0, LEVELS - 1).long()
     starts, sizes = photos.levels(rows, level)
     shrunk = 2.0 ** level[:, None, None]
@@ -215,6 +216,12 @@ def apply(matrix: Tensor, xy: Tensor) -> Tensor:
     return mapped / depth.clamp(min=1e-3)
 
 
+def inverse(matrix: Tensor) -> Tensor:
+    """Of (B,3,3), without waiting for the device to say that there is one."""
+    found: Tensor = torch.linalg.inv_ex(matrix).inverse
+    return found
+
+
 def photograph(clean: Tensor, generator: torch.Generator, hard: Tensor) -> Tensor:
     """What light, lens, sensor and coding make of clean views (B,1,S,S), hard (B,) ones
     most; S is of eights.
@@ -261,7 +268,7 @@ def _coded(image: Tensor, coarse: Tensor) -> Tensor:
     step = 1.0 + coarse[..., None] * (k[:, None] + k[None]) / 7
     kept = torch.round(blocks / step) * step
     back = torch.einsum("uy,vx,bnmuv->bnymx", cosines, cosines, kept)
-    return back.reshape(image.shape)
+    return back.reshape(image.shape).clamp(0, 255)
 
 
 def _blocks(image: Tensor) -> Tensor:
