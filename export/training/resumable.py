@@ -22,7 +22,6 @@ from ..interruption import Interrupted, Interruption
 log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
-Result = TypeVar("Result")
 
 
 class Schedule(Protocol):
@@ -49,15 +48,12 @@ class Iteration(NamedTuple):
     noted: Callable[[], tuple[float, ...]] = tuple
 
 
-class Recorded(Generic[Result]):
-    """Work of a GPU, recorded as a CUDA graph: most small kernels take longer to ask for.
-
-    Random numbers come from the device's own generator and follow its seed at each replay.
-    """
+class Recorded:
+    """Work of a GPU, recorded as a CUDA graph: most small kernels take longer to ask for."""
 
     WARM_UP = 3  # times, for what compiles and allocates at first
 
-    def __init__(self, work: Callable[[], Result], device: torch.device) -> None:
+    def __init__(self, work: Callable[[], Iteration], device: torch.device) -> None:
         random = torch.cuda.get_rng_state(device)
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
@@ -68,12 +64,12 @@ class Recorded(Generic[Result]):
         torch.cuda.set_rng_state(random, device)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._result = work()
+            self._iteration = work()
 
-    def replay(self) -> Result:
+    def replay(self) -> Iteration:
         """Do it again; the results are where they were."""
         self._graph.replay()
-        return self._result
+        return self._iteration
 
 
 class ResumableTraining(ABC, Generic[Network]):
@@ -126,7 +122,7 @@ class ResumableTraining(ABC, Generic[Network]):
         self.iteration = 0
         #: iteration, loss and what is noted, for each report
         self.history: list[tuple[float, ...]] = []
-        self._recorded: Recorded[Iteration] | None = None
+        self._recorded: Recorded | None = None
         self._resume()
 
     @abstractmethod

@@ -165,8 +165,9 @@ def _place_loss(first: Tensor, second: Tensor, shared: Tensor, photos: Tensor) -
         (cosine - 0.5) / PLACE_TEMPERATURE, torch.diag(shared), reduction="none"
     ).masked_fill(same, 0.0)
     # Half the weight to the pairs that share something, half to all that do not.
-    others = (sharing.sum() - sharing.trace()) / max(sharing.numel() - len(first), 1)
-    return found + 0.5 * (sharing.trace() / len(first) + others)
+    own = sharing.diagonal().sum()
+    others = (sharing.sum() - own) / max(sharing.numel() - len(first), 1)
+    return found + 0.5 * (own / len(first) + others)
 
 
 def _distillation_loss(ours: Tensor, theirs: Tensor, within: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ...identity import digest_of
 from ...interruption import Interrupted, Interruption
 from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
-from ..resumable import Recorded, read_state, write_state
+from ..resumable import read_state, write_state
 from .lessons import Lessons
 from .losses import Losses, choose_matches, pair_losses
 from .photos import Photos
@@ -107,14 +107,7 @@ class FeatureTrainer:
         kept[::every] = False
         area = (photos.sizes.prod(dim=1) * kept).to(torch.float64).cumsum(0)
         self._area_up_to = (area / area[-1]).to(torch.float32).to(device)
-        on_gpu = device.type == "cuda"
-        if on_gpu:
-            torch.backends.cudnn.benchmark = True
-            index = torch.cuda.current_device() if device.index is None else device.index
-        # What a GPU records takes its random numbers from its own generator.
-        self._random = torch.cuda.default_generators[index] if on_gpu else torch.Generator()
-        self._hardest = torch.zeros((), device=device)
-        self._recorded: Recorded[Tensor] | None = None
+        self._random = torch.Generator(device)
         self.step = 0
         self._resume()
 
@@ -161,42 +154,24 @@ class FeatureTrainer:
         self._random.manual_seed(config.seed * 1_000_003 + step)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * _schedule(step, config.steps)
-        self._hardest.fill_(min(0.2 + 0.8 * step / config.harden, 1.0))
-        self.network.train()
-        if self.device.type != "cuda":
-            losses = self._gradients()
-        else:
-            if self._recorded is None:
-                self._recorded = self._record()
-            losses = self._recorded.replay()
-        self.optimiser.step()
-        return losses
-
-    def _record(self) -> Recorded[Tensor]:
-        """One step up to the gradients. Recording it runs it, which is to leave no trace."""
-        before = {name: value.clone() for name, value in self.network.named_buffers()}
-        recorded = Recorded(self._gradients, self.device)
-        for name, value in self.network.named_buffers():
-            value.copy_(before[name])
-        return recorded
-
-    def _gradients(self) -> Tensor:
-        """Losses and accuracy of new pairs, and their gradients in the parameters."""
-        batch, generator = self.config.batch, self._random
-        draw = torch.rand((2, batch), generator=generator, device=self.device)
+        hardest = min(0.2 + 0.8 * step / config.harden, 1.0)
+        draw = torch.rand((2, config.batch), generator=self._random, device=self.device)
         rows = torch.searchsorted(self._area_up_to, draw[0]).clamp(max=len(self.photos) - 1)
-        rows = rows[: -(-batch // PAIRS_A_PHOTO)].repeat_interleave(PAIRS_A_PHOTO)[:batch]
-        losses = self._losses(rows, generator, self._hardest * (0.2 + 0.8 * draw[1]))
+        photos = -(-config.batch // PAIRS_A_PHOTO)
+        rows = rows[:photos].repeat_interleave(PAIRS_A_PHOTO)[: config.batch]
+        self.network.train()
+        losses = self._losses(rows, hardest * (0.2 + 0.8 * draw[1]))
         total = losses.keypoints + losses.descriptors
         total = total + RELIABILITY_WEIGHT * losses.reliability + PLACE_WEIGHT * losses.places
         total = total + DISTILLATION_WEIGHT * losses.distilled
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
         return torch.stack([loss.detach() for loss in losses])
 
-    def _losses(self, rows: Tensor, generator: torch.Generator, hard: Tensor) -> Losses:
-        config, layout = self.config, torch.channels_last
+    def _losses(self, rows: Tensor, hard: Tensor) -> Losses:
+        config, generator, layout = self.config, self._random, torch.channels_last
         with torch.no_grad():
             views = make_views(
                 self.photos, self.lessons, rows, config.view_px, generator, hard=hard
@@ -217,9 +192,9 @@ class FeatureTrainer:
         found = []
         for start in range(0, len(self.held_out), self.config.batch):
             rows = self.held_out[start : start + self.config.batch]
-            generator = self._random.manual_seed(7_654_321 + start)
+            self._random.manual_seed(7_654_321 + start)
             hard = torch.full((len(rows),), CHECK_HARD, device=self.device)
-            found.append(float(self._losses(rows, generator, hard).accuracy))
+            found.append(float(self._losses(rows, hard).accuracy))
         return sum(found) / len(found)
 
     def save(self) -> None:
