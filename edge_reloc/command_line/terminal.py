@@ -2,8 +2,8 @@
 
 What a library finds wrong with a file we say ourselves, in one line. OpenCV, FFmpeg and glog
 have levels. libjpeg and libpng have none and write to descriptor 2, so that this is closed to
-them while they decode, and our own lines go by another. OPENCV_LOG_LEVEL set by hand leaves
-everything as it is, to see what they say.
+them while they decode, and our own lines go by another. Any other OPENCV_LOG_LEVEL set by hand
+leaves everything as it is, to see what they say.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _nowhere = -1
 
 
 def quiet_libraries() -> None:
-    """For programs, at their very beginning; a second time changes nothing."""
+    """For programs, at their very beginning; a program that another started is as quiet."""
     global _terminal, _nowhere
-    if SWITCH in os.environ:
+    if os.environ.get(SWITCH, QUIET[SWITCH]) != QUIET[SWITCH]:
         return
     for name, level in QUIET.items():
         os.environ.setdefault(name, level)
@@ -39,6 +39,8 @@ def quiet_libraries() -> None:
     if opencv is not None:
         log = opencv if hasattr(opencv, "setLogLevel") else opencv.utils.logging  # 4.x or 5
         log.setLogLevel(0)
+    if _terminal is not None:
+        return
     with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr, or a stand-in
         if sys.stderr.fileno() == STDERR:
             _nowhere, _terminal = os.open(os.devnull, os.O_WRONLY), os.dup(STDERR)

@@ -65,7 +65,17 @@ def foreign(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith(OURS)]
 
 
-def test_damaged_photos(edge_reloc: Program, corner: PlaneWorld, damaged: Path) -> None:
+@pytest.mark.parametrize("level", [None, "SILENT"])  # by hand, or by a program around ours
+def test_damaged_photos(
+    edge_reloc: Program,
+    corner: PlaneWorld,
+    damaged: Path,
+    level: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    if level:
+        monkeypatch.setenv("OPENCV_LOG_LEVEL", level)
     done = edge_reloc("run", "--map", corner.bundle, "--source", damaged)
     assert done.returncode == 0, done.stderr
     assert foreign(done.stderr) == []
