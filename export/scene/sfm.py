@@ -36,7 +36,7 @@ MIN_PHOTOS = 3
 ENOUGH_SHARE = 0.9  # of the photos placed: no further attempt is made
 MIN_SHARE = 0.2  # of the photos, that a model must hold to be worth a map
 SNAPSHOT_PHOTOS = 25  # placed between two states that an interrupted run goes on from
-CACHE_VERSION = 2  # raise when the same input gives another reconstruction
+CACHE_VERSION = 3  # raise when the same input gives another reconstruction
 
 
 class MapperThresholds(NamedTuple):

@@ -17,7 +17,7 @@ from edge_reloc.errors import MappingError
 from edge_reloc_export.photos.features import PhotoFeatures
 from edge_reloc_export.scene import sfm_database
 from edge_reloc_export.scene.lenses import find_lenses
-from edge_reloc_export.scene.matching import match_pairs
+from edge_reloc_export.scene.matching import PairMatches, match_pairs
 from edge_reloc_export.scene.pairs import pairs_by_position
 from edge_reloc_export.scene.sfm import map_photos
 from edge_reloc_export.scene.sfm_database import verify, write_database
@@ -88,6 +88,31 @@ def test_a_pair_without_inliers_does_not_count_as_verified(world: World, tmp_pat
     lenses = find_lenses(names, [(640, 480)] * len(names), {}, None)
     write_database(pycolmap, tmp_path / "d.db", world.store, names, lenses, [match])
     assert verify(pycolmap, tmp_path / "d.db", [match], progress=False) == []
+
+
+def test_chance_places_no_photo(tmp_path: Path) -> None:
+    """Some geometry explains many of any matches, the more there are: no reason to believe it."""
+    store, names = bare(2, 400)
+    rows = np.stack([np.arange(400), np.random.default_rng(3).permutation(400)], axis=1)
+    match = PairMatches(
+        pair=(0, 1), rows=rows.astype(np.int32), similarity=np.ones(400, np.float32)
+    )
+    lenses = find_lenses(names, [(640, 480)] * 2, {}, None)
+    path = tmp_path / "d.db"
+    write_database(pycolmap, path, store, names, lenses, [match])
+    (tmp_path / "pairs.txt").write_text("000000 000001\n")
+    pycolmap.verify_matches(path, tmp_path / "pairs.txt", pycolmap.TwoViewGeometryOptions())
+    assert inliers_of_the_first_two(path) > sfm_database.MIN_MATCHES  # pycolmap believes it
+    with pycolmap.Database.open(path) as database:
+        database.clear_two_view_geometries()
+    assert verify(pycolmap, path, [match], progress=False) == []
+    assert inliers_of_the_first_two(path) == 0
+
+
+def inliers_of_the_first_two(path: Path) -> int:
+    with pycolmap.Database.open(path) as database:
+        first, second = (image.image_id for image in database.read_all_images()[:2])
+        return len(database.read_two_view_geometry(first, second).inlier_matches)
 
 
 def bare(count: int, keypoints: int) -> tuple[WorldStore, list[str]]:
