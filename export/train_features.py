@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
     if min(options.steps, options.batch, options.report_every, options.headings) < 1:
         parser.error("--steps, --batch, --report-every and --headings are at least 1")
+    if not 0 < options.rate < 1:
+        parser.error(f"--rate is {options.rate}, expected a number between 0 and 1")
     import torch
 
     from .training.device import training_device

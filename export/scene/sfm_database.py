@@ -125,7 +125,6 @@ def verify(
             for match in matches
             if not database.exists_two_view_geometry(*(image_ids[row] for row in match.pair))
         ]
-    count = {match.pair: len(match.rows) for match in matches}
     options = pycolmap.TwoViewGeometryOptions()
     options.min_num_inliers = MIN_MATCHES
     options.ransac.random_seed = SEED
@@ -138,27 +137,16 @@ def verify(
             lines = [f"{photo_label(i)} {photo_label(j)}\n" for i, j in chunk]
             listing.write_text("".join(lines))
             pycolmap.verify_matches(path, listing, options)
-            _forget_chance(pycolmap, path, [(pair, count[pair]) for pair in chunk], image_ids)
             bar.update(len(chunk))
     return _verified(pycolmap, path, matches, image_ids)
-
-
-def _forget_chance(
-    pycolmap: Any, path: Path, pairs: Sequence[tuple[Pair, int]], image_ids: Sequence[int]
-) -> None:
-    """Take the matches of those of these pairs, with so many matches, that chance explains."""
-    with pycolmap.Database.open(path) as database:
-        for (i, j), matches in pairs:
-            geometry = database.read_two_view_geometry(image_ids[i], image_ids[j])
-            if len(geometry.inlier_matches) < more_than_chance(matches):
-                geometry.inlier_matches = np.zeros((0, 2), np.uint32)
-                database.update_two_view_geometry(image_ids[i], image_ids[j], geometry)
 
 
 def _verified(
     pycolmap: Any, path: Path, matches: Sequence[PairMatches], image_ids: Sequence[int]
 ) -> list[VerifiedPair]:
-    """Without pairs of too few matches, and those that no parallax or a watermark explains."""
+    """Without pairs that chance, no parallax or a watermark explains; those of chance lose
+    their matches in the database, whichever run verified them.
+    """
     kinds = pycolmap.TwoViewGeometryConfiguration
     refused = {int(k) for k in (kinds.UNDEFINED, kinds.DEGENERATE, kinds.WATERMARK)}
     found = []
@@ -167,6 +155,9 @@ def _verified(
             i, j = match.pair
             geometry = database.read_two_view_geometry(image_ids[i], image_ids[j])
             rows = np.asarray(geometry.inlier_matches).reshape(-1, 2)
-            if int(geometry.config) not in refused and len(rows) >= MIN_MATCHES:
+            if len(rows) < more_than_chance(len(match.rows)):
+                geometry.inlier_matches = np.zeros((0, 2), np.uint32)
+                database.update_two_view_geometry(image_ids[i], image_ids[j], geometry)
+            elif int(geometry.config) not in refused:
                 found.append(VerifiedPair(pair=match.pair, rows=rows.astype(np.int32)))
     return found

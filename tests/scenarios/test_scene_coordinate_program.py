@@ -19,7 +19,7 @@ from edge_reloc_export import export_single as to_single
 from edge_reloc_export import map, train
 from tests.plane_world import make_plane_world, write_truth
 
-PHOTOS, ITERATIONS = 10, 400  # of a schedule of 4,000: enough for ten photos by heart
+PHOTOS, ITERATIONS = 10, 700  # of a schedule of 4,000: enough for ten photos by heart
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ class FeatureTrainer:
             group["lr"] = config.rate * _schedule(step, config.steps)
         hardest = min(0.2 + 0.8 * step / config.harden, 1.0)
         draw = torch.rand((2, config.batch), generator=self._random, device=self.device)
-        rows = torch.searchsorted(self._area_up_to, draw[0]).clamp(max=len(self.photos) - 1)
+        rows = torch.searchsorted(self._area_up_to, draw[0], right=True)  # none without area
         photos = -(-config.batch // PAIRS_A_PHOTO)
         rows = rows[:photos].repeat_interleave(PAIRS_A_PHOTO)[: config.batch]
         self.network.train()

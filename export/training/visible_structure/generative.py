@@ -128,7 +128,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
     warm_up = 0.3
     replayed = True
     largest_gradient = 10.0
-    report_every, checkpoint_every = 50, 100
+    report_every, checkpoint_every = 50, 250
 
     def __init__(
         self,
