@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from .exchange import recover
 from .layout import ENGINES, MANIFEST
 from .manifest import FileEntry, Manifest, read_manifest
 
@@ -89,6 +90,7 @@ def hash_file(path: Path) -> str:
 def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
     """Open a bundle directory. Raises BundleError; reads sizes, not contents."""
     directory = Path(directory)
+    recover(directory)
     manifest = read_manifest(directory)
     for name, entry in manifest.files.items():
         _check_size(directory, name, entry)
