@@ -1,4 +1,4 @@
-"""Open a bundle: arrays memory-mapped, sizes checked, no code run."""
+"""Open a bundle: large arrays memory-mapped, sizes checked, no code run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from .array_file import MappedFile, open_array
 from .exchange import recover
 from .layout import ENGINES, MANIFEST
 from .manifest import FileEntry, Manifest, read_manifest
@@ -22,6 +22,7 @@ class MapBundle:
         self.directory = directory
         self.manifest = manifest
         self.used: set[str] = set()
+        self._mapped: dict[str, MappedFile] = {}
 
     def has(self, name: str) -> bool:
         """Whether the bundle lists this file."""
@@ -38,12 +39,11 @@ class MapBundle:
         return self.directory / name
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read-only memory map of an array file."""
+        """An array, read-only: a copy where it is small, else a memory map."""
         path = self.path(name)
         entry = self.manifest.files[name]
         try:
-            # Not np.load: that would open zip archives and more besides.
-            array = np.lib.format.open_memmap(path, mode="r")
+            array, mapped = open_array(path)
         except Exception as error:  # numpy's header parser raises unrelated classes
             raise BundleError(f"{path}: not a readable array ({error})") from error
         if (
@@ -55,7 +55,14 @@ class MapBundle:
                 f"{path}: found {array.dtype} {tuple(array.shape)}, "
                 f"expected {entry.dtype} {entry.shape and tuple(entry.shape)}"
             )
+        if mapped is not None:
+            self._mapped[name] = mapped
         return array
+
+    def check_unchanged(self) -> None:
+        """BundleError when a mapped file was written to since it was opened."""
+        for mapped in self._mapped.values():
+            mapped.check()
 
     def nbytes(self, names: set[str] | None = None) -> int:
         """Bytes of the named files, or of the whole bundle."""

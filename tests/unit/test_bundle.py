@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import BundleWriter, Manifest, World, exchange, extend_bundle, open_bundle
+from edge_reloc.bundle import (
+    BundleWriter,
+    Manifest,
+    World,
+    array_file,
+    exchange,
+    extend_bundle,
+    open_bundle,
+)
 from edge_reloc.errors import BundleError, DiskError
 from edge_reloc.features import FeatureSpec
 
@@ -66,6 +74,41 @@ def test_arrays_are_read_only(tmp_path: Path) -> None:
     array = open_bundle(tmp_path / "map").array("points/xyz.npy")
     with pytest.raises(ValueError):
         array[0] = 0.0
+
+
+def test_a_small_array_is_a_copy_that_no_writer_reaches(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    bundle = open_bundle(tmp_path / "map")
+    array = bundle.array("points/xyz.npy")
+    os.truncate(tmp_path / "map/points/xyz.npy", 0)
+    assert array[2, 2] == 1.0
+    bundle.check_unchanged()
+
+
+@pytest.mark.parametrize("change", ["cut", "written over", "replaced", "removed"])
+def test_a_large_array_is_mapped_and_a_change_in_place_is_told(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_file, "COPIED_BYTES", 16)
+    write_small(tmp_path / "map")
+    bundle, path = open_bundle(tmp_path / "map"), tmp_path / "map/points/xyz.npy"
+    array = bundle.array("points/xyz.npy")
+    bundle.check_unchanged()
+    if change == "cut":
+        os.truncate(path, 0)
+    elif change == "written over":
+        with open(path, "r+b") as stream:
+            stream.write(bytes(164))
+    elif change == "replaced":
+        write_small(tmp_path / "map", value=2.0)
+    else:
+        shutil.rmtree(tmp_path / "map")
+    if change in ("cut", "written over"):
+        with pytest.raises(BundleError, match=r"xyz\.npy: changed while it was in use"):
+            bundle.check_unchanged()
+    else:
+        bundle.check_unchanged()
+        assert array[2, 2] == 1.0
 
 
 def test_opened_files_are_counted(tmp_path: Path) -> None:
