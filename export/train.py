@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         default="quick",
         help="quick (minutes on 2 CPU cores, default) or paper (hours on a GPU)",
     )
-    add("--iterations", type=int, help="another length of the schedule (not of head cells)")
+    add("--iterations", type=whole(1), help="another length of the schedule (not of head cells)")
     add("--device", default="auto", help="cpu, cuda or auto (default)")
     add(
         "--network",

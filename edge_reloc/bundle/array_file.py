@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def open_array(path: Path) -> ArrayFile:
     mapped = np.lib.format.open_memmap(path, mode="r")
     if mapped.nbytes > COPIED_BYTES:
         return ArrayFile(mapped, facts)
-    order = "C" if mapped.flags.c_contiguous else "F"
+    order: Literal["C", "F"] = "C" if mapped.flags.c_contiguous else "F"
     flat = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
     copy = flat.reshape(mapped.shape, order=order)  # fails where the file has become shorter
     copy.flags.writeable = False

@@ -29,19 +29,7 @@ class BundleWriter:
         self._folder: WorkFolder | None = None
 
     def __enter__(self) -> BundleWriter:
-        try:
-            target = self.directory.resolve()  # a link to a bundle stays one
-            clear_leftovers(target)
-            if self.directory.exists() and not self._replaceable():
-                raise BundleError(
-                    f"{self.directory}: exists and is not a map bundle; it is left as it is, "
-                    f"name another folder"
-                )
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = WorkFolder(target)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
-            reason = getattr(error, "strerror", None) or error
-            raise BundleError(f"{self.directory}: cannot be written ({reason})") from error
+        self._folder = _work_folder(self.directory)
         try:
             self._fill(self.work)
         except BaseException:
@@ -56,12 +44,6 @@ class BundleWriter:
 
     def _fill(self, work: Path) -> None:
         """What a subclass puts into the folder at first."""
-
-    def _replaceable(self) -> bool:
-        """Whether what stands there is a bundle or an empty folder."""
-        if not self.directory.is_dir():
-            return False
-        return (self.directory / MANIFEST).is_file() or not any(self.directory.iterdir())
 
     @property
     def work(self) -> Path:
@@ -126,6 +108,35 @@ class BundleWriter:
             stream.flush()
             os.fsync(stream.fileno())
         self._folder.publish()
+
+
+def check_destination(directory: str | Path) -> None:
+    """BundleError where no bundle could be written: before long work, not after it."""
+    _work_folder(Path(directory)).close()
+
+
+def _work_folder(directory: Path) -> WorkFolder:
+    """Where a bundle is filled. Raises BundleError."""
+    try:
+        target = directory.resolve()  # a link to a bundle stays one
+        clear_leftovers(target)
+        if directory.exists() and not _replaceable(directory):
+            raise BundleError(
+                f"{directory}: exists and is not a map bundle; it is left as it is, "
+                f"name another folder"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return WorkFolder(target)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{directory}: cannot be written ({reason})") from error
+
+
+def _replaceable(directory: Path) -> bool:
+    """Whether what stands there is a bundle or an empty folder."""
+    if not directory.is_dir():
+        return False
+    return (directory / MANIFEST).is_file() or not any(directory.iterdir())
 
 
 class _Extension(BundleWriter):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import EdgeRelocError
 from .streams import patient_output
-from .terminal import quiet_libraries
+from .terminal import one_line, quiet_libraries
 
 OK, KNOWN_ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -75,5 +75,5 @@ def _ended(main: Main, argv: Sequence[str] | None) -> int:
 
 
 def _failed(text: str) -> int:
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {one_line(text)}", file=sys.stderr)
     return KNOWN_ERROR
