@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_reloc.bundle.writer import check_destination
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
+    check_destination(options.map)  # before the training, not after it
     report = TRAININGS[options.method].train(options, work)
     write_atomic(work / report.FILE, json.dumps(report.values(), indent=1) + "\n")
     print(report.summary())

@@ -36,8 +36,8 @@ class FrameMaker:
             self._last = last = self._calibration.scaled_to(width, height)
         return last
 
-    def check_size(self, size: PhotoSize) -> None:
-        """Refuse a photo by its header, so that none takes more memory than the camera's do.
+    def check_size(self, size: PhotoSize, where: str = "") -> None:
+        """Refuse by a header what would take more memory than the camera's images do.
 
         SourceError for more pixels than the larger of the calibration and the first photo
         have, and for the first one itself when it has `SCALED_MOST` times the calibration's
@@ -49,7 +49,7 @@ class FrameMaker:
         if size.pixels > most:
             known = self._calibration if self._last is None else self._last
             raise SourceError(
-                f"{size} pixels by its header, too many for the camera of "
+                f"{where}{size} pixels by its header, too many for the camera of "
                 f"{known.width}x{known.height}"
             )
         self.camera_at(size.width, size.height)
