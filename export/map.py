@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_reloc.command_line.arguments import above_zero, whole
-from edge_reloc.errors import ConfigError, MappingError
+from edge_reloc.errors import ConfigError, DiskError, MappingError
 
 from .interruption import long_program
 from .progress import LogHandler
@@ -32,6 +32,8 @@ log = logging.getLogger("edge_reloc_export.map")
 
 FEATURES = ("waymark", "sift", "xfeat", "edgepoint2")
 MODEL_FILE = "model.npz"
+# What pycolmap, which has no class for it, says where the disk is full.
+DATABASE_FAILED = ("SQLite error:", "No registered database factory succeeded")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,6 +200,13 @@ def _reconstruct(
             model, own, pairs = _without_poses(options, store, names, facts, features)
         except PositionsError:
             raise
+        except RuntimeError as error:
+            if not any(words in str(error) for words in DATABASE_FAILED):
+                raise
+            raise DiskError(
+                f"{store.work}: the database of the reconstruction cannot be written "
+                f"({str(error).rpartition('] ')[2]}); make room, and the same command goes on"
+            ) from error
         except MappingError as error:
             log.warning("geometry by %s: %s", features, error)
             failure = failure or error
