@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_reloc.command_line.arguments import above_zero
 from edge_reloc.command_line.program import program
 
 if TYPE_CHECKING:
@@ -26,28 +25,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--map", type=Path, required=True, help="map bundle, trained for its methods")
     add("--output", type=Path, help="bundle to write (default: replace the map)")
     add("--work", type=Path, help="work folder of the map (default MAP.work)")
-    add(
-        "--keep",
-        type=above_zero(1),
-        default=0.5,
-        help="share of the points that stays (default 0.5)",
-    )
+    add("--keep", type=float, default=0.5, help="share of the points that stays (default 0.5)")
     add("--json", action="store_true", help="print JSON")
     group = parser.add_argument_group("as published with PRAM, landmark by landmark")
     add = group.add_argument
     add("--published", action="store_true", help="of neighbours seen together one stays")
-    add(
-        "--radius",
-        type=above_zero(1e5),
-        default=25.0,
-        help="px that a kept point stands for (default 25)",
-    )
-    add(
-        "--cover",
-        type=above_zero(1),
-        default=0.8,
-        help="share of a landmark to be seen (default 0.8)",
-    )
+    add("--radius", type=float, default=25.0, help="px that a kept point stands for (default 25)")
+    add("--cover", type=float, default=0.8, help="share of a landmark to be seen (default 0.8)")
     return parser
 
 
