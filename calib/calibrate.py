@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import EdgeRelocError
 
@@ -52,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rational", action="store_true", help="opencv with 8 instead of 5 distortion coefficients"
     )
-    parser.add_argument("--views", type=int, default=25, help="live views to take (default 25)")
-    parser.add_argument("--dpi", type=int, default=300, help="of --print-board (default 300)")
+    parser.add_argument(
+        "--views", type=whole(3, 10000), default=25, help="live views to take (default 25)"
+    )
+    parser.add_argument(
+        "--dpi", type=whole(30, 2400), default=300, help="of --print-board (default 300)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bundle.reader import open_bundle
-from .command_line.arguments import add_settings_arguments, settings_of
+from .command_line.arguments import add_settings_arguments, settings_of, whole
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
 from .evaluation.chosen import parse_method, shown_methods, syntax
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"comma-separated: {syntax()}; '+2' adds the second pass, '+t' tracking (default: "
         f"those that the bundle can do of {','.join(shown_methods())})",
     )
-    parser.add_argument("--every", type=int, default=1, help="score each n-th query (default 1)")
+    parser.add_argument(
+        "--every", type=whole(1), default=1, help="score each n-th query (default 1)"
+    )
     add_settings_arguments(parser, without=("method", "second_pass", "tracking"))
     parser.add_argument("--output", type=Path, help="write every score and error as JSON")
     parser.add_argument("--plot", type=Path, help="draw error curves into this PNG file")
@@ -77,8 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score every method on every scene; 0 when all of them could be run."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.every < 1:
-        parser.error(f"--every is {options.every}, expected at least 1")
     scenes = [_scene(text) for text in options.scene]
     if options.map and options.data:
         scenes.append(_Scene(map=options.map, data=options.data, thresholds=options.thresholds))

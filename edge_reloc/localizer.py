@@ -106,7 +106,8 @@ class Localizer:
         """Pose and truth about it. Never raises for what a camera shows.
 
         image: a frame, an array (H,W) grey or (H,W,3) BGR uint8, or the path of a photo, which
-        raises SourceError when it cannot be read. A frame without `quarter_turns` is turned
+        raises SourceError when it cannot be read; a map whose large files were written to
+        since it was opened raises BundleError. A frame without `quarter_turns` is turned
         upright as its file says; in maps of turned photos, where upright need not be the
         map's heading, the turn beyond it that worked last is tried first, then the others.
         """
@@ -121,6 +122,7 @@ class Localizer:
 
     def extract(self, frame: Frame, slot: int = 0) -> Extracted:
         """The first half of `localize`, into the features of a slot."""
+        self.bundle.check_unchanged()
         clock, features = Clock(), self._line.slots[slot]
         frame = frame_of(frame, self._line.camera)
         if frame.quarter_turns is None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command_line.arguments import (
+    above_zero,
     add_budget_arguments,
     add_settings_arguments,
     add_source_arguments,
     check_source_arguments,
     session_options,
+    whole,
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
@@ -88,10 +90,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_settings_arguments(parser)
     add_budget_arguments(parser)
     add = parser.add_argument
-    add("--frames", type=int, metavar="N", help=f"to measure (default {DEFAULT_FRAMES})")
-    add("--seconds", type=float, metavar="T", help="to measure, instead of or beside --frames")
-    add("--warm-up", type=int, default=10, metavar="N", help="frames before (default 10)")
-    add("--sample-every", type=int, default=10, metavar="N", help="frames between memory samples")
+    add("--frames", type=whole(1), metavar="N", help=f"to measure (default {DEFAULT_FRAMES})")
+    add(
+        "--seconds",
+        type=above_zero(),
+        metavar="T",
+        help="to measure, instead of or beside --frames",
+    )
+    add("--warm-up", type=whole(1), default=10, metavar="N", help="frames before (default 10)")
+    add(
+        "--sample-every",
+        type=whole(1),
+        default=10,
+        metavar="N",
+        help="frames between memory samples",
+    )
     add("--samples", type=Path, metavar="JSONL", help="write each memory sample there at once")
     add("--faults", type=Path, metavar="JSON", help="scenario of faults: see docs/profiling.md")
     add(
@@ -115,10 +128,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", action="store_true", help="everything as JSON")
     options = parser.parse_args(argv)
     check_source_arguments(parser, options)
-    if options.warm_up < 1 or options.sample_every < 1:
-        parser.error("--warm-up and --sample-every are at least 1")
-    if options.seconds is not None and options.seconds <= 0:
-        parser.error(f"--seconds is {options.seconds}, expected above 0")
     return options
 
 

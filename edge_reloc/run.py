@@ -16,6 +16,7 @@ from .command_line.arguments import (
     add_source_arguments,
     check_source_arguments,
     session_options,
+    whole,
 )
 from .command_line.program import OK, program
 
@@ -61,7 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--picture", type=Path, metavar="PNG", help="map, trajectory and one frame's inliers"
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=whole(1), metavar="N", help="stop after N frames")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     options = parser.parse_args(argv)
     check_source_arguments(parser, options)

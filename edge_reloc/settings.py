@@ -54,6 +54,8 @@ class Rule:
         """Whether a value of the right type lies within the bounds."""
         if self.choices is not None:
             return value in self.choices
+        if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+            return False
         return not (
             (self.at_least is not None and not value >= self.at_least)
             or (self.at_most is not None and not value <= self.at_most)

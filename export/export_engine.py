@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_reloc.command_line.arguments import byte_size
+from edge_reloc.command_line.arguments import byte_size, whole
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, EngineError, missing_package
 
@@ -48,7 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--workspace", metavar="SIZE", help="scratch memory at most, such as 512MiB")
     add("--timing-cache", type=Path, help="file of kernel timings (default: beside the engines)")
-    add("--optimisation-level", type=int, metavar="N", help="0 (fast build) to 5 (fast engine)")
+    add(
+        "--optimisation-level",
+        type=whole(0, 5),
+        metavar="N",
+        help="0 (fast build) to 5 (fast engine)",
+    )
     add("--version-compatible", action="store_true", help="runs with later TensorRT too")
     add("--hardware-compatible", action="store_true", help="runs on later GPUs too, slower")
     add("--strip-weights", action="store_true", help="plan without weights, read from the ONNX")

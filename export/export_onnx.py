@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, EngineError
 
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of photos that show the networks' ranges "
         "(default: those that the map was made of)",
     )
-    add("--count", type=int, default=PHOTOS, help=f"photos of these to use (default {PHOTOS})")
+    add("--count", type=whole(1), default=PHOTOS, help=f"photos of these to use (default {PHOTOS})")
     add(
         "--keep-float32",
         action="append",
@@ -55,8 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.output is None and not options.map:
         parser.error("--output is required with --demo and --onnx")
-    if options.count < 1:
-        parser.error(f"--count is {options.count}, expected at least 1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     reports = _file(options) if options.onnx else _bundle(options)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import EngineError
 from edge_reloc.files import write_atomic
@@ -29,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, help="frames: folder with images/, queries.txt and reference/")
     add("--source", help="frames: a folder of photos or a video, with --calibration")
     add("--calibration", type=Path, metavar="JSON", help="camera file for --source")
-    add("--every", type=int, default=1, help="take each n-th frame (default 1)")
+    add("--every", type=whole(1), default=1, help="take each n-th frame (default 1)")
     add(
         "--methods",
         help="comma-separated, as in 'edge-reloc evaluate' (default: every head with '+2')",
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help=f"what each layer costs (default: for networks of up to {MOST_LAYERS} heavy layers)",
     )
-    add("--threads", type=int, default=0, help="engine threads (0: all cores)")
+    add("--threads", type=whole(0, 1024), default=0, help="engine threads (0: all cores)")
     add("--write", action=argparse.BooleanOptionalAction, default=True, help="note it in the map")
     add("--output", type=Path, metavar="JSON", help="write everything here")
     add("--json", action="store_true", help="print everything as JSON")
@@ -57,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--map is required; of the demo: 'export onnx --demo --output MAP' makes one")
     if [options.demo, options.data is not None, options.source is not None].count(True) != 1:
         parser.error("give frames: either --data, --source or --demo")
-    if options.every < 1:
-        parser.error(f"--every is {options.every}, expected at least 1")
     report = _report(options)
     if options.output:
         write_atomic(options.output, json.dumps(report, indent=1) + "\n")

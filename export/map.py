@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_reloc.errors import ConfigError, MappingError
+from edge_reloc.command_line.arguments import above_zero, whole
+from edge_reloc.errors import ConfigError, DiskError, MappingError
 
 from .interruption import long_program
 from .progress import LogHandler
@@ -31,6 +32,8 @@ log = logging.getLogger("edge_reloc_export.map")
 
 FEATURES = ("waymark", "sift", "xfeat", "edgepoint2")
 MODEL_FILE = "model.npz"
+# What pycolmap, which has no class for it, says where the disk is full.
+DATABASE_FAILED = ("SQLite error:", "No registered database factory succeeded")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,15 +60,30 @@ def _parser() -> argparse.ArgumentParser:
         "the same, and sift where the reconstruction is not good",
     )
     add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
-    add("--keypoints", type=int, default=2048, help="keypoints a photo (default 2048)")
+    add(
+        "--keypoints",
+        type=whole(16, 1 << 16),
+        default=2048,
+        help="keypoints a photo (default 2048)",
+    )
     add(
         "--turns",
         choices=("auto", "never"),
         default="auto",
         help="turn photos by quarter turns to one heading for learned features (default auto)",
     )
-    add("--min-length", type=int, default=3, help="photos that must see a point (default 3)")
-    add("--max-error", type=float, default=2.0, help="mean reprojection error, px (default 2)")
+    add(
+        "--min-length",
+        type=whole(2, 1000),
+        default=3,
+        help="photos that must see a point (default 3)",
+    )
+    add(
+        "--max-error",
+        type=above_zero(1000),
+        default=2.0,
+        help="mean reprojection error, px (default 2)",
+    )
     add("--work", type=Path, help="folder for what can be resumed (default OUTPUT.work)")
     add(
         "--any-grade",
@@ -83,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[LogHandler()])
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
+    _check_inputs(options)
     work = options.work or work_folder(options.output)
     from .photos.features import turned
     from .photos.listing import kinds_not_read, list_photos, read_facts
@@ -116,6 +135,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_inputs(options: argparse.Namespace) -> None:
+    """Refuse before the long work what would be refused after it."""
+    from edge_reloc.bundle.writer import check_destination
+    from edge_reloc.geometry.camera import read_camera
+    from edge_reloc.reference.colmap import read_model
+
+    from .photos.positions import read_gps, read_positions
+
+    if options.poses is not None and options.camera is not None:
+        raise ConfigError("--camera and --poses exclude each other: the model has cameras")
+    if options.poses is None and options.metric:
+        raise ConfigError("--metric says what unit --poses has, but no --poses were given")
+    check_destination(options.output)
+    if options.camera is not None:
+        read_camera(options.camera)
+    if options.poses is not None:
+        read_model(options.poses)
+    if options.positions is not None:
+        read_positions(options.positions)
+    elif options.gps not in ("auto", "exif", "none"):
+        read_gps(Path(options.gps))
+
+
 def _open_store(
     options: argparse.Namespace, work: Path, names: list[str], facts: dict[str, PhotoFacts]
 ) -> FeatureStore:
@@ -146,13 +188,9 @@ def _reconstruct(
 ) -> tuple[SceneModel, FeatureStore, Grade]:
     """Points and poses by whichever way the options name, and what they are worth."""
     if options.poses is not None:
-        if options.camera is not None:
-            raise ConfigError("--camera and --poses exclude each other: the model has cameras")
         model, store = _with_poses(options, store, names, facts)
         model = _finish(options, model, facts)
         return model, store, _grade(model, names, None)
-    if options.metric:
-        raise ConfigError("--metric says what unit --poses has, but no --poses were given")
     from .photos.positions import PositionsError
 
     best: tuple[SceneModel, FeatureStore, Grade] | None = None
@@ -162,6 +200,13 @@ def _reconstruct(
             model, own, pairs = _without_poses(options, store, names, facts, features)
         except PositionsError:
             raise
+        except RuntimeError as error:
+            if not any(words in str(error) for words in DATABASE_FAILED):
+                raise
+            raise DiskError(
+                f"{store.work}: the database of the reconstruction cannot be written "
+                f"({str(error).rpartition('] ')[2]}); make room, and the same command goes on"
+            ) from error
         except MappingError as error:
             log.warning("geometry by %s: %s", features, error)
             failure = failure or error

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_reloc.bundle.writer import check_destination
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
@@ -36,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         default="quick",
         help="quick (minutes on 2 CPU cores, default) or paper (hours on a GPU)",
     )
-    add("--iterations", type=int, help="another length of the schedule (not of head cells)")
+    add("--iterations", type=whole(1), help="another length of the schedule (not of head cells)")
     add("--device", default="auto", help="cpu, cuda or auto (default)")
     add(
         "--network",
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
+    check_destination(options.map)  # before the training, not after it
     report = TRAININGS[options.method].train(options, work)
     write_atomic(work / report.FILE, json.dumps(report.values(), indent=1) + "\n")
     print(report.summary())

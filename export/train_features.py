@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edge_reloc.command_line.arguments import above_zero, whole
 from edge_reloc.command_line.program import OK
 from edge_reloc.errors import ConfigError
 
@@ -36,21 +37,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--headings",
-        type=int,
+        type=whole(1, 64),
         default=8,
         help="in which keypoints are asked for, once, before the training (default 8)",
     )
     add("--output", type=Path, required=True, help="folder of this training")
     add("--size", choices=("s", "m"), default="m", help="of the network (default m)")
-    add("--steps", type=int, default=20_000, help="of the schedule (default 20000)")
-    add("--until", type=int, help="stop at this step; call again to go on")
-    add("--batch", type=int, default=8, help="pairs a step (default 8)")
-    add("--rate", type=float, default=2e-3, help="of the optimiser (default 0.002)")
-    add("--view", type=int, default=256, help="side of a view in pixels (default 256)")
-    add("--report-every", type=int, default=200, help="steps between reports (default 200)")
+    add("--steps", type=whole(1), default=20_000, help="of the schedule (default 20000)")
+    add("--until", type=whole(1), help="stop at this step; call again to go on")
+    add("--batch", type=whole(1, 4096), default=8, help="pairs a step (default 8)")
+    add("--rate", type=above_zero(1), default=2e-3, help="of the optimiser (default 0.002)")
+    add("--view", type=whole(32, 4096), default=256, help="side of a view in pixels (default 256)")
+    add("--report-every", type=whole(1), default=200, help="steps between reports (default 200)")
     add("--device", default="auto", help="cpu, cuda or auto (default)")
-    add("--threads", type=int, default=0, help="of a CPU (default 0: all cores)")
-    add("--seed", type=int, default=0)
+    add("--threads", type=whole(0, 1024), default=0, help="of a CPU (default 0: all cores)")
+    add("--seed", type=whole(0), default=0)
     return parser
 
 
@@ -61,10 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.view % 32 or options.view < 64:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
-    if min(options.steps, options.batch, options.report_every, options.headings) < 1:
-        parser.error("--steps, --batch, --report-every and --headings are at least 1")
-    if not 0 < options.rate < 1:
-        parser.error(f"--rate is {options.rate}, expected a number between 0 and 1")
     import torch
 
     from .training.device import training_device

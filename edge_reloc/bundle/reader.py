@@ -1,4 +1,4 @@
-"""Open a bundle: arrays memory-mapped, sizes checked, no code run."""
+"""Open a bundle: large arrays memory-mapped, sizes checked, no code run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from .array_file import MappedFile, open_array
+from .exchange import recover
 from .layout import ENGINES, MANIFEST
 from .manifest import FileEntry, Manifest, read_manifest
 
@@ -21,6 +22,7 @@ class MapBundle:
         self.directory = directory
         self.manifest = manifest
         self.used: set[str] = set()
+        self._mapped: dict[str, MappedFile] = {}
 
     def has(self, name: str) -> bool:
         """Whether the bundle lists this file."""
@@ -37,12 +39,11 @@ class MapBundle:
         return self.directory / name
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read-only memory map of an array file."""
+        """An array, read-only: a copy where it is small, else a memory map."""
         path = self.path(name)
         entry = self.manifest.files[name]
         try:
-            # Not np.load: that would open zip archives and more besides.
-            array = np.lib.format.open_memmap(path, mode="r")
+            array, mapped = open_array(path)
         except Exception as error:  # numpy's header parser raises unrelated classes
             raise BundleError(f"{path}: not a readable array ({error})") from error
         if (
@@ -54,7 +55,14 @@ class MapBundle:
                 f"{path}: found {array.dtype} {tuple(array.shape)}, "
                 f"expected {entry.dtype} {entry.shape and tuple(entry.shape)}"
             )
+        if mapped is not None:
+            self._mapped[name] = mapped
         return array
+
+    def check_unchanged(self) -> None:
+        """BundleError when a mapped file was written to since it was opened."""
+        for mapped in self._mapped.values():
+            mapped.check()
 
     def nbytes(self, names: set[str] | None = None) -> int:
         """Bytes of the named files, or of the whole bundle."""
@@ -89,6 +97,7 @@ def hash_file(path: Path) -> str:
 def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
     """Open a bundle directory. Raises BundleError; reads sizes, not contents."""
     directory = Path(directory)
+    recover(directory)
     manifest = read_manifest(directory)
     for name, entry in manifest.files.items():
         _check_size(directory, name, entry)

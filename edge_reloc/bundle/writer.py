@@ -1,11 +1,10 @@
-"""Write a bundle: into a neighbour folder, flushed, then renamed."""
+"""Write a bundle: into a neighbour folder, flushed, then exchanged."""
 
 from __future__ import annotations
 
 import io
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import BundleError
 from ..files import cannot_write
-from .layout import ENGINES, MANIFEST
+from .exchange import WorkFolder, clear_leftovers, link_or_copy
+from .layout import MANIFEST
 from .manifest import FileEntry, Manifest, check_file_name
 from .reader import hash_file, open_bundle
 
@@ -26,42 +26,31 @@ class BundleWriter:
     def __init__(self, directory: str | Path, manifest: Manifest) -> None:
         self.directory = Path(directory)
         self.manifest = manifest
-        self._work: Path | None = None
+        self._folder: WorkFolder | None = None
 
     def __enter__(self) -> BundleWriter:
-        parent = self.directory.absolute().parent
+        self._folder = _work_folder(self.directory)
         try:
-            if self.directory.exists() and not self._replaceable():
-                raise BundleError(
-                    f"{self.directory}: exists and is not a map bundle; it is left as it is, "
-                    f"name another folder"
-                )
-            parent.mkdir(parents=True, exist_ok=True)
-            self._work = Path(tempfile.mkdtemp(prefix=f".{self.directory.name}.", dir=parent))
-        except OSError as error:
-            raise BundleError(f"{self.directory}: cannot be written ({error.strerror})") from error
-        try:
-            self._fill(self._work)
+            self._fill(self.work)
         except BaseException:
-            shutil.rmtree(self._work, ignore_errors=True)
+            self._close()
             raise
         return self
+
+    def _close(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+        self._folder = None
 
     def _fill(self, work: Path) -> None:
         """What a subclass puts into the folder at first."""
 
-    def _replaceable(self) -> bool:
-        """Whether what stands there is a bundle or an empty folder."""
-        if not self.directory.is_dir():
-            return False
-        return (self.directory / MANIFEST).is_file() or not any(self.directory.iterdir())
-
     @property
     def work(self) -> Path:
         """The folder that is being filled."""
-        if self._work is None:
+        if self._folder is None:
             raise BundleError(f"{self.directory}: the writer is not open")
-        return self._work
+        return self._folder.path
 
     def add_array(self, name: str, array: NDArray[Any], unit: str | None = None) -> None:
         """Write an array as .npy and list it."""
@@ -102,37 +91,52 @@ class BundleWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        work = self.work
         try:
             if kind is None:
                 try:
-                    self._publish(work)
+                    self._publish()
                 except OSError as failure:
                     total = sum(entry.nbytes for entry in self.manifest.files.values())
                     raise cannot_write(self.directory, failure, total) from failure
         finally:
-            shutil.rmtree(work, ignore_errors=True)
-            self._work = None
+            self._close()
 
-    def _publish(self, work: Path) -> None:
-        with open(work / MANIFEST, "wb") as stream:
+    def _publish(self) -> None:
+        assert self._folder is not None
+        with open(self.work / MANIFEST, "wb") as stream:
             stream.write(self.manifest.to_json().encode())
             stream.flush()
             os.fsync(stream.fileno())
-        work.chmod(0o755)
-        if not self.directory.exists():
-            work.rename(self.directory)
-            return
-        if (self.directory / ENGINES).is_dir():
-            (self.directory / ENGINES).rename(work / ENGINES)
-        old = work.with_name(work.name + ".old")
-        self.directory.rename(old)
-        try:
-            work.rename(self.directory)
-        except BaseException:
-            old.rename(self.directory)
-            raise
-        shutil.rmtree(old)
+        self._folder.publish()
+
+
+def check_destination(directory: str | Path) -> None:
+    """BundleError where no bundle could be written: before long work, not after it."""
+    _work_folder(Path(directory)).close()
+
+
+def _work_folder(directory: Path) -> WorkFolder:
+    """Where a bundle is filled. Raises BundleError."""
+    try:
+        target = directory.resolve()  # a link to a bundle stays one
+        clear_leftovers(target)
+        if directory.exists() and not _replaceable(directory):
+            raise BundleError(
+                f"{directory}: exists and is not a map bundle; it is left as it is, "
+                f"name another folder"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return WorkFolder(target)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"{directory}: cannot be written ({reason})") from error
+
+
+def _replaceable(directory: Path) -> bool:
+    """Whether what stands there is a bundle or an empty folder."""
+    if not directory.is_dir():
+        return False
+    return (directory / MANIFEST).is_file() or not any(directory.iterdir())
 
 
 class _Extension(BundleWriter):
@@ -144,24 +148,16 @@ class _Extension(BundleWriter):
         for name, entry in self.manifest.files.items():
             target = work / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if self._source == self.directory and _linked(self._source / name, target):
-                continue
-            try:  # a bundle of its own shares no files
-                shutil.copyfile(self._source / name, target)
+            # A bundle of its own shares no files.
+            copy = link_or_copy if self._source == self.directory else shutil.copyfile
+            try:
+                copy(self._source / name, target)
             except OSError as error:
                 raise cannot_write(self.directory / name, error, entry.nbytes) from error
 
     def add_bytes(self, name: str, data: bytes) -> None:
         (self.work / name).unlink(missing_ok=True)  # never write through a hard link
         super().add_bytes(name, data)
-
-
-def _linked(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        return False
-    return True
 
 
 def extend_bundle(directory: str | Path, output: str | Path | None = None) -> BundleWriter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..settings import Rule, default_of, kind_of, read_settings_file, settings_f
 if TYPE_CHECKING:
     from ..running.session import SessionOptions
 
+MOST_DIGITS = 20
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -33,7 +34,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--demo", action="store_true", help="the map and frames that ship with it")
     frames = parser.add_mutually_exclusive_group()
-    frames.add_argument("--camera", type=int, metavar="N", help="camera /dev/videoN")
+    frames.add_argument("--camera", type=whole(0, 255), metavar="N", help="camera /dev/videoN")
     frames.add_argument(
         "--source",
         metavar="URI",
@@ -107,8 +108,6 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
         parser.error("one of --camera, --source or --list is required, or --demo")
     if options.camera is not None and options.list is not None:
         parser.error("--list goes with --source, not with --camera")
-    if options.frames is not None and options.frames < 1:
-        parser.error(f"--frames is {options.frames}, expected at least 1")
     if options.fit and options.budget is None:
         parser.error("--fit needs a --budget to fit into")
 
@@ -177,9 +176,36 @@ def default_map(environment: Mapping[str, str], here: Path) -> Path:
     )
 
 
+def whole(at_least: int, at_most: int = 1 << 31) -> Callable[[str], int]:
+    """Type of an option that is a whole number between bounds, both allowed."""
+
+    def whole_number(text: str) -> int:
+        value = int(text) if len(text) < MOST_DIGITS else at_most + 1
+        if not at_least <= value <= at_most:
+            raise argparse.ArgumentTypeError(f"found {text}, expected {at_least} to {at_most}")
+        return value
+
+    return whole_number
+
+
+def above_zero(at_most: float = 1e9) -> Callable[[str], float]:
+    """Type of an option that is a number above 0, and finite."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 < value <= at_most:
+            raise argparse.ArgumentTypeError(f"found {text}, expected above 0 to {at_most:g}")
+        return value
+
+    return number
+
+
 def byte_size(text: str) -> int:
     """Bytes of a size as people write it: 256MiB, 1.5G, 65536."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?", text.strip().lower())
     if match is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no size; expected such as 512MiB or 1GiB")
-    return int(float(match[1]) * UNITS[match[2]])
+    size = float(match[1]) * UNITS[match[2]]
+    if not size < 1 << 63:
+        raise argparse.ArgumentTypeError(f"'{text[:20]}' is more than any machine has")
+    return int(size)

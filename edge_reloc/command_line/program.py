@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import functools
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import EdgeRelocError
-from .terminal import quiet_libraries
+from .streams import patient_output
+from .terminal import one_line, quiet_libraries
 
 OK, KNOWN_ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+#: of the machine and its disks, not of this program
+SURROUNDINGS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+)
 
 Main = Callable[[Sequence[str] | None], int]
 
@@ -18,27 +37,43 @@ Main = Callable[[Sequence[str] | None], int]
 def program(main: Main) -> Callable[..., int]:
     """Decorator of `main(argv=None) -> exit code`.
 
-    An EdgeRelocError becomes one line on stderr and 1, Ctrl-C one line and
-    130, a reader that went away (`| head`) silence and 0. Anything else is
-    our own mistake and keeps its traceback. Logs of C libraries stay silent.
+    An EdgeRelocError becomes one line on stderr and 1, and so do a disk that is full or
+    read-only, a path that is too long and their like, wherever they are met, and memory that
+    does not suffice; Ctrl-C one line and 130. Output that cannot be printed ends no work: a
+    reader that went away (`| head`) is silence and 0, a full disk one line and 1 at the end.
+    Anything else is our own mistake and keeps its traceback. Logs of C libraries stay silent.
     """
 
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         quiet_libraries()
-        try:
-            code = main(argv)
-            sys.stdout.flush()
+        with patient_output() as out:
+            code = _ended(main, argv)
+            out.flush()
+            if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+                return _failed(f"standard output: cannot be written ({out.failure.strerror})")
             return code
-        except EdgeRelocError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return KNOWN_ERROR
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return INTERRUPTED
-        except BrokenPipeError:
-            # Python flushes stdout once more at exit: let that go nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return OK
 
     return guarded
+
+
+def _ended(main: Main, argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv)
+    except EdgeRelocError as error:
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in SURROUNDINGS:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _failed(f"{where}{error.strerror}")
+    except MemoryError as error:
+        return _failed(f"the memory does not suffice ({error or 'out of memory'})")
+
+
+def _failed(text: str) -> int:
+    print(f"error: {one_line(text)}", file=sys.stderr)
+    return KNOWN_ERROR

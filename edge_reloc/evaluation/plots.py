@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import missing_package
+from ..files import write_atomic
 from .curves import RetrievalCurve
 from .score import Score
 
@@ -57,4 +59,6 @@ def _finish(figure: Any, panels: dict[str, Any], path: Path) -> None:
     for panel in panels.values():
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=120, format=path.suffix[1:] or None)
+    write_atomic(path, stream.getvalue())

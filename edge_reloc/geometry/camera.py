@@ -29,6 +29,10 @@ from .distortion import (
 
 # model -> number of distortion coefficients
 MODELS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
+# Far beyond what any camera has, and near enough that no arithmetic overflows.
+MOST_PX = 1 << 16
+LEAST_FOCAL_PX, MOST_FOCAL_PX = 1e-3, 1e7
+MOST_DISTORTION = 1e6
 ASPECT_TOLERANCE = 0.005  # relative; sensor modes round to a pixel or two
 
 
@@ -62,9 +66,29 @@ class Camera:
             raise CameraError(
                 f"camera size: found {self.width}x{self.height}, expected at least 16x16 pixels"
             )
-        if not (self.fx > 0 and self.fy > 0 and np.all(np.isfinite(self.parameters))):
+        if max(self.width, self.height) > MOST_PX:
             raise CameraError(
-                f"camera focal length: found fx={self.fx} fy={self.fy}, expected positive pixels"
+                f"camera size: found {_short(self.width)}x{_short(self.height)}, expected at most "
+                f"{MOST_PX} pixels a side"
+            )
+        if not all(LEAST_FOCAL_PX <= focal <= MOST_FOCAL_PX for focal in (self.fx, self.fy)):
+            raise CameraError(
+                f"camera focal length: found fx={self.fx} fy={self.fy}, expected positive pixels "
+                f"({LEAST_FOCAL_PX:g} to {MOST_FOCAL_PX:g})"
+            )
+        if not all(abs(centre) <= MOST_FOCAL_PX for centre in (self.cx, self.cy)):
+            raise CameraError(
+                f"camera principal point: found cx={self.cx} cy={self.cy}, expected pixels "
+                f"({-MOST_FOCAL_PX:g} to {MOST_FOCAL_PX:g})"
+            )
+        if not all(abs(k) <= MOST_DISTORTION for k in self.distortion):
+            raise CameraError(
+                f"camera distortion: found {list(self.distortion)}, expected numbers of "
+                f"{-MOST_DISTORTION:g} to {MOST_DISTORTION:g}"
+            )
+        if self.rms_px is not None and not 0 <= self.rms_px <= MOST_PX:
+            raise CameraError(
+                f"camera rms_px: found {self.rms_px}, expected 0 to {MOST_PX} pixels, or null"
             )
         size = MODELS[self.model]
         if len(self.distortion) > size:
@@ -195,8 +219,13 @@ class Camera:
                 distortion=tuple(float(k) for k in values.get("distortion", ())),
                 rms_px=None if values.get("rms_px") is None else float(values["rms_px"]),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, CameraError) as error:
             raise CameraError(f"{where}: {error}") from error
+
+
+def _short(number: int) -> str:
+    """A whole number for people, who need not read all of its digits."""
+    return f"{number:.3g}" if abs(number) < 1 << 1000 else "more than 1e300"
 
 
 def read_camera(path: str | Path) -> Camera:
@@ -208,7 +237,9 @@ def read_camera(path: str | Path) -> Camera:
         raise CameraError(
             f"{path}: no such camera file; make one with 'edge-reloc calibrate'"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # no JSON, no text, a number without end
         raise CameraError(f"{path}: not a camera file (JSON expected): {error}") from error
     if not isinstance(values, dict):
         raise CameraError(f"{path}: expected a JSON object with fx, fy, cx, cy")

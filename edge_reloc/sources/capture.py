@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 
 from ..errors import SourceError
+from .photo_size import MAX_PIXELS
 from .queued import BUFFERS, QueuedCapture
 
 NETWORK_TIMEOUT_MS = 5000  # to open, and then between frames
@@ -102,12 +103,27 @@ def _cameras_present() -> str:
     return "no /dev/video* is present: plug a camera in, or use --source with photos or a video"
 
 
+def _check_size(capture: Any, name: str) -> None:
+    """SourceError for frames that no camera has, before one is decoded."""
+    width = float(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = float(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise SourceError(
+            f"{name}: frames of {width:.0f}x{height:.0f} pixels by its header, expected at most "
+            f"{MAX_PIXELS / 1e6:.0f} million"
+        )
+
+
 def _open(*arguments: Any) -> Any:
     """A capture or None, with OpenCV's log silent: a failure is one line."""
     before = _LOG.getLogLevel()
     _LOG.setLogLevel(0)
     try:
         capture = cv2.VideoCapture(*arguments)
-        return capture if capture.isOpened() else None
+        if not capture.isOpened():
+            return None
+        _check_size(capture, str(arguments[0]))
+        return capture
     finally:
         _LOG.setLogLevel(before)

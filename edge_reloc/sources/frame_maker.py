@@ -14,6 +14,10 @@ from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .photo import load_photo
+from .photo_size import PhotoSize
+
+#: a calibration scaled up further than this, a side, is of another camera
+SCALED_MOST = 8
 
 
 class FrameMaker:
@@ -22,6 +26,8 @@ class FrameMaker:
     def __init__(self, calibration: Camera | None, *, grey: bool) -> None:
         self._calibration, self._grey = calibration, grey
         self._last = calibration
+        self._pixels_calibrated = calibration.width * calibration.height if calibration else 0
+        self._most_pixels = 0
 
     def camera_at(self, width: int, height: int) -> Camera | None:
         """The camera at width x height; CameraError if the aspect differs."""
@@ -29,6 +35,29 @@ class FrameMaker:
         if self._calibration and last and (last.width, last.height) != (width, height):
             self._last = last = self._calibration.scaled_to(width, height)
         return last
+
+    def check_size(self, size: PhotoSize, where: str = "") -> None:
+        """Refuse by a header what would take more memory than the camera's images do.
+
+        SourceError for more pixels than the larger of the calibration and the first photo
+        have, and for the first one itself when it has `SCALED_MOST` times the calibration's
+        a side; CameraError if the aspect differs.
+        """
+        if self._calibration is None:
+            return
+        most = self._most_pixels or SCALED_MOST**2 * self._pixels_calibrated
+        if size.pixels > most:
+            known = self._calibration if self._last is None else self._last
+            raise SourceError(
+                f"{where}{size} pixels by its header, too many for the camera of "
+                f"{known.width}x{known.height}"
+            )
+        self.camera_at(size.width, size.height)
+
+    def begin_with(self, size: PhotoSize) -> None:
+        """Take the size of the first photo, which those after it must not exceed."""
+        self.camera_at(size.width, size.height)
+        self._most_pixels = max(size.pixels, self._pixels_calibrated)
 
     def frame(
         self,

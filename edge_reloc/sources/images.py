@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..command_line.terminal import one_line
 from ..errors import CameraError, ConfigError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
 from .listing import count_kinds, kind_not_read
-from .photo import load_photo
+from .photo import Photo, load_photo
+from .photo_size import PhotoSize
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class ImageSource:
             self.skipped.append(f"{name}: {kind.name if kind else 'it'} is not read here")
         for index, name in enumerate(self._names):
             try:
-                photo = load_photo(self._path(name), self._grey)
+                photo = self._load(name)
                 t_ns = round(index * self._period_ns)
                 frame = self._maker.frame(
                     photo.image, t_ns, index, name, upright_turns=photo.upright_turns
@@ -77,15 +79,18 @@ class ImageSource:
         """(width, height) of the first readable photo, which must fit the camera."""
         for name in self._names:
             try:
-                height, width = load_photo(self._path(name), self._grey).image.shape[:2]
+                height, width = self._load(name).image.shape[:2]
             except SourceError as error:
                 self._skip(name, error)
                 continue
-            self._maker.camera_at(width, height)
+            self._maker.begin_with(PhotoSize(width, height))
             return width, height
         raise SourceError(
             f"{self._base}: none of {len(self._names)} photos can be read; first: {self.skipped[0]}"
         )
+
+    def _load(self, name: str) -> Photo:
+        return load_photo(self._path(name), self._grey, self._maker.check_size)
 
     def _path(self, name: str) -> str:
         # Not pathlib, which interns every path that it makes: memory that grows.
@@ -93,4 +98,4 @@ class ImageSource:
 
     def _skip(self, name: str, error: Exception) -> None:
         text = str(error).removeprefix(f"{self._path(name)}: ")
-        self.skipped.append(f"{name}: {text}")
+        self.skipped.append(one_line(f"{name}: {text}"))

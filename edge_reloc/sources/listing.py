@@ -85,7 +85,7 @@ def list_folder(folder: Path, *, deep: bool = False) -> Listing:
     """The photos in a folder; deep: and in the folders below it.
 
     Hidden files and folders are left alone, such as the "._IMG_1.jpg" and the "__MACOSX" that a
-    Mac leaves.
+    Mac leaves. A link that leads nowhere is listed: whoever reads it says so.
     Raises SourceError when there is no photo.
     """
     if not folder.is_dir():
@@ -96,7 +96,7 @@ def list_folder(folder: Path, *, deep: bool = False) -> Listing:
         below = os.path.relpath(where, folder).replace(os.sep, "/")
         paths = (posixpath.normpath(posixpath.join(below, name)) for name in files)
         found += [path for path in paths if not posixpath.basename(path).startswith(".")]
-    listing = _listing(name for name in found if os.path.isfile(os.path.join(folder, name)))
+    listing = _listing(found)
     if not listing.photos:
         raise SourceError(
             f"{folder}: no photos in this folder (looked for {_suffixes()}){_instead(listing)}"
@@ -117,7 +117,7 @@ def list_glob(pattern: str) -> GlobListing:
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     base = Path(*parts[:fixed])
     found = [Path(p) for p in glob.glob(pattern, recursive=True)]
-    listing = _listing(p.relative_to(base).as_posix() for p in found if p.is_file())
+    listing = _listing(p.relative_to(base).as_posix() for p in found if not p.is_dir())
     if not listing.photos:
         raise SourceError(
             f"{pattern}: no photo matches this pattern (quote it so that the shell leaves it "

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from ..command_line.terminal import silent_decoders
@@ -14,6 +15,7 @@ from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
+from .photo_size import PhotoSize
 
 SHUTDOWN_S = 10.0  # longer than a network read may block
 
@@ -50,7 +52,7 @@ class LiveSource:
         upright_turns: int = 0,
         lost: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._capture = capture
+        self._capture, self._name = capture, name
         self._lost = lost
         self._upright_turns = upright_turns
         self._maker = FrameMaker(camera, grey=grey)
@@ -70,7 +72,7 @@ class LiveSource:
                     f"size asked for, and that no other program holds it"
                 )
             self.height, self.width = image.shape[:2]
-            self._maker.camera_at(self.width, self.height)
+            self._maker.check_size(PhotoSize(self.width, self.height), f"{name}: ")
         except BaseException:
             capture.release()
             raise
@@ -114,6 +116,8 @@ class LiveSource:
                     turns = self._upright_turns
                     self._offer(self._maker.frame(image, t_ns, index, upright_turns=turns))
                 index += 1
+        except cv2.error as error:  # such as a frame too large for OpenCV
+            self._error = SourceError(f"{self._name}: a frame cannot be decoded ({error.err})")
         except Exception as error:  # told to whoever asks for the next frame
             self._error = error
         finally:

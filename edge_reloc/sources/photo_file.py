@@ -8,6 +8,7 @@ from typing import NamedTuple
 JPEG, PNG, EXIF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
 TIFF_ORDERS = {b"II*\0": "little", b"MM\0*": "big"}
 START_OF_SCAN, APP1, END_MARKER = 0xDA, 0xE1, b"\xff\xd9"
+NO_LENGTH = {0x01, *range(0xD0, 0xD8)}  # markers of JPEG that stand alone
 ORIENTATION = 0x0112
 ENTRY_BYTES = 12
 BYTES_OF_TYPE = {3: 2, 4: 4}  # of TIFF: SHORT, LONG
@@ -36,7 +37,9 @@ class _Segment(NamedTuple):
     end: int
 
 
-class _Orientation(NamedTuple):
+class Tag(NamedTuple):
+    """A whole number in the first directory of a TIFF."""
+
     value: int
     start: int  #: where the value stands
     end: int
@@ -74,35 +77,41 @@ def is_cut_off_jpeg(data: bytes) -> bool:
     """
     if data[:2] != JPEG:
         return False
-    for segment in _jpeg_segments(data):
+    for segment in jpeg_segments(data):
         if segment.kind == START_OF_SCAN:  # stuffed data up to the end marker
             return data.find(END_MARKER, segment.end) < 0
     return True
 
 
 def brand_of(data: bytes) -> str | None:
-    """HEIC or AVIF, whatever the file is called; None for anything else."""
+    """HEIC, AVIF or GIF, whatever the file is called; None for anything else."""
+    if data[:4] == b"GIF8":
+        return "GIF"
     return BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
 
 
-def _orientation(data: bytes) -> _Orientation | None:
+def _orientation(data: bytes) -> Tag | None:
     """The tag in the first directory of the file's EXIF."""
     base = _exif_start(data)
-    order = None if base is None else TIFF_ORDERS.get(data[base : base + 4])
-    if base is None or order is None:
+    return None if base is None else tiff_tag(data, base, ORIENTATION)
+
+
+def tiff_tag(data: bytes, base: int, tag: int) -> Tag | None:
+    """A tag of one number in the first directory of the TIFF that begins at `base`."""
+    order = TIFF_ORDERS.get(data[base : base + 4])
+    if order is None:
         return None
-    directory = base + _number(data[base + 4 : base + 8], order)
-    for index in range(_number(data[directory : directory + 2], order)):
+    directory = base + number(data[base + 4 : base + 8], order)
+    for index in range(number(data[directory : directory + 2], order)):
         entry = directory + 2 + ENTRY_BYTES * index
         if entry + ENTRY_BYTES > len(data):
             return None
-        if _number(data[entry : entry + 2], order) == ORIENTATION:
-            size = BYTES_OF_TYPE.get(_number(data[entry + 2 : entry + 4], order))
+        if number(data[entry : entry + 2], order) == tag:
+            size = BYTES_OF_TYPE.get(number(data[entry + 2 : entry + 4], order))
             if size is None:
                 return None
             start = entry + 8
-            value = _number(data[start : start + size], order)
-            return _Orientation(value, start, start + size, order)
+            return Tag(number(data[start : start + size], order), start, start + size, order)
     return None
 
 
@@ -111,7 +120,7 @@ def _exif_start(data: bytes) -> int | None:
     if data[:4] in TIFF_ORDERS:
         return 0
     if data[:2] == JPEG:
-        for segment in _jpeg_segments(data):
+        for segment in jpeg_segments(data):
             if segment.kind == APP1 and data[segment.start : segment.start + 6] == EXIF:
                 return segment.start + 6
         return None
@@ -122,7 +131,7 @@ def _exif_start(data: bytes) -> int | None:
     return None
 
 
-def _jpeg_segments(data: bytes) -> Iterator[_Segment]:
+def jpeg_segments(data: bytes) -> Iterator[_Segment]:
     """Header segments, up to and with the start of scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -130,7 +139,10 @@ def _jpeg_segments(data: bytes) -> Iterator[_Segment]:
         if marker == 0xFF:  # fill byte
             at += 1
             continue
-        end = at + 2 + _number(data[at + 2 : at + 4], "big")
+        if marker in NO_LENGTH:
+            at += 2
+            continue
+        end = at + 2 + number(data[at + 2 : at + 4], "big")
         yield _Segment(marker, at + 4, end)
         if marker == START_OF_SCAN:
             return
@@ -148,12 +160,13 @@ def _chunks(data: bytes) -> Iterator[_Segment]:
     while at + 8 <= len(data):
         head = data[at : at + 8]
         size, kind = (head[:4], head[4:]) if order == "big" else (head[4:], head[:4])
-        end = at + 8 + _number(size, order)
+        end = at + 8 + number(size, order)
         yield _Segment(kind, at + 8, end)
         at = end + (check or end % 2)  # RIFF pads to even
 
 
-def _number(data: bytes, order: str) -> int:
+def number(data: bytes, order: str) -> int:
+    """An unsigned whole number; order: "little" or "big"."""
     return int.from_bytes(data, "little" if order == "little" else "big")
 
 

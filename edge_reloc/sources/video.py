@@ -14,6 +14,7 @@ from ..geometry.camera import Camera
 from ..structs import Frame
 from .capture import open_file, rate_of, upright_turns_of
 from .frame_maker import FrameMaker
+from .photo_size import PhotoSize
 from .video_file import promised_bytes
 
 
@@ -40,7 +41,7 @@ class VideoSource:
         self.skipped: list[str] = []
         self._used = False
         try:
-            self._maker.camera_at(self.width, self.height)
+            self._maker.check_size(PhotoSize(self.width, self.height), f"{path}: ")
         except BaseException:
             self.close()
             raise
@@ -57,7 +58,10 @@ class VideoSource:
             index += 1
             stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
             t_ns = stamp_ns if stamp_ns > t_ns else t_ns + period_ns
-            ok, image = self._capture.retrieve()
+            try:
+                ok, image = self._capture.retrieve()
+            except cv2.error:  # such as frames too large for OpenCV
+                ok, image = False, None
             if not ok or image is None:
                 self.skipped.append(f"frame {index}: cannot be decoded")
                 continue

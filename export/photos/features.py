@@ -27,7 +27,7 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
-from edge_reloc.sources.photo import read_photo
+from edge_reloc.sources.photo import read_photo, read_photo_file
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
@@ -190,9 +190,9 @@ class FeatureStore:
     def _digest(self, name: str) -> str:
         if name not in self._digests:
             try:
-                content = (self.images / name).read_bytes()
-            except OSError as error:
-                raise UnreadablePhotoError(f"{self.images / name}: {error.strerror}") from None
+                content = read_photo_file(self.images / name)
+            except SourceError as error:
+                raise UnreadablePhotoError(str(error)) from None
             self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
         return self._digests[name]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from edge_reloc.errors import SourceError
 from edge_reloc.sources.listing import count_kinds, list_folder, names_in_list
-from edge_reloc.sources.photo import read_photo
+from edge_reloc.sources.photo import read_photo, read_photo_file
 from edge_reloc.sources.photo_file import upright_turns
 
 from .exif import PhotoFacts as PhotoFacts
@@ -60,8 +61,10 @@ def read_facts(images: Path, names: Sequence[str]) -> dict[str, PhotoFacts]:
 def _facts(path: Path, name: str) -> PhotoFacts | None:
     from PIL import Image
 
+    Image.MAX_IMAGE_PIXELS = None  # how many are too many says the reader of photos
     try:
-        with Image.open(path) as image:
+        data = read_photo_file(path)
+        with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
             if image.format == "TIFF":  # Pillow tells the size that a viewer shows
                 tags = image.tag_v2  # type: ignore[attr-defined]
@@ -70,7 +73,7 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
             packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
             # While the file is open: what EXIF points at is read when it is asked for.
             facts = photo_facts(name, width, height, exif, packet or b"")
-        turns = upright_turns(path.read_bytes())
+        turns = upright_turns(data)
     except Exception as error:  # Pillow raises what each file format's parser raises
         log.debug("%s: header not read: %s", path, error)
         return None

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from pathlib import Path
+from typing import Any
+
+from edge_reloc.errors import DiskError
+from edge_reloc.files import write_atomic
 
 from .report import History
 from .visible_structure.tuning import Curve
+
+log = logging.getLogger(__name__)
+
+
+def save_figure(figure: Any, path: Path, *, dpi: int) -> None:
+    """A figure of matplotlib as PNG; one that cannot be written costs no training."""
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=dpi, format="png")
+    try:
+        write_atomic(path, stream.getvalue())
+    except DiskError as error:
+        log.warning("%s", error)
 
 
 def plot_heads(path: Path, head: str, losses: History, curve: Curve) -> None:
@@ -26,7 +44,7 @@ def plot_heads(path: Path, head: str, losses: History, curve: Curve) -> None:
     right.set_ylim(0, 1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def plot_recognition(path: Path, losses: History) -> None:
@@ -40,4 +58,4 @@ def plot_recognition(path: Path, losses: History) -> None:
     axes.set_ylabel("weighted cross entropy")
     axes.set_title("recognition")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import BundleWriter, Manifest, World, extend_bundle, open_bundle
+from edge_reloc.bundle import (
+    BundleWriter,
+    Manifest,
+    World,
+    array_file,
+    exchange,
+    extend_bundle,
+    open_bundle,
+)
 from edge_reloc.errors import BundleError, DiskError
 from edge_reloc.features import FeatureSpec
 
@@ -63,6 +74,41 @@ def test_arrays_are_read_only(tmp_path: Path) -> None:
     array = open_bundle(tmp_path / "map").array("points/xyz.npy")
     with pytest.raises(ValueError):
         array[0] = 0.0
+
+
+def test_a_small_array_is_a_copy_that_no_writer_reaches(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    bundle = open_bundle(tmp_path / "map")
+    array = bundle.array("points/xyz.npy")
+    os.truncate(tmp_path / "map/points/xyz.npy", 0)
+    assert array[2, 2] == 1.0
+    bundle.check_unchanged()
+
+
+@pytest.mark.parametrize("change", ["cut", "written over", "replaced", "removed"])
+def test_a_large_array_is_mapped_and_a_change_in_place_is_told(
+    tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_file, "COPIED_BYTES", 16)
+    write_small(tmp_path / "map")
+    bundle, path = open_bundle(tmp_path / "map"), tmp_path / "map/points/xyz.npy"
+    array = bundle.array("points/xyz.npy")
+    bundle.check_unchanged()
+    if change == "cut":
+        os.truncate(path, 0)
+    elif change == "written over":
+        with open(path, "r+b") as stream:
+            stream.write(bytes(164))
+    elif change == "replaced":
+        write_small(tmp_path / "map", value=2.0)
+    else:
+        shutil.rmtree(tmp_path / "map")
+    if change in ("cut", "written over"):
+        with pytest.raises(BundleError, match=r"xyz\.npy: changed while it was in use"):
+            bundle.check_unchanged()
+    else:
+        bundle.check_unchanged()
+        assert array[2, 2] == 1.0
 
 
 def test_opened_files_are_counted(tmp_path: Path) -> None:
@@ -123,24 +169,103 @@ def test_interrupted_first_writer_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(params=[True, False], ids=["exchanged", "renamed twice"])
+def exchanges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the file system can exchange two names."""
+    if not request.param:
+        monkeypatch.setattr(exchange, "_exchange", lambda a, b: False)
+    return bool(request.param)
+
+
 def test_failed_publishing_puts_the_old_bundle_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_small(tmp_path / "map")
     rename = Path.rename
 
-    def no_second(self: Path, target: Path) -> Path:
-        if Path(target) == tmp_path / "map" and not self.name.endswith(".old"):
+    def full(self: Path, target: Path) -> Path:
+        if Path(target) == tmp_path / "map" and self.name.endswith(exchange.WRITING):
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", no_second)
+    def no_exchange(a: Path, b: Path) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    if exchanges:
+        monkeypatch.setattr(exchange, "_exchange", no_exchange)
     with (
         pytest.raises(DiskError, match=r"No space.*takes .* MB are free.*is unchanged"),
         BundleWriter(tmp_path / "map", small_manifest("new")) as writer,
     ):
         writer.add_bytes("a.bin", b"1")
     assert open_bundle(tmp_path / "map", verify=True).manifest.name == "small"
+    assert os.listdir(tmp_path) == ["map"]
+
+
+KILLED = """
+import os, sys, pathlib
+sys.path[:0] = {path!r}
+from test_bundle import exchange, write_small
+moment, exchanges = {moment}, {exchanges}
+if not exchanges:
+    exchange._exchange = lambda a, b: False
+count = 0
+def killed_at(work):
+    def step(*arguments, **options):
+        global count
+        count += 1
+        if count == moment:
+            os._exit(9)  # as by SIGKILL: nothing is cleaned up
+        return work(*arguments, **options)
+    return step
+exchange._exchange = killed_at(exchange._exchange)
+pathlib.Path.rename = killed_at(pathlib.Path.rename)
+exchange._flush_folder = killed_at(exchange._flush_folder)
+exchange.shutil.rmtree = killed_at(exchange.shutil.rmtree)
+write_small(pathlib.Path("map"), value=2.0)
+"""
+
+
+@pytest.mark.parametrize("moment", range(1, 6))
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchanged", "renamed twice"])
+def test_a_writer_that_is_killed_loses_nothing_and_its_litter_goes(
+    tmp_path: Path, moment: int, exchanges: bool
+) -> None:
+    write_small(tmp_path / "map", value=1.0)
+    (tmp_path / "map/engines").mkdir()
+    (tmp_path / "map/engines/head.engine").write_bytes(b"engine")
+    code = KILLED.format(path=sys.path, moment=moment, exchanges=exchanges)
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    if moment <= 3:
+        assert killed.returncode == 9
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    assert bundle.array("points/xyz.npy")[0, 0] in (1.0, 2.0)
+    assert (tmp_path / "map/engines/head.engine").read_bytes() == b"engine"
+    write_small(tmp_path / "map", value=3.0)
+    assert open_bundle(tmp_path / "map", verify=True).array("points/xyz.npy")[0, 0] == 3.0
+    assert (tmp_path / "map/engines/head.engine").read_bytes() == b"engine"
+    assert os.listdir(tmp_path) == ["map"]
+
+
+def test_a_writer_leaves_alone_what_another_is_writing(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "map", small_manifest("first")) as writer:
+        writer.add_bytes("a.bin", b"1")
+        (tmp_path / ".map.notes").mkdir()  # no writer's
+        write_small(tmp_path / "map.old")
+        write_small(tmp_path / "map")
+        assert writer.work.is_dir()
+    assert open_bundle(tmp_path / "map", verify=True).manifest.name == "first"
+    assert sorted(os.listdir(tmp_path)) == [".map.notes", "map", "map.old"]
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    (tmp_path / "link").symlink_to("map")
+    write_small(tmp_path / "link", value=2.0)
+    assert (tmp_path / "link").is_symlink()
+    assert open_bundle(tmp_path / "map").array("points/xyz.npy")[0, 0] == 2.0
+    assert sorted(os.listdir(tmp_path)) == ["link", "map"]
 
 
 def test_replacing_a_bundle_keeps_the_device_engines(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_thresholds_are_read_with_their_units() -> None:
 def test_every_noughth_query_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--map", "m", "--data", "d", "--every", "0"])
-    assert "--every is 0, expected at least 1" in capsys.readouterr().err
+    assert "--every: found 0, expected 1 to" in capsys.readouterr().err
 
 
 def test_method_names_become_settings() -> None:

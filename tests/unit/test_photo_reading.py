@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -11,10 +14,12 @@ from photo_files import ORIENTATIONS, TURNS, write_photo
 
 from edge_reloc.errors import SourceError
 from edge_reloc.features import FeatureSpec
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.sources import open_source
 from edge_reloc.sources.frame_maker import frame_of
 from edge_reloc.sources.photo import load_photo, read_photo
 from edge_reloc.sources.photo_file import upright_turns
+from edge_reloc.sources.photo_size import size_told
 from edge_reloc_export.photos.features import FeatureStore, UnreadablePhotoError
 from edge_reloc_export.photos.listing import read_facts
 
@@ -64,8 +69,6 @@ def test_orientation_is_told_and_never_applied(
 
 
 def test_a_photo_named_to_the_localiser_says_its_turns(tmp_path: Path) -> None:
-    from edge_reloc.geometry.camera import Camera
-
     camera = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)
     write_photo(tmp_path / "a.jpg", textured(1), 8)
     assert frame_of(tmp_path / "a.jpg", camera).upright_turns == 1
@@ -160,6 +163,84 @@ def test_a_jpeg_by_another_name_is_a_jpeg(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), textured(4))
     (tmp_path / "a.jpg").rename(tmp_path / "a.heic")
     assert read_photo(tmp_path / "a.heic").shape == (HEIGHT, WIDTH)
+
+
+ABSURD = {
+    "a.pgm": b"P5 # of nothing\n99999999 99999999 255\n0123456789",
+    "a.png": b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 24000, 18000) + bytes(9),
+    "a.bmp": b"BM" + struct.pack("<IHHIIii", 100, 0, 0, 54, 40, 2**31 - 1, -(2**31)),
+    "a.jpg": b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff" + bytes(60) + b"\xff\xd9",
+    "a.webp": b"RIFF\xff\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\xff" * 6,
+    "a.tif": struct.pack("<4sIHHHIIHHII", b"II*\0", 8, 2, 256, 4, 1, 1 << 30, 257, 4, 1, 1 << 30),
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_an_absurd_size_is_refused_by_the_header(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(ABSURD[name])
+    monkeypatch.setattr(cv2, "imdecode", None)  # nobody asks for a pixel
+    with pytest.raises(SourceError, match="by its header, expected at most 268 million"):
+        read_photo(tmp_path / name)
+    with pytest.raises(UnreadablePhotoError, match="by its header"):
+        FeatureStore(tmp_path / "work", SPEC, images=tmp_path).get(name)
+    assert read_facts(tmp_path, [name]) == {}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".ppm", ".pgm"])
+def test_the_header_tells_the_size_of_what_is_decoded(tmp_path: Path, suffix: str) -> None:
+    image = textured(6, 37, 51)
+    data = cv2.imencode(suffix, image[:, :, 0] if suffix == ".pgm" else image)[1].tobytes()
+    assert size_told(data) == (37, 51)
+    (tmp_path / f"a{suffix}").write_bytes(data)
+    assert read_photo(tmp_path / f"a{suffix}").shape == (51, 37)
+    for cut in range(0, 60):  # whatever is missing, nothing is raised
+        assert size_told(data[:cut]) in (None, (37, 51))
+
+
+def test_photos_larger_than_the_camera_s_are_skipped_undecoded(tmp_path: Path) -> None:
+    camera = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)
+    for name, width in (("a", 64), ("b", 32), ("c", 128), ("d", 48)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), textured(1, width, width * 3 // 4))
+    source = open_source(str(tmp_path), camera)
+    assert [frame.name for frame in source] == ["a.png", "b.png", "d.png"]
+    assert len(source.skipped) == 1
+    assert source.skipped[0].startswith("c.png: 128x96 pixels by its header, too many")
+    # The first photo tells the size, up to eight times the calibration's a side.
+    assert open_source(str(tmp_path / "c.png"), camera).width == 128
+    cv2.imwrite(str(tmp_path / "e.png"), textured(1, 576, 432))
+    with pytest.raises(SourceError, match="576x432 pixels by its header, too many"):
+        open_source(str(tmp_path / "e.png"), camera)
+
+
+def test_links_pipes_and_odd_names_are_skipped_and_listed(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png", textured(1))
+    os.mkfifo(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to("c.png")
+    (tmp_path / "d.png").symlink_to("/dev/zero")
+    (tmp_path / "e\nskipped: all\x1b[31m.png").write_bytes(b"x")
+    source = open_source(str(tmp_path))
+    assert [frame.name for frame in source] == ["a.png"]
+    assert source.skipped == [
+        "b.png: not a file",
+        f"c.png: {os.strerror(errno.ELOOP)}",
+        "d.png: not a file",
+        "e\\nskipped: all\\x1b[31m.png: not a readable image (1 bytes)",
+    ]
+    (tmp_path / "names.txt").write_bytes(b"a.png\nx\0y.png\n")
+    source = open_source(str(tmp_path), names=tmp_path / "names.txt")
+    assert len(list(source)) == 1
+    assert source.skipped == ["x\\x00y.png: embedded null byte"]
+    with pytest.raises(UnreadablePhotoError, match="not a file"):
+        FeatureStore(tmp_path / "work", SPEC, images=tmp_path).get("d.png")
+
+
+def test_a_file_larger_than_its_picture_can_be_is_not_read(tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.png", textured(1))
+    os.truncate(tmp_path / "a.png", 1 << 30)  # a hole: it takes no room
+    with pytest.raises(SourceError, match="1074 MB, too many for an image of 64x48"):
+        read_photo(tmp_path / "a.png")
 
 
 def test_a_tiny_photo_is_refused(tmp_path: Path) -> None:

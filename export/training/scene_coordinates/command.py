@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_reloc.command_line.arguments import above_zero
+
 from ...progress import ProgressBar
 from ..report import TrainingReport
 
@@ -28,7 +30,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="camera file of the depth maps (default: each photo's own camera, and no offset)",
     )
-    add("--depth-unit", type=float, default=0.001, help="map units of depth 1 (default 0.001)")
+    add(
+        "--depth-unit",
+        type=above_zero(),
+        default=0.001,
+        help="map units of depth 1 (default 0.001)",
+    )
 
 
 def train(options: argparse.Namespace, work: Path) -> TrainingReport:

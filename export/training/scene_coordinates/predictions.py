@@ -19,6 +19,7 @@ from edge_reloc.sources.photo import read_photo
 from ...nets.scene_coordinates import SceneCoordinates
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
+from ..plots import save_figure
 from ..report import History
 from .samples import PhotoCells
 
@@ -92,7 +93,7 @@ def plot_scene_coordinates(
         place.set_title(title)
         place.axis("off")
     _draw_history(axes[1, 2], history)
-    figure.savefig(path, dpi=90)
+    save_figure(figure, path, dpi=90)
 
 
 def _draw_photo(axes: Any, photo: PhotoPrediction) -> None:

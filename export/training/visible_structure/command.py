@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.methods.visible_structure import CELLS, GENERATIVE
 
 from ...progress import ProgressBar
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="which head (default both)",
     )
-    add("--samples", type=int, default=1000, help="generated points (default 1000)")
+    add("--samples", type=whole(1, 1 << 20), default=1000, help="generated points (default 1000)")
     add("--default-head", choices=(CELLS, GENERATIVE), help="head that the map uses by itself")
 
 
@@ -33,6 +34,7 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     if options.head != GENERATIVE:
         with ProgressBar(CELLS) as progress:
             heads[CELLS] = session.train_cells(progress)
+        session.write()  # kept, whatever becomes of the other
     if options.head != CELLS:
         with ProgressBar(GENERATIVE) as progress:
             heads[GENERATIVE] = session.train_generative(
@@ -41,5 +43,7 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
                 samples=options.samples,
                 progress=progress,
             )
-    session.write(default_head=options.default_head)
+        session.write()
+    if options.default_head is not None:
+        session.write(default_head=options.default_head)
     return VisibleStructureReport(heads=heads)

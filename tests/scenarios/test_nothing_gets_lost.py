@@ -1,0 +1,172 @@
+"""Full disks, closed outputs, absurd numbers and kills: one line, and nothing is lost."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from plane_world import PlaneWorld
+
+from edge_reloc.running.demo import demo_folder
+
+Program = Callable[..., CompletedProcess[str]]
+KILLS = Path(__file__).parents[1] / "benchmarks/kills.py"
+
+# Descriptor 1 is closed: the next file that is opened takes its number.
+CLOSED = {"closed": ">&-", "all closed": "<&- >&- 2>&-"}
+
+
+@pytest.fixture
+def in_shell(corner: PlaneWorld, tmp_path: Path) -> Callable[[str, str], CompletedProcess[str]]:
+    """Runs `edge_reloc run` of the corner in a shell, with its output redirected."""
+
+    def call(options: str, redirected: str) -> CompletedProcess[str]:
+        program = f"{sys.executable} -m edge_reloc run --map {corner.bundle}"
+        return subprocess.run(
+            ["bash", "-c", f"{program} --source {corner.frames} --frames 2 {options} {redirected}"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+
+    return call
+
+
+@pytest.mark.parametrize("redirected", CLOSED.values(), ids=CLOSED)
+def test_a_closed_output_is_no_part_of_the_poses(
+    in_shell: Callable[..., CompletedProcess[str]], tmp_path: Path, redirected: str
+) -> None:
+    done = in_shell("--output poses.jsonl", redirected)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = (tmp_path / "poses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["OK", "OK"]
+
+
+def test_a_full_standard_output_ends_no_work(
+    in_shell: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = in_shell("--output poses.jsonl --picture run.png", ">/dev/full")
+    assert done.returncode == 1
+    expected = "error: standard output: cannot be written (No space left on device)"
+    assert done.stderr.splitlines() == [expected]
+    assert len((tmp_path / "poses.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "run.png").stat().st_size > 1000
+
+
+def test_a_full_standard_error_ends_no_work(
+    in_shell: Callable[..., CompletedProcess[str]],
+) -> None:
+    done = in_shell("", "2>/dev/full")
+    assert done.returncode == 0
+    assert "localised 2" in done.stdout
+
+
+def test_a_limit_of_file_sizes_is_one_line(
+    in_shell: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = in_shell("--picture run.png", "")
+    assert done.returncode == 0
+    before = (tmp_path / "run.png").read_bytes()
+    limited = f"ulimit -f 8; {sys.executable} -m edge_reloc run --demo --frames 1"
+    done = subprocess.run(
+        ["bash", "-c", f"{limited} --picture run.png"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run.png: cannot be written (File too large)")
+    assert len(done.stderr.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["run.png"]
+    assert (tmp_path / "run.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--output", "--settings", "--map", "--picture"])
+def test_a_path_that_is_too_long_is_one_line(
+    edge_reloc: Program, corner: PlaneWorld, option: str
+) -> None:
+    suffix = {"--output": ".jsonl", "--picture": ".png"}.get(option, "")
+    options = ["--map", corner.bundle, "--source", corner.frames, option, "n" * 300 + suffix]
+    done = edge_reloc("run", *options[2 * (option == "--map") :])
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "File name too long" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["run", "--demo", "--frames", "1e9"], "invalid whole_number value: '1e9'"),
+        (["run", "--demo", "--frames", "9" * 5000], "expected 1 to 2147483648"),
+        (["run", "--demo", "--frames", "-1"], "found -1, expected 1 to"),
+        (["run", "--demo", "--budget", "9" * 400 + "G"], "more than any machine has"),
+        (["map", "--images", ".", "--output", "m", "--max-error", "nan"], "found nan, expected"),
+        (["map", "--images", ".", "--output", "m", "--max-error", "inf"], "found inf, expected"),
+        (["map", "--images", ".", "--output", "m", "--keypoints", "0"], "found 0, expected 16"),
+    ],
+)
+def test_absurd_options_are_misuse(edge_reloc: Program, options: list[str], words: str) -> None:
+    done = edge_reloc(*options)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--threshold-px", "inf", "threshold_px: found inf, expected above 0"),
+        ("--threshold-px", "nan", "threshold_px: found nan, expected above 0"),
+        ("--max-rotation-std-deg", "1e400", "found inf"),
+        ("--radius", "inf", "radius: found inf"),
+    ],
+)
+def test_absurd_settings_are_one_line(
+    edge_reloc: Program, option: str, value: str, words: str
+) -> None:
+    done = edge_reloc("run", "--demo", "--frames", "1", option, value)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--gps", "gps.csv"], "gps.csv:2: lat is 'north', expected a number"),
+        (["--gps", "gone.csv"], "gone.csv: cannot read these positions"),
+        (["--positions", "gps.csv"], "gps.csv:1: no column"),
+        (["--poses", "gone"], "gone"),
+        (["--camera", "gone.json"], "gone.json: no such camera file"),
+        (["--output", "gps.csv/map"], "gps.csv/map: cannot be written ("),
+        (["--output", "notes"], "notes: exists and is not a map bundle"),
+    ],
+)
+def test_map_refuses_its_inputs_before_the_long_work(
+    edge_reloc: Program, tmp_path: Path, options: list[str], words: str
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "gps.csv").write_text("name,lat,lon\na.jpg,north,13\n")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("precious")
+    before = sorted(os.listdir(tmp_path))
+    photos = demo_folder() / "frames"
+    done = edge_reloc("map", "--images", photos, "--output", "map", *options)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert words in done.stderr
+    assert sorted(os.listdir(tmp_path)) == before  # no work folder: nothing was begun
+
+
+def test_kills_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("kills", KILLS)
+    assert spec is not None and spec.loader is not None
+    kills = importlib.util.module_from_spec(spec)
+    sys.modules["kills"] = kills  # NamedTuple looks its module up
+    spec.loader.exec_module(kills)
+    code = kills.main(["--kills", "9", "--seed", "3", "--programs", "map,combine,run"])
+    assert code == 0, capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""Files are written whole or not at all, and devices stay devices."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge_reloc.errors import DiskError
+from edge_reloc.files import write_atomic
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    (tmp_path / ".a.json.tmp").write_bytes(b"half of something much longer than what follows")
+    write_atomic(tmp_path / "a.json", "whole")
+    assert (tmp_path / "a.json").read_text() == "whole"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_failed_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomic(tmp_path / "a.json", "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskError, match=r"a\.json: cannot be written.*No space left.*unchanged"):
+        write_atomic(tmp_path / "a.json", "new")
+    assert (tmp_path / "a.json").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_writers_of_one_file_wait_for_each_other(tmp_path: Path) -> None:
+    texts = [str(n) * 50_000 for n in range(8)]
+    threads = [
+        threading.Thread(target=write_atomic, args=(tmp_path / "a.txt", text)) for text in texts
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "a.txt").read_text() in texts
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", "through it")
+    assert os.read(reader, 100) == b"through it"
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "gone/a.txt", "."])
+def test_a_name_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DiskError, match="cannot be written"):
+        write_atomic(tmp_path / name, "text")
+    assert os.listdir(tmp_path) == []
