@@ -29,6 +29,7 @@ from .distortion import (
 
 # model -> number of distortion coefficients
 MODELS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
+LARGEST_SIDE_PX = 1 << 16
 ASPECT_TOLERANCE = 0.005  # relative; sensor modes round to a pixel or two
 
 
@@ -39,7 +40,7 @@ class Camera:
     #: "pinhole"; "opencv" (radial-tangential k1 k2 p1 p2 k3 k4 k5 k6, as
     #: `cv2.calibrateCamera`); "fisheye" (k1 k2 k3 k4, as `cv2.fisheye`).
     model: str
-    #: Of the image, pixels, 16 at least.
+    #: Of the image, pixels, 16 to 65536.
     width: int
     height: int
     #: Focal lengths, pixels, above 0.
@@ -58,9 +59,10 @@ class Camera:
             raise CameraError(
                 f"camera model: found '{self.model}', expected one of {', '.join(MODELS)}"
             )
-        if self.width < 16 or self.height < 16:
+        if min(self.width, self.height) < 16 or max(self.width, self.height) > LARGEST_SIDE_PX:
             raise CameraError(
-                f"camera size: found {self.width}x{self.height}, expected at least 16x16 pixels"
+                f"camera size: found {self.width}x{self.height}, expected at least 16x16 pixels "
+                f"and at most {LARGEST_SIDE_PX} a side"
             )
         if not (self.fx > 0 and self.fy > 0 and np.all(np.isfinite(self.parameters))):
             raise CameraError(
@@ -195,7 +197,7 @@ class Camera:
                 distortion=tuple(float(k) for k in values.get("distortion", ())),
                 rms_px=None if values.get("rms_px") is None else float(values["rms_px"]),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise CameraError(f"{where}: {error}") from error
 
 
