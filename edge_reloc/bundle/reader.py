@@ -12,15 +12,26 @@ from numpy.typing import NDArray
 from ..errors import BundleError
 from .layout import ENGINES, MANIFEST
 from .manifest import FileEntry, Manifest, read_manifest
+from .schema import check_array
 
 
 class MapBundle:
-    """A map on disk. `used` collects the files that were opened."""
+    """A map on disk. `used` collects the files that were opened.
+
+    checked: files whose contents were found to fit the rest of the bundle.
+    """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
         self.used: set[str] = set()
+        self.checked: set[str] = set()
+
+    def apart(self) -> MapBundle:
+        """The same map with a `used` of its own, to see what somebody opens."""
+        other = MapBundle(self.directory, self.manifest)
+        other.checked = self.checked
+        return other
 
     def has(self, name: str) -> bool:
         """Whether the bundle lists this file."""
@@ -37,7 +48,11 @@ class MapBundle:
         return self.directory / name
 
     def array(self, name: str) -> NDArray[Any]:
-        """Read-only memory map of an array file."""
+        """Read-only memory map of an array file.
+
+        The first time, it is checked against the rest of the bundle: see `schema`. Raises
+        BundleError.
+        """
         path = self.path(name)
         entry = self.manifest.files[name]
         try:
@@ -54,6 +69,9 @@ class MapBundle:
                 f"{path}: found {array.dtype} {tuple(array.shape)}, "
                 f"expected {entry.dtype} {entry.shape and tuple(entry.shape)}"
             )
+        if name not in self.checked:
+            check_array(self.manifest, name, array, str(path))
+            self.checked.add(name)
         return array
 
     def nbytes(self, names: set[str] | None = None) -> int:
