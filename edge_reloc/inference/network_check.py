@@ -166,8 +166,10 @@ class _Walk:
 
 def _multiplications(layer: Layer, inputs: list[Value | None], made: Value) -> int:
     """Of a layer that may take long."""
-    if layer.operator in ("MatMul", "Gemm") and inputs[0] is not None:
-        return made.size * max(inputs[0].shape)
+    if layer.operator == "MatMul" and inputs[0] is not None:
+        return made.size * inputs[0].shape[-1]
+    if layer.operator == "Gemm" and inputs[0] is not None:
+        return inputs[0].size * made.shape[1]
     if layer.operator == "Conv" and inputs[1] is not None:
         return made.size * Value("bool", inputs[1].shape[1:]).size
     if layer.operator in ("MaxPool", "AveragePool"):
