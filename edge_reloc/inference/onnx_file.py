@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
@@ -51,6 +51,7 @@ _DIM = _Kind("a size", frozenset({1, 3}), {2: "is not fixed; export it with stat
 
 #: numpy's name by TensorProto.DataType, of types that our networks use
 ELEMENTS = {1: "float32", 2: "uint8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
+_BYTES = {name: np.dtype(name).itemsize for name in ELEMENTS.values()}
 _SMALL = 64  # numbers of a tensor that may be a shape, axes or the like
 OPSETS = range(13, 21)  # what axes are inputs from; what TensorRT 10.3 parses
 
@@ -59,8 +60,7 @@ Attribute = Union[int, float, str, "tuple[int, ...]"]
 Message = dict[int, list[Any]]
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A tensor: numpy's name of its type, fixed sizes."""
 
     dtype: str
@@ -76,11 +76,10 @@ class Value:
     @property
     def nbytes(self) -> int:
         """Bytes."""
-        return self.size * np.dtype(self.dtype).itemsize
+        return prod(self.shape) * _BYTES[self.dtype]
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A node of the graph. Inputs that it does without are named ""."""
 
     name: str
@@ -220,7 +219,10 @@ def _message(data: Bytes, kind: _Kind, of: str = "") -> Message:
             raise ValueError(f"field {number} of {kind.name}{of} is of wire type {wire}")
         if at > end:
             raise ValueError(f"{kind.name}{of} is cut off")
-        fields.setdefault(number, []).append(value)
+        if number in fields:
+            fields[number].append(value)
+        else:
+            fields[number] = [value]
     return fields
 
 
@@ -249,10 +251,12 @@ def _each(fields: Message, number: int) -> Iterable[Bytes]:
 
 def _one(fields: Message, number: int, default: Any) -> Any:
     """Of a field that stands there once at most: readers differ in what they make of two."""
-    values = fields.get(number, ())
+    values = fields.get(number)
+    if values is None:
+        return default
     if len(values) > 1:
         raise ValueError(f"field {number} stands there twice")
-    value = values[0] if values else default
+    value = values[0]
     if isinstance(value, int) != isinstance(default, int):
         raise ValueError(f"field {number} is of another type")
     return value

@@ -87,7 +87,10 @@ def fuzz(seed: int, *, first: int = 0, count: int | None = None, seconds: float 
 
 
 def _batch(seed: int, number: int, stop: int, end: float) -> Iterator[dict[str, Any]]:
-    """Words of one process; when it hangs or dies, one about that is the last."""
+    """Words of one process; when it hangs or dies, one about that is the last.
+
+    A map that was begun is waited for, also beyond the end of the time.
+    """
     command = [sys.executable, __file__, "--seed", str(seed), "--first", str(number)]
     command += ["--count", str(stop - number), "--worker"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -95,10 +98,8 @@ def _batch(seed: int, number: int, stop: int, end: float) -> Iterator[dict[str, 
         began, pending = number, b""
         try:
             while number < stop and time.monotonic() < end:
-                wait = min(HANGS_S, max(end - time.monotonic(), 0))
-                if not select.select([process.stdout], [], [], wait)[0]:
-                    if time.monotonic() < end:
-                        yield {"number": number, "outcome": "hung", "detail": f"{HANGS_S} s"}
+                if not select.select([process.stdout], [], [], HANGS_S)[0]:
+                    yield {"number": number, "outcome": "hung", "detail": f"{HANGS_S} s"}
                     return
                 read = os.read(process.stdout.fileno(), 1 << 16)
                 if not read:

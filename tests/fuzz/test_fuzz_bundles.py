@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime")
 from fuzz_bundles import REFUSED, fuzz
 
 SEED, SECONDS = 20, 25
-FEWEST = 10  # maps, on a machine that does much else
+FEWEST = 3  # maps, on a machine that does much else
 
 
 def test_spoilt_maps_are_refused_or_answered() -> None:
