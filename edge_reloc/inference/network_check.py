@@ -117,7 +117,7 @@ class _Walk:
         if len(names) != len(layer.outputs) or len(names) > len(made):
             raise self._refused(f"{where} gives {len(layer.outputs)} values, expected {len(made)}")
         constant = bool(layer.inputs) and self._constant.issuperset(layer.inputs)
-        for name, value in zip(names, made):  # noqa: B905 (outputs may be left out at the end)
+        for name, value in zip(names, made, strict=False):  # the last may be left out
             self._add(where, name, value)
             if constant:
                 self._constant.add(name)

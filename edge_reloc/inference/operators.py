@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import floor
 from typing import Any
 
-from .onnx_file import Layer, Value
+from .onnx_file import ELEMENTS, Layer, Value
 
 Shape = tuple[int, ...]
 #: values that a layer takes (None for one that it does without) to those that it gives;
@@ -72,8 +72,6 @@ def _same(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
 
 
 def _cast(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
-    from .onnx_file import ELEMENTS
-
     return (Value(ELEMENTS[_int(layer, "to", 0)], _value(inputs, 0).shape),)
 
 
@@ -154,7 +152,8 @@ def _resize(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     scales = _value(inputs, 2).constant
     if scales is None or len(scales) != len(value.shape):
         raise ValueError("has no scales")
-    return (Value(value.dtype, tuple(floor(n * s) for n, s in zip(value.shape, scales))),)  # noqa: B905
+    sizes = (floor(size * scale) for size, scale in zip(value.shape, scales, strict=True))
+    return (Value(value.dtype, tuple(sizes)),)
 
 
 def _reshape(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
