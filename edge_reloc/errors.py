@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+LONGEST = 2000  # characters of a line: it may quote what a damaged file says
+
 
 class EdgeRelocError(Exception):
     """A known failure; programs print it in one line and exit with 1."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_one_line(text))
 
 
 class BundleError(EdgeRelocError):
@@ -45,6 +50,15 @@ class EngineError(EdgeRelocError):
 
 class MissingPackageError(EdgeRelocError):
     """An optional package is not installed; the text says which and how."""
+
+
+def _one_line(text: str) -> str:
+    """Without characters that break a line or a terminal: files are quoted in it."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}…"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def missing_package(package: str, purpose: str, extra: str) -> MissingPackageError:

@@ -79,7 +79,7 @@ def _label(bundle: MapBundle, model: SceneModel, work: Path) -> NDArray[np.int32
     points = len(model.xyz)
     if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(model, work, LandmarkOptions()).label
-    return open_landmarks(bundle, points).labels(points)
+    return open_landmarks(bundle).labels(points)
 
 
 def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]) -> None:

@@ -6,11 +6,12 @@ found nor the keys there are, and it would be one more binary package on a devic
 
 from __future__ import annotations
 
+import math
 import reprlib
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import BundleError, ConfigError
 
@@ -18,14 +19,38 @@ T = TypeVar("T")
 
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
 _MANY = {str: "texts", int: "integers", float: "numbers", bool: "true or false"}
+_LARGEST_INTEGER = 1 << 62  # sums of a few of them, and numpy's sizes, stay 64 bits wide
 _COUNTS = ("no", "one", "two", "three", "four")  # of what a short tuple holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """What a number may be, as `Annotated[int, Range(at_least=1)]`. Ends may be None: any."""
+
+    at_least: float | None = None
+    #: that must be exceeded
+    above: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether the number lies within."""
+        return not (
+            (self.at_least is not None and value < self.at_least)
+            or (self.above is not None and value <= self.above)
+            or (self.at_most is not None and value > self.at_most)
+        )
+
+    def __str__(self) -> str:
+        ends = {"at least": self.at_least, "above": self.above, "at most": self.at_most}
+        return ", ".join(f"{word} {end:.10g}" for word, end in ends.items() if end is not None)
 
 
 def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
     """A dataclass of what JSON gave for it.
 
     Its fields may be text, numbers, booleans, None, tuples, dictionaries by text and
-    dataclasses; a list becomes a tuple, an integer a float where one is asked for.
+    dataclasses; a list becomes a tuple, an integer a float where one is asked for. Numbers
+    are finite, and lie within the `Range` that an annotation gives them.
 
     where: of the values, the beginning of every error line. lenient: drop unknown keys,
     here and further in, as of a file that a newer version wrote. Raises BundleError.
@@ -55,7 +80,7 @@ def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False
 def _annotations(kind: type) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Types by field, and the names of the fields without a default."""
     assert is_dataclass(kind), kind
-    known = get_type_hints(kind)
+    known = get_type_hints(kind, include_extras=True)
     declared = [f for f in fields(kind) if f.init]
     required = tuple(
         f.name for f in declared if f.default is MISSING and f.default_factory is MISSING
@@ -72,6 +97,12 @@ def _read(kind: Any, value: Any, where: str, name: str, lenient: bool) -> Any:
     one = _without_none(kind)
     if one is Any or (value is None and one is not kind):
         return value
+    if get_origin(one) is Annotated:
+        plain, within = get_args(one)
+        read = _read(plain, value, where, name, lenient)
+        if not within.holds(read):
+            raise BundleError(f"{where}: {_quoted(name)} is {read}, expected {within}")
+        return read
     origin, inner = get_origin(one), get_args(one)
     if isinstance(value, dict):
         if isinstance(one, type) and is_dataclass(one):
@@ -86,15 +117,20 @@ def _read(kind: Any, value: Any, where: str, name: str, lenient: bool) -> Any:
             return tuple(inside(k, v, index) for index, (k, v) in enumerate(pairs))
     elif one in _WORDS and _is_plain(one, value):
         return one(value)
-    quoted = name if name.endswith("]") else f"'{name}'"
-    raise BundleError(f"{where}: {quoted} is {reprlib.repr(value)}, expected {_expected(kind)}")
+    raise BundleError(
+        f"{where}: {_quoted(name)} is {reprlib.repr(value)}, expected {_expected(kind)}"
+    )
+
+
+def _quoted(name: str) -> str:
+    return name if name.endswith("]") else f"'{name}'"
 
 
 def _is_plain(kind: type, value: Any) -> bool:
-    """Whether a value is text, a number or a boolean as asked for."""
-    if kind is float and type(value) is int:
-        return abs(value) < 1 << 1000  # as a float it exists
-    return type(value) is kind
+    """Whether a value is text, a finite number or a boolean as asked for."""
+    if type(value) is int:
+        return kind in (int, float) and abs(value) <= _LARGEST_INTEGER
+    return type(value) is kind and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _without_none(kind: Any) -> Any:
@@ -105,8 +141,14 @@ def _without_none(kind: Any) -> Any:
     return rest
 
 
+def _plain(kind: Any) -> Any:
+    """X of Annotated[X, ...]."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _expected(kind: Any) -> str:
     """A type in words, as JSON's reader knows it."""
+    kind = _plain(kind)
     one = _without_none(kind)
     if one is not kind:
         return f"{_expected(one)} or null"
@@ -114,5 +156,5 @@ def _expected(kind: Any) -> str:
     if get_origin(kind) is not tuple:
         return _WORDS.get(kind, "an object")
     if inner[1:] == (...,):
-        return f"a list of {_MANY.get(inner[0], 'objects')}"
+        return f"a list of {_MANY.get(_plain(inner[0]), 'objects')}"
     return f"{_COUNTS[len(inner)]} {_MANY.get(inner[0], 'objects')}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
-from .fields import read_fields
+from .fields import Range, read_fields
 from .layout import MANIFEST
 
 FORMAT = "edge_reloc.map"
 VERSION = (1, 2)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+LARGEST_TENSOR = 1 << 27  # numbers of one input or output: an image of 16384 x 8192
+Count = Annotated[int, Range(at_least=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class TensorEntry:
             raise ConfigError(f"dtype is '{self.dtype}', expected one of {DTYPES}")
         if any(size < 1 for size in self.shape):
             raise ConfigError(f"shape is {self.shape}, expected sizes above 0")
+        if prod(self.shape) > LARGEST_TENSOR:
+            raise ConfigError(f"shape is {self.shape}, expected {LARGEST_TENSOR} numbers at most")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +47,9 @@ class NetworkDescription:
     inputs: dict[str, TensorEntry]
     outputs: dict[str, TensorEntry]
     #: of all weights once an engine has them: in float32 where the file holds float16
-    weight_bytes: int
+    weight_bytes: Count
     #: most that lives at once between layers; None: the file does not tell
-    activation_bytes: int | None = None
+    activation_bytes: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +58,11 @@ class FileEntry:
 
     #: hexadecimal
     sha256: str
-    nbytes: int
+    nbytes: Count
     #: of arrays: numpy's name, such as float32
     dtype: str | None = None
     #: of arrays
-    shape: tuple[int, ...] | None = None
+    shape: tuple[Count, ...] | None = None
     #: of an array's numbers: metre, map unit
     unit: str | None = None
     #: of ONNX files

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BundleError
 from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
 from .reader import MapBundle
 
@@ -35,6 +34,10 @@ class PointMap:
         return len(self.xyz)
 
     @property
+    def cells(self) -> int:
+        return len(self.cell_centre)
+
+    @property
     def dim(self) -> int:
         return int(self.descriptor.shape[1])
 
@@ -55,7 +58,7 @@ class PointMap:
 
 def open_points(bundle: MapBundle) -> PointMap:
     """The points of a bundle; BundleError when the arrays do not fit together."""
-    points = PointMap(
+    return PointMap(
         xyz=bundle.array(XYZ),
         descriptor=bundle.array(DESCRIPTORS),
         cell_start=np.asarray(bundle.array(CELL_START)),
@@ -63,20 +66,3 @@ def open_points(bundle: MapBundle) -> PointMap:
         cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
         scale=bundle.manifest.features.descriptor_scale,
     )
-    if points.descriptor.dtype not in (np.float16, np.int8):
-        raise BundleError(
-            f"{bundle.directory / DESCRIPTORS}: descriptors are {points.descriptor.dtype}, "
-            f"expected float16 or int8"
-        )
-    dim = bundle.manifest.features.dim
-    if points.descriptor.ndim != 2 or points.dim != dim:
-        raise BundleError(
-            f"{bundle.directory / DESCRIPTORS}: descriptors have {points.descriptor.shape[-1]} "
-            f"numbers, the manifest's features say {dim}; map the place again"
-        )
-    if len(points.descriptor) != points.n or int(points.cell_start[-1]) != points.n:
-        raise BundleError(
-            f"{bundle.directory}: {points.n} points, {len(points.descriptor)} descriptors, "
-            f"{int(points.cell_start[-1])} points in cells; expected the same number"
-        )
-    return points

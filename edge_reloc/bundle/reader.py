@@ -13,16 +13,27 @@ from .array_file import MappedFile, open_array
 from .exchange import recover
 from .layout import ENGINES, MANIFEST
 from .manifest import FileEntry, Manifest, read_manifest
+from .schema import check_array
 
 
 class MapBundle:
-    """A map on disk. `used` collects the files that were opened."""
+    """A map on disk. `used` collects the files that were opened.
+
+    checked: files whose contents were found to fit the rest of the bundle.
+    """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
         self.used: set[str] = set()
+        self.checked: set[str] = set()
         self._mapped: dict[str, MappedFile] = {}
+
+    def apart(self) -> MapBundle:
+        """The same map with a `used` of its own, to see what somebody opens."""
+        other = MapBundle(self.directory, self.manifest)
+        other.checked = self.checked
+        return other
 
     def has(self, name: str) -> bool:
         """Whether the bundle lists this file."""
@@ -57,6 +68,9 @@ class MapBundle:
             )
         if mapped is not None:
             self._mapped[name] = mapped
+        if name not in self.checked:
+            check_array(self.manifest, name, array, str(path))
+            self.checked.add(name)
         return array
 
     def check_unchanged(self) -> None:

@@ -18,7 +18,13 @@ def open_embedder(bundle: MapBundle, engines: Engines) -> Embedder:
     if kind in (VLAD, VLAD_AND_PLACE):
         return open_embedding(bundle)
     if kind == DINOV2 and spec is not None and spec.network is not None:
-        return DinoV2Embedder(engines.open(spec.network))
+        embedder = DinoV2Embedder(engines.open(spec.network))
+        if embedder.dim != spec.dim:
+            raise BundleError(
+                f"{bundle.directory}: '{spec.network}' gives {embedder.dim} numbers, the map's "
+                f"embeddings have {spec.dim}; map the place again"
+            )
+        return embedder
     raise BundleError(
         f"{bundle.directory}: image embedding '{kind}' is unknown; upgrade edge_reloc"
     )

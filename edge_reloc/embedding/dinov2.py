@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..errors import BundleError
 from ..inference.engine import Engine
+from ..inference.signature import check_signature
 from ..structs import Features, Frame
 
 IMAGE, EMBEDDING = "image", "embedding"
@@ -20,14 +20,12 @@ class DinoV2Embedder:
     """Squeezes the frame into the network's square and runs it."""
 
     def __init__(self, engine: Engine) -> None:
-        if IMAGE not in engine.inputs or EMBEDDING not in engine.outputs:
-            raise BundleError(
-                f"embedding network: found inputs {list(engine.inputs)} and outputs "
-                f"{list(engine.outputs)}, expected '{IMAGE}' and '{EMBEDDING}'"
-            )
-        shape = engine.inputs[IMAGE].shape
-        if len(shape) != 4 or shape[:2] != (1, 3):
-            raise BundleError(f"embedding network: '{IMAGE}' is {shape}, expected (1,3,S,S)")
+        check_signature(
+            engine,
+            "embedding network",
+            inputs={IMAGE: (1, 3, None, None)},
+            outputs={EMBEDDING: (None,) * engine.outputs.get(EMBEDDING, np.empty(0)).ndim},
+        )
         self._engine = engine
         self._planes = engine.inputs[IMAGE][0]
         self.dim = int(engine.outputs[EMBEDDING].size)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from ..bundle.fields import Range
 from ..errors import ConfigError
 
 VLAD, VLAD_AND_PLACE, DINOV2 = "vlad", "vlad+place", "dinov2"
@@ -16,9 +18,9 @@ class EmbeddingSpec:
     #: vlad; vlad+place, beside it the feature network's own; dinov2
     kind: str
     #: E, its length
-    dim: int
+    dim: Annotated[int, Range(at_least=1, at_most=1 << 16)]
     #: of vlad's assignment to words; None: each descriptor to the nearest alone
-    sharpness: float | None = None
+    sharpness: Annotated[float, Range(above=0, at_most=1e6)] | None = None
     #: of dinov2: its ONNX file
     network: str | None = None
 

@@ -8,11 +8,12 @@ from ..cuda.gpu import Gpu
 from ..errors import BundleError
 from ..geometry.camera import Camera
 from ..inference.engine import Engine
+from ..inference.signature import check_signature
 from ..stages import Extractor
 from .image_fit_cuda import FitOnGpu
-from .network import IMAGE, NetworkExtractor
+from .network import DESCRIPTORS, IMAGE, SCORES, XY, XYZ_WORLD, NetworkExtractor
 from .sift import SiftExtractor
-from .spec import FeatureSpec, NetworkSpec
+from .spec import SIFT, SIFT_DIM, FeatureSpec, NetworkSpec
 
 
 def open_extractor(
@@ -27,12 +28,18 @@ def open_extractor(
     one is taken that shrinks the camera's images least; BundleError without any. gpu:
     prepares images for a network that runs there.
     """
-    if spec.kind == "sift":
+    if spec.kind == SIFT:
+        if spec.dim != SIFT_DIM:
+            raise BundleError(
+                f"features: descriptors of '{SIFT}' have {spec.dim} numbers, expected {SIFT_DIM}; "
+                f"map the place again"
+            )
         return SiftExtractor(spec, camera.width, camera.height)
     if not spec.networks:
         raise BundleError(f"features: '{spec.kind}' names no network")
     network = max(spec.networks, key=lambda n: _fit(n, camera))
     engine = open_network(network.file)
+    _check(engine, network)
     address = engine.address(IMAGE)
     if gpu is None or address == 0:
         return NetworkExtractor(spec, engine)
@@ -40,6 +47,18 @@ def open_extractor(
     largest = 3 * camera.width * camera.height
     fitter = FitOnGpu(gpu, address, network.width, network.height, largest)
     return NetworkExtractor(spec, engine, fitter)
+
+
+def _check(engine: Engine, network: NetworkSpec) -> None:
+    """That the network is one of features, for images of the size that the map says."""
+    said, dim = (XYZ_WORLD, 3) if XYZ_WORLD in engine.outputs else (DESCRIPTORS, None)
+    rows = len(engine.outputs[SCORES]) if engine.outputs.get(SCORES) is not None else None
+    check_signature(
+        engine,
+        f"feature network '{network.file}'",
+        inputs={IMAGE: (1, 1, network.height, network.width)},
+        outputs={SCORES: (rows,), XY: (rows, 2), said: (rows, dim)},
+    )
 
 
 def _fit(network: NetworkSpec, camera: Camera) -> tuple[float, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..arrays import F32
+from ..bundle.schema import LARGEST
 from ..embedding.place import pool
 from ..errors import BundleError
 from ..inference.engine import Engine
@@ -53,7 +54,7 @@ class NetworkExtractor:
         self._has_place = spec.place_dim > 0
         if self._has_place:
             place = engine.outputs.get(PLACE)
-            if place is None or place.shape[1] != spec.place_dim:
+            if place is None or place.ndim != 4 or place.shape[:2] != (1, spec.place_dim):
                 raise BundleError(
                     f"feature network '{spec.kind}': output '{PLACE}' is "
                     f"{None if place is None else place.shape}, expected "
@@ -72,10 +73,12 @@ class NetworkExtractor:
             out.place[:] = pool(self.place_map)
         xy, scores = self._engine.outputs[XY], self._engine.outputs[SCORES]
         keep = (scores > 0) & (xy[:, 0] >= 0) & (xy[:, 1] >= 0)
-        if fit_width < self._net_width:
-            keep &= xy[:, 0] < fit_width - BORDER_PX
-        if fit_height < self._net_height:
-            keep &= xy[:, 1] < fit_height - BORDER_PX
+        # Weights decide what comes out: a network may say anything, also infinity.
+        keep &= xy[:, 0] < fit_width - (BORDER_PX if fit_width < self._net_width else 0)
+        keep &= xy[:, 1] < fit_height - (BORDER_PX if fit_height < self._net_height else 0)
+        if self.regresses:
+            xyz = self._engine.outputs[XYZ_WORLD]
+            keep &= (np.abs(xyz) <= LARGEST).all(axis=1)
         found = np.flatnonzero(keep)[: out.capacity]
         out.n = n = len(found)
         x = (xy[found, 0] + 0.5) * (fit.width / fit_width) - 0.5
@@ -84,7 +87,7 @@ class NetworkExtractor:
         out.row[:n] = found
         out.score[:n] = scores[found]
         if self.regresses:
-            out.xyz_world[:n] = self._engine.outputs[XYZ_WORLD][found]
+            out.xyz_world[:n] = xyz[found]
         else:
             out.descriptor[:n] = self._engine.outputs[DESCRIPTORS][found]
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from ..bundle.fields import Range
 from ..errors import ConfigError
+
+SIFT = "sift"
+SIFT_DIM = 128
+Cosine = Annotated[float, Range(at_least=-1, at_most=1)]
+SidePx = Annotated[int, Range(at_least=16, at_most=1 << 14)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +21,9 @@ class NetworkSpec:
     #: its ONNX file
     file: str
     #: of the input, pixels
-    width: int
+    width: SidePx
     #: of the input, pixels
-    height: int
+    height: SidePx
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +33,15 @@ class FeatureSpec:
     #: sift, or the name of a network
     kind: str
     #: D, numbers of a descriptor
-    dim: int
+    dim: Annotated[int, Range(at_least=1, at_most=4096)]
     #: N, keypoints of a frame at most, 16 to 16384
     keypoints: int = 2048
     #: of sift: images with a longer side are made smaller first, pixels
-    max_side: int = 1024
+    max_side: SidePx = 1024
     #: cosine that a 2D-3D match must reach
-    min_similarity: float = 0.82
+    min_similarity: Cosine = 0.82
     #: second best over best distance at most; 1 switches the test off
-    max_ratio: float = 1.0
+    max_ratio: Annotated[float, Range(above=0, at_most=1)] = 1.0
     #: the mapping photos were turned to one heading, so frames may have to be as well
     turns: bool = False
     #: one for each input size; none for sift, and where the map has lost its use for them
@@ -45,12 +51,12 @@ class FeatureSpec:
     #: what the map's descriptors are multiplied with; 1 unless they are int8
     descriptor_scale: float = 1.0
     #: G, length of the network's own image embedding; 0 for none
-    place_dim: int = 0
+    place_dim: Annotated[int, Range(at_least=0, at_most=1 << 16)] = 0
     #: cosine that matches between mapping photos must reach, None for min_similarity:
     #: thousands of pairs give wrong matches more chances than one frame
-    pair_similarity: float | None = None
+    pair_similarity: Cosine | None = None
     #: share of the image that must agree with a pose, see `Gate`
-    min_coverage: float = 0.5
+    min_coverage: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
 
     def __post_init__(self) -> None:
         if not 16 <= self.keypoints <= 16384:

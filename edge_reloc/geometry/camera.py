@@ -43,7 +43,7 @@ class Camera:
     #: "pinhole"; "opencv" (radial-tangential k1 k2 p1 p2 k3 k4 k5 k6, as
     #: `cv2.calibrateCamera`); "fisheye" (k1 k2 k3 k4, as `cv2.fisheye`).
     model: str
-    #: Of the image, pixels, 16 at least.
+    #: Of the image, pixels, 16 to 65536.
     width: int
     height: int
     #: Focal lengths, pixels, above 0.
@@ -62,7 +62,7 @@ class Camera:
             raise CameraError(
                 f"camera model: found '{self.model}', expected one of {', '.join(MODELS)}"
             )
-        if self.width < 16 or self.height < 16:
+        if min(self.width, self.height) < 16:
             raise CameraError(
                 f"camera size: found {self.width}x{self.height}, expected at least 16x16 pixels"
             )

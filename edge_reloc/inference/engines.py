@@ -7,6 +7,7 @@ from ..cuda.gpu import Gpu
 from ..errors import ConfigError
 from ..memory.arena import Arena
 from .engine import Engine
+from .network_check import check_network
 from .onnxruntime import open_engine
 
 PRECISIONS = ("float32", "float16")
@@ -62,7 +63,12 @@ class Engines:
 
     def _open(self, network: str) -> Engine:
         """What a subclass replaces to run networks in another way."""
-        return open_engine(self.bundle.path(self._file(network)), self.arena, threads=self.threads)
+        file = self._file(network)
+        path = self.bundle.path(file)
+        if file not in self.bundle.checked:  # they are when memory was planned
+            check_network(path, self.bundle.manifest.files[file].network)
+            self.bundle.checked.add(file)
+        return open_engine(path, self.arena, threads=self.threads)
 
     def _file(self, network: str) -> str:
         entry = self.bundle.manifest.networks.get(network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from ..errors import EngineError, missing_package
 from ..memory.arena import Arena
 from .engine import Engine, OnHost
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 2  # runs after which an engine holds all the memory it will ever use
 
@@ -77,7 +80,7 @@ class OnnxRuntimeEngine(OnHost):
         self._binding = self._session.io_binding()
         self.inputs: dict[str, NDArray[Any]] = {}
         self.outputs: dict[str, NDArray[Any]] = {}
-        role = path.stem
+        self._name = role = path.stem
         for node in self._session.get_inputs():
             self.inputs[node.name] = self._take(arena, role, node, path)
             self._bind(self._binding.bind_input, node.name, self.inputs[node.name])
@@ -85,8 +88,11 @@ class OnnxRuntimeEngine(OnHost):
             self.outputs[node.name] = self._take(arena, role, node, path)
             self._bind(self._binding.bind_output, node.name, self.outputs[node.name])
 
-        for _ in range(WARM_UP):
-            self.run()
+        try:
+            for _ in range(WARM_UP):
+                self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # the same
+            raise EngineError(f"{path}: ONNX Runtime cannot run it: {error}") from error
 
     @staticmethod
     def _take(arena: Arena, role: str, node: Any, path: Path) -> NDArray[Any]:
@@ -104,8 +110,13 @@ class OnnxRuntimeEngine(OnHost):
         bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
     def run(self) -> None:
-        """One inference from `inputs` into `outputs`."""
-        self._session.run_with_iobinding(self._binding)
+        """One inference from `inputs` into `outputs`, zeros where the network fails on them."""
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # such as an index that it computes and that does not exist
+            log.warning("%s failed on this frame: %s", self._name, error)
+            for array in self.outputs.values():
+                array[:] = 0
 
     def close(self) -> None:
         """Drop the session and its weights."""

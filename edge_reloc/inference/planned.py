@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..memory.arena import Arena
 from .engine import Engine, OnHost
 from .engine_key import find_engines
 from .engines import Engines
+from .network_check import check_network
 from .tensorrt import TensorRtEngines
 
 Take = Callable[[str, tuple[int, ...], str], NDArray[Any]]
@@ -112,7 +114,15 @@ class UndescribedNetworkError(BundleError):
 
 
 def _described(bundle: MapBundle, file: str) -> NetworkDescription:
-    network = bundle.manifest.files[file].network
+    """What a network takes, once its file was found to take no more."""
+    entry = bundle.manifest.files[file]
+    network = entry.network
+    if file not in bundle.checked:
+        found = check_network(bundle.path(file), network)
+        bundle.checked.add(file)
+        if network is not None:  # the file knows what its description may leave out
+            network = found
+            bundle.manifest.files[file] = replace(entry, network=found)
     if network is None:
         raise UndescribedNetworkError(
             f"{bundle.directory}: does not say what '{file}' takes, as maps before 1.2 do not; "

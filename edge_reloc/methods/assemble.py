@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ..bundle.points import PointMap
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
+from ..errors import BundleError
 from ..features.extractor import open_extractor
 from ..features.spec import FeatureSpec
 from ..geometry.camera import Camera
@@ -81,6 +82,12 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
     stages = method.open(bundle, engines, settings)
     spec = stages.features or bundle.manifest.features
     extractor = open_extractor(spec, camera, engines.open, engines.gpu)
+    if extractor.regresses != (stages.points is None):
+        raise BundleError(
+            f"{bundle.directory}: method {method.name} needs "
+            f"{'descriptors' if stages.points else 'scene coordinates'} from network "
+            f"'{spec.kind}', which gives the other; train the map again"
+        )
     slots = _slots(engines.arena, settings, spec, extractor, stages)
     candidates = Candidates(engines.arena, stages.capacity, spec.keypoints)
     matches = Correspondences(engines.arena, spec.keypoints)
@@ -119,7 +126,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
 
 def plan_line(bundle: MapBundle, camera: Camera, settings: Settings) -> Line:
     """The same put together without weights and memory, to see what it would take."""
-    apart = MapBundle(bundle.directory, bundle.manifest)
+    apart = bundle.apart()
     acceleration = choose_acceleration(bundle, settings)
     gpu = planned_gpu() if acceleration.uses_gpu else None
     engines: Engines

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from ..bundle.fields import Range
 from ..bundle.manifest import Manifest
+from ..errors import ConfigError
 from ..settings import CommonSettings, setting
 from .method import MethodStages, Network, Trainable, Variant, Wiring
 from .one_pass import one_pass
@@ -44,12 +46,18 @@ class TrainedLandmarks:
 
     network: str
     #: landmarks a frame at most
-    most: int
+    most: Annotated[int, Range(at_least=1)]
     registration: str
     second_pass: bool = False
     #: what it was trained with
     preset: str | None = None
     iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.registration not in (ONE_PASS, LANDMARK_WISE):
+            raise ConfigError(
+                f"registration is '{self.registration}', expected {ONE_PASS} or {LANDMARK_WISE}"
+            )
 
 
 class Landmarks(Trainable[TrainedLandmarks]):
@@ -82,9 +90,10 @@ class Landmarks(Trainable[TrainedLandmarks]):
 
         points = open_points(bundle)
         trained = self.opened(bundle)
-        landmarks = open_landmarks(bundle, points.n)
+        landmarks = open_landmarks(bundle)
         most = settings.landmarks or trained.most
-        retriever = LandmarkRetriever(landmarks, engines.open(trained.network), most=most)
+        engine = engines.open(trained.network)
+        retriever = LandmarkRetriever(landmarks, engine, most=most, dim=points.dim)
         one_by_one = (settings.registration or trained.registration) == LANDMARK_WISE
         return MethodStages(
             registration=_landmark_wise if one_by_one else one_pass,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from ..bundle.fields import Range
 from ..bundle.manifest import Manifest
 from ..errors import ConfigError
 from ..features.spec import FeatureSpec
@@ -31,9 +32,9 @@ class TrainedSceneCoordinates:
     #: the network, which brings its own keypoints
     features: FeatureSpec
     #: reprojection error of an inlier at 640 pixels width
-    threshold_px: float
+    threshold_px: Annotated[float, Range(above=0, at_most=1000)]
     #: of all cells, that a pose must reach
-    min_inlier_ratio: float
+    min_inlier_ratio: Annotated[float, Range(at_least=0, at_most=1)]
     #: feature network that its encoder is of
     encoder: str = ""
     #: share of the cells that it gives

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from ..bundle.fields import Range
 from ..bundle.manifest import Manifest
 from ..errors import BundleError
 from ..settings import CommonSettings, setting
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 GENERATIVE, CELLS = "generative", "cells"
 WHOLE_WORLD = 1e9  # a radius that leaves no point out
+Length = Annotated[float, Range(at_least=1e-6, at_most=WHOLE_WORLD)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +52,10 @@ class TrainedHead:
 
     network: str
     #: map points a frame
-    candidates: int
+    candidates: Annotated[int, Range(at_least=1)]
     #: of the generative head: of the search, and of thinning its samples; map units
-    radius: float | None = None
-    voxel: float | None = None
+    radius: Length | None = None
+    voxel: Length | None = None
     #: of the generative head: points that it generates
     samples: int | None = None
     #: what it was trained with
@@ -131,10 +133,18 @@ class VisibleStructure(Trainable[TrainedVisibleStructure]):
         settings: VisibleStructureSettings,
         tuned: TrainedHead,
     ) -> Retriever:
+        from ..inference.signature import check_signature
         from ..retrieval.cells import CellsRetriever
         from ..retrieval.generative import GenerativeRetriever
 
         engine = engines.open(tuned.network)
+        embedding = bundle.manifest.embedding
+        check_signature(
+            engine,
+            f"{bundle.directory}: network '{tuned.network}'",
+            inputs={"embedding": (1, None if embedding is None else embedding.dim)},
+            outputs={"share": (1, points.cells)} if head == CELLS else {"points": (None, 3)},
+        )
         if head == CELLS:
             return CellsRetriever(points, engine)
         if tuned.radius is None or tuned.voxel is None:

@@ -13,6 +13,7 @@ from pykdtree.kdtree import KDTree
 
 from ..arrays import F32
 from ..bundle.points import PointMap
+from ..bundle.schema import LARGEST
 from ..inference.engine import Engine
 from ..structs import Candidates, Features
 
@@ -92,7 +93,7 @@ class GenerativeRetriever:
 
 def voxel_downsample(samples: F32, voxel: float) -> F32:
     """One sample a voxel (the first), so that dense spots cost no queries."""
-    finite = samples[np.isfinite(samples).all(axis=1)]
+    finite = samples[(np.abs(samples) <= LARGEST).all(axis=1)]
     key = np.floor(finite / voxel).astype(np.int64)
     key -= key.min(axis=0, initial=0)
     flat = (key[:, 0] * 2097152 + key[:, 1]) * 2097152 + key[:, 2]

@@ -37,6 +37,7 @@ class ImageRetriever:
             out.truncated += max(0, len(fresh) - room)
             self._taken[fresh[:room]] = True
             count += min(len(fresh), room)
-        out.n = count
-        out.point_id[:count] = np.flatnonzero(self._taken)
-        out.score[:count] = 1.0
+        found = np.flatnonzero(self._taken)  # fewer, where a photo lists a point twice
+        out.n = len(found)
+        out.point_id[: out.n] = found
+        out.score[: out.n] = 1.0

@@ -15,6 +15,7 @@ from ..bundle.layout import LANDMARK_POINT_ID, LANDMARK_START
 from ..bundle.reader import MapBundle
 from ..errors import BundleError
 from ..inference.engine import Engine
+from ..inference.signature import check_signature
 from ..structs import Candidates, Features
 
 OUTLIER = 0.9  # P(not in the map) over which a keypoint is dropped; the paper's value
@@ -50,39 +51,40 @@ class LandmarkPoints:
         return label
 
 
-def open_landmarks(bundle: MapBundle, points: int) -> LandmarkPoints:
-    """Landmarks of a map of `points` points; BundleError when they do not fit."""
-    start, point_id = bundle.array(LANDMARK_START), bundle.array(LANDMARK_POINT_ID)
-    name = bundle.directory / LANDMARK_START
-    for array, file in ((start, LANDMARK_START), (point_id, LANDMARK_POINT_ID)):
-        if array.dtype != np.int32 or array.ndim != 1:
-            raise BundleError(
-                f"{bundle.directory / file}: found {array.dtype} of {array.ndim} dimensions, "
-                f"expected a list of int32"
-            )
-    if len(start) < 2 or start[0] != 0 or (np.diff(start) < 0).any():
-        raise BundleError(f"{name}: does not rise from 0; train the map's landmarks again")
-    if start[-1] != len(point_id):
-        raise BundleError(f"{name}: ends at {start[-1]}, but {len(point_id)} points are listed")
-    if len(point_id) and not 0 <= int(point_id.min()) <= int(point_id.max()) < points:
-        raise BundleError(
-            f"{bundle.directory / LANDMARK_POINT_ID}: names points up to {point_id.max()}, "
-            f"the map has {points}"
-        )
-    return LandmarkPoints(start=np.asarray(start), point_id=np.asarray(point_id))
+def open_landmarks(bundle: MapBundle) -> LandmarkPoints:
+    """Landmarks of a map; BundleError when they do not fit it."""
+    return LandmarkPoints(
+        start=np.asarray(bundle.array(LANDMARK_START)),
+        point_id=np.asarray(bundle.array(LANDMARK_POINT_ID)),
+    )
 
 
 class LandmarkRetriever:
     """Recognises landmarks; each is a group that matches within itself.
 
     The network takes `descriptor` (1,K,D), `ray` (1,K,2) and `mask` (1,K) of the best K
-    keypoints, and returns `probability` (1,K,L+1). most: landmarks taken at most, those
-    with most confidence in all, which is the candidates' score. The paper takes the mean:
-    that prefers landmarks of which little is seen, and finds fewer poses.
+    keypoints, and returns `probability` (1,K,L+1). dim: D, None: the network's. most:
+    landmarks taken at most, those with most confidence in all, which is the candidates'
+    score. The paper takes the mean: that prefers landmarks of which little is seen, and
+    finds fewer poses.
     """
 
-    def __init__(self, landmarks: LandmarkPoints, engine: Engine, *, most: int) -> None:
+    def __init__(
+        self, landmarks: LandmarkPoints, engine: Engine, *, most: int, dim: int | None = None
+    ) -> None:
         self.landmarks, self._engine, self._most = landmarks, engine, most
+        mask = engine.inputs.get("mask")
+        keypoints = None if mask is None else mask.shape[-1]
+        check_signature(
+            engine,
+            "the landmark network",
+            inputs={
+                "descriptor": (1, keypoints, dim),
+                "ray": (1, keypoints, 2),
+                "mask": (1, keypoints),
+            },
+            outputs={"probability": (1, keypoints, None)},
+        )
         self.keypoints = engine.inputs["mask"].shape[1]
         found = engine.outputs["probability"].shape[2]
         if found != landmarks.count + 1:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle.schema import SCHEMA
 from edge_reloc.errors import BundleError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundle"
@@ -214,6 +215,119 @@ def test_wrong_array(bundle: Path, array: np.ndarray) -> None:
     replace_file(bundle, XYZ, stream.getvalue())
     with pytest.raises(BundleError, match=r"xyz.npy: found .*, expected float32 \(6, 3\)"):
         open_bundle(bundle).array(XYZ)
+
+
+ARRAYS = {
+    "views/embedding.npy": np.eye(3, 2, dtype=np.float16),
+    "views/start.npy": np.array([0, 2, 2, 4], np.int32),
+    "views/point_id.npy": np.array([0, 5, 1, 2], np.int32),
+    "embedding/centroids.npy": np.eye(2, 4, dtype=np.float32),
+    "embedding/mean.npy": np.zeros(8, np.float32),
+    "embedding/projection.npy": np.eye(2, 8, dtype=np.float32),
+    "landmarks/start.npy": np.array([0, 3, 6], np.int32),
+    "landmarks/point_id.npy": np.arange(6, dtype=np.int32),
+    "landmarks/cam_from_world.npy": np.repeat(np.eye(4)[None], 2, axis=0),
+    "landmarks/camera.npy": np.zeros(2, np.int32),
+}
+
+
+def put(bundle: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Other arrays, and a manifest that agrees with them."""
+    with extend_bundle(bundle) as writer:
+        for name, array in arrays.items():
+            writer.add_array(name, array)
+
+
+def test_arrays_that_fit_are_read(bundle: Path) -> None:
+    put(bundle, ARRAYS)
+    opened = open_bundle(bundle)
+    for name in SCHEMA:
+        if name != "embedding/place_mean.npy":  # of features that have it
+            opened.array(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        (XYZ, np.zeros((6, 3, 1), np.float32), "expected float32 (6, 3), which is (P,3)"),
+        (XYZ, np.full((6, 3), np.nan, np.float32), "holds nan to nan"),
+        (XYZ, np.full((6, 3), 1e30, np.float32), "expected -1e+09 to 1e+09"),
+        (XYZ, np.asfortranarray(np.ones((6, 3), np.float32)), "in C order"),
+        ("points/descriptors.npy", np.zeros((5, 4), np.float16), "(6, 4), which is (P,D)"),
+        ("points/descriptors.npy", np.zeros((6, 4), np.float32), "float16 or int8"),
+        ("points/descriptors.npy", np.full((6, 4), np.inf, np.float16), "not finite"),
+        ("cells/start.npy", np.array([0, 6], np.int32), "(3,), which is (K+1)"),
+        ("cells/start.npy", np.array([0, 2**30, 6], np.int32), "does not rise from 0"),
+        ("cells/start.npy", np.array([-1, 4, 6], np.int32), "does not rise from 0"),
+        ("cells/start.npy", np.array([0, 4, 5], np.int32), "ends at 5, expected 6"),
+        ("cells/centre.npy", np.zeros((0, 3), np.float32), "expected some"),
+        ("cells/radius.npy", np.array([1, -1], np.float32), "holds -1 to 1"),
+        ("views/embedding.npy", np.zeros((3, 7), np.float16), "(3, 2), which is (V,E)"),
+        ("views/start.npy", np.array([0, 2, 2, 9], np.int32), "ends at 9, expected 4"),
+        ("views/point_id.npy", np.array([0, 6, 1, 2], np.int32), "names 0 to 6, expected 0 to 5"),
+        ("embedding/mean.npy", np.zeros(7, np.float32), "(8,), which is (W*D)"),
+        ("embedding/projection.npy", np.zeros((3, 8), np.float32), "(2, 8), which is (E-G,W*D)"),
+        ("landmarks/point_id.npy", -np.ones(6, np.int32), "names -1 to -1"),
+        ("landmarks/camera.npy", np.ones(2, np.int32), "names 1 to 1, expected 0 to 0"),
+        ("landmarks/cam_from_world.npy", np.zeros((2, 3, 4)), "(2, 4, 4), which is (L,4,4)"),
+    ],
+)
+def test_arrays_that_do_not_fit(bundle: Path, name: str, array: np.ndarray, words: str) -> None:
+    put(bundle, {**ARRAYS, name: array})
+    if not array.flags.c_contiguous:  # the writer mends what it can
+        stream = io.BytesIO()
+        np.save(stream, array)
+        replace_file(bundle, name, stream.getvalue())
+    with pytest.raises(BundleError) as caught:
+        open_bundle(bundle).array(name)
+    assert name in str(caught.value) and words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "words"),
+    [
+        (
+            ("features", "min_coverage"),
+            -1,
+            "'min_coverage' is -1.0, expected at least 0, at most 1",
+        ),
+        (("features", "min_similarity"), float("nan"), "'min_similarity' is nan"),
+        (("features", "max_ratio"), 0, "'max_ratio' is 0.0, expected above 0, at most 1"),
+        (("features", "dim"), 10**9, "'dim' is 1000000000"),
+        (("features", "keypoints"), 10**400, "'keypoints' is"),
+        (("embedding", "sharpness"), float("inf"), "'sharpness' is inf"),
+        (("embedding", "dim"), 0, "'dim' is 0, expected at least 1"),
+        (("world", "gravity"), [0.0, 0.0, float("nan")], "'gravity'"),
+        (("files", XYZ, "nbytes"), -5, "'nbytes' is -5"),
+        (("files", XYZ, "shape"), [-6, 3], "shape"),
+        (("files", "nets/none.onnx", "network", "weight_bytes"), -1, "'weight_bytes' is -1"),
+        (
+            ("files", "nets/none.onnx", "network", "inputs", "image", "shape"),
+            [2**40],
+            "expected 134217728 numbers at most",
+        ),
+    ],
+)
+def test_numbers_out_of_their_range(
+    bundle: Path, keys: tuple[str, ...], value: object, words: str
+) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        inner = manifest
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+
+    edit(bundle, change)
+    refused(bundle, words)
+
+
+def test_what_a_file_says_stays_in_one_line(bundle: Path) -> None:
+    edit(bundle, lambda m: m["files"][XYZ].update(dtype="a\nb\x1b[2J" + 9000 * "x"))
+    with pytest.raises(BundleError) as caught:
+        open_bundle(bundle).array(XYZ)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 2100
+    assert r"a\nb\x1b[2J" in str(caught.value)
 
 
 def test_network_is_no_array(bundle: Path) -> None:

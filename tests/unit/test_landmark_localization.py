@@ -57,7 +57,7 @@ class NearestLandmark:
 
     def __init__(self, bundle: MapBundle) -> None:
         points = open_points(bundle)
-        landmarks = open_landmarks(bundle, points.n)
+        landmarks = open_landmarks(bundle)
         self._descriptor = np.asarray(points.descriptor, np.float32)
         self._label = np.zeros(points.n, int)
         for k in range(1, landmarks.count + 1):

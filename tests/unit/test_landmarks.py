@@ -203,6 +203,7 @@ def write(folder: Path, model: SceneModel, **arrays: np.ndarray) -> Path:
         cameras={"camera0": CAMERA.to_dict()},
     )
     with BundleWriter(folder, manifest) as bundle:
+        bundle.add_array("points/xyz.npy", model.xyz.astype(np.float32))
         write_landmarks(bundle, landmarks, model.views)
         for name, array in arrays.items():
             bundle.add_array(f"landmarks/{name}.npy", array)
@@ -210,7 +211,7 @@ def write(folder: Path, model: SceneModel, **arrays: np.ndarray) -> Path:
 
 
 def test_landmark_files_round_trip(model: SceneModel, tmp_path: Path) -> None:
-    found = open_landmarks(open_bundle(write(tmp_path / "map", model)), len(model.xyz))
+    found = open_landmarks(open_bundle(write(tmp_path / "map", model)))
     landmarks = define_landmarks(model, LandmarkOptions(number=6))
     assert found.count == 6
     for k in range(1, 7):
@@ -223,11 +224,14 @@ def test_landmark_files_round_trip(model: SceneModel, tmp_path: Path) -> None:
         ({"start": np.array([0, 3, 2], np.int32)}, "does not rise"),
         ({"start": np.array([1, 3], np.int32)}, "does not rise"),
         ({"start": np.array([0, 5], np.int32)}, "ends at 5"),
-        ({"start": np.array([0.0, 5.0])}, "found float64 of 1 dimensions"),
-        ({"point_id": np.zeros((2, 2), np.int32)}, "found int32 of 2 dimensions"),
+        ({"start": np.array([0.0, 5.0])}, "start.npy: found float64"),
+        (
+            {"start": np.array([0, 2], np.int32), "point_id": np.zeros((2, 2), np.int32)},
+            r"found int32 \(2, 2\)",
+        ),
         (
             {"start": np.array([0, 2], np.int32), "point_id": np.array([0, 900], np.int32)},
-            "points up to 900",
+            "names 0 to 900, expected 0 to 899",
         ),
     ],
 )
@@ -236,7 +240,7 @@ def test_damaged_landmarks_are_refused(
 ) -> None:
     bundle = open_bundle(write(tmp_path / "map", model, **arrays))
     with pytest.raises(BundleError, match=words):
-        open_landmarks(bundle, len(model.xyz))
+        open_landmarks(bundle)
 
 
 @pytest.fixture(scope="module")

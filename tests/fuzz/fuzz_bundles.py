@@ -1,0 +1,213 @@
+"""Spoilt maps, opened and localised with in processes of their own, under limits.
+
+`python tests/fuzz/fuzz_bundles.py --seconds 3600 --seed 7` tries for an hour and exits with 1
+if anything but a pose, a status or an EdgeRelocError of one line came out, if a map hung or
+took memory that was not planned. `--keep DIR --first 123 --count 1` leaves a mutant there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from bundle_mutations import mutate
+
+import edge_reloc
+from edge_reloc.bundle.mapping_cameras import only_camera
+from edge_reloc.bundle.reader import open_bundle
+from edge_reloc.errors import EdgeRelocError
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.localizer import Localizer
+from edge_reloc.memory.process import read_memory
+from edge_reloc.methods import Settings
+from edge_reloc.sources.photo import read_photo
+
+DEMO = Path(edge_reloc.__file__).parent / "demo"
+FRAME = DEMO / "frames" / "frame_010.jpg"
+HANGS_S = 60  # without a word from a process that may share its core with many
+ADDRESS_SPACE_BYTES = 6 << 30
+BEYOND_PLAN_BYTES = 64 << 20
+BATCH = 60  # maps a process: its peak of memory is one for all of them
+SETTINGS = (
+    {"method": "visible_structure", "head": "cells"},
+    {"method": "visible_structure", "head": "generative"},
+    {"method": "visible_structure", "head": "generative", "search": "nearest"},
+    {"method": "landmarks"},
+    {"method": "landmarks", "registration": "landmark_wise"},
+    {"method": "image_retrieval"},
+    {"method": "scene_coordinates"},
+    {"method": "exhaustive"},
+    {},
+)
+REFUSED, WRONG = "refused", ("raised", "untrue", "memory", "hung", "died")
+
+
+@dataclass
+class Report:
+    """What came of the maps."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    #: one line for each map that did what none may
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def tried(self) -> int:
+        """Maps."""
+        return self.outcomes.total()
+
+
+def fuzz(seed: int, *, first: int = 0, count: int | None = None, seconds: float = 1e9) -> Report:
+    """Try maps from number `first` on until there were `count` of them, or time is up."""
+    report, end, number = Report(), time.monotonic() + seconds, first
+    last = None if count is None else first + count
+    while time.monotonic() < end and (last is None or number < last):
+        stop = number + BATCH if last is None else min(number + BATCH, last)
+        for word in _batch(seed, number, stop, end):
+            report.outcomes[word["outcome"]] += 1
+            number = word["number"] + 1
+            if word["outcome"] in WRONG:
+                report.wrong.append(f"{word['number']}: {word['outcome']}: {word['detail']}")
+    return report
+
+
+def _batch(seed: int, number: int, stop: int, end: float) -> Iterator[dict[str, Any]]:
+    """Words of one process; when it hangs or dies, one about that is the last.
+
+    A map that was begun is waited for, also beyond the end of the time.
+    """
+    command = [sys.executable, __file__, "--seed", str(seed), "--first", str(number)]
+    command += ["--count", str(stop - number), "--worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        began, pending = number, b""
+        try:
+            while number < stop and time.monotonic() < end:
+                if not select.select([process.stdout], [], [], HANGS_S)[0]:
+                    yield {"number": number, "outcome": "hung", "detail": f"{HANGS_S} s"}
+                    return
+                read = os.read(process.stdout.fileno(), 1 << 16)
+                if not read:
+                    detail = f"exit {process.wait()}, {number - began} maps after its first"
+                    yield {"number": number, "outcome": "died", "detail": detail}
+                    return
+                *lines, pending = (pending + read).split(b"\n")
+                for line in lines:
+                    word = json.loads(line)
+                    number = word["number"] + 1
+                    yield word
+        finally:
+            process.kill()
+
+
+def work(seed: int, first: int, count: int, keep: Path | None) -> None:
+    """Try maps in this process, and print a line of JSON about each."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    image = read_photo(FRAME)
+    with tempfile.TemporaryDirectory() as work_folder:
+        folder = Path(work_folder)
+        pristine = Path(shutil.copytree(DEMO / "map", folder / "pristine"))
+        for settings in SETTINGS:  # what each takes of an honest map
+            _localise(pristine, settings, image)
+        allowed = _peak() + BEYOND_PLAN_BYTES
+        for number in range(first, first + count):
+            random = Random(f"{seed}-{number}")
+            bundle = folder / "map"
+            shutil.copytree(pristine, bundle, copy_function=os.link)
+            done = mutate(random, bundle)
+            settings = random.choice(SETTINGS)
+            outcome, detail, planned = _outcome(bundle, settings, image, random.random() < 0.2)
+            if _peak() > allowed + planned:
+                outcome, detail = (
+                    "memory",
+                    f"{_peak() >> 20} MiB, {(allowed + planned) >> 20} allowed",
+                )
+            word = {
+                "number": number,
+                "outcome": outcome,
+                "detail": f"{detail} [{done}; {settings}]",
+            }
+            print(json.dumps(word), flush=True)
+            if keep is not None:
+                shutil.copytree(bundle, keep / str(number))
+            shutil.rmtree(bundle)
+            if outcome == "memory":
+                return  # a process's peak does not come down
+
+
+def _outcome(
+    bundle: Path, settings: dict[str, Any], image: Any, own_camera: bool
+) -> tuple[str, str, int]:
+    """What came of a map, in a word and in more, and the bytes of its arena.
+
+    own_camera: localise with the camera that the map names.
+    """
+    try:
+        return _localise(bundle, settings, image, own_camera)
+    except EdgeRelocError as error:
+        text = str(error)
+        return (REFUSED if text.isprintable() else "untrue"), text, 0
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return "raised", f"{type(error).__name__} {error} at {frame.filename}:{frame.lineno}", 0
+
+
+def _localise(
+    bundle: Path, settings: dict[str, Any], image: Any, own_camera: bool = False
+) -> tuple[str, str, int]:
+    opened = open_bundle(bundle)
+    camera = only_camera(opened)[0] if own_camera else read_camera(DEMO / "camera.json")
+    with Localizer.open(opened, camera, Settings(threads=1, **settings)) as localizer:
+        result = localizer.localize(image)
+        planned = localizer.arena_bytes
+    json.dumps(result.estimate.to_json(), allow_nan=False)
+    if result.cam_from_world is None or result.covariance is None:
+        return result.status.value, "", planned
+    pose, least = result.cam_from_world, float(np.linalg.eigvalsh(result.covariance).min())
+    turned = abs(np.linalg.det(pose[:3, :3]) - 1)
+    if turned > 1e-6 or least < -1e-9:
+        return "untrue", f"determinant 1 + {turned:.1g}, covariance from {least:.1g}", planned
+    return result.status.value, "", planned
+
+
+def _peak() -> int:
+    """Most memory that this process has held, bytes."""
+    return read_memory().peak_bytes or 0
+
+
+def main() -> int:
+    """Exit code: 1 where a map did what none may."""
+    parser = argparse.ArgumentParser(description="Spoil the demo's map and try what comes of it.")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: 0)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="time for it (default: endless)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first map")
+    parser.add_argument("--count", type=int, help="maps to try (default: endless)")
+    parser.add_argument("--keep", type=Path, help="folder for the spoilt maps")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker or options.keep is not None:
+        work(options.seed, options.first, options.count or 1, options.keep)
+        return 0
+    report = fuzz(options.seed, first=options.first, count=options.count, seconds=options.seconds)
+    print("\n".join(report.wrong))
+    print(f"{report.tried} maps: {dict(report.outcomes)}")
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
