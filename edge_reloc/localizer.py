@@ -89,7 +89,10 @@ class Localizer:
             return cls(assemble(bundle, camera, settings, engines(bundle, Arena(), settings)))
         try:
             arena = _arena(bundle, camera, settings)
-            if gpu is None and choose_acceleration(bundle, settings).uses_gpu:
+            acceleration = choose_acceleration(bundle, settings)
+            if acceleration.note is not None:
+                log.warning(acceleration.note)
+            if gpu is None and acceleration.uses_gpu:
                 gpu = open_gpu()
             opened = open_engines(bundle, arena, settings, gpu)
             return cls(assemble(bundle, camera, settings, opened))

@@ -144,9 +144,17 @@ class CommonSettings(Gate):
     engine: str | None = setting(
         None,
         "of networks; auto falls back to onnxruntime when tensorrt does not work",
-        unset="tensorrt where the map has engines and there is a GPU, else onnxruntime",
+        unset="tensorrt where the map has engines built here and there is a GPU, else onnxruntime",
         choices=("onnxruntime", "tensorrt", "auto"),
         group="machine",
+    )
+    trust_engines: bool = setting(
+        False,
+        "use engines that were not built on this machine, too",
+        group="machine",
+    )
+    engine_host_code: bool = setting(
+        False, "run the code for the processor in version-compatible engines", group="machine"
     )
     matcher: str | None = setting(
         None,
