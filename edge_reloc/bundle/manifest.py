@@ -11,7 +11,7 @@ from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
 from .fields import read_fields
-from .layout import MANIFEST
+from .layout import MANIFEST, SIGNATURE
 
 FORMAT = "edge_reloc.map"
 VERSION = (1, 2)
@@ -140,7 +140,7 @@ def check_file_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if (
         not name
-        or name == MANIFEST
+        or name in (MANIFEST, SIGNATURE)
         or not name.isprintable()
         or path.is_absolute()
         or ".." in path.parts
@@ -193,15 +193,26 @@ def _check_version(version: Any, where: str) -> bool:
 
 def read_manifest(directory: Path) -> Manifest:
     """Read manifest.json of a bundle directory."""
+    return decode_manifest(manifest_bytes(directory), str(directory / MANIFEST))
+
+
+def manifest_bytes(directory: Path) -> bytes:
+    """manifest.json of a bundle directory as it is. Raises BundleError."""
     path = directory / MANIFEST
     if not directory.is_dir():
         raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
     if not path.is_file():
         raise BundleError(f"{directory}: not a map bundle ({MANIFEST} is missing)")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path}: not text; the bundle is damaged") from error
+        return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    return parse_manifest(text, str(path))
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """Manifest of a file's bytes. Raises BundleError."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: not text; the bundle is damaged") from error
+    return parse_manifest(text, where)

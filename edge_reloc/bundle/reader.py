@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BundleError
-from .layout import ENGINES, MANIFEST
-from .manifest import FileEntry, Manifest, read_manifest
+from .layout import ENGINES, MANIFEST, SIGNATURE
+from .manifest import FileEntry, Manifest, decode_manifest, manifest_bytes
+from .signing import check_signature
 
 
 class MapBundle:
@@ -86,15 +87,26 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
-    """Open a bundle directory. Raises BundleError; reads sizes, not contents."""
+def open_bundle(
+    directory: str | Path, *, verify: bool = False, require_signed: str | Path | None = None
+) -> MapBundle:
+    """Open a bundle directory. Raises BundleError; reads sizes, not contents.
+
+    verify: compare every file with its sha256. require_signed: file of the public key whose
+    holder must have signed the manifest; then every file is verified, too. Raises ConfigError
+    when there is no such key, MissingPackageError without `cryptography`.
+    """
     directory = Path(directory)
-    manifest = read_manifest(directory)
+    content = manifest_bytes(directory)
+    if require_signed is not None:  # before anything else of the bundle is read
+        check_signature(directory, content, Path(require_signed))
+        verify = True
+    manifest = decode_manifest(content, str(directory / MANIFEST))
     for name, entry in manifest.files.items():
         _check_size(directory, name, entry)
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if relative.parts[0] == ENGINES or relative.as_posix() == MANIFEST:
+        if relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE):
             continue
         if path.is_dir() and not path.is_symlink():
             continue
