@@ -107,6 +107,8 @@ def open_bundle(
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
         if relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE):
+            if path.is_symlink():
+                raise _leads_out(path)
             continue
         if path.is_dir() and not path.is_symlink():
             continue
@@ -118,14 +120,17 @@ def open_bundle(
     return bundle
 
 
+def _leads_out(path: Path) -> BundleError:
+    return BundleError(
+        f"{path}: leads out of the bundle through a symbolic link; copy the bundle with its files"
+    )
+
+
 def _check_size(directory: Path, name: str, entry: FileEntry) -> None:
     path = directory / name
     inside = [path, *path.parents][: len(PurePosixPath(name).parts)]
     if any(step.is_symlink() for step in inside):
-        raise BundleError(
-            f"{path}: leads out of the bundle through a symbolic link; "
-            f"copy the bundle with its files"
-        )
+        raise _leads_out(path)
     if not path.is_file():
         raise BundleError(f"{path}: listed in {MANIFEST} but missing; copy the bundle again")
     size = path.stat().st_size

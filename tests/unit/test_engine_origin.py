@@ -17,7 +17,7 @@ import pytest
 
 from edge_reloc.bundle import open_bundle
 from edge_reloc.diagnosis.storage import check_map
-from edge_reloc.errors import DiskError, EngineError
+from edge_reloc.errors import BundleError, DiskError, EngineError
 from edge_reloc.inference.acceleration import choose_acceleration
 from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey, EngineRecord, read_sidecar
 from edge_reloc.inference.engine_origin import SECRET, built_here, make_secret, origin_of
@@ -118,7 +118,9 @@ def test_not_even_tensorrt_is_imported_for_what_came_from_elsewhere(
     place: Path, mark: Path
 ) -> None:
     add_engine(place)
-    refused(place, "was not built on this machine", "--trust-engines", "export engine")
+    for _ in range(2):  # before anything was built here, and after
+        refused(place, "was not built on this machine", "--trust-engines", "export engine")
+        make_secret()
     assert not mark.exists()
     assert choose(place, trust=True).plan.name == "cells.a.plan"
     assert mark.exists(), "the poison does not work: this test could not fail"
@@ -235,6 +237,18 @@ def test_no_place_for_the_secret(cache: Path) -> None:
     cache.write_text("a file")
     with pytest.raises((DiskError, EngineError), match=rf"{SECRET}: cannot be"):
         make_secret()
+
+
+@pytest.mark.parametrize("name", ["engines", "engines/cells.b.json", "engines/cells.a.plan"])
+def test_engines_do_not_lead_elsewhere(place: Path, tmp_path: Path, name: str) -> None:
+    """What is built goes into that folder, and replaces what lies there."""
+    add_engine(place, ours=True)
+    path = place / name
+    if path.exists():
+        path.rename(tmp_path / "outside")
+    path.symlink_to(tmp_path / "outside")
+    with pytest.raises(BundleError, match=f"{name}: leads out of the bundle through a symbolic"):
+        open_bundle(place)
 
 
 def test_what_rtx_compiles_is_not_read_from_the_map(place: Path, cache: Path) -> None:
