@@ -19,6 +19,7 @@ PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 
 
@@ -49,7 +50,7 @@ def settings_page() -> str:
         "The fields of `edge_reloc.Settings`, under these names keywords of `edge_reloc.open` "
         "and keys of a settings file (`--settings settings.toml`, flat). As an option of the "
         "programs `match_block` is `--match-block`; one that is true or false has a counterpart, "
-        "as `--no-tracking`.",
+        "as `--no-tracking`. `trust_engines` and `engine_host_code` are not taken from a file.",
     ]
     for _, entries in groupby(sorted(fields(Settings), key=group_order), key=group_order):
         group = list(entries)

@@ -27,6 +27,7 @@ PROGRAMS = {
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
     "train-features": Program("edge_reloc_export.train_features", "our own feature network"),
+    "sign": Program("edge_reloc_export.sign", "sign a map bundle, or make the keys to"),
     "doctor": Program("edge_reloc.doctor", "what this machine has and lacks, with the cure"),
     "export": Program(
         "edge_reloc_export.__main__", "float16 networks, TensorRT engines, smaller maps"

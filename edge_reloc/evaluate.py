@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bundle.reader import open_bundle
-from .command_line.arguments import add_settings_arguments, settings_of, whole
+from .command_line.arguments import (
+    add_settings_arguments,
+    add_signature_argument,
+    settings_of,
+    whole,
+)
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
 from .evaluation.chosen import parse_method, shown_methods, syntax
@@ -34,6 +39,7 @@ class _Scene:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-reloc evaluate", description=__doc__)
     parser.add_argument("--map", type=Path, help="map bundle")
+    add_signature_argument(parser)
     parser.add_argument(
         "--data", type=Path, help="folder with images/, queries.txt and reference/ (COLMAP model)"
     )
@@ -97,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     curves: list[RetrievalCurve] = []
     unable: list[str] = []
     for scene in scenes:
-        bundle = open_bundle(scene.map)
+        bundle = open_bundle(scene.map, require_signed=options.require_signed)
         dataset = read_dataset(scene.data, every=options.every)
         metric = bundle.manifest.world.metric
         thresholds = thresholds_of(scene.thresholds, metric, str(scene.map))

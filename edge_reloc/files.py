@@ -13,6 +13,14 @@ from .errors import DiskError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def cache_folder() -> Path:
+    """What this machine keeps of its own: EDGE_RELOC_CACHE or the user's cache."""
+    named = os.environ.get("EDGE_RELOC_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_reloc"
+
+
 def write_atomic(path: str | Path, content: bytes | str) -> None:
     """Write to a hidden neighbour, flush to disk, rename over `path`.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .command_line.arguments import add_signature_argument
 from .command_line.program import OK, program
 
 
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     from .bundle import open_bundle
 
-    bundle = open_bundle(options.map, verify=options.verify)
+    bundle = open_bundle(options.map, verify=options.verify, require_signed=options.require_signed)
     if options.camera is not None:
         from .bundle.mapping_cameras import named_camera
 
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .diagnosis.contents import describe, memory_by_method
 
     values = describe(bundle)
-    values["verified"] = bool(options.verify)
+    values["verified"] = options.verify or options.require_signed is not None
+    values["signed_by"] = None if options.require_signed is None else str(options.require_signed)
     if options.memory:
         values["memory"] = memory_by_method(bundle)
     print(json.dumps(values, indent=1) if options.json else to_text(values))
@@ -49,6 +51,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--verify", action="store_true", help="compare every file with its sha256 (reads them all)"
     )
+    add_signature_argument(parser)
     parser.add_argument(
         "--memory",
         action="store_true",
@@ -105,6 +108,8 @@ def to_text(values: dict[str, Any]) -> str:
         lines.append(f"memory     {name}: {_memory_text(memory)}")
     if values["verified"]:
         lines.append("verified   every file is what the manifest says")
+    if values["signed_by"]:
+        lines.append(f"signed     by the key to {values['signed_by']}")
     return "\n".join(lines)
 
 

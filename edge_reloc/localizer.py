@@ -89,7 +89,10 @@ class Localizer:
             return cls(assemble(bundle, camera, settings, engines(bundle, Arena(), settings)))
         try:
             arena = _arena(bundle, camera, settings)
-            if gpu is None and choose_acceleration(bundle, settings).uses_gpu:
+            acceleration = choose_acceleration(bundle, settings)
+            if acceleration.note is not None:
+                log.warning(acceleration.note)
+            if gpu is None and acceleration.uses_gpu:
                 gpu = open_gpu()
             opened = open_engines(bundle, arena, settings, gpu)
             return cls(assemble(bundle, camera, settings, opened))
@@ -244,6 +247,7 @@ def open_localizer(
     settings: Settings | None = None,
     budget_bytes: int | None = None,
     fit: bool = False,
+    require_signed: str | Path | None = None,
     **values: Any,
 ) -> Localizer:
     """A localiser for a map bundle, ready for frames; use it in a `with` statement.
@@ -251,12 +255,13 @@ def open_localizer(
     map: folder of the bundle. camera: a Camera or a camera file; None takes the map's only
     mapping camera. values: any fields of `Settings`, over those of `settings`. budget_bytes:
     host memory that the whole process may hold; more is refused with the plan, or with `fit`
-    limits are lowered until it is kept, and a warning is logged that says which. Raises
-    EdgeRelocError, in one line that says what, where and the cure.
+    limits are lowered until it is kept, and a warning is logged that says which.
+    require_signed: file of a public key; a bundle that its holder did not sign as it is, to
+    the byte, is refused. Raises EdgeRelocError, in one line that says what, where and the cure.
     """
     given = {} if settings is None else vars(settings)
     settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
-    bundle = open_bundle(map)
+    bundle = open_bundle(map, require_signed=require_signed)
     if camera is None:
         camera = only_camera(bundle)[0]
     elif not isinstance(camera, Camera):

@@ -39,6 +39,8 @@ class Rule:
     above: float | None = None
     #: heading under which help shows it
     group: str = "localising"
+    #: whether a settings file may hold it; what widens trust is said by a person
+    by_file: bool = True
 
     def expected(self) -> str:
         """The allowed values in words, "" for any."""
@@ -146,9 +148,21 @@ class CommonSettings(Gate):
     engine: str | None = setting(
         None,
         "of networks; auto falls back to onnxruntime when tensorrt does not work",
-        unset="tensorrt where the map has engines and there is a GPU, else onnxruntime",
+        unset="tensorrt where the map has engines built here and there is a GPU, else onnxruntime",
         choices=("onnxruntime", "tensorrt", "auto"),
         group="machine",
+    )
+    trust_engines: bool = setting(
+        False,
+        "use engines that were not built on this machine, too",
+        group="machine",
+        by_file=False,
+    )
+    engine_host_code: bool = setting(
+        False,
+        "run the code for the processor in version-compatible engines",
+        group="machine",
+        by_file=False,
     )
     matcher: str | None = setting(
         None,

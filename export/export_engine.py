@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the map's networks (default float16)",
     )
     add("--workspace", metavar="SIZE", help="scratch memory at most, such as 512MiB")
-    add("--timing-cache", type=Path, help="file of kernel timings (default: beside the engines)")
+    add("--timing-cache", type=Path, help="file of kernel timings (default: in the cache folder)")
     add(
         "--optimisation-level",
         type=whole(0, 5),
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--output is required with --demo and --onnx")
     from edge_reloc.bundle.layout import ENGINES
     from edge_reloc.cuda.probe import find_gpu
+    from edge_reloc.files import cache_folder
 
     from .engines.build import BuildOptions
     from .engines.flavour import open_flavour
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         version_compatible=options.version_compatible,
         hardware_compatible=options.hardware_compatible,
         strip_weights=options.strip_weights,
-        timing_cache=options.timing_cache or folder / "timings.cache",
+        timing_cache=options.timing_cache or cache_folder() / "timings.cache",
     )
     gpu = None if targets else find_gpu()
     reports = []
@@ -152,19 +153,22 @@ def _one(
 ) -> dict[str, Any]:
     """Build an engine, or keep the one that is there."""
     from edge_reloc.inference.engine_key import find_engines
+    from edge_reloc.inference.engine_origin import FOREIGN, built_here
 
     from .engines.build import build_engine, engine_key
 
     key = engine_key(flavour, path, build, target=target, gpu=gpu)
     there = find_engines(folder, path.name) if folder.is_dir() else []
-    same = next((r for r in there if r.key == key), None)
+    foreign = [r for r in there if not built_here(r)]
+    same = next((r for r in there if r.key == key and r not in foreign), None)
     if same is not None and not force:
         return _report(same, "kept, nothing changed")
     rivals = [r for r in there if _rivals(r.key, key)]
     record = build_engine(flavour, path, key, build, folder, _progress(path.name, key.target))
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
-    reasons = [r.key.difference(key) for r in rivals if r.path != record.path]
+    reasons = [f"it {FOREIGN}" for r in rivals if r in foreign]
+    reasons += [str(r.key.difference(key)) for r in rivals if r.path != record.path]
     for old in rivals:
         if old.path != record.path:
             old.remove()

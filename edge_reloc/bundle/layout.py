@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 MANIFEST = "manifest.json"
+#: of the manifest's bytes, where somebody vouches for the map: `signing`
+SIGNATURE = "manifest.sig"
 #: what TensorRT made on this device, for it: inside the folder, but not of the map
 ENGINES = "engines"
 

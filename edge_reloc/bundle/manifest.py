@@ -12,9 +12,11 @@ from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
 from .fields import Range, read_fields
-from .layout import MANIFEST
+from .layout import MANIFEST, SIGNATURE
 
 FORMAT = "edge_reloc.map"
+# Real ones have a few thousand. Parsed, JSON takes many times its bytes.
+MOST_BYTES = 4 << 20
 VERSION = (1, 2)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
@@ -145,7 +147,7 @@ def check_file_name(name: str, where: str) -> None:
     path = PurePosixPath(name)
     if (
         not name
-        or name == MANIFEST
+        or name in (MANIFEST, SIGNATURE)
         or not name.isprintable()
         or path.is_absolute()
         or ".." in path.parts
@@ -196,17 +198,27 @@ def _check_version(version: Any, where: str) -> bool:
     return version > list(VERSION)
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """Read manifest.json of a bundle directory."""
+def manifest_bytes(directory: Path) -> bytes:
+    """manifest.json of a bundle directory as it is. Raises BundleError."""
     path = directory / MANIFEST
     if not directory.is_dir():
         raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
     if not path.is_file():
         raise BundleError(f"{directory}: not a map bundle ({MANIFEST} is missing)")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path}: not text; the bundle is damaged") from error
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    return parse_manifest(text, str(path))
+    if len(content) > MOST_BYTES:
+        raise BundleError(f"{path}: found more than {MOST_BYTES} bytes; no map's manifest has them")
+    return content
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """Manifest of a file's bytes. Raises BundleError."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: not text; the bundle is damaged") from error
+    return parse_manifest(text, where)

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..errors import BundleError
 from .array_file import MappedFile, open_array
 from .exchange import recover
-from .layout import ENGINES, MANIFEST
-from .manifest import FileEntry, Manifest, read_manifest
+from .layout import ENGINES, MANIFEST, SIGNATURE
+from .manifest import FileEntry, Manifest, decode_manifest, manifest_bytes
 from .schema import check_array
+from .signing import check_signature
 
 
 class MapBundle:
@@ -108,16 +109,29 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
-    """Open a bundle directory. Raises BundleError; reads sizes, not contents."""
+def open_bundle(
+    directory: str | Path, *, verify: bool = False, require_signed: str | Path | None = None
+) -> MapBundle:
+    """Open a bundle directory. Raises BundleError; reads sizes, not contents.
+
+    verify: compare every file with its sha256. require_signed: file of the public key whose
+    holder must have signed the manifest; then every file is verified, too. Raises ConfigError
+    when there is no such key, MissingPackageError without `cryptography`.
+    """
     directory = Path(directory)
     recover(directory)
-    manifest = read_manifest(directory)
+    content = manifest_bytes(directory)
+    if require_signed is not None:  # before anything else of the bundle is read
+        check_signature(directory, content, Path(require_signed))
+        verify = True
+    manifest = decode_manifest(content, str(directory / MANIFEST))
     for name, entry in manifest.files.items():
         _check_size(directory, name, entry)
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if relative.parts[0] == ENGINES or relative.as_posix() == MANIFEST:
+        if relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE):
+            if path.is_symlink():
+                raise _leads_out(path)
             continue
         if path.is_dir() and not path.is_symlink():
             continue
@@ -129,14 +143,17 @@ def open_bundle(directory: str | Path, *, verify: bool = False) -> MapBundle:
     return bundle
 
 
+def _leads_out(path: Path) -> BundleError:
+    return BundleError(
+        f"{path}: leads out of the bundle through a symbolic link; copy the bundle with its files"
+    )
+
+
 def _check_size(directory: Path, name: str, entry: FileEntry) -> None:
     path = directory / name
     inside = [path, *path.parents][: len(PurePosixPath(name).parts)]
     if any(step.is_symlink() for step in inside):
-        raise BundleError(
-            f"{path}: leads out of the bundle through a symbolic link; "
-            f"copy the bundle with its files"
-        )
+        raise _leads_out(path)
     if not path.is_file():
         raise BundleError(f"{path}: listed in {MANIFEST} but missing; copy the bundle again")
     size = path.stat().st_size

@@ -33,6 +33,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "in maps/)",
     )
     where.add_argument("--demo", action="store_true", help="the map and frames that ship with it")
+    add_signature_argument(parser)
     frames = parser.add_mutually_exclusive_group()
     frames.add_argument("--camera", type=whole(0, 255), metavar="N", help="camera /dev/videoN")
     frames.add_argument(
@@ -51,6 +52,17 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="JSON",
         help="camera file of 'edge-reloc calibrate' (default: the only mapping camera)",
+    )
+
+
+def add_signature_argument(parser: argparse.ArgumentParser) -> None:
+    """Whose maps are opened."""
+    parser.add_argument(
+        "--require-signed",
+        type=Path,
+        metavar="PUBKEY",
+        help="open the map only if the holder of this key signed it, every byte "
+        "(default: signatures are not asked for)",
     )
 
 
@@ -104,6 +116,8 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
     given = [options.camera is not None, options.source is not None, options.list is not None]
     if options.demo and any([*given, options.calibration is not None]):
         parser.error("--demo brings its own frames and calibration")
+    if options.demo and options.require_signed is not None:
+        parser.error("--require-signed is for a map of yours; --demo is part of the package")
     if not options.demo and not any(given):
         parser.error("one of --camera, --source or --list is required, or --demo")
     if options.camera is not None and options.list is not None:
@@ -118,6 +132,12 @@ def settings_of(options: argparse.Namespace) -> Settings:
     if options.settings is not None:
         values = read_settings_file(options.settings)
         settings_from(Settings, values, str(options.settings))
+        for entry in fields(Settings):
+            if entry.name in values and not entry.metadata["rule"].by_file:
+                raise ConfigError(
+                    f"{options.settings}: '{entry.name}' is not taken from a file; give the "
+                    f"option --{entry.name.replace('_', '-')}"
+                )
     known = {entry.name for entry in fields(Settings)}
     asked = {name: value for name, value in vars(options).items() if name in known}
     return Settings(**{**values, **asked})
@@ -156,6 +176,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
         source=source,
         names=names,
         calibration=options.calibration,
+        require_signed=options.require_signed,
         **common,
     )
 

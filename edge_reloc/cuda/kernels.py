@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DiskError
-from ..files import write_atomic
+from ..files import cache_folder, write_atomic
 from .driver import CudaError
 
 SOURCES = Path(__file__).parent / "kernels"
@@ -47,14 +47,6 @@ def find_compiler() -> Path:
             f"sudo apt install cuda-nvcc-12-6), or name it with EDGE_RELOC_NVCC=/path/to/nvcc"
         )
     return compiler
-
-
-def cache_folder() -> Path:
-    """Where machine code is kept: EDGE_RELOC_CACHE or the user's cache."""
-    named = os.environ.get("EDGE_RELOC_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_reloc"
 
 
 def _compile(compiler: Path, options: list[str], source: str) -> bytes:

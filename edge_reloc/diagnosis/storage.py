@@ -10,6 +10,7 @@ from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle, open_bundle
 from ..errors import EdgeRelocError
 from ..inference.engine_key import find_engines
+from ..inference.engine_origin import FOREIGN, built_here
 from .check import Check, missing, note, ok
 
 ENOUGH_MB = 256  # engines of one map, while old ones are still there
@@ -50,15 +51,20 @@ def _engines(bundle: MapBundle) -> list[Check]:
                 "edge-reloc export onnx --map MAP, on the workstation",
             )
         ]
-    lacking = []
+    lacking, foreign = [], []
     for name in float16:
         try:
             found = find_engines(bundle.directory / ENGINES, name)
+            here = [record for record in found if built_here(record)]
         except EdgeRelocError as error:
             return [note("engines", str(error))]
         if not found:
             lacking.append(name)
+        elif not here:
+            foreign.append(name)
+    cure = f"edge-reloc export engine --map {bundle.directory}"
     if lacking:
-        cure = f"edge-reloc export engine --map {bundle.directory}"
         return [note("engines", f"none yet of {', '.join(lacking)}", cure)]
+    if foreign:
+        return [note("engines", f"that of {', '.join(foreign)} {FOREIGN}", cure)]
     return [ok("engines", f"of all {len(float16)} networks")]

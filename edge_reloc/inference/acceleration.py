@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
@@ -11,8 +12,10 @@ from ..cuda.driver import CudaError, DeviceInfo
 from ..cuda.gpu import Gpu
 from ..cuda.planned import ORIN, PlannedGpu
 from ..cuda.probe import find_gpu
+from ..errors import EngineError
 from ..settings import CommonSettings
-from .engine_key import SIDECAR_SUFFIX
+from .engine_key import SIDECAR_SUFFIX, read_sidecar
+from .engine_origin import built_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,8 @@ class Acceleration:
     engine: str
     #: "cpu" or "cuda".
     matcher: str
+    #: why engines that lie beside the map are left alone, None where they are not
+    note: str | None = None
 
     @property
     def uses_gpu(self) -> bool:
@@ -33,17 +38,35 @@ class Acceleration:
 def choose_acceleration(bundle: MapBundle, settings: CommonSettings) -> Acceleration:
     """What the settings name, or else what the machine was prepared for.
 
-    TensorRT where the map has engines and there is a GPU, ONNX Runtime elsewhere; matching
-    on the GPU where the networks run there. "auto" is TensorRT: whoever opens it falls back.
+    TensorRT where the map has engines that were built here and there is a GPU, ONNX Runtime
+    elsewhere; matching on the GPU where the networks run there. "auto" is TensorRT: whoever
+    opens it falls back.
     """
-    engine = settings.engine
+    engine, note = settings.engine, None
     if engine is None:
-        prepared = any((bundle.directory / ENGINES).glob(f"*{SIDECAR_SUFFIX}"))
-        engine = "tensorrt" if prepared and find_gpu() is not None else "onnxruntime"
+        sidecars = sorted((bundle.directory / ENGINES).glob(f"*{SIDECAR_SUFFIX}"))
+        engine = "onnxruntime"
+        if sidecars and find_gpu() is not None:
+            if settings.trust_engines or any(_built_here(path) for path in sidecars):
+                engine = "tensorrt"
+            else:
+                note = (
+                    f"{bundle.directory / ENGINES}: holds no engine that was built on this "
+                    f"machine, networks run in ONNX Runtime; build them with 'edge-reloc export "
+                    f"engine --map {bundle.directory}'"
+                )
     elif engine == "auto":
         engine = "tensorrt"
     matcher = settings.matcher or ("cuda" if engine == "tensorrt" else "cpu")
-    return Acceleration(engine=engine, matcher=matcher)
+    return Acceleration(engine=engine, matcher=matcher, note=note)
+
+
+def _built_here(sidecar: Path) -> bool:
+    """Whether a side-car can be read and was written here."""
+    try:
+        return built_here(read_sidecar(sidecar))
+    except EngineError:
+        return False
 
 
 def open_gpu() -> Gpu:

@@ -2,23 +2,30 @@
 
 An engine is a device's own: it runs with one version of TensorRT on one kind of GPU.
 Beside each plan lies a side-car (JSON) that says so, and that both the builder and
-the runtime read. Engines live in a bundle's `engines/` and are never part of it.
+the runtime read. Engines live in a bundle's `engines/` and are never part of it: what a
+side-car says proves nothing, until engine_origin.py has found that it was written here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError
+from ..files import cache_folder
 
 FORMAT = "edge_reloc.engine"
 VERSION = 1
 PLAN_SUFFIX, SIDECAR_SUFFIX = ".plan", ".json"
 COMPILED_SUFFIX = ".jit"
+LARGEST_SIDECAR = 1 << 26  # bytes; one of a large network takes a few million
+
+#: the packages that engines may be of, with their names for people; nothing else is imported
+FLAVOURS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 _WORDS = {
     "onnx_sha256": "the network",
@@ -36,7 +43,7 @@ class EngineKey:
 
     #: of the ONNX file, which carries the precision
     onnx_sha256: str
-    #: tensorrt or tensorrt_rtx
+    #: of FLAVOURS
     flavour: str
     #: such as 10.3.0
     tensorrt_version: str
@@ -46,6 +53,11 @@ class EngineKey:
     compute_capability: str
     #: whatever else changes the plan
     options: tuple[str, ...] = ()
+
+    @property
+    def carries_code(self) -> bool:
+        """Whether the plan holds a runtime of its own: code for the processor."""
+        return "version_compatible=True" in self.options
 
     def difference(self, here: EngineKey) -> str | None:
         """What is other `here` than where the engine was built, in words; None: nothing."""
@@ -85,6 +97,14 @@ class EngineRecord:
     plan_nbytes: int
     #: of the side-car
     path: Path
+    #: of engine_origin.py, hexadecimal; "" for none
+    origin: str = ""
+
+    @property
+    def statement(self) -> bytes:
+        """All that is read of a side-car to choose and load an engine."""
+        values = [FORMAT, VERSION, self.network, asdict(self.key)]
+        return json.dumps([*values, self.plan_sha256, self.plan_nbytes]).encode()
 
     @property
     def plan(self) -> Path:
@@ -93,8 +113,8 @@ class EngineRecord:
 
     @property
     def compiled(self) -> Path:
-        """Where tensorrt_rtx keeps what it compiled for this very GPU."""
-        return self.path.with_suffix(COMPILED_SUFFIX)
+        """Where tensorrt_rtx keeps what it compiled for this very GPU: not in the bundle."""
+        return cache_folder() / f"{self.plan_sha256}{COMPILED_SUFFIX}"
 
     def remove(self) -> None:
         """The side-car, its plan, and what was compiled of it."""
@@ -110,9 +130,14 @@ class EngineRecord:
 def read_sidecar(path: Path) -> EngineRecord:
     """The side-car of an engine; EngineError when it is damaged or from elsewhere."""
     cure = "remove it and build the engine again with 'edge-reloc export engine'"
+    if not path.is_file() or path.stat().st_size > LARGEST_SIDECAR:
+        raise EngineError(
+            f"{path}: not an engine side-car (expected a file of {LARGEST_SIDECAR >> 20} MiB at "
+            f"most); {cure}"
+        )
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(f"{path}: not a readable engine side-car ({error}); {cure}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise EngineError(f'{path}: not an engine side-car (expected "format": "{FORMAT}"); {cure}')
@@ -121,17 +146,39 @@ def read_sidecar(path: Path) -> EngineRecord:
             f"{path}: side-car version {values.get('version')}, expected {VERSION}; {cure}"
         )
     try:
-        key = EngineKey(**{**values["key"], "options": tuple(values["key"]["options"])})
-        plan = values["plan"]
-        return EngineRecord(
-            key=key,
-            network=str(values["network"]),
-            plan_sha256=str(plan["sha256"]),
-            plan_nbytes=int(plan["nbytes"]),
-            path=path,
-        )
+        record = _record(values, path)
     except (KeyError, TypeError, ValueError) as error:
         raise EngineError(f"{path}: the side-car lacks or garbles {error}; {cure}") from error
+    if record.key.flavour not in FLAVOURS:
+        raise EngineError(
+            f"{path}: names the package '{record.key.flavour}', expected one of "
+            f"{', '.join(FLAVOURS)}; {cure}"
+        )
+    return record
+
+
+def _record(values: dict[str, Any], path: Path) -> EngineRecord:
+    """Raises KeyError, TypeError or ValueError."""
+    plan, stated = values["plan"], values["key"]
+    key = EngineKey(**{**stated, "options": tuple(stated["options"])})
+    record = EngineRecord(
+        key=key,
+        network=values["network"],
+        plan_sha256=plan["sha256"],
+        plan_nbytes=plan["nbytes"],
+        path=path,
+        origin=values.get("origin", ""),
+    )
+    texts = {**vars(key), "network": record.network, "origin": record.origin}
+    del texts["options"]
+    for name, text in [*texts.items(), *(("options", option) for option in key.options)]:
+        if not isinstance(text, str) or not text.isprintable():
+            raise ValueError(f"'{name}'")
+    if type(record.plan_nbytes) is not int or record.plan_nbytes < 0:
+        raise ValueError("'nbytes'")
+    if not re.fullmatch("[0-9a-f]{64}", record.plan_sha256):  # it becomes the name of a file
+        raise ValueError("'sha256'")
+    return record
 
 
 def find_sidecars(folder: Path, network: str) -> list[EngineRecord]:

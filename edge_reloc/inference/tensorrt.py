@@ -1,8 +1,8 @@
 """TensorRT engines: inputs and outputs at fixed addresses, scratch that engines share.
 
 The same code serves `tensorrt` from 10.3 on and `tensorrt_rtx`: only calls by tensor
-names, which both have. An engine is chosen by its side-car (engine_key.py); one that does
-not fit this machine is never opened, since TensorRT itself may crash on it.
+names, which both have. An engine is chosen by its side-car (engine_key.py); one that was
+not built here or does not fit this machine is never opened: TensorRT trusts what it loads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ..errors import DiskError, EngineError, MissingPackageError
 from ..files import write_atomic
 from ..memory.arena import Arena
 from .engine import Engine
-from .engine_key import EngineKey, EngineRecord, find_sidecars
+from .engine_key import FLAVOURS, EngineKey, EngineRecord, find_sidecars
+from .engine_origin import FOREIGN, built_here
 from .engines import Engines
 
 log = logging.getLogger(__name__)
@@ -144,9 +145,13 @@ class TensorRtEngine:
 
 
 class TensorRt:
-    """One package (`tensorrt` or `tensorrt_rtx`), its logger and runtime."""
+    """One package of FLAVOURS, its logger and runtime.
 
-    def __init__(self, flavour: str) -> None:
+    host_code: run what version-compatible plans carry for the processor.
+    """
+
+    def __init__(self, flavour: str, *, host_code: bool = False) -> None:
+        assert flavour in FLAVOURS
         try:
             self.module = importlib.import_module(flavour)
         except ImportError as error:
@@ -155,6 +160,7 @@ class TensorRt:
                 f"virtual environment with --system-site-packages; 'edge-reloc doctor' tells"
             ) from None
         self.flavour = flavour
+        self._host_code = host_code
         self._logger = _logger(self.module)
         self._runtime = self.module.Runtime(self._logger)
 
@@ -180,8 +186,7 @@ class TensorRt:
             )
         if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
             raise EngineError(f"{record.plan}: is damaged, its hash is another than built; {cure}")
-        if "version_compatible=True" in record.key.options:
-            self._runtime.engine_host_code_allowed = True
+        self._runtime.engine_host_code_allowed = self._host_code and record.key.carries_code
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise EngineError(
@@ -221,7 +226,8 @@ class TensorRt:
         context = engine.create_execution_context(config)
         made = bytes(memoryview(cache.serialize()))
         if made and made != known:
-            with contextlib.suppress(DiskError):  # slower to start next time, no worse
+            with contextlib.suppress(OSError, DiskError):  # slower to start next time, no worse
+                kept.parent.mkdir(parents=True, exist_ok=True)
                 write_atomic(kept, made)
         return context
 
@@ -238,22 +244,31 @@ class TensorRt:
 class TensorRtEngines(Engines):
     """The networks of a bundle by the engines beside it; on one GPU, one after the other.
 
-    Raises EngineError, in one line, when an engine is missing or does not fit this machine.
+    trust: take engines that were not built on this machine, too. host_code: and those that
+    carry code for the processor. Raises EngineError, in one line, when an engine is missing,
+    from elsewhere or does not fit this machine.
     """
 
     def __init__(
-        self, bundle: MapBundle, arena: Arena, gpu: Gpu, *, precision: str | None = None
+        self,
+        bundle: MapBundle,
+        arena: Arena,
+        gpu: Gpu,
+        *,
+        precision: str | None = None,
+        trust: bool = False,
+        host_code: bool = False,
     ) -> None:
         super().__init__(bundle, arena, precision=precision, gpu=gpu)
         self._gpu = gpu
+        self._trust, self._host_code = trust, host_code
         self._packages: dict[str, TensorRt] = {}
         self._made: list[TensorRtEngine] = []
 
     @property
     def name(self) -> str:
         """For example TensorRT 10.3.0."""
-        known = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-        return " and ".join(f"{known[f]} {p.version}" for f, p in self._packages.items())
+        return " and ".join(f"{FLAVOURS[f]} {p.version}" for f, p in self._packages.items())
 
     def ready(self) -> None:
         """Take the scratch that all engines share, as large as the largest asks for."""
@@ -275,7 +290,7 @@ class TensorRtEngines(Engines):
         record = self._choose(file)
         flavour = record.key.flavour
         if flavour not in self._packages:
-            self._packages[flavour] = TensorRt(flavour)
+            self._packages[flavour] = TensorRt(flavour, host_code=self._host_code)
         engine = TensorRtEngine(record, self.bundle.path(file), self._packages[flavour], self._gpu)
         self._made.append(engine)
         return engine
@@ -300,16 +315,26 @@ class TensorRtEngines(Engines):
             raise EngineError(f"{folder}: no engine of '{file}'; {cure}")
         reasons = []
         for record in records:
-            reason = record.key.difference(self._here(record.key, file))
+            reason = self._refusal(record, file)
             if reason is None:
                 return record
             reasons.append(f"{record.plan.name}: {reason}")
         raise EngineError(f"{folder}: no engine of '{file}' fits: {'; '.join(reasons)}; {cure}")
 
+    def _refusal(self, record: EngineRecord, file: str) -> str | None:
+        """Why an engine is not used; None: it is. Asked in this order: only what is trusted
+        may say which package is imported.
+        """
+        if not self._trust and not built_here(record):
+            return f"{FOREIGN} (take it all the same with --trust-engines)"
+        if record.key.carries_code and not self._host_code:
+            return "carries code for the processor (let it run with --engine-host-code)"
+        return record.key.difference(self._here(record.key, file))
+
     def _here(self, built: EngineKey, file: str) -> EngineKey:
         """The key that an engine built here and now, in the same way, would have."""
         info, options = self._gpu.cuda.info, built.options
-        later_version = "version_compatible=True" in options
+        later_version = built.carries_code
         later_gpu = "hardware_compatible=True" in options
         return EngineKey(
             onnx_sha256=self.bundle.manifest.files[file].sha256,

@@ -140,7 +140,14 @@ def plan_line(bundle: MapBundle, camera: Camera, settings: Settings) -> Line:
 def open_engines(bundle: MapBundle, arena: Arena, settings: Settings, gpu: Gpu | None) -> Engines:
     """Engines as the settings and the machine ask for; gpu: None where nothing runs there."""
     if gpu is not None and choose_acceleration(bundle, settings).engine == "tensorrt":
-        return TensorRtEngines(bundle, arena, gpu, precision=settings.precision)
+        return TensorRtEngines(
+            bundle,
+            arena,
+            gpu,
+            precision=settings.precision,
+            trust=settings.trust_engines,
+            host_code=settings.engine_host_code,
+        )
     return Engines(bundle, arena, precision=settings.precision, threads=settings.threads, gpu=gpu)
 
 

@@ -55,6 +55,8 @@ class SessionOptions:
     budget_bytes: int | None = None
     #: lower limits to keep the budget
     fit: bool = False
+    #: file of the public key whose holder must have signed the map
+    require_signed: Path | None = None
 
 
 class Session:
@@ -62,7 +64,7 @@ class Session:
 
     def __init__(self, options: SessionOptions) -> None:
         self.options = options
-        self.bundle = open_bundle(options.map)
+        self.bundle = open_bundle(options.map, require_signed=options.require_signed)
         world = self.bundle.manifest.world
         grade = self.bundle.manifest.statistics.get("grade")
         if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):

@@ -25,6 +25,7 @@ from edge_reloc.inference.engine_key import (
     EngineRecord,
     read_sidecar,
 )
+from edge_reloc.inference.engine_origin import make_secret, origin_of
 
 from .flavour import Flavour
 from .parse import Layer, list_layers, make_logger, parse_network
@@ -97,9 +98,10 @@ def build_engine(
 ) -> EngineRecord:
     """Build the engine of `key` and write plan and side-car into `folder`.
 
-    Raises EngineError with TensorRT's own words, DiskError, and KeyboardInterrupt when
-    Ctrl-C stopped it; then nothing has been written.
+    The side-car is marked as written on this machine. Raises EngineError with TensorRT's own
+    words, DiskError, and KeyboardInterrupt when Ctrl-C stopped it; then nothing has been written.
     """
+    make_secret()  # before the long work: it may fail
     started = time.perf_counter()
     trt = flavour.module
     logger = make_logger(flavour)
@@ -119,12 +121,20 @@ def build_engine(
         raise EngineError(f"{onnx_file}: {flavour.name} cannot build it: {reason}")
     content = bytes(memoryview(plan))
     stem = folder / key.file_stem(onnx_file.stem)
+    record = EngineRecord(
+        key=key,
+        network=onnx_file.name,
+        plan_sha256=hashlib.sha256(content).hexdigest(),
+        plan_nbytes=len(content),
+        path=_with(stem, SIDECAR_SUFFIX),
+    )
     values = {
         "format": FORMAT,
         "version": VERSION,
-        "network": onnx_file.name,
+        "network": record.network,
         "key": asdict(key),
-        "plan": {"sha256": hashlib.sha256(content).hexdigest(), "nbytes": len(content)},
+        "plan": {"sha256": record.plan_sha256, "nbytes": record.plan_nbytes},
+        "origin": origin_of(record),
         "build_s": round(time.perf_counter() - started, 2),
         "layers": [asdict(layer) for layer in list_layers(network)],
         "inspector": _inspect(flavour, logger, content) if key.gpu != "any" else None,
@@ -134,10 +144,10 @@ def build_engine(
     except OSError as error:
         raise EngineError(f"{folder}: cannot be made ({error.strerror})") from error
     write_atomic(_with(stem, PLAN_SUFFIX), content)
-    write_atomic(_with(stem, SIDECAR_SUFFIX), json.dumps(values, indent=1) + "\n")
+    write_atomic(record.path, json.dumps(values, indent=1) + "\n")
     if cache is not None and options.timing_cache is not None:
         write_atomic(options.timing_cache, bytes(memoryview(cache.serialize())))
-    return read_sidecar(_with(stem, SIDECAR_SUFFIX))
+    return read_sidecar(record.path)
 
 
 def read_layers(record: EngineRecord) -> tuple[Layer, ...]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_reloc.errors import ConfigError, EngineError, MissingPackageError
+from edge_reloc.inference.engine_key import FLAVOURS
 
-FLAVOURS = ("tensorrt", "tensorrt_rtx")
 OLDEST = (10, 3)  # JetPack 6
 ON_THE_DEVICE = {"sm87": "Orin", "sm110": "Thor", "sm72": "Xavier"}
 
@@ -75,7 +75,7 @@ def open_flavour(name: str = "auto", *, ahead_of_time: bool = False) -> Flavour:
     install, EngineError that a version is too old.
     """
     if name == "auto":
-        wanted = ("tensorrt_rtx",) if ahead_of_time else FLAVOURS
+        wanted = ("tensorrt_rtx",) if ahead_of_time else tuple(FLAVOURS)
         name = next((n for n in wanted if importlib.util.find_spec(n)), wanted[0])
     if name not in FLAVOURS:
         raise ConfigError(f"--flavour: found '{name}', expected one of {', '.join(FLAVOURS)}")

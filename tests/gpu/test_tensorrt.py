@@ -25,7 +25,8 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc.cuda.driver import CudaError
 from edge_reloc.errors import EdgeRelocError, EngineError
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey
+from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey, read_sidecar
+from edge_reloc.inference.engine_origin import make_secret, origin_of
 from edge_reloc.inference.tensorrt import TensorRtEngine, TensorRtEngines
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.arena import Arena
@@ -40,6 +41,14 @@ from edge_reloc.structs import PoseEstimate, Status
 STAND_IN = os.environ.get("EDGE_RELOC_STAND_IN")
 FRAMES = 2
 CELLS, GENERATIVE = "nets/cells.onnx", "nets/generative.onnx"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A machine of its own: engines that are built here are of its secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_RELOC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +68,9 @@ def package() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def prepared(package: None, demo16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(
+    package: None, cache: None, demo16: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The demo's map with engines of all its networks."""
     path = tmp_path_factory.mktemp("maps") / "demo"
     shutil.copytree(demo16, path)
@@ -103,6 +114,13 @@ def stand_in_engine(onnx_file: Path, folder: Path) -> None:
         "plan": {"sha256": hashlib.sha256(plan).hexdigest(), "nbytes": len(plan)},
     }
     Path(stem + ".json").write_text(json.dumps(values))
+    mark_as_built_here(Path(stem + ".json"))
+
+
+def mark_as_built_here(sidecar: Path) -> None:
+    """As if the builder of this machine had written it."""
+    values = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**values, "origin": origin_of(read_sidecar(sidecar))}))
 
 
 def localise(localizer: Localizer) -> list[PoseEstimate]:
@@ -236,6 +254,7 @@ def damage(place: Path, what: str) -> None:
         values["key"][what] = {"gpu": "Orin", "options": []}.get(what, "9.9.9")
     if what != "gone" and what != "sidecar":
         sidecar.write_text(json.dumps(values))
+        mark_as_built_here(sidecar)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +309,80 @@ def test_only_auto_falls_back(
     assert localizer.settings.engine == "onnxruntime" and localizer.gpu is None
     assert "is cut off" in caplog.text and "goes on with ONNX Runtime" in caplog.text
     assert all(pose.status is Status.OK for pose in localise(localizer))
+
+
+@pytest.fixture
+def elsewhere(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The map with its engines, copied to a machine with another secret."""
+    monkeypatch.setenv("EDGE_RELOC_CACHE", str(tmp_path / "elsewhere"))
+    make_secret()
+    return place
+
+
+def test_engines_of_another_machine_are_refused(elsewhere: Path, open_gpu: Any) -> None:
+    bundle, camera = open_bundle(elsewhere), demo_camera()
+    with pytest.raises(EngineError, match=r"was not built on this machine .*--trust-en") as error:
+        Localizer.open(bundle, camera, Settings(engine="tensorrt"), gpu=open_gpu())
+    assert "\n" not in str(error.value)
+    settings = Settings(engine="tensorrt", trust_engines=True, threads=1)
+    localizer = Localizer.open(bundle, camera, settings, gpu=open_gpu())
+    assert localizer.engine_name.startswith("TensorRT")
+    assert all(pose.status is Status.OK for pose in localise(localizer))
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [("auto", "was not built on this machine"), (None, "no engine that was built on this machine")],
+)
+def test_engines_of_another_machine_are_left_alone(
+    elsewhere: Path,
+    open_gpu: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    engine: str | None,
+    words: str,
+) -> None:
+    monkeypatch.setattr("edge_reloc.localizer.open_gpu", open_gpu)
+    open_gpu().close()  # skips where there is no GPU: then nothing would be asked of engines
+    with caplog.at_level(logging.WARNING):
+        localizer = Localizer.open(
+            open_bundle(elsewhere), demo_camera(), Settings(engine=engine, threads=1)
+        )
+    assert localizer.settings.engine in ("onnxruntime", None) and localizer.gpu is None
+    assert localizer.engine_name == "ONNX Runtime"
+    (warning,) = [r.getMessage() for r in caplog.records if "engine" in r.getMessage()]
+    assert words in warning and "\n" not in warning
+    assert all(pose.status is Status.OK for pose in localise(localizer))
+
+
+def test_no_file_lets_host_code_run(
+    place: Path, open_gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side-car may say version-compatible, even one that was written here."""
+    if STAND_IN is None:
+        pytest.skip("only the stand-in loads a plan that is not what its side-car says")
+    (sidecar,) = (place / "engines").glob("cells.fp16.*.json")
+    values = json.loads(sidecar.read_text())
+    values["key"]["options"] = ["version_compatible=True"]
+    sidecar.write_text(json.dumps(values))
+    mark_as_built_here(sidecar)
+    runtime, allowed = sys.modules["tensorrt"].Runtime, []
+    load = runtime.deserialize_cuda_engine
+
+    def watch(self: Any, plan: bytes) -> Any:
+        allowed.append(self.engine_host_code_allowed)
+        return load(self, plan)
+
+    monkeypatch.setattr(runtime, "deserialize_cuda_engine", watch)
+    bundle, gpu = open_bundle(place), open_gpu()
+    with pytest.raises(EngineError, match=r"carries code for the processor .*--engine-host-code"):
+        TensorRtEngines(bundle, Arena(), gpu, trust=True).open(CELLS)
+    assert allowed == []
+    engines = TensorRtEngines(bundle, Arena(), gpu, host_code=True)
+    engines.open(CELLS)
+    engines.open(GENERATIVE)
+    assert allowed == [True, False]
+    engines.close()
 
 
 def test_nothing_is_left_on_the_device(prepared: Path, open_gpu: Any) -> None:

@@ -23,7 +23,8 @@ from edge_reloc import __main__ as programs
 from edge_reloc.running.demo import DEMO
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: what a command becomes so that it runs here: another source, or less of everything
 INSTEAD = {
@@ -52,6 +53,8 @@ ONLY_PARSED = {
     "calibrate --board": "needs photos of a board: tests/unit/test_calib.py draws them",
     "export engine --map maps/office": "needs a GPU, or tensorrt_rtx: tests/unit/test_engines.py",
     "export engine --map demo16": "needs tensorrt_rtx: tests/unit/test_engines.py",
+    "sign --map": "needs a key: tests/unit/test_signing.py",
+    "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

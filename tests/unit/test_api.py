@@ -199,6 +199,8 @@ def test_options_go_before_the_file(tmp_path: Path) -> None:
         ("[gate]\nmin_inliers = 20", "unknown setting 'gate'"),
         ("min_inliers = 5", "min_inliers: found 5, expected at least 6"),
         ("tracking = 1", "tracking: found 1, expected true or false"),
+        ("trust_engines = true", "'trust_engines' is not taken from a file; give the option --tr"),
+        ("engine_host_code = true", "'engine_host_code' is not taken from a file; give the option"),
         ("tracking = ", "not a readable TOML file"),
         (None, "no such settings file"),
     ],

@@ -13,7 +13,8 @@ import pytest
 from edge_reloc import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 PLACE = re.compile(r"`((?:edge_reloc|export|calib|examples|tests|docs)/[\w./-]*)`")
 
 

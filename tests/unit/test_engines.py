@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc.inference.engine_key import EngineKey, EngineRecord, find_engines, read_sidecar
+from edge_reloc.inference.engine_origin import SECRET, built_here
 from edge_reloc.running.demo import DEMO
 from edge_reloc_export.engines.build import BuildOptions, build_engine, engine_key, read_layers
 from edge_reloc_export.engines.flavour import open_flavour
@@ -35,6 +37,15 @@ from edge_reloc_export.onnx.model_file import load_graph
 TARGETS = ("sm86", "sm120")
 HANGS_S = 600  # it hangs; a build takes 18 s of one processor, which may be shared by ten
 HEAVY = {"CONVOLUTION", "MATRIX_MULTIPLY"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder that is not the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("EDGE_RELOC_CACHE", str(folder))
+        yield folder
 
 
 def build(path: Path, folder: Path, target: str = "sm86") -> EngineRecord:
@@ -146,6 +157,25 @@ def test_the_program_builds_keeps_and_replaces(demo16: Path, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == len(before)
 
 
+def test_the_program_marks_what_it_builds(
+    demo16: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And builds again what came from another machine, under the same key."""
+    network, out = demo16 / "nets" / "cells.fp16.onnx", tmp_path / "engines"
+    command = ["--onnx", network, "--target", "sm86", "--output", out]
+    assert program(*command).returncode == 0
+    (mine,) = find_engines(out, network.name)
+    assert built_here(mine)
+    assert (cache / SECRET).stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("EDGE_RELOC_CACHE", str(tmp_path / "elsewhere"))
+    assert not built_here(mine)
+    done = program(*command)
+    assert "replaces one: it was not built on this machine" in done.stdout, done.stderr
+    (theirs,) = find_engines(out, network.name)
+    assert built_here(theirs) and theirs.key == mine.key
+    assert "kept, nothing changed" in program(*command).stdout
+
+
 def test_the_demo_is_converted_first(demo16: Path, tmp_path: Path) -> None:
     """The package holds float32 networks only; the engines fit the map that it would make."""
     done = program("--demo", "--output", tmp_path, "--target", "sm86", "--json")
@@ -188,6 +218,11 @@ def test_sidecars_that_are_none(demo16: Path, tmp_path: Path) -> None:
         (text.replace('"version": 1', '"version": 2', 1), "side-car version 2, expected 1"),
         (text.replace('"onnx_sha256"', '"onnx"', 1), "lacks or garbles"),
         (text.replace('"plan"', '"plane"', 1), "lacks or garbles 'plan'"),
+        (text.replace('"tensorrt_rtx"', '"tflite"', 1), "names the package 'tflite', expected one"),
+        (text.replace('"tensorrt_rtx"', "[1]", 1), "lacks or garbles 'flavour'"),
+        (text.replace('"gpu": "any"', '"gpu": "a\\u001bny"', 1), "lacks or garbles 'gpu'"),
+        (text.replace('"sha256": "', '"sha256": "../', 1), "lacks or garbles 'sha256'"),
+        ("[" * 100_000, "not a readable engine side-car"),
     ):
         bad.write_text(content)
         with pytest.raises(EngineError, match=f"bad.json: .*{words}.*build the engine again"):

@@ -1,0 +1,42 @@
+"""Sign a map bundle, so that a device can require it, or make the keys to."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle.signing import make_key_pair, write_signature
+from edge_reloc.command_line.program import OK, program
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a signature or a pair of keys; 0 when it is there."""
+    parser = argparse.ArgumentParser(prog="edge-reloc sign", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--map", type=Path, help="map bundle; manifest.sig goes into it")
+    what.add_argument(
+        "--new-key",
+        type=Path,
+        metavar="FILE",
+        help="make a private key, to be kept secret, and its public one, FILE.pub",
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="private key to sign --map with")
+    options = parser.parse_args(argv)
+    if (options.map is None) != (options.key is None):
+        parser.error("--map and --key go together")
+    if options.new_key is not None:
+        public = make_key_pair(options.new_key)
+        print(f"{options.new_key}: private, keep it secret\n{public}: for --require-signed")
+        return OK
+    bundle = open_bundle(options.map, verify=True)  # vouch for no damaged file
+    path = write_signature(options.map, options.key)
+    print(f"{path}: signs {len(bundle.manifest.files)} files, {bundle.nbytes() / 1e6:.2f} MB")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
