@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("cryptography")
+
 from edge_reloc.command_line.arguments import settings_of
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export import sign
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 README = Path(__file__).parents[2] / "README.md"
@@ -23,9 +26,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The demo under the names that the pages use."""
-    (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "office").symlink_to(DEMO / "map")
+    """The demo under the names that the pages use, signed."""
+    office = Path(shutil.copytree(DEMO / "map", tmp_path / "maps" / "office"))
+    assert sign.main(["--new-key", str(tmp_path / "site.key")]) == 0
+    assert sign.main(["--map", str(office), "--key", str(tmp_path / "site.key")]) == 0
     shutil.copy(DEMO / "camera.json", tmp_path)
     (tmp_path / "photos").mkdir()
     for name, frame in (("desk.jpg", "frame_000.jpg"), ("wall.jpg", "frame_040.jpg")):

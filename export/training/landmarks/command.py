@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_reloc.command_line.arguments import whole
-
 from ...progress import ProgressBar
 from ..report import TrainingReport
 
@@ -14,7 +12,7 @@ from ..report import TrainingReport
 def add_options(parser: argparse.ArgumentParser) -> None:
     """How landmarks are made."""
     add = parser.add_argument_group("of method landmarks").add_argument
-    add("--landmarks", type=whole(2, 1 << 16), help="how many (default: as the scene asks for)")
+    add("--landmarks", type=int, help="how many (default: as the scene asks for)")
     add(
         "--dimensions",
         type=int,
