@@ -7,16 +7,20 @@ taken from the file: so that it takes no more memory and time than was planned.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 from ..bundle.manifest import LARGEST_TENSOR, NetworkDescription, TensorEntry
 from ..errors import EngineError
-from .onnx_file import Layer, OnnxGraph, Value, read_onnx
+from .onnx_file import MOST_AXES, Layer, OnnxGraph, Value, read_onnx
 from .operators import OPERATORS
 
 LARGEST_ACTIVATION_BYTES = 4 << 30  # that live at once
 MOST_LAYERS = 20_000
-MOST_MULTIPLICATIONS = 10**12  # a frame: some ten seconds of one core
+MOST_WORK = 2 * 10**11  # a frame, in multiplications: some seconds of one core
+# What one number costs that a layer reads or writes, in multiplications of a convolution, at
+# its worst on a processor; and one of a window, or of whole numbers, which no library unrolls.
+WORK, WORKS = 32, {"Pow": 256, "Resize": 256, "Softmax": 512, "Transpose": 512, "TopK": 2048}
 # What is made of weights alone, once, when an engine opens the file: the demo's networks make
 # twice what they have, float32 out of float16 among it.
 CONSTANT_SHARE, SMALL_BYTES = 3, 1 << 20
@@ -65,11 +69,15 @@ class _Walk:
 
     def __init__(self, graph: OnnxGraph, path: Path) -> None:
         self._graph, self._path = graph, path
-        self._values: dict[str, Value] = {**graph.weights, **graph.inputs}
+        self._values: dict[str, Value] = {}
+        for name, value in (graph.weights | graph.inputs).items():
+            if len(value.shape) > MOST_AXES:
+                raise self._refused(f"'{name}' has {_axes(value)}")
+            self._values[name] = value
         #: made of weights alone, once, when an engine opens the file
         self._constant = set(graph.weights)
         self._constant_bytes = 0
-        self._multiplications = 0
+        self._work = 0
 
     def describe(self) -> NetworkDescription:
         """Inputs, outputs and sizes."""
@@ -116,20 +124,22 @@ class _Walk:
         names = [name for name in layer.outputs if name]
         if len(names) != len(layer.outputs) or len(names) > len(made):
             raise self._refused(f"{where} gives {len(layer.outputs)} values, expected {len(made)}")
-        constant = bool(layer.inputs) and self._constant.issuperset(layer.inputs)
+        constant = self._constant.issuperset(name for name in layer.inputs if name)
         for name, value in zip(names, made, strict=False):  # the last may be left out
             self._add(where, name, value)
             if constant:
                 self._constant.add(name)
                 self._constant_bytes += value.nbytes
-        self._multiplications += _multiplications(layer, inputs, made[0])
-        if self._multiplications > MOST_MULTIPLICATIONS:
-            raise self._refused(f"{where} is beyond {MOST_MULTIPLICATIONS:.0e} multiplications")
+        self._work += _work(layer, inputs, made)
+        if self._work > MOST_WORK:
+            raise self._refused(f"{where} is beyond the work of {MOST_WORK:.0e} multiplications")
         return constant
 
     def _add(self, where: str, name: str, value: Value) -> None:
         if name in self._values:
             raise self._refused(f"{where} gives '{name}', which is there already")
+        if len(value.shape) > MOST_AXES:
+            raise self._refused(f"{where} gives {_axes(value)}")
         if any(size < 1 for size in value.shape) or value.size > LARGEST_TENSOR:
             raise self._refused(
                 f"{where} gives {value.shape}, expected 1 to {LARGEST_TENSOR} numbers"
@@ -164,15 +174,26 @@ class _Walk:
         return EngineError(f"{self._path}: {why}; export the network again")
 
 
-def _multiplications(layer: Layer, inputs: list[Value | None], made: Value) -> int:
-    """Of a layer that may take long."""
-    if layer.operator == "MatMul" and inputs[0] is not None:
-        return made.size * inputs[0].shape[-1]
-    if layer.operator == "Gemm" and inputs[0] is not None:
-        return inputs[0].size * made.shape[1]
-    if layer.operator == "Conv" and inputs[1] is not None:
-        return made.size * Value("bool", inputs[1].shape[1:]).size
+def _axes(value: Value) -> str:
+    return f"{len(value.shape)} axes, expected {MOST_AXES} at most"
+
+
+def _work(layer: Layer, inputs: list[Value | None], made: tuple[Value, ...]) -> int:
+    """Of a layer, in multiplications of a convolution."""
+    given = [value for value in inputs if value is not None]
+    numbers = sum(value.size for value in (*given, *made))
+    return WORKS.get(layer.operator, WORK) * numbers + _multiplications(layer, given, made[0])
+
+
+def _multiplications(layer: Layer, given: list[Value], made: Value) -> int:
+    each = 1 if made.dtype.startswith("float") else WORK
+    if layer.operator == "MatMul":
+        return each * made.size * given[0].shape[-1]
+    if layer.operator == "Gemm":
+        return each * given[0].size * made.shape[1]
+    if layer.operator == "Conv":
+        return made.size * prod(given[1].shape[1:])
     if layer.operator in ("MaxPool", "AveragePool"):
-        window = layer.attributes.get("kernel_shape", ())
-        return made.size * Value("bool", window).size if isinstance(window, tuple) else 0
+        window = layer.attributes["kernel_shape"]
+        return WORK * made.size * prod(window) if isinstance(window, tuple) else 0
     return 0
