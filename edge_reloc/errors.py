@@ -9,7 +9,7 @@ class EdgeRelocError(Exception):
     """A known failure; programs print it in one line and exit with 1."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(_one_line(text))
+        super().__init__(one_line(text))
 
 
 class BundleError(EdgeRelocError):
@@ -52,7 +52,7 @@ class MissingPackageError(EdgeRelocError):
     """An optional package is not installed; the text says which and how."""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without characters that break a line or a terminal: files are quoted in it."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}…"

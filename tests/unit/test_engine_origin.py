@@ -194,16 +194,15 @@ def test_the_default_leaves_foreign_engines_alone(
     assert found.engine == "tensorrt" and found.note is None
 
 
-def test_the_doctor_tells_engines_from_elsewhere(demo16: Path, tmp_path: Path) -> None:
-    place = Path(shutil.copytree(demo16, tmp_path / "map"))
-    record = add_engine(place)
-    for name in [n.float16 for n in open_bundle(place).manifest.networks.values() if n.float16]:
-        stem = str(place / "engines" / Path(name).stem)
-        values = {**json.loads(record.path.read_text()), "network": Path(name).name}
-        Path(stem + ".a.json").write_text(json.dumps(values))
-        shutil.copy(record.plan, stem + ".a.plan")
-    (check,) = [check for check in check_map(place) if check.subject == "engines"]
-    assert "was not built on this machine" in check.found
+def test_the_doctor_tells_engines_from_elsewhere(place: Path) -> None:
+    path = place / "manifest.json"
+    values = json.loads(path.read_text())
+    values["networks"] = {NETWORK: {"role": "cells", "float16": NETWORK}}
+    path.write_text(json.dumps(values))
+    for ours, words in ((False, "was not built on this machine"), (True, "of all 1 networks")):
+        add_engine(place, ours=ours)
+        (check,) = [check for check in check_map(place) if check.subject == "engines"]
+        assert words in check.found
 
 
 def test_the_secret_is_made_once_and_for_its_user_only(cache: Path) -> None:
