@@ -18,6 +18,8 @@ from .manifest import FileEntry, Manifest, decode_manifest, manifest_bytes
 from .schema import check_array
 from .signing import check_signature
 
+MOST_FOLDERS = 8  # within each other: ours have one
+
 
 class MapBundle:
     """A map on disk. `used` collects the files that were opened.
@@ -144,7 +146,7 @@ def open_bundle(
 
 
 def _inside(directory: Path) -> Iterator[str]:
-    """Whatever is in a folder but folders, however deep: relative paths."""
+    """Whatever is in a folder but folders: relative paths. Raises BundleError, OSError."""
     folders = [""]
     while folders:
         within = folders.pop()
@@ -152,6 +154,8 @@ def _inside(directory: Path) -> Iterator[str]:
             relative = f"{within}{name}"
             path = directory / relative
             if path.is_dir() and not path.is_symlink():
+                if relative.count("/") >= MOST_FOLDERS:
+                    raise BundleError(f"{path}: a folder within {MOST_FOLDERS} others; remove it")
                 folders.append(f"{relative}/")
             else:
                 yield relative

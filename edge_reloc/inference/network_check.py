@@ -17,7 +17,7 @@ from .operators import OPERATORS
 
 LARGEST_ACTIVATION_BYTES = 4 << 30  # that live at once
 MOST_LAYERS = 20_000
-MOST_WORK = 2 * 10**11  # a frame, in multiplications of a large matrix: some seconds of a core
+MOST_WORK = 10**11  # a frame, in multiplications of a large matrix: some seconds of a core
 # In the same unit, at their worst: a number that a layer reads or writes, or that a window
 # covers, or that is multiplied and no float; and each of the many small products of a layer.
 NUMBER, PRODUCT = 64, 2048

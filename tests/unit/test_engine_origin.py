@@ -21,7 +21,7 @@ from edge_reloc.errors import BundleError, DiskError, EngineError
 from edge_reloc.inference.acceleration import choose_acceleration
 from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey, EngineRecord, read_sidecar
 from edge_reloc.inference.engine_origin import SECRET, built_here, make_secret, origin_of
-from edge_reloc.inference.tensorrt import TensorRtEngines
+from edge_reloc.inference.tensorrt import TensorRt, TensorRtEngines
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
 
@@ -248,6 +248,34 @@ def test_engines_do_not_lead_elsewhere(place: Path, tmp_path: Path, name: str) -
     path.symlink_to(tmp_path / "outside")
     with pytest.raises(BundleError, match=f"{name}: leads out of the bundle through a symbolic"):
         open_bundle(place)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: os.mkfifo(path),
+        lambda path: path.mkdir(),
+        lambda path: [path.touch(), os.truncate(path, 1 << 36)],
+        lambda path: path.write_bytes(b"other9 b."),
+    ],
+    ids=["pipe", "folder", "hole", "bytes"],
+)
+def test_a_plan_that_is_no_longer_what_was_built(place: Path, spoil: Any) -> None:
+    record = add_engine(place, ours=True)
+    record.plan.unlink()
+    spoil(record.plan)
+    module = SimpleNamespace(Runtime=lambda logger: None, ILogger=object, __version__="1")
+    package = object.__new__(TensorRt)
+    package.module, package.flavour = module, "tensorrt"
+    with pytest.raises(EngineError, match=r"is cut off or missing|is damaged, its hash is another"):
+        package.load(record, place / NETWORK)
+
+
+def test_a_side_car_that_is_all_lists(place: Path) -> None:
+    path = add_engine(place).path
+    path.write_text('{"format": "edge_reloc.engine", "x": [' + "[]," * (1 << 19) + "[]]}")
+    with pytest.raises(EngineError, match="expected 1048576 at most"):
+        read_sidecar(path)
 
 
 def test_what_rtx_compiles_is_not_read_from_the_map(place: Path, cache: Path) -> None:
