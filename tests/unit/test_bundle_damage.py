@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_reloc import __main__ as programs
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.schema import SCHEMA
 from edge_reloc.errors import BundleError, EngineError
@@ -470,3 +471,23 @@ def test_what_was_checked_as_an_array_is_no_network_yet(bundle: Path) -> None:
     opened.array(XYZ)
     with pytest.raises(EngineError, match="not an ONNX network as this edge_reloc reads"):
         PlannedEngines(opened, Arena()).open(XYZ)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"statistics": {"grade": 5}}, None),
+        ({"statistics": {"grade": {"verdict": 1, "reasons": None}}}, None),
+        ({"name": "a\n\x1b[2Jb", "generator": "\u202e"}, None),
+        ({"cameras": {"a": {}}}, "cameras['a']: no ['cx'"),
+        ({"cameras": {"a": {"model": [], "fx": "x"}}}, "cameras['a']: no ['cx'"),
+    ],
+)
+def test_inspect_shows_or_refuses_what_a_manifest_says(
+    bundle: Path, capsys: pytest.CaptureFixture, change: dict[str, Any], words: str | None
+) -> None:
+    edit(bundle, lambda m: m.update(change))
+    assert programs.main(["inspect", str(bundle)]) == (0 if words is None else 1)
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", "").isprintable()
+    assert words is None or words in said.err

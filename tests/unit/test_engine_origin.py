@@ -24,6 +24,7 @@ from edge_reloc.inference.engine_origin import SECRET, built_here, make_secret, 
 from edge_reloc.inference.tensorrt import TensorRt, TensorRtEngines
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export import export_engine
 
 NETWORK = "nets/cells.onnx"
 POISON = "poison_in_the_map"
@@ -276,6 +277,17 @@ def test_a_side_car_that_is_all_lists(place: Path) -> None:
     path.write_text('{"format": "edge_reloc.engine", "x": [' + "[]," * (1 << 19) + "[]]}")
     with pytest.raises(EngineError, match="expected 1048576 at most"):
         read_sidecar(path)
+
+
+def test_no_engine_is_built_of_a_network_that_none_may_open(place: Path, tmp_path: Path) -> None:
+    content = b"\x3a\x02\x7a\x00"  # a graph with sparse weights
+    (place / NETWORK).write_bytes(content)
+    values = json.loads((place / "manifest.json").read_text())
+    values["files"][NETWORK]["nbytes"] = len(content)
+    (place / "manifest.json").write_text(json.dumps(values))
+    options = export_engine._parser().parse_args(["--map", str(place), "--precision", "float32"])
+    with pytest.raises(EngineError, match=r"cells\.onnx: .* has sparse weights"):
+        export_engine._networks(options, tmp_path)
 
 
 def test_what_rtx_compiles_is_not_read_from_the_map(place: Path, cache: Path) -> None:
