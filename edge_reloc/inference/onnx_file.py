@@ -53,7 +53,7 @@ _DIM = _Kind("a size", frozenset({1, 3}), {2: "is not fixed; export it with stat
 ELEMENTS = {1: "float32", 2: "uint8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 _BYTES = {name: np.dtype(name).itemsize for name in ELEMENTS.values()}
 _SMALL = 64  # numbers of a tensor that may be a shape, axes or the like
-OPSETS = range(18, 21)  # what all axes are inputs from; what TensorRT 10.3 parses
+OPSETS = range(13, 21)  # what most axes are inputs from; what TensorRT 10.3 parses
 MOST_AXES = 8  # of a tensor, as TensorRT has it
 # What is kept of a file while it is read: our networks have a few thousand fields.
 MOST_FIELDS = 1 << 18

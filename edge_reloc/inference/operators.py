@@ -251,7 +251,8 @@ def _unsqueeze(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...
 def _reduce(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     value = _value(inputs, 0)
     rank = len(value.shape)
-    named = _integers(inputs, 1) if _has(inputs, 1) else ()
+    # Up to opset 17 most take axes as an attribute, from 18 on all as an input.
+    named = _integers(inputs, 1) if _has(inputs, 1) else _ints(layer, "axes", ())
     if not named and _int(layer, "noop_with_empty_axes", 0):
         raise ValueError("names no axes, so as to do nothing")
     axes = {_axis(axis, rank) for axis in named} or set(range(rank))
