@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_reloc.command_line.arguments import byte_size, whole
+from edge_reloc.command_line.arguments import add_signature_argument, byte_size, whole
 from edge_reloc.command_line.program import program
 from edge_reloc.errors import ConfigError, EngineError, missing_package
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--strip-weights", action="store_true", help="plan without weights, read from the ONNX")
     add("--force", action="store_true", help="build again what is there already")
     add("--json", action="store_true", help="print what was built as JSON")
+    add_signature_argument(parser)
     return parser
 
 
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.output is None and not options.map:
         parser.error("--output is required with --demo and --onnx")
+    if options.require_signed is not None and not options.map:
+        parser.error("--require-signed goes with --map")
     from edge_reloc.bundle.layout import ENGINES
     from edge_reloc.cuda.probe import find_gpu
     from edge_reloc.files import cache_folder
@@ -105,13 +108,14 @@ def _networks(options: argparse.Namespace, scratch: Path) -> list[Path]:
     if options.onnx:
         return list(options.onnx)
     from edge_reloc.bundle import open_bundle
+    from edge_reloc.inference.network_check import check_network
     from edge_reloc.methods import bundle_networks
     from edge_reloc.running.demo import DEMO
 
     where = DEMO / "map" if options.demo else options.map
     if options.demo and options.precision == "float16":
         where = _demo_in_float16(scratch / "demo16")
-    bundle = open_bundle(where)
+    bundle = open_bundle(where, require_signed=options.require_signed)
     networks = bundle_networks(bundle.manifest)
     if not networks:
         raise EngineError(f"{bundle.directory}: holds no network to build an engine of")
@@ -123,6 +127,7 @@ def _networks(options: argparse.Namespace, scratch: Path) -> list[Path]:
                 f"{where}: has no '{file}'; make it on the workstation with "
                 f"'edge-reloc export onnx --map {where}'"
             )
+        check_network(bundle.path(file), bundle.manifest.files[file].network)
         paths.append(bundle.path(file))
     return paths
 

@@ -6,6 +6,7 @@ found nor the keys there are, and it would be one more binary package on a devic
 
 from __future__ import annotations
 
+import json
 import math
 import reprlib
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -20,6 +21,9 @@ T = TypeVar("T")
 _WORDS = {str: "text", int: "an integer", float: "a number", bool: "true or false"}
 _MANY = {str: "texts", int: "integers", float: "numbers", bool: "true or false"}
 _LARGEST_INTEGER = 1 << 62  # sums of a few of them, and numpy's sizes, stay 64 bits wide
+# Of JSON: parsed, a list of two bytes takes seventy, and each item some microseconds.
+MOST_ITEMS = 1 << 17
+MOST_DEPTH = 32  # nested; ours have 8
 _COUNTS = ("no", "one", "two", "three", "four")  # of what a short tuple holds
 
 
@@ -43,6 +47,55 @@ class Range:
     def __str__(self) -> str:
         ends = {"at least": self.at_least, "above": self.above, "at most": self.at_most}
         return ", ".join(f"{word} {end:.10g}" for word, end in ends.items() if end is not None)
+
+
+def read_json(content: bytes, most_items: int = MOST_ITEMS) -> Any:
+    """What a text of somebody else's says, within bounds of memory and time.
+
+    Raises ValueError, UnicodeDecodeError among it, for what is not JSON, has more items or
+    deeper ones than any of our files, says a thing twice, or holds text that no file can.
+    """
+    items = sum(content.count(sign) for sign in (b",", b"[", b"{"))
+    if items > most_items:
+        raise ValueError(f"some {items} items, expected {most_items} at most")
+    try:
+        values = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    level = [values]
+    for _ in range(MOST_DEPTH):
+        held = [v.values() if isinstance(v, dict) else v for v in level if _holds(v)]
+        if not held:
+            break
+        level = [value for several in held for value in several]
+    else:
+        raise ValueError(f"nested deeper than {MOST_DEPTH} times")
+    if b"\\u" in content and not _can_be_written(values):
+        raise ValueError("half of a character, which no text can hold")
+    return values
+
+
+def _can_be_written(values: Any) -> bool:
+    """Whether no text of it has one surrogate without the other."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values of one name readers take one or the other."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for n, name in enumerate(names) if name in set(names[:n]))
+        raise ValueError(f"'{twice}' stands there twice")
+    return values
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False) -> T:

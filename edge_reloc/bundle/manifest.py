@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
-from .fields import Range, read_fields
+from .fields import Range, read_fields, read_json
 from .layout import MANIFEST, SIGNATURE
 
 FORMAT = "edge_reloc.map"
@@ -158,11 +158,13 @@ def check_file_name(name: str, where: str) -> None:
         raise BundleError(f"{where}: file name '{name}' is not a plain relative path")
 
 
-def parse_manifest(text: str, where: str) -> Manifest:
-    """Manifest of a JSON text; BundleError says what is wrong with it."""
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """Manifest of a file's bytes; BundleError says what is wrong with it."""
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = read_json(content)
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: not text; the bundle is damaged") from error
+    except ValueError as error:
         raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
@@ -213,12 +215,3 @@ def manifest_bytes(directory: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise BundleError(f"{path}: found more than {MOST_BYTES} bytes; no map's manifest has them")
     return content
-
-
-def decode_manifest(content: bytes, where: str) -> Manifest:
-    """Manifest of a file's bytes. Raises BundleError."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{where}: not text; the bundle is damaged") from error
-    return parse_manifest(text, where)

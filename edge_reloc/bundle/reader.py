@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,11 +18,14 @@ from .manifest import FileEntry, Manifest, decode_manifest, manifest_bytes
 from .schema import check_array
 from .signing import check_signature
 
+MOST_FOLDERS = 8  # within each other: ours have one
+
 
 class MapBundle:
     """A map on disk. `used` collects the files that were opened.
 
-    checked: files whose contents were found to fit the rest of the bundle.
+    checked, checked_networks: files whose contents were found to fit the rest of the bundle,
+    as arrays and as networks.
     """
 
     def __init__(self, directory: Path, manifest: Manifest) -> None:
@@ -28,12 +33,13 @@ class MapBundle:
         self.manifest = manifest
         self.used: set[str] = set()
         self.checked: set[str] = set()
+        self.checked_networks: set[str] = set()
         self._mapped: dict[str, MappedFile] = {}
 
     def apart(self) -> MapBundle:
         """The same map with a `used` of its own, to see what somebody opens."""
         other = MapBundle(self.directory, self.manifest)
-        other.checked = self.checked
+        other.checked, other.checked_networks = self.checked, self.checked_networks
         return other
 
     def has(self, name: str) -> bool:
@@ -55,6 +61,7 @@ class MapBundle:
         path = self.path(name)
         entry = self.manifest.files[name]
         try:
+            _check_version(path)
             array, mapped = open_array(path)
         except Exception as error:  # numpy's header parser raises unrelated classes
             raise BundleError(f"{path}: not a readable array ({error})") from error
@@ -125,22 +132,49 @@ def open_bundle(
         check_signature(directory, content, Path(require_signed))
         verify = True
     manifest = decode_manifest(content, str(directory / MANIFEST))
-    for name, entry in manifest.files.items():
-        _check_size(directory, name, entry)
-    for path in sorted(directory.rglob("*")):
-        relative = path.relative_to(directory)
-        if relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE):
-            if path.is_symlink():
-                raise _leads_out(path)
-            continue
-        if path.is_dir() and not path.is_symlink():
-            continue
-        if relative.as_posix() not in manifest.files:
-            raise BundleError(f"{path}: not listed in {MANIFEST}; remove it")
+    try:
+        for name, entry in manifest.files.items():
+            _check_size(directory, name, entry)
+        for relative in _inside(directory):
+            _check_listed(directory, relative, manifest)
+    except OSError as error:  # a path that is too long, a folder that cannot be read
+        raise BundleError(f"{directory}: cannot be read ({error})") from error
     bundle = MapBundle(directory, manifest)
     if verify:
         bundle.verify()
     return bundle
+
+
+def _inside(directory: Path) -> Iterator[str]:
+    """Whatever is in a folder but folders: relative paths. Raises BundleError, OSError."""
+    folders = [""]
+    while folders:
+        within = folders.pop()
+        for name in sorted(os.listdir(directory / within)):
+            relative = f"{within}{name}"
+            path = directory / relative
+            if path.is_dir() and not path.is_symlink():
+                if relative.count("/") >= MOST_FOLDERS:
+                    raise BundleError(f"{path}: a folder within {MOST_FOLDERS} others; remove it")
+                folders.append(f"{relative}/")
+            else:
+                yield relative
+
+
+def _check_listed(directory: Path, name: str, manifest: Manifest) -> None:
+    if name in (MANIFEST, SIGNATURE) or name.split("/")[0] == ENGINES:
+        if (directory / name).is_symlink():
+            raise _leads_out(directory / name)
+    elif name not in manifest.files:
+        raise BundleError(f"{directory / name}: not listed in {MANIFEST}; remove it")
+
+
+def _check_version(path: Path) -> None:
+    """ValueError for a header that may say it is gigabytes long, which numpy would read."""
+    with open(path, "rb") as stream:
+        magic, version = stream.read(6), stream.read(2)
+    if magic == b"\x93NUMPY" and version != b"\x01\x00":
+        raise ValueError(f"of version {version[0]}.{version[1]}, expected 1.0")
 
 
 def _leads_out(path: Path) -> BundleError:

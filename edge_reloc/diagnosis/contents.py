@@ -15,8 +15,9 @@ from ..methods import Settings, variants
 
 
 def describe(bundle: MapBundle) -> dict[str, Any]:
-    """The manifest, and the counts that its files' shapes tell."""
+    """The manifest, and the counts that its files' shapes tell. Raises CameraError."""
     manifest = bundle.manifest
+    mapping_cameras(bundle)  # refuses what is none
     cell_edges = _rows(bundle, CELL_START)
     return {
         "name": manifest.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle, open_bundle
-from ..errors import EdgeRelocError
+from ..errors import EdgeRelocError, one_line
 from ..inference.engine_key import find_engines
 from ..inference.engine_origin import FOREIGN, built_here
 from .check import Check, missing, note, ok
@@ -22,7 +22,9 @@ def check_map(directory: Path) -> list[Check]:
         bundle = open_bundle(directory)
     except EdgeRelocError as error:
         return [missing("map", str(error), "copy the bundle to this machine again")]
-    checks = [ok("map", f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB")]
+    checks = [
+        ok("map", one_line(f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB"))
+    ]
     checks.append(_cache(directory / ENGINES))
     return checks + _engines(bundle)
 

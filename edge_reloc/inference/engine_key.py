@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..bundle.fields import read_json
 from ..errors import EngineError
 from ..files import cache_folder
 
@@ -22,7 +23,7 @@ FORMAT = "edge_reloc.engine"
 VERSION = 1
 PLAN_SUFFIX, SIDECAR_SUFFIX = ".plan", ".json"
 COMPILED_SUFFIX = ".jit"
-LARGEST_SIDECAR = 1 << 26  # bytes; one of a large network takes a few million
+LARGEST_SIDECAR, MOST_ITEMS = 1 << 24, 1 << 20  # bytes; of a large network a few million
 
 #: the packages that engines may be of, with their names for people; nothing else is imported
 FLAVOURS = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
@@ -136,8 +137,8 @@ def read_sidecar(path: Path) -> EngineRecord:
             f"most); {cure}"
         )
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values: Any = read_json(path.read_bytes(), MOST_ITEMS)
+    except (OSError, ValueError) as error:
         raise EngineError(f"{path}: not a readable engine side-car ({error}); {cure}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise EngineError(f'{path}: not an engine side-car (expected "format": "{FORMAT}"); {cure}')

@@ -65,9 +65,9 @@ class Engines:
         """What a subclass replaces to run networks in another way."""
         file = self._file(network)
         path = self.bundle.path(file)
-        if file not in self.bundle.checked:  # they are when memory was planned
+        if file not in self.bundle.checked_networks:  # they are when memory was planned
             check_network(path, self.bundle.manifest.files[file].network)
-            self.bundle.checked.add(file)
+            self.bundle.checked_networks.add(file)
         return open_engine(path, self.arena, threads=self.threads)
 
     def _file(self, network: str) -> str:

@@ -7,16 +7,24 @@ taken from the file: so that it takes no more memory and time than was planned.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 from ..bundle.manifest import LARGEST_TENSOR, NetworkDescription, TensorEntry
 from ..errors import EngineError
-from .onnx_file import Layer, OnnxGraph, Value, read_onnx
+from .onnx_file import MOST_AXES, Layer, OnnxGraph, Value, read_onnx
 from .operators import OPERATORS
 
 LARGEST_ACTIVATION_BYTES = 4 << 30  # that live at once
 MOST_LAYERS = 20_000
-MOST_MULTIPLICATIONS = 10**12  # a frame: some ten seconds of one core
+MOST_WORK = 10**11  # a frame, in multiplications of a large matrix: some seconds of a core
+# In the same unit, at their worst: a number that a layer reads or writes, or that a window
+# covers, or that is multiplied and no float; and each of the many small products of a layer.
+NUMBER, PRODUCT = 64, 2048
+NUMBERS = {"Pow": 256, "Resize": 256, "Softmax": 512, "Transpose": 512, "TopK": 2048}
+# Convolutions pad channels to so many. The plan allows for what that makes of our networks, up
+# to 3.7 times; what is more than this share of it is planned besides.
+VECTOR, VECTOR_SHARE = 16, 4
 # What is made of weights alone, once, when an engine opens the file: the demo's networks make
 # twice what they have, float32 out of float16 among it.
 CONSTANT_SHARE, SMALL_BYTES = 3, 1 << 20
@@ -30,7 +38,8 @@ def check_network(path: Path, described: NetworkDescription | None) -> NetworkDe
     graph = read_onnx(path)
     if len(graph.layers) > MOST_LAYERS:
         raise EngineError(f"{path}: {len(graph.layers)} layers, expected {MOST_LAYERS} at most")
-    found = _Walk(graph, path).describe()
+    walk = _Walk(graph, path)
+    found = walk.describe()
     if described is None:
         return found
     for which in ("inputs", "outputs"):
@@ -49,11 +58,8 @@ def check_network(path: Path, described: NetworkDescription | None) -> NetworkDe
                 f"{path}: {what} take {least} bytes, the manifest says {said}; run 'edge-reloc "
                 f"export describe' on the map"
             )
-    return (
-        described
-        if planned is not None
-        else replace(described, activation_bytes=found.activation_bytes)
-    )
+    known = found.activation_bytes if planned is None else planned
+    return replace(described, activation_bytes=max(known or 0, walk.widened_bytes))
 
 
 def _text(tensors: dict[str, TensorEntry]) -> str:
@@ -65,11 +71,17 @@ class _Walk:
 
     def __init__(self, graph: OnnxGraph, path: Path) -> None:
         self._graph, self._path = graph, path
-        self._values: dict[str, Value] = {**graph.weights, **graph.inputs}
+        self._values: dict[str, Value] = {}
+        for name, value in (graph.weights | graph.inputs).items():
+            if len(value.shape) > MOST_AXES:
+                raise self._refused(f"'{name}' has {_axes(value)}")
+            self._values[name] = value
         #: made of weights alone, once, when an engine opens the file
         self._constant = set(graph.weights)
         self._constant_bytes = 0
-        self._multiplications = 0
+        self._work = 0
+        #: what memory between layers is planned from at least: images of few channels take more
+        self.widened_bytes = 0
 
     def describe(self) -> NetworkDescription:
         """Inputs, outputs and sizes."""
@@ -91,6 +103,7 @@ class _Walk:
                     f"output '{name}' says {value.dtype} {value.shape}, its layer makes "
                     f"{'nothing' if made is None else f'{made.dtype} {made.shape}'}"
                 )
+        self.widened_bytes = self._peak(layers, VECTOR) // VECTOR_SHARE
         return NetworkDescription(
             inputs={n: TensorEntry(dtype=v.dtype, shape=v.shape) for n, v in graph.inputs.items()},
             outputs={
@@ -116,30 +129,32 @@ class _Walk:
         names = [name for name in layer.outputs if name]
         if len(names) != len(layer.outputs) or len(names) > len(made):
             raise self._refused(f"{where} gives {len(layer.outputs)} values, expected {len(made)}")
-        constant = bool(layer.inputs) and self._constant.issuperset(layer.inputs)
+        constant = self._constant.issuperset(name for name in layer.inputs if name)
         for name, value in zip(names, made, strict=False):  # the last may be left out
             self._add(where, name, value)
             if constant:
                 self._constant.add(name)
                 self._constant_bytes += value.nbytes
-        self._multiplications += _multiplications(layer, inputs, made[0])
-        if self._multiplications > MOST_MULTIPLICATIONS:
-            raise self._refused(f"{where} is beyond {MOST_MULTIPLICATIONS:.0e} multiplications")
+        self._work += _work(layer, inputs, made)
+        if self._work > MOST_WORK:
+            raise self._refused(f"{where} is beyond the work of {MOST_WORK:.0e} multiplications")
         return constant
 
     def _add(self, where: str, name: str, value: Value) -> None:
         if name in self._values:
             raise self._refused(f"{where} gives '{name}', which is there already")
+        if len(value.shape) > MOST_AXES:
+            raise self._refused(f"{where} gives {_axes(value)}")
         if any(size < 1 for size in value.shape) or value.size > LARGEST_TENSOR:
             raise self._refused(
                 f"{where} gives {value.shape}, expected 1 to {LARGEST_TENSOR} numbers"
             )
         self._values[name] = value
 
-    def _peak(self, layers: list[Layer]) -> int:
+    def _peak(self, layers: list[Layer], channels: int = 1) -> int:
         """Most bytes of inner values that are made and still needed, in file order.
 
-        Outputs have a place of their own.
+        channels: images have a multiple of them. Outputs have a place of their own.
         """
         last = {name: n for n, layer in enumerate(layers) for name in layer.inputs}
         alive: dict[str, int] = {}
@@ -147,7 +162,7 @@ class _Walk:
         for n, layer in enumerate(layers):
             for name in layer.outputs:
                 if name not in self._graph.outputs:
-                    alive[name] = self._values[name].nbytes
+                    alive[name] = _padded_bytes(self._values[name], channels)
                     now += alive[name]
             peak = max(peak, now)
             for name in {*layer.inputs, *layer.outputs}:
@@ -164,15 +179,35 @@ class _Walk:
         return EngineError(f"{self._path}: {why}; export the network again")
 
 
-def _multiplications(layer: Layer, inputs: list[Value | None], made: Value) -> int:
-    """Of a layer that may take long."""
-    if layer.operator == "MatMul" and inputs[0] is not None:
-        return made.size * inputs[0].shape[-1]
-    if layer.operator == "Gemm" and inputs[0] is not None:
-        return inputs[0].size * made.shape[1]
-    if layer.operator == "Conv" and inputs[1] is not None:
-        return made.size * Value("bool", inputs[1].shape[1:]).size
+def _padded_bytes(value: Value, channels: int) -> int:
+    if len(value.shape) != 4:
+        return value.nbytes
+    return value.nbytes // value.shape[1] * (-(-value.shape[1] // channels) * channels)
+
+
+def _axes(value: Value) -> str:
+    return f"{len(value.shape)} axes, expected {MOST_AXES} at most"
+
+
+def _work(layer: Layer, inputs: list[Value | None], made: tuple[Value, ...]) -> int:
+    """Of a layer, in multiplications."""
+    given = [value for value in inputs if value is not None]
+    numbers = sum(value.size for value in (*given, *made))
+    return NUMBERS.get(layer.operator, NUMBER) * numbers + _products(layer, given, made[0])
+
+
+def _products(layer: Layer, given: list[Value], made: Value) -> int:
+    each = 1 if made.dtype.startswith("float") else NUMBER
+    if layer.operator == "MatMul":
+        return each * made.size * given[0].shape[-1] + PRODUCT * prod(made.shape[:-2])
+    if layer.operator == "Gemm":
+        return each * given[0].size * made.shape[1]
+    if layer.operator == "Conv":  # each group's windows are laid out beside each other
+        channels, *window = given[1].shape
+        groups = given[0].shape[1] // window[0]
+        places = made.size // channels * prod(window)
+        return places * (channels + NUMBER * groups) + PRODUCT * made.shape[0] * groups
     if layer.operator in ("MaxPool", "AveragePool"):
-        window = layer.attributes.get("kernel_shape", ())
-        return made.size * Value("bool", window).size if isinstance(window, tuple) else 0
+        size = layer.attributes["kernel_shape"]
+        return NUMBER * made.size * prod(size) if isinstance(size, tuple) else 0
     return 0

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from math import floor
 from typing import Any
 
+import numpy as np
+
 from .onnx_file import ELEMENTS, Layer, Value
 
 Shape = tuple[int, ...]
@@ -133,6 +135,8 @@ def _conv(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     batch, channels, *sizes = value.shape
     if channels != weight.shape[1] * _int(layer, "group", 1):
         raise ValueError(f"takes {value.shape} with weights {weight.shape}")
+    if len(sizes) > 2:  # engines unfold it in memory of which nothing is known here
+        raise ValueError(f"slides over {len(sizes)} axes, expected one or two")
     slid = _slid(layer, tuple(sizes), weight.shape[2:])
     return (Value(value.dtype, (batch, weight.shape[0], *slid)),)
 
@@ -147,13 +151,16 @@ def _resize(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     value = _value(inputs, 0)
     if layer.attributes.keys() & {"axes"} or _has(inputs, 1):
         raise ValueError("resizes some axes or a region only")
+    if layer.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise ValueError("chooses its size by itself, expected the one that it is given")
     if _has(inputs, 3):
         return (Value(value.dtype, _integers(inputs, 3)),)
     scales = _value(inputs, 2).constant
     if scales is None or len(scales) != len(value.shape):
         raise ValueError("has no scales")
-    sizes = (floor(size * scale) for size, scale in zip(value.shape, scales, strict=True))
-    return (Value(value.dtype, tuple(sizes)),)
+    # In float32, as engines multiply: one more or less may come out in float64.
+    exact = np.array(value.shape, np.float32) * np.array(scales, np.float32)
+    return (Value(value.dtype, tuple(floor(size) for size in exact)),)
 
 
 def _reshape(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
@@ -189,6 +196,8 @@ def _concat(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
 
 def _split(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     value, parts = _value(inputs, 0), len(layer.outputs)
+    if parts == 0:
+        raise ValueError("splits into nothing")
     axis = _axis(_int(layer, "axis", 0), len(value.shape))
     size = value.shape[axis]
     each = -(-size // parts)
@@ -242,9 +251,11 @@ def _unsqueeze(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...
 def _reduce(layer: Layer, inputs: Sequence[Value | None]) -> tuple[Value, ...]:
     value = _value(inputs, 0)
     rank = len(value.shape)
-    axes = range(rank)
-    if _has(inputs, 1):
-        axes = {_axis(axis, rank) for axis in _integers(inputs, 1)}  # type: ignore[assignment]
+    # Up to opset 17 most take axes as an attribute, from 18 on all as an input.
+    named = _integers(inputs, 1) if _has(inputs, 1) else _ints(layer, "axes", ())
+    if not named and _int(layer, "noop_with_empty_axes", 0):
+        raise ValueError("names no axes, so as to do nothing")
+    axes = {_axis(axis, rank) for axis in named} or set(range(rank))
     return (Value(value.dtype, _without(layer, value.shape, axes)),)
 
 

@@ -117,9 +117,9 @@ def _described(bundle: MapBundle, file: str) -> NetworkDescription:
     """What a network takes, once its file was found to take no more."""
     entry = bundle.manifest.files[file]
     network = entry.network
-    if file not in bundle.checked:
+    if file not in bundle.checked_networks:
         found = check_network(bundle.path(file), network)
-        bundle.checked.add(file)
+        bundle.checked_networks.add(file)
         if network is not None:  # the file knows what its description may leave out
             network = found
             bundle.manifest.files[file] = replace(entry, network=found)

@@ -175,15 +175,15 @@ class TensorRt:
         onnx_file: where a plan without weights finds them.
         """
         cure = "build it again with 'edge-reloc export engine --force'"
+        if not record.whole:  # nor another kind of file, which may never end
+            raise EngineError(
+                f"{record.plan}: is cut off or missing, expected {record.plan_nbytes} bytes; {cure}"
+            )
         try:
-            plan = record.plan.read_bytes()
+            with open(record.plan, "rb") as stream:
+                plan = stream.read(record.plan_nbytes)
         except OSError as error:
             raise EngineError(f"{record.plan}: cannot be read ({error.strerror}); {cure}") from None
-        if len(plan) != record.plan_nbytes:
-            raise EngineError(
-                f"{record.plan}: is cut off, {len(plan)} bytes, expected {record.plan_nbytes}; "
-                f"{cure}"
-            )
         if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
             raise EngineError(f"{record.plan}: is damaged, its hash is another than built; {cure}")
         self._runtime.engine_host_code_allowed = self._host_code and record.key.carries_code

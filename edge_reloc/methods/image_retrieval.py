@@ -50,7 +50,7 @@ class ImageRetrieval(Method):
         points = open_points(bundle)
         return MethodStages(
             registration=one_pass,
-            retriever=ImageRetriever(bundle, points.n, settings.images),
+            retriever=ImageRetriever(bundle, engines.arena, points.n, settings.images),
             embedder=open_embedder(bundle, engines),
             points=points,
             capacity=min(points.n, settings.candidates or points.n),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.layout import VIEW_EMBEDDING, VIEW_POINT_ID, VIEW_START
 from ..bundle.reader import MapBundle
+from ..memory.arena import Arena
 from ..structs import Candidates, Features
 
 
@@ -17,8 +20,12 @@ class ImageRetriever:
     points that each image observed.
     """
 
-    def __init__(self, bundle: MapBundle, points: int, images: int) -> None:
-        self._embedding = np.asarray(bundle.array(VIEW_EMBEDDING), np.float32)
+    def __init__(self, bundle: MapBundle, arena: Arena, points: int, images: int) -> None:
+        stored: NDArray[Any] = bundle.array(VIEW_EMBEDDING)
+        self._embedding = stored
+        if stored.dtype != np.float32:  # twice the file: memory that is planned
+            self._embedding = arena.take("retriever.embedding", stored.shape, np.float32)
+            self._embedding[:] = stored
         self._start = np.asarray(bundle.array(VIEW_START))
         self._point_id: NDArray[np.int32] = bundle.array(VIEW_POINT_ID)
         self._taken = np.zeros(points, bool)

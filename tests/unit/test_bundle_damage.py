@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_reloc import __main__ as programs
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.schema import SCHEMA
-from edge_reloc.errors import BundleError
+from edge_reloc.errors import BundleError, EngineError
+from edge_reloc.inference.planned import PlannedEngines
+from edge_reloc.memory.arena import Arena
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundle"
 XYZ = "points/xyz.npy"
@@ -414,3 +417,77 @@ def test_bundle_reached_through_a_link_opens(bundle: Path) -> None:
 def test_file_that_it_does_not_have(bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"has no 'points/nothing.npy'.*inspect"):
         open_bundle(bundle).array("points/nothing.npy")
+
+
+@pytest.mark.parametrize(
+    "name", ["points/" + "x" * 300, "/".join(["x" * 200] * 40)], ids=["file", "path"]
+)
+def test_names_that_no_file_can_have(bundle: Path, name: str) -> None:
+    edit(bundle, lambda m: m["files"].update({name: m["files"][XYZ]}))
+    refused(bundle, "File name too long")
+
+
+def test_folders_without_end(bundle: Path) -> None:
+    bundle.joinpath(*["folder"] * 9).mkdir(parents=True)
+    refused(bundle, "a folder within 8 others")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('"statistics": {"a": [' + "[]," * 70_000 + "[]]}", "expected 131072 at most"),
+        ('"networks": {"a": {"role": "", "islands": [' + '"",' * 140_000 + '""]}}', "131072"),
+        ('"statistics": {"a": ' + "[" * 40 + "]" * 40 + "}", "nested deeper than 32 times"),
+        ('"name": "other"', "'name' stands there twice"),
+        ('"unit": "\\ud800"', "half of a character"),
+    ],
+    ids=["lists", "texts", "deep", "twice", "half"],
+)
+def test_what_a_manifest_may_hold(bundle: Path, more: str, words: str) -> None:
+    path = bundle / "manifest.json"
+    values = json.loads(path.read_text())
+    values.pop("statistics", None), values.pop("networks", None)
+    path.write_text(f"{json.dumps(values)[:-1]}, {more}}}")
+    refused(bundle, "manifest.json: not JSON (", words)
+
+
+def test_a_name_with_characters_beyond_sixteen_bits(bundle: Path) -> None:
+    edit(bundle, lambda m: m.update(name="\U0001f3e0\u3000"))
+    assert open_bundle(bundle).manifest.name == "\U0001f3e0\u3000"
+
+
+def test_a_header_that_may_be_gigabytes(bundle: Path) -> None:
+    nbytes = 3 << 30
+    with open(bundle / XYZ, "wb") as stream:
+        stream.write(b"\x93NUMPY\x02\x00" + nbytes.to_bytes(4, "little"))
+        stream.truncate(nbytes + 100)  # a hole, which takes no room
+    edit(bundle, lambda m: m["files"][XYZ].update(nbytes=nbytes + 100))
+    with pytest.raises(BundleError, match=r"of version 2\.0, expected 1\.0"):
+        open_bundle(bundle).array(XYZ)
+
+
+def test_what_was_checked_as_an_array_is_no_network_yet(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    opened.array(XYZ)
+    with pytest.raises(EngineError, match="not an ONNX network as this edge_reloc reads"):
+        PlannedEngines(opened, Arena()).open(XYZ)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"statistics": {"grade": 5}}, None),
+        ({"statistics": {"grade": {"verdict": 1, "reasons": None}}}, None),
+        ({"name": "a\n\x1b[2Jb", "generator": "\u202e"}, None),
+        ({"cameras": {"a": {}}}, "cameras['a']: no ['cx'"),
+        ({"cameras": {"a": {"model": [], "fx": "x"}}}, "cameras['a']: no ['cx'"),
+    ],
+)
+def test_inspect_shows_or_refuses_what_a_manifest_says(
+    bundle: Path, capsys: pytest.CaptureFixture, change: dict[str, Any], words: str | None
+) -> None:
+    edit(bundle, lambda m: m.update(change))
+    assert programs.main(["inspect", str(bundle)]) == (0 if words is None else 1)
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", "").isprintable()
+    assert words is None or words in said.err

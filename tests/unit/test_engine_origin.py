@@ -21,9 +21,10 @@ from edge_reloc.errors import BundleError, DiskError, EngineError
 from edge_reloc.inference.acceleration import choose_acceleration
 from edge_reloc.inference.engine_key import FORMAT, VERSION, EngineKey, EngineRecord, read_sidecar
 from edge_reloc.inference.engine_origin import SECRET, built_here, make_secret, origin_of
-from edge_reloc.inference.tensorrt import TensorRtEngines
+from edge_reloc.inference.tensorrt import TensorRt, TensorRtEngines
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export import export_engine
 
 NETWORK = "nets/cells.onnx"
 POISON = "poison_in_the_map"
@@ -194,16 +195,15 @@ def test_the_default_leaves_foreign_engines_alone(
     assert found.engine == "tensorrt" and found.note is None
 
 
-def test_the_doctor_tells_engines_from_elsewhere(demo16: Path, tmp_path: Path) -> None:
-    place = Path(shutil.copytree(demo16, tmp_path / "map"))
-    record = add_engine(place)
-    for name in [n.float16 for n in open_bundle(place).manifest.networks.values() if n.float16]:
-        stem = str(place / "engines" / Path(name).stem)
-        values = {**json.loads(record.path.read_text()), "network": Path(name).name}
-        Path(stem + ".a.json").write_text(json.dumps(values))
-        shutil.copy(record.plan, stem + ".a.plan")
-    (check,) = [check for check in check_map(place) if check.subject == "engines"]
-    assert "was not built on this machine" in check.found
+def test_the_doctor_tells_engines_from_elsewhere(place: Path) -> None:
+    path = place / "manifest.json"
+    values = json.loads(path.read_text())
+    values["networks"] = {NETWORK: {"role": "cells", "float16": NETWORK}}
+    path.write_text(json.dumps(values))
+    for ours, words in ((False, "was not built on this machine"), (True, "of all 1 networks")):
+        add_engine(place, ours=ours)
+        (check,) = [check for check in check_map(place) if check.subject == "engines"]
+        assert words in check.found
 
 
 def test_the_secret_is_made_once_and_for_its_user_only(cache: Path) -> None:
@@ -249,6 +249,45 @@ def test_engines_do_not_lead_elsewhere(place: Path, tmp_path: Path, name: str) -
     path.symlink_to(tmp_path / "outside")
     with pytest.raises(BundleError, match=f"{name}: leads out of the bundle through a symbolic"):
         open_bundle(place)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: os.mkfifo(path),
+        lambda path: path.mkdir(),
+        lambda path: [path.touch(), os.truncate(path, 1 << 36)],
+        lambda path: path.write_bytes(b"other9 b."),
+    ],
+    ids=["pipe", "folder", "hole", "bytes"],
+)
+def test_a_plan_that_is_no_longer_what_was_built(place: Path, spoil: Any) -> None:
+    record = add_engine(place, ours=True)
+    record.plan.unlink()
+    spoil(record.plan)
+    module = SimpleNamespace(Runtime=lambda logger: None, ILogger=object, __version__="1")
+    package = object.__new__(TensorRt)
+    package.module, package.flavour = module, "tensorrt"
+    with pytest.raises(EngineError, match=r"is cut off or missing|is damaged, its hash is another"):
+        package.load(record, place / NETWORK)
+
+
+def test_a_side_car_that_is_all_lists(place: Path) -> None:
+    path = add_engine(place).path
+    path.write_text('{"format": "edge_reloc.engine", "x": [' + "[]," * (1 << 19) + "[]]}")
+    with pytest.raises(EngineError, match="expected 1048576 at most"):
+        read_sidecar(path)
+
+
+def test_no_engine_is_built_of_a_network_that_none_may_open(place: Path, tmp_path: Path) -> None:
+    content = b"\x3a\x02\x7a\x00"  # a graph with sparse weights
+    (place / NETWORK).write_bytes(content)
+    values = json.loads((place / "manifest.json").read_text())
+    values["files"][NETWORK]["nbytes"] = len(content)
+    (place / "manifest.json").write_text(json.dumps(values))
+    options = export_engine._parser().parse_args(["--map", str(place), "--precision", "float32"])
+    with pytest.raises(EngineError, match=r"cells\.onnx: .* has sparse weights"):
+        export_engine._networks(options, tmp_path)
 
 
 def test_what_rtx_compiles_is_not_read_from_the_map(place: Path, cache: Path) -> None:

@@ -20,6 +20,7 @@ from edge_reloc import __main__ as programs
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.errors import BundleError, ConfigError, EdgeRelocError, MissingPackageError
 from edge_reloc.running.demo import DEMO
+from edge_reloc_export import export_engine
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bundle"
 
@@ -240,6 +241,15 @@ def test_every_program_that_localises_asks(
         assert programs.main(command) == 1
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1 and "nets/cells.onnx: sha256 is" in lines[0]
+
+
+def test_engines_are_built_of_what_is_signed(demo: Path, public: Path, tmp_path: Path) -> None:
+    options = export_engine._parser().parse_args(["--map", str(demo), "--precision", "float32"])
+    options.require_signed = public
+    assert {path.parent for path in export_engine._networks(options, tmp_path)} == {demo / "nets"}
+    flipped(demo / "nets" / "cells.onnx", -1)
+    with pytest.raises(BundleError, match="sha256 is"):
+        export_engine._networks(options, tmp_path)
 
 
 def test_the_demo_needs_no_signature(public: Path) -> None:
