@@ -147,7 +147,6 @@ def _check_inputs(options: argparse.Namespace) -> None:
         raise ConfigError("--camera and --poses exclude each other: the model has cameras")
     if options.poses is None and options.metric:
         raise ConfigError("--metric says what unit --poses has, but no --poses were given")
-    check_destination(options.output)
     if options.camera is not None:
         read_camera(options.camera)
     if options.poses is not None:
@@ -156,6 +155,16 @@ def _check_inputs(options: argparse.Namespace) -> None:
         read_positions(options.positions)
     elif options.gps not in ("auto", "exif", "none"):
         read_gps(Path(options.gps))
+    check_destination(options.output)
+    output = options.output.resolve()
+    if options.work is not None and output in (
+        options.work.resolve(),
+        *options.work.resolve().parents,
+    ):
+        raise ConfigError(
+            f"--work {options.work}: lies in the map's own folder, which is replaced as a whole; "
+            f"name another one (default {work_folder(options.output)})"
+        )
 
 
 def _open_store(

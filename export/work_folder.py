@@ -9,7 +9,9 @@ from edge_reloc.errors import MappingError
 
 def work_folder(map_dir: Path) -> Path:
     """MAP.work, whether it exists or not."""
-    return map_dir.with_name(map_dir.name + ".work")
+    if map_dir.name in ("", ".."):  # which name nothing
+        map_dir = map_dir.resolve()
+    return map_dir.parent / f"{map_dir.name}.work"
 
 
 def existing_work_folder(map_dir: Path, named: Path | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -128,19 +129,29 @@ def open_bundle(
     for name, entry in manifest.files.items():
         _check_size(directory, name, entry)
     for path in sorted(directory.rglob("*")):
-        relative = path.relative_to(directory)
-        if relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE):
-            if path.is_symlink():
-                raise _leads_out(path)
-            continue
-        if path.is_dir() and not path.is_symlink():
-            continue
-        if relative.as_posix() not in manifest.files:
-            raise BundleError(f"{path}: not listed in {MANIFEST}; remove it")
+        if _beside_the_map(directory, path) and path.is_symlink():
+            raise _leads_out(path)
+    for path in unlisted(directory, manifest.files):
+        raise BundleError(f"{path}: not listed in {MANIFEST}; remove it")
     bundle = MapBundle(directory, manifest)
     if verify:
         bundle.verify()
     return bundle
+
+
+def unlisted(directory: Path, listed: Container[str]) -> Iterator[Path]:
+    """Files below a bundle's folder that are no part of the bundle."""
+    for path in sorted(directory.rglob("*")):
+        folder = path.is_dir() and not path.is_symlink()
+        name = path.relative_to(directory).as_posix()
+        if not folder and name not in listed and not _beside_the_map(directory, path):
+            yield path
+
+
+def _beside_the_map(directory: Path, path: Path) -> bool:
+    """Whether a path below a bundle's folder is one that no manifest lists."""
+    relative = path.relative_to(directory)
+    return relative.parts[0] == ENGINES or relative.as_posix() in (MANIFEST, SIGNATURE)
 
 
 def _leads_out(path: Path) -> BundleError:

@@ -143,6 +143,8 @@ def test_absurd_settings_are_one_line(
         (["--camera", "gone.json"], "gone.json: no such camera file"),
         (["--output", "gps.csv/map"], "gps.csv/map: cannot be written ("),
         (["--output", "notes"], "notes: exists and is not a map bundle"),
+        (["--output", "new", "--work", "new/work"], "new/work: lies in the map's own folder"),
+        (["--output", "a/b/new", "--gps", "gone.csv"], "gone.csv: cannot read these positions"),
     ],
 )
 def test_map_refuses_its_inputs_before_the_long_work(
