@@ -97,5 +97,5 @@ class ImageSource:
         return os.path.join(self._base, name)
 
     def _skip(self, name: str, error: Exception) -> None:
-        text = str(error).removeprefix(f"{self._path(name)}: ")
+        text = str(error).removeprefix(one_line(f"{self._path(name)}: "))
         self.skipped.append(one_line(f"{name}: {text}"))
