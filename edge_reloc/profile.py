@@ -21,12 +21,13 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
-from .files import write_atomic
+from .files import read_small, write_atomic
 
 if TYPE_CHECKING:
     from .profiling.report import Profile
 
 DEFAULT_FRAMES = 300
+PROFILE_BYTES = 1 << 26
 
 
 @program
@@ -150,10 +151,12 @@ def _figure(value: float) -> str:
 
 def _read_profile(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_small(path, PROFILE_BYTES))
         if isinstance(values["figures"], dict):
             return dict(values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise ConfigError(f"{path}: not a profile; make one with 'edge-reloc profile --save FILE'")
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import SourceError
+from ..files import read_small
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 HIDDEN = (".", "__MACOSX")
+LIST_BYTES = 1 << 26
 NAMED = 3  # files that a line about many names
 
 
@@ -134,7 +136,7 @@ def names_in_list(path: Path, base: Path) -> list[str]:
     '/' for '\\' and with its accents composed or apart. SourceError for no list of names.
     """
     try:
-        text = _text(path.read_bytes())
+        text = _text(read_small(path, LIST_BYTES))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.errors import MappingError, missing_package
+from edge_reloc.files import read_small
+from edge_reloc.sources.listing import LIST_BYTES
 
 from .exif import PhotoFacts
 
@@ -151,7 +154,7 @@ def local_positions(
 
 def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with io.StringIO(read_small(path, LIST_BYTES).decode("utf-8-sig"), newline="") as stream:
             reader = csv.reader(stream)
             header = [_NAMES.get(c.strip().lower(), c.strip().lower()) for c in next(reader, [])]
             if missing := needed - set(header):
