@@ -9,7 +9,7 @@ class EdgeRelocError(Exception):
     """A known failure; programs print it in one line and exit with 1."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(_one_line(text))
+        super().__init__(one_line(text))
 
 
 class BundleError(EdgeRelocError):
@@ -52,8 +52,8 @@ class MissingPackageError(EdgeRelocError):
     """An optional package is not installed; the text says which and how."""
 
 
-def _one_line(text: str) -> str:
-    """Without characters that break a line or a terminal: files are quoted in it."""
+def one_line(text: str) -> str:
+    """What a line of an error or a list may say: nothing that ends it or steers the terminal."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}…"
     if text.isprintable():

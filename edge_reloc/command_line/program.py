@@ -7,9 +7,9 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 
-from ..errors import EdgeRelocError
+from ..errors import EdgeRelocError, one_line
 from .streams import patient_output
-from .terminal import one_line, quiet_libraries
+from .terminal import quiet_libraries
 
 OK, KNOWN_ERROR, USAGE, INTERRUPTED = 0, 1, 2, 130
 

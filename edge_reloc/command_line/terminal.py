@@ -49,13 +49,6 @@ def quiet_libraries() -> None:
             sys.stderr = open(_terminal, "w", 1, kind, unknown, closefd=False)  # noqa: SIM115
 
 
-def one_line(text: str) -> str:
-    """Text for a terminal: what would end the line or steer the terminal, written out."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @contextlib.contextmanager
 def silent_decoders() -> Iterator[None]:
     """While C libraries decode: what they write is for nobody; in programs only."""

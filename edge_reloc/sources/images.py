@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..command_line.terminal import one_line
-from ..errors import CameraError, ConfigError, SourceError
+from ..errors import CameraError, ConfigError, SourceError, one_line
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
@@ -97,5 +96,5 @@ class ImageSource:
         return os.path.join(self._base, name)
 
     def _skip(self, name: str, error: Exception) -> None:
-        text = str(error).removeprefix(one_line(f"{self._path(name)}: "))
+        text = str(error).removeprefix(f"{one_line(self._path(name))}: ")
         self.skipped.append(one_line(f"{name}: {text}"))
