@@ -11,6 +11,7 @@ from typing import Any
 
 from .command_line.arguments import add_signature_argument
 from .command_line.program import OK, program
+from .errors import one_line
 
 
 @program
@@ -87,10 +88,10 @@ def to_text(values: dict[str, Any]) -> str:
     if values["runs"]:
         lines.append(f"can run    {', '.join(values['runs'])}")
     grade = values["statistics"].get("grade")
-    if grade:
-        lines.append(
-            "".join([f"grade      {grade['verdict']}", *(f"; {r}" for r in grade["reasons"])])
-        )
+    if isinstance(grade, dict):  # of those, nothing is checked
+        reasons = grade.get("reasons")
+        told = [grade.get("verdict"), *(reasons if isinstance(reasons, list) else ())]
+        lines.append(f"grade      {'; '.join(map(str, told))}")
     for name, camera in values["cameras"].items():
         lines.append(
             f"camera     {name}: {camera['model']} {camera['width']}x{camera['height']}, "
@@ -110,7 +111,7 @@ def to_text(values: dict[str, Any]) -> str:
         lines.append("verified   every file is what the manifest says")
     if values["signed_by"]:
         lines.append(f"signed     by the key to {values['signed_by']}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _memory_text(memory: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
-from .files import read_small, write_atomic
+from .files import check_writable, read_small, write_atomic
 
 if TYPE_CHECKING:
     from .profiling.report import Profile
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .running.session import Session
 
     conditions = [parse_condition(text) for text in options.conditions]
+    for path in (options.save, options.html):
+        if path is not None:
+            check_writable(path)
     before = _read_profile(options.compare) if options.compare else None
     faults = read_faults(options.faults) if options.faults else None
     libraries = libraries_bytes()

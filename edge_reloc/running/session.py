@@ -12,7 +12,7 @@ import numpy as np
 
 from ..bundle import MapBundle, open_bundle
 from ..bundle.mapping_cameras import fitting_camera, mapping_cameras, only_camera, unlike_mapping
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from ..geometry.camera import Camera, read_camera
 from ..inference.acceleration import choose_acceleration
 from ..localizer import Localizer
@@ -136,8 +136,9 @@ class Session:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
         content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
+        method = self.localizer.settings.method
         return (
-            f"map        {manifest.name}, {content}, method {self.localizer.settings.method}\n"
+            f"map        {one_line(manifest.name)}, {content}, method {method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
