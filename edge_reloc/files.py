@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import DiskError
 
 SMALL_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 PATIENCE_S = 5.0  # until somebody writes to a pipe
 #: O_NONBLOCK: a pipe of that name is refused
 OPENED_ALONE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -38,7 +39,11 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
         if pipe:
             select.select([stream], [], [], PATIENCE_S)
         os.set_blocking(descriptor, True)  # for a writer that is slow
-        data = stream.read(most_bytes + 1)
+        blocks, left = [], most_bytes + 1
+        while left > 0 and (block := stream.read(min(left, BLOCK_BYTES))):  # no more than is there
+            blocks.append(block)
+            left -= len(block)
+    data = b"".join(blocks)
     if pipe and not data:
         raise OSError(errno.EPIPE, "nothing was written to this pipe", str(path))
     if len(data) > most_bytes:

@@ -175,7 +175,7 @@ def test_kills_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     kills = importlib.util.module_from_spec(spec)
     sys.modules["kills"] = kills  # NamedTuple looks its module up
     spec.loader.exec_module(kills)
-    code = kills.main(["--kills", "9", "--seed", "3", "--programs", "map,combine,run"])
+    code = kills.main(["--kills", "12", "--seed", "3", "--programs", "map,alone,combine,run"])
     assert code == 0, capsys.readouterr().out
 
 
