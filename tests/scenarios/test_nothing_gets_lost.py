@@ -270,3 +270,17 @@ def test_a_terminal_that_goes_away_ends_a_run_well(corner: PlaneWorld, tmp_path:
         assert running.returncode == 0
         assert "frames" in told
         samples.unlink()
+
+
+def test_a_work_folder_has_one_program_at_work(edge_reloc: Program, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edge_reloc_export.work_folder import at_work
+
+    call = ["map", "--images", demo_folder() / "frames", "--output", "map"]
+    with at_work(tmp_path / "map.work"):
+        done = edge_reloc(*call)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: map.work: another program is at work there")
+    assert len(done.stderr.splitlines()) == 1
+    with at_work(tmp_path / "map.work", alone=False), at_work(tmp_path / "map.work", alone=False):
+        pass
