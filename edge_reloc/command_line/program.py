@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import EdgeRelocError, one_line
+from .cut_short import tell_of_files_cut_short
 from .streams import patient_output
 from .terminal import quiet_libraries
 
@@ -49,6 +50,7 @@ def program(main: Main) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         quiet_libraries()
+        tell_of_files_cut_short()
         with patient_output() as out:
             code = _ended(main, argv)
             out.flush()

@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import cv2
+import numpy as np
 import pytest
 from photo_files import write_video
 from plane_world import PlaneWorld
@@ -284,3 +285,37 @@ def test_a_work_folder_has_one_program_at_work(edge_reloc: Program, tmp_path: Pa
     assert len(done.stderr.splitlines()) == 1
     with at_work(tmp_path / "map.work", alone=False), at_work(tmp_path / "map.work", alone=False):
         pass
+
+
+CUT_SHORT = """
+import os, sys, threading
+import numpy as np
+from pathlib import Path
+from edge_reloc.bundle.array_file import open_array
+from edge_reloc.command_line.program import program
+
+@program
+def main(argv=None):
+    mapped = open_array(Path("a.npy")).array
+    os.truncate("a.npy", 4096)
+    looks = {"a look": mapped.sum, "a copy": mapped.copy, "a product": lambda: mapped @ mapped.T}
+    if sys.argv[2] == "here":
+        looks[sys.argv[1]]()
+    beside = threading.Thread(target=looks[sys.argv[1]])
+    beside.start()
+    beside.join()
+
+main()
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "beside"])
+@pytest.mark.parametrize("look", ["a look", "a copy", "a product"])
+def test_a_mapped_file_that_is_cut_short_is_one_line(tmp_path: Path, look: str, where: str) -> None:
+    np.save(tmp_path / "a.npy", np.ones((600, 4000), np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_SHORT, look, where], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a file that was in use has been cut short")
+    assert len(done.stderr.splitlines()) == 1
