@@ -33,9 +33,14 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
 
     Raises OSError, also for more than `most_bytes` and for a pipe that nothing comes through.
     """
+    words = f"larger than the {most_bytes / 1e6:.0f} MB that such a file may have"
+    too_large = OSError(errno.EFBIG, words, str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
     with open(descriptor, "rb") as stream:
-        pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        facts = os.fstat(descriptor)
+        if facts.st_size > most_bytes:
+            raise too_large
+        pipe = stat.S_ISFIFO(facts.st_mode)
         if pipe:
             select.select([stream], [], [], PATIENCE_S)
         os.set_blocking(descriptor, True)  # for a writer that is slow
@@ -43,13 +48,11 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
         while left > 0 and (block := stream.read(min(left, BLOCK_BYTES))):  # no more than is there
             blocks.append(block)
             left -= len(block)
-    data = b"".join(blocks)
-    if pipe and not data:
+    if left <= 0:
+        raise too_large
+    if pipe and not blocks:
         raise OSError(errno.EPIPE, "nothing was written to this pipe", str(path))
-    if len(data) > most_bytes:
-        words = f"larger than the {most_bytes / 1e6:.0f} MB that such a file may have"
-        raise OSError(errno.EFBIG, words, str(path))
-    return data
+    return b"".join(blocks)
 
 
 def check_writable(path: str | Path) -> None:

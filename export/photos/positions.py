@@ -21,6 +21,7 @@ from .exif import PhotoFacts
 F64 = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+LARGEST = 1e9  # metres or degrees; squares of more overflow
 _NAMES = {
     "lat": "latitude_deg",
     "latitude": "latitude_deg",
@@ -172,7 +173,10 @@ def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
                     )
                 rows.append((f"{path}:{reader.line_num}", dict(zip(header, cells, strict=True))))
             return rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        reason = f"cannot read these positions ({error.strerror})"
+        raise PositionsError(f"{path}: {reason}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise PositionsError(f"{path}: cannot read these positions ({error})") from error
 
 
@@ -183,6 +187,6 @@ def _number(text: str, where: str, column: str) -> float | None:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
-        raise PositionsError(f"{where}: {column} is '{text}', expected a number")
+    if not abs(value) <= LARGEST:
+        raise PositionsError(f"{where}: {column} is '{text}', expected a number up to {LARGEST:g}")
     return value

@@ -143,7 +143,8 @@ def test_absurd_settings_are_one_line(
     ("options", "words"),
     [
         (["--gps", "gps.csv"], "gps.csv:2: lat is 'north', expected a number"),
-        (["--gps", "gone.csv"], "gone.csv: cannot read these positions"),
+        (["--gps", "gone.csv"], "gone.csv: cannot read these positions (No such file"),
+        (["--positions", "far.csv"], "far.csv:2: x is '1e300', expected a number up to 1e+09"),
         (["--positions", "gps.csv"], "gps.csv:1: no column"),
         (["--poses", "gone"], "gone"),
         (["--camera", "gone.json"], "gone.json: no such camera file"),
@@ -158,6 +159,7 @@ def test_map_refuses_its_inputs_before_the_long_work(
 ) -> None:
     pytest.importorskip("torch")
     (tmp_path / "gps.csv").write_text("name,lat,lon\na.jpg,north,13\n")
+    (tmp_path / "far.csv").write_text("name,x,y,z\na.jpg,1e300,0,0\n")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.txt").write_text("precious")
     before = sorted(os.listdir(tmp_path))
