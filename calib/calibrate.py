@@ -6,12 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK, program
-from edge_reloc.errors import EdgeRelocError
+from edge_reloc.files import check_writable
 
 if TYPE_CHECKING:
     from .boards import Board
@@ -83,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .intrinsics import calibrate
     from .report import Report
 
-    if not Path(arguments.output).resolve().parent.is_dir():
-        raise EdgeRelocError(f"{arguments.output}: the folder to write to does not exist")
+    check_writable(arguments.output)
     gathered = _gather(arguments, board)
     lens = "rational" if arguments.rational else arguments.model
     calibration = calibrate(gathered.views, gathered.width, gathered.height, lens)

@@ -21,7 +21,7 @@ from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
 from .evaluation.chosen import parse_method, shown_methods, syntax
 from .evaluation.thresholds import DEFAULTS
-from .files import write_atomic
+from .files import check_writable, write_atomic
 from .methods.table import EXHAUSTIVE
 
 if TYPE_CHECKING:
@@ -93,12 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .evaluation.curves import format_curves, retrieval_curves
     from .evaluation.dataset import read_dataset
-    from .evaluation.plots import plot_curves, plot_errors
+    from .evaluation.plots import check_plot, plot_curves, plot_errors
     from .evaluation.score import score_method
     from .evaluation.score_table import format_table
     from .evaluation.thresholds import thresholds_of
 
     settings = settings_of(options)
+    if options.output is not None:
+        check_writable(options.output)
+    for path in (options.plot, options.curves):
+        if path is not None:
+            check_plot(path)
     scores: list[Score] = []
     curves: list[RetrievalCurve] = []
     unable: list[str] = []

@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import shutil
+import stat
 from pathlib import Path
 
 from .errors import DiskError
 
+SMALL_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
+PATIENCE_S = 5.0  # until somebody writes to a pipe
+#: O_NONBLOCK: a pipe of that name is refused
+OPENED_ALONE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -19,6 +26,51 @@ def cache_folder() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge_reloc"
+
+
+def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
+    """The bytes of a file that people write, or of a pipe that somebody writes to.
+
+    Raises OSError, also for more than `most_bytes` and for a pipe that nothing comes through.
+    """
+    words = f"larger than the {most_bytes / 1e6:.0f} MB that such a file may have"
+    too_large = OSError(errno.EFBIG, words, str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
+    with open(descriptor, "rb") as stream:
+        facts = os.fstat(descriptor)
+        if facts.st_size > most_bytes:
+            raise too_large
+        pipe = stat.S_ISFIFO(facts.st_mode)
+        if pipe:
+            select.select([stream], [], [], PATIENCE_S)
+        os.set_blocking(descriptor, True)  # for a writer that is slow
+        blocks, left = [], most_bytes + 1
+        while left > 0 and (block := stream.read(min(left, BLOCK_BYTES))):  # no more than is there
+            blocks.append(block)
+            left -= len(block)
+    if left <= 0:
+        raise too_large
+    if pipe and not blocks:
+        raise OSError(errno.EPIPE, "nothing was written to this pipe", str(path))
+    return b"".join(blocks)
+
+
+def check_writable(path: str | Path) -> None:
+    """DiskError where `write_atomic` could not write: before long work, not after it."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            return
+        temporary = _hidden(path)
+        descriptor = _open_alone(temporary)
+        try:
+            temporary.unlink()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise cannot_write(path, error, 0) from error
 
 
 def write_atomic(path: str | Path, content: bytes | str) -> None:
@@ -34,7 +86,7 @@ def write_atomic(path: str | Path, content: bytes | str) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = _hidden(path)
         with open(_open_alone(temporary), "wb") as stream:
             try:
                 stream.truncate()
@@ -49,12 +101,19 @@ def write_atomic(path: str | Path, content: bytes | str) -> None:
         raise cannot_write(path, error, len(data)) from error
 
 
+def _hidden(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return path.with_name(f".{path.name}.tmp")
+
+
 def _open_alone(path: Path) -> int:
     """Descriptor of a file that no other process writes; waits for one that does."""
     import fcntl
 
     while True:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, OPENED_ALONE, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:

@@ -21,12 +21,13 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError
-from .files import write_atomic
+from .files import check_writable, read_small, write_atomic
 
 if TYPE_CHECKING:
     from .profiling.report import Profile
 
 DEFAULT_FRAMES = 300
+PROFILE_BYTES = 1 << 26
 
 
 @program
@@ -43,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .running.session import Session
 
     conditions = [parse_condition(text) for text in options.conditions]
+    for path in (options.save, options.html):
+        if path is not None:
+            check_writable(path)
     before = _read_profile(options.compare) if options.compare else None
     faults = read_faults(options.faults) if options.faults else None
     libraries = libraries_bytes()
@@ -150,10 +154,12 @@ def _figure(value: float) -> str:
 
 def _read_profile(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_small(path, PROFILE_BYTES))
         if isinstance(values["figures"], dict):
             return dict(values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise ConfigError(f"{path}: not a profile; make one with 'edge-reloc profile --save FILE'")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import ConfigError
+from .files import read_small
 
 Choice = typing.Union[str, int]  # noqa: UP007 (an alias at run time, on Python 3.10 too)
 Kind = type[Any]
@@ -233,10 +234,12 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_small(path).decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such settings file") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from None
 
 

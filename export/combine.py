@@ -13,7 +13,7 @@ from edge_reloc.command_line.program import program
 from .packing.pack import PACKED_MODEL, pack_map
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
 from .scene.model import load_model
-from .work_folder import work_folder
+from .work_folder import at_work, work_folder
 
 
 @program
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = combine_specs([open_bundle(path).manifest.features for path in options.maps])
     model, origins = combine_models(models)
     work = work_folder(options.output)
-    write_parts(work, works)
-    pack_map(
-        model, open_any_store(work), spec, options.output, name=options.output.name, parts=origins
-    )
+    with at_work(work):
+        write_parts(work, works)
+        store = open_any_store(work)
+        pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
 

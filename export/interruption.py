@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in long work: what was done is kept, and one line says where."""
+"""Ctrl-C, SIGTERM and SIGHUP in long work: what was done is kept, and one line says where."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from edge_reloc.command_line.program import INTERRUPTED, Main, program
+from edge_reloc.command_line.program import INTERRUPTED, Main, ending_signals, program
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 2.0  # a second signal within it is the first one again
 
 
@@ -24,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """While it is open, Ctrl-C and SIGTERM are noted instead of raised: `asked` says so.
+    """While it is open, Ctrl-C, SIGTERM and SIGHUP are noted instead of raised: `asked` says so.
 
     A second signal after PATIENCE_S does not wait; at once it is the same one, told to the
     process and to its group. Elsewhere than in the main thread signals stay as they are.
@@ -37,7 +36,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():  # Python allows it only there
-            for kind in SIGNALS:
+            for kind in ending_signals():
                 self._before[kind] = signal.signal(kind, self._note)
         return self
 
@@ -58,7 +57,7 @@ class Interruption:
 
 
 def long_program(main: Main) -> Callable[..., int]:
-    """`program` for long work: SIGTERM is as Ctrl-C, and one line says what is kept.
+    """`program` for long work: SIGTERM and SIGHUP are as Ctrl-C, and one line says what is kept.
 
     Torch's threads sleep while they wait for each other, unless the environment says
     otherwise: spinning, a step took four times as long on cores that others use too.
@@ -79,7 +78,7 @@ def long_program(main: Main) -> Callable[..., int]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends what is inside as Ctrl-C does, with its line and exit code."""
+    """SIGTERM and SIGHUP end what is inside as Ctrl-C does, with its line and exit code."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -87,8 +86,10 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    kinds = [kind for kind in ending_signals() if kind != signal.SIGINT]
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

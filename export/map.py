@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_reloc.command_line.arguments import above_zero, whole
 from edge_reloc.errors import ConfigError, DiskError, MappingError
@@ -18,7 +18,7 @@ from edge_reloc.errors import ConfigError, DiskError, MappingError
 from .interruption import long_program
 from .progress import LogHandler
 from .summary import grade_line, summarise, to_text
-from .work_folder import work_folder
+from .work_folder import at_work, work_folder
 
 if TYPE_CHECKING:
     from edge_reloc.arrays import F64
@@ -103,15 +103,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     _check_inputs(options)
     work = options.work or work_folder(options.output)
-    from .photos.features import turned
     from .photos.listing import kinds_not_read, list_photos, read_facts
-    from .scene.model import save_model
 
     names = list_photos(options.images, options.list)
     not_read = [] if options.list else kinds_not_read(options.images)
     for line in not_read:
         log.warning("%s: %s", options.images, line)
-    facts = read_facts(options.images, names)
+    with at_work(work):
+        summary = _map(options, work, names, read_facts(options.images, names))
+    summary["not_read"] = not_read
+    summary["megabytes"] = round(
+        sum(f.stat().st_size for f in options.output.rglob("*") if f.is_file()) / 1e6, 2
+    )
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    print(json.dumps(summary, indent=1) if options.json else to_text(summary, options.output))
+    return 0
+
+
+def _map(
+    options: argparse.Namespace, work: Path, names: list[str], facts: dict[str, PhotoFacts]
+) -> dict[str, Any]:
+    """Write the bundle and what its work folder keeps; the summary."""
+    from .packing.pack import pack_map
+    from .photos.features import turned
+    from .scene.model import save_model
+
     store = _open_store(options, work, names, facts)
     usable = store.prepare(names)
     copies = {} if options.poses else store.copies(usable)
@@ -121,18 +137,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     store.save()
     save_model(work / MODEL_FILE, model)
     summary = summarise(model, grade, names)
-    summary["not_read"] = not_read
     summary["copies"] = copies
     _refuse_poor(options, grade)
-    from .packing.pack import pack_map
-
     pack_map(model, store, store.spec, options.output, name=options.output.name, grade=grade)
-    summary["megabytes"] = round(
-        sum(f.stat().st_size for f in options.output.rglob("*") if f.is_file()) / 1e6, 2
-    )
-    summary["seconds"] = round(time.perf_counter() - started, 1)
-    print(json.dumps(summary, indent=1) if options.json else to_text(summary, options.output))
-    return 0
+    return summary
 
 
 def _check_inputs(options: argparse.Namespace) -> None:
@@ -147,7 +155,6 @@ def _check_inputs(options: argparse.Namespace) -> None:
         raise ConfigError("--camera and --poses exclude each other: the model has cameras")
     if options.poses is None and options.metric:
         raise ConfigError("--metric says what unit --poses has, but no --poses were given")
-    check_destination(options.output)
     if options.camera is not None:
         read_camera(options.camera)
     if options.poses is not None:
@@ -156,6 +163,16 @@ def _check_inputs(options: argparse.Namespace) -> None:
         read_positions(options.positions)
     elif options.gps not in ("auto", "exif", "none"):
         read_gps(Path(options.gps))
+    check_destination(options.output)
+    output = options.output.resolve()
+    if options.work is not None and output in (
+        options.work.resolve(),
+        *options.work.resolve().parents,
+    ):
+        raise ConfigError(
+            f"--work {options.work}: lies in the map's own folder, which is replaced as a whole; "
+            f"name another one (default {work_folder(options.output)})"
+        )
 
 
 def _open_store(
@@ -165,8 +182,6 @@ def _open_store(
     from .photos.features import FeatureStore
     from .photos.listing import refusal_of
 
-    options.output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    work.mkdir(parents=True, exist_ok=True)
     # SIFT needs no turns; networks do, and begin with those that EXIF asks for.
     turning = options.features != "sift"
     turns = {fact.name: fact.quarter_turns for fact in facts.values()} if turning else {}

@@ -18,7 +18,7 @@ from edge_reloc.files import write_atomic
 from .interruption import long_program
 from .progress import LogHandler
 from .training.table import TRAININGS
-from .work_folder import existing_work_folder
+from .work_folder import at_work, existing_work_folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
     check_destination(options.map)  # before the training, not after it
-    report = TRAININGS[options.method].train(options, work)
+    with at_work(work, alone=False):
+        report = TRAININGS[options.method].train(options, work)
     write_atomic(work / report.FILE, json.dumps(report.values(), indent=1) + "\n")
     print(report.summary())
     print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_reloc.errors import MappingError
@@ -9,7 +12,34 @@ from edge_reloc.errors import MappingError
 
 def work_folder(map_dir: Path) -> Path:
     """MAP.work, whether it exists or not."""
-    return map_dir.with_name(map_dir.name + ".work")
+    if map_dir.name in ("", ".."):  # which name nothing
+        map_dir = map_dir.resolve()
+    return map_dir.parent / f"{map_dir.name}.work"
+
+
+@contextmanager
+def at_work(folder: Path, *, alone: bool = True) -> Iterator[None]:
+    """While something is made in a work folder, which is made where there is none.
+
+    alone: nobody else may read it meanwhile. MappingError when somebody is at work there.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_NB | (fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+    except BlockingIOError:
+        os.close(descriptor)
+        raise MappingError(
+            f"{folder}: another program is at work there; wait for its end, or name another folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def existing_work_folder(map_dir: Path, named: Path | None = None) -> Path:

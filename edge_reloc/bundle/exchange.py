@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .layout import ENGINES
+from .layout import ENGINES, MANIFEST
 
 WRITING, REPLACED = ".writing", ".replaced"
 #: of Linux: <fcntl.h> and <linux/fs.h>
@@ -86,7 +86,7 @@ def recover(target: Path) -> None:
     for folder in _beside(target, REPLACED):
         lock = _lock(folder.with_suffix(WRITING), wait=True)
         with contextlib.suppress(OSError):  # a read-only disk, or another process was faster
-            if not target.exists():
+            if (folder / MANIFEST).is_file() and not target.exists():
                 folder.rename(target)
         _unlock(lock)
 
@@ -148,7 +148,7 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
     import fcntl
 
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a pipe would keep us waiting
     except OSError:
         return None
     try:

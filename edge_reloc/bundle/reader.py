@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -161,8 +161,20 @@ def _inside(directory: Path) -> Iterator[str]:
                 yield relative
 
 
+def unlisted(directory: Path, listed: Container[str]) -> Iterator[Path]:
+    """Files below a bundle's folder that are no part of it. Raises BundleError, OSError."""
+    for name in _inside(directory):
+        if name not in listed and not _beside_the_map(name):
+            yield directory / name
+
+
+def _beside_the_map(name: str) -> bool:
+    """Whether a file is one that no manifest lists."""
+    return name in (MANIFEST, SIGNATURE) or name.split("/")[0] == ENGINES
+
+
 def _check_listed(directory: Path, name: str, manifest: Manifest) -> None:
-    if name in (MANIFEST, SIGNATURE) or name.split("/")[0] == ENGINES:
+    if _beside_the_map(name):
         if (directory / name).is_symlink():
             raise _leads_out(directory / name)
     elif name not in manifest.files:

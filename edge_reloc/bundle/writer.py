@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -16,8 +18,8 @@ from ..errors import BundleError
 from ..files import cannot_write
 from .exchange import WorkFolder, clear_leftovers, link_or_copy
 from .layout import MANIFEST
-from .manifest import FileEntry, Manifest, check_file_name
-from .reader import hash_file, open_bundle
+from .manifest import FileEntry, Manifest, check_file_name, manifest_bytes
+from .reader import hash_file, open_bundle, unlisted
 
 
 class BundleWriter:
@@ -120,11 +122,8 @@ def _work_folder(directory: Path) -> WorkFolder:
     try:
         target = directory.resolve()  # a link to a bundle stays one
         clear_leftovers(target)
-        if directory.exists() and not _replaceable(directory):
-            raise BundleError(
-                f"{directory}: exists and is not a map bundle; it is left as it is, "
-                f"name another folder"
-            )
+        if directory.exists():
+            _check_replaceable(directory, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         return WorkFolder(target)
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before 3.13
@@ -132,11 +131,42 @@ def _work_folder(directory: Path) -> WorkFolder:
         raise BundleError(f"{directory}: cannot be written ({reason})") from error
 
 
-def _replaceable(directory: Path) -> bool:
-    """Whether what stands there is a bundle or an empty folder."""
-    if not directory.is_dir():
-        return False
-    return (directory / MANIFEST).is_file() or not any(directory.iterdir())
+def _check_replaceable(directory: Path, target: Path) -> None:
+    """BundleError unless a bundle, and nothing else, stands there, or an empty folder.
+
+    Whatever lies in the folder goes with it: nothing that somebody put there may.
+    """
+    bundle = directory.is_dir() and (directory / MANIFEST).is_file()
+    if not bundle and not (directory.is_dir() and not any(directory.iterdir())):
+        raise BundleError(
+            f"{directory}: exists and is not a map bundle; it is left as it is, name another folder"
+        )
+    if os.path.ismount(target):
+        raise BundleError(
+            f"{directory}: a disk is mounted there, which no map can take the place of; name a "
+            f"folder in it"
+        )
+    with contextlib.suppress(OSError):  # whoever stands nowhere is not in the way
+        here = Path(os.getcwd())
+        if target in (here, *here.parents):
+            raise BundleError(
+                f"{directory}: this program stands in the folder that it would replace; call it "
+                f"from elsewhere (cd {target.parent})"
+            )
+    listed = _listed(directory)
+    for path in unlisted(directory, listed) if bundle else ():
+        raise BundleError(
+            f"{path}: is no part of the map bundle and would go with it; move it elsewhere"
+        )
+
+
+def _listed(directory: Path) -> set[str]:
+    """Files that the manifest lists, whatever its version; none where it is damaged."""
+    try:
+        files = json.loads(manifest_bytes(directory))["files"]
+    except (BundleError, ValueError, LookupError, TypeError, RecursionError):
+        return set()
+    return set(files) if isinstance(files, dict) else set()
 
 
 class _Extension(BundleWriter):

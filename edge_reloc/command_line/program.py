@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import EdgeRelocError, one_line
+from .cut_short import tell_of_files_cut_short
 from .streams import patient_output
 from .terminal import quiet_libraries
 
@@ -47,6 +50,7 @@ def program(main: Main) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         quiet_libraries()
+        tell_of_files_cut_short()
         with patient_output() as out:
             code = _ended(main, argv)
             out.flush()
@@ -66,12 +70,28 @@ def _ended(main: Main, argv: Sequence[str] | None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
+        if _stands_nowhere():
+            return _failed("the current folder was removed; call this from another one")
         if error.errno not in SURROUNDINGS:
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
         return _failed(f"{where}{error.strerror}")
     except MemoryError as error:
         return _failed(f"the memory does not suffice ({error or 'out of memory'})")
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """Ctrl-C, SIGTERM, and that the terminal went away, unless nohup said that it may."""
+    hangup = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangup else []))
+
+
+def _stands_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _failed(text: str) -> int:

@@ -21,9 +21,13 @@ class PatientStream:
         self.failure: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Pass text on, while that is possible."""
+        """Pass text on, while that is possible; what the stream cannot spell, written out."""
         with self._remembered():
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                spelt = text.encode(error.encoding, "backslashreplace")
+                self._stream.write(spelt.decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:

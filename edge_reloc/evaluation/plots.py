@@ -8,10 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import missing_package
-from ..files import write_atomic
+from ..errors import ConfigError, missing_package
+from ..files import check_writable, write_atomic
 from .curves import RetrievalCurve
 from .score import Score
+
+
+def check_plot(path: Path) -> None:
+    """ConfigError or DiskError where no plot could be written: before long work, not after."""
+    figure, _ = _panels([])
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ConfigError(f"{path}: expected a picture named .png, or one of .{', .'.join(known)}")
+    check_writable(path)
 
 
 def plot_errors(path: Path, scores: list[Score]) -> None:
@@ -60,5 +69,5 @@ def _finish(figure: Any, panels: dict[str, Any], path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
     stream = io.BytesIO()
-    figure.savefig(stream, dpi=120, format=path.suffix[1:] or None)
+    figure.savefig(stream, dpi=120, format=path.suffix[1:].lower())
     write_atomic(path, stream.getvalue())

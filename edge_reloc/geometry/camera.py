@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arrays import Array
 from ..errors import CameraError
-from ..files import write_atomic
+from ..files import read_small, write_atomic
 from .distortion import (
     bend_fisheye,
     bend_opencv,
@@ -232,7 +232,7 @@ def read_camera(path: str | Path) -> Camera:
     """Read a camera file (JSON as written by `write_camera`)."""
     path = Path(path)
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_small(path))
     except FileNotFoundError:
         raise CameraError(
             f"{path}: no such camera file; make one with 'edge-reloc calibrate'"

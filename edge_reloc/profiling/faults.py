@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError, SinkError
+from ..files import read_small
 from ..structs import Frame, PoseEstimate
 
 
@@ -42,8 +43,10 @@ class Faults:
 def read_faults(path: Path) -> Faults:
     """A scenario of a JSON file; ConfigError for what it does not know."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(read_small(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not a readable scenario ({error})") from error
     known = [field.name for field in fields(Faults)]
     if not isinstance(values, dict) or set(values) - set(known):

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from ..arrays import F64, I64
 from ..errors import CameraError, MappingError
-from ..files import write_atomic
+from ..files import read_small, write_atomic
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, quat_from_rotation, rotation_from_quat
 
 HALF_PX = 0.5
+MODEL_BYTES = 1 << 31  # of each file
 
 
 class _Model(NamedTuple):
@@ -199,7 +200,7 @@ def write_model_text(folder: Path, model: ColmapModel) -> None:
 
 def _rows(path: Path) -> list[tuple[int, str]]:
     try:
-        text = path.read_text()
+        text = read_small(path, MODEL_BYTES).decode()
     except UnicodeDecodeError as error:
         raise MappingError(f"{path}: not a text file ({error.reason})") from error
     return [
@@ -287,7 +288,7 @@ class _Cursor:
     """Reads packed values of a binary file, front to back."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.data, self.at = path, path.read_bytes(), 0
+        self.path, self.data, self.at = path, read_small(path, MODEL_BYTES), 0
 
     def take(self, layout: str) -> tuple[Any, ...]:
         values = struct.unpack_from("<" + layout, self.data, self.at)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..command_line.program import ending_signals
 from ..sinks import Sink
 from ..sources import Source
 from ..structs import Frame, Localization
@@ -51,7 +52,7 @@ def run(
 
 
 class Interruptible:
-    """Lets SIGINT and SIGTERM end a loop between two frames, not inside one.
+    """Lets SIGINT, SIGTERM and SIGHUP end a loop between two frames, not inside one.
 
     While the loop waits for a frame the signal takes effect at once; while it
     works, after the frame. A second signal does not wait.
@@ -64,7 +65,7 @@ class Interruptible:
 
     def __enter__(self) -> Interruptible:
         if threading.current_thread() is threading.main_thread():  # Python allows it only there
-            for kind in (signal.SIGINT, signal.SIGTERM):
+            for kind in ending_signals():
                 self._before[kind] = signal.signal(kind, self._on_signal)
         return self
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import F32, I32, U8
-from ..errors import ConfigError
-from ..files import write_atomic
+from ..errors import ConfigError, one_line
+from ..files import check_writable, write_atomic
 from ..geometry.rigid import Array, camera_centre
 from ..structs import Frame, Localization, Status
 from .floor_plan import FloorPlan
@@ -62,6 +62,7 @@ class RunPicture:
     ):
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError(f"{path}: expected a picture named {' or '.join(SUFFIXES)}")
+        check_writable(path)
         self._path, self._xyz, self._gravity, self._unit = path, xyz, gravity, unit
         self._label = label
         self._recognised: Recognised | None = None
@@ -231,4 +232,5 @@ def _whole(xy: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _text(canvas: U8, text: str, origin: tuple[int, int]) -> None:
+    text = one_line(text)  # a name that is not UTF-8 would end the process
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.55, INK, 1, cv2.LINE_AA)

@@ -136,9 +136,9 @@ class Session:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
         content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
+        method = self.localizer.settings.method
         return (
-            f"map        {one_line(manifest.name)}, {content}, "
-            f"method {self.localizer.settings.method}\n"
+            f"map        {one_line(manifest.name)}, {content}, method {method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
             f"focal length {camera.fx:.1f} px, {self._camera_note}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")

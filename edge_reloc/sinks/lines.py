@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from pathlib import Path
 
 from ..errors import SinkError
@@ -19,11 +21,31 @@ class LineFile:
         self._path = path
         self._good_bytes = 0
         try:
-            self._stream = open(path, "wb", buffering=0)  # noqa: SIM115 (open for the whole run)
+            # Not "wb", which would empty the file of a program that is still writing it.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+            self._stream = open(descriptor, "wb", buffering=0)  # noqa: SIM115 (for the whole run)
+            self._take()
         except FileNotFoundError:
             raise SinkError(f"{path}: there is no folder {path.parent}; make it first") from None
         except OSError as error:
             raise SinkError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def _take(self) -> None:
+        """Empty the file, which is ours from now on. Raises SinkError when it is another's."""
+        import fcntl
+
+        if not stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode):
+            return
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._stream.close()
+            raise SinkError(
+                f"{self._path}: another program is writing it, or it is named twice; name another"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        self._stream.truncate(0)
 
     def write(self, line: str) -> None:
         """Append a line (without its line end)."""

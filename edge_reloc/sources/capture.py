@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,15 +116,17 @@ def _check_size(capture: Any, name: str) -> None:
         )
 
 
-def _open(*arguments: Any) -> Any:
+def _open(source: int | str, *how: Any) -> Any:
     """A capture or None, with OpenCV's log silent: a failure is one line."""
     before = _LOG.getLogLevel()
     _LOG.setLogLevel(0)
+    # A name that is not UTF-8 ends the process as text, and is only a name as bytes.
+    named: Any = os.fsencode(source) if isinstance(source, str) else source
     try:
-        capture = cv2.VideoCapture(*arguments)
+        capture = cv2.VideoCapture(named, *how)
         if not capture.isOpened():
             return None
-        _check_size(capture, str(arguments[0]))
+        _check_size(capture, str(source))
         return capture
     finally:
         _LOG.setLogLevel(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+import logging
 import os
 import posixpath
 import re
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import SourceError
+from ..files import read_small
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 HIDDEN = (".", "__MACOSX")
+log = logging.getLogger(__name__)
+
+LIST_BYTES = 1 << 26
 NAMED = 3  # files that a line about many names
 
 
@@ -91,11 +96,16 @@ def list_folder(folder: Path, *, deep: bool = False) -> Listing:
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder of photos")
     found: list[str] = []
-    for where, folders, files in os.walk(folder):
+    unread: list[OSError] = []
+    for where, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = [name for name in folders if deep and not name.startswith(HIDDEN)]
         below = os.path.relpath(where, folder).replace(os.sep, "/")
         paths = (posixpath.normpath(posixpath.join(below, name)) for name in files)
         found += [path for path in paths if not posixpath.basename(path).startswith(".")]
+    for error in unread:
+        if error.filename == os.fspath(folder):
+            raise SourceError(f"{folder}: cannot be read ({error.strerror})")
+        log.warning("%s: cannot be read (%s), left out", error.filename, error.strerror)
     listing = _listing(found)
     if not listing.photos:
         raise SourceError(
@@ -116,7 +126,12 @@ def list_glob(pattern: str) -> GlobListing:
     parts = Path(pattern).parts
     fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     base = Path(*parts[:fixed])
-    found = [Path(p) for p in glob.glob(pattern, recursive=True)]
+    if "**" in parts:  # not by glob, which follows links in circles until none is left
+        below = [*parts[fixed:], *(["*"] if parts[-1] == "**" else [])]
+        deep = base.glob(str(Path(*below)))
+        found = [p for p in deep if not _is_hidden(p.relative_to(base))]
+    else:
+        found = [Path(p) for p in glob.glob(pattern)]
     listing = _listing(p.relative_to(base).as_posix() for p in found if not p.is_dir())
     if not listing.photos:
         raise SourceError(
@@ -124,6 +139,10 @@ def list_glob(pattern: str) -> GlobListing:
             f"alone){_instead(listing)}"
         )
     return GlobListing(base, listing)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def names_in_list(path: Path, base: Path) -> list[str]:
@@ -134,7 +153,7 @@ def names_in_list(path: Path, base: Path) -> list[str]:
     '/' for '\\' and with its accents composed or apart. SourceError for no list of names.
     """
     try:
-        text = _text(path.read_bytes())
+        text = _text(read_small(path, LIST_BYTES))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

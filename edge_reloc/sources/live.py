@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ..arrays import U8
 from ..command_line.terminal import silent_decoders
-from ..errors import SourceError
+from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
 from .photo_size import PhotoSize
 
+MOST_UNFIT = 100  # frames in a row, of a stream that has not changed for good
+KINDS_TOLD = 8  # of frames that do not fit the camera
 SHUTDOWN_S = 10.0  # longer than a network read may block
 
 
@@ -34,7 +37,8 @@ class LiveSource:
     The thread grabs as frames arrive and keeps the newest in one slot; a frame
     that is replaced before it was asked for counts in `dropped`, from the first
     request on: what passes while a map is opened is not lost. So do those that
-    `lost` says were lost before the last grab. At most three images are alive (one
+    `lost` says were lost before the last grab, and those of a size that does not fit
+    the camera, of which MOST_UNFIT in a row end the stream. At most three images are alive (one
     arriving, one waiting, one in use). t_ns is `time.monotonic_ns()` right after
     the grab. Frame.index counts arrivals, so a gap in it is a dropped frame.
     Iteration ends when the stream ends.
@@ -62,6 +66,7 @@ class LiveSource:
         self._slot: Frame | None = None
         self._asked = False
         self._ended = False
+        self._unfit = 0  # frames in a row
         self._error: BaseException | None = None
         try:
             with silent_decoders():
@@ -112,9 +117,7 @@ class LiveSource:
                 with silent_decoders():
                     ok, image = self._capture.retrieve()
                 if ok and image is not None:
-                    image = np.asarray(image, dtype=np.uint8)
-                    turns = self._upright_turns
-                    self._offer(self._maker.frame(image, t_ns, index, upright_turns=turns))
+                    self._take(np.asarray(image, dtype=np.uint8), t_ns, index)
                 index += 1
         except cv2.error as error:  # such as a frame too large for OpenCV
             self._error = SourceError(f"{self._name}: a frame cannot be decoded ({error.err})")
@@ -126,6 +129,24 @@ class LiveSource:
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+
+    def _take(self, image: U8, t_ns: int, index: int) -> None:
+        """Offer a frame; one that does not fit the camera is left out, and said once a kind.
+
+        CameraError where the stream seems to have changed for good.
+        """
+        try:
+            frame = self._maker.frame(image, t_ns, index, upright_turns=self._upright_turns)
+        except CameraError as error:
+            self._unfit += 1
+            if self._unfit > MOST_UNFIT:
+                raise
+            self._count(1)
+            if len(self.skipped) < KINDS_TOLD and not any(str(error) in s for s in self.skipped):
+                self.skipped.append(f"frame {index} and those like it: {error}")
+            return
+        self._unfit = 0
+        self._offer(frame)
 
     def _count(self, missing: int) -> None:
         if missing and self._asked:

@@ -15,10 +15,20 @@ from ..arrays import U8
 from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from .listing import KINDS_BY_NAME, kind_not_read
-from .photo_file import JPEG, brand_of, is_cut_off_jpeg, upright_turns, with_plain_orientation
+from .photo_file import (
+    JPEG,
+    brand_of,
+    for_decoder,
+    is_cut_off_jpeg,
+    scans_of_jpeg,
+    tile_pixels,
+    upright_turns,
+)
 from .photo_size import MAX_PIXELS, MIN_SIDE_PX, PhotoSize, size_told, tiff_beginning
 
 HEAD_BYTES = 1 << 18
+MOST_SCANS = 500  # of a progressive JPEG, which has about ten: each takes a pass over all pixels
+MOST_TILE_PIXELS = 1 << 22  # of a TIFF: a tile larger than this is no larger than the picture
 #: a file may take 8 bytes a pixel (16 bits of four channels), and this beside them
 BESIDE_PIXELS_BYTES = 1 << 26
 
@@ -50,14 +60,14 @@ def load_photo(path: str | Path, grey: bool = True, check_size: CheckSize | None
     image = None
     if size is not None:
         mode = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-        buffer = np.frombuffer(with_plain_orientation(data), np.uint8)
+        buffer = np.frombuffer(for_decoder(data), np.uint8)
         try:
             with silent_decoders():
                 image = cv2.imdecode(buffer, mode | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error:  # what a decoder does not refuse, OpenCV's own checks do
             image = None
     if image is None or size is None:
-        raise SourceError(f"{path}: not a readable image ({len(data)} bytes)")
+        raise SourceError(_unreadable(path, data))
     return Photo(image=np.asarray(image, dtype=np.uint8), upright_turns=upright_turns(data))
 
 
@@ -66,7 +76,10 @@ def read_photo_file(path: str | Path) -> bytes:
 
     Raises SourceError as `load_photo`, but for damaged pixels.
     """
-    return _read(path, None)[0]
+    data, size = _read(path, None)
+    if size is None:
+        raise SourceError(_unreadable(path, data))
+    return data
 
 
 def _read(path: str | Path, check_size: CheckSize | None) -> tuple[bytes, PhotoSize | None]:
@@ -93,6 +106,8 @@ def _read(path: str | Path, check_size: CheckSize | None) -> tuple[bytes, PhotoS
     # OpenCV may fill the missing half of a cut-off JPEG with grey and say nothing.
     if is_cut_off_jpeg(data):
         raise SourceError(f"{path}: the JPEG is cut off after {len(data)} bytes")
+    if (scans := scans_of_jpeg(data)) > MOST_SCANS:
+        raise SourceError(f"{path}: a JPEG of {scans} scans, expected at most {MOST_SCANS}")
     kind = KINDS_BY_NAME.get(brand_of(data) or "")
     if kind is None and data[:2] != JPEG:  # whatever it is called
         kind = kind_not_read(str(path))
@@ -102,7 +117,15 @@ def _read(path: str | Path, check_size: CheckSize | None) -> tuple[bytes, PhotoS
         size = size_told(data)
         if size is not None:
             _check(path, size, check_size)
+    if (tile := tile_pixels(data)) > max(MOST_TILE_PIXELS, size.pixels if size else 0):
+        raise SourceError(
+            f"{path}: tiles of {tile / 1e6:.0f} million pixels for an image of {size}"
+        )
     return data, size
+
+
+def _unreadable(path: str | Path, data: bytes) -> str:
+    return f"{path}: not a readable image ({len(data)} bytes)"
 
 
 def _check(path: str | Path, size: PhotoSize, check_size: CheckSize | None) -> None:

@@ -8,8 +8,11 @@ from typing import NamedTuple
 JPEG, PNG, EXIF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
 TIFF_ORDERS = {b"II*\0": "little", b"MM\0*": "big"}
 START_OF_SCAN, APP1, END_MARKER = 0xDA, 0xE1, b"\xff\xd9"
+SCAN_MARKER = b"\xff\xda"
 NO_LENGTH = {0x01, *range(0xD0, 0xD8)}  # markers of JPEG that stand alone
+PNG_TEXTS, PNG_CHECK_BYTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP"), 4
 ORIENTATION = 0x0112
+TIFF_WIDTH, TIFF_HEIGHT, TIFF_ROWS, TIFF_TILE_WIDTH, TIFF_TILE_HEIGHT = 256, 257, 278, 322, 323
 ENTRY_BYTES = 12
 BYTES_OF_TYPE = {3: 2, 4: 4}  # of TIFF: SHORT, LONG
 
@@ -55,18 +58,30 @@ def upright_turns(data: bytes) -> int:
     return 0 if found is None else TURNS_OF_ORIENTATION.get(found.value, 0)
 
 
-def with_plain_orientation(data: bytes) -> bytes:
-    """A TIFF file that asks for no turn; other files as they are.
+def for_decoder(data: bytes) -> bytes:
+    """The same pixels in a file that asks a decoder for nothing else.
 
-    OpenCV leaves the EXIF of all others alone when it is told to, but turns a TIFF always.
+    OpenCV leaves the EXIF of other files alone when it is told to, but turns a TIFF always, and
+    takes memory for as many rows as it says that a strip has. The texts of a PNG may be packed
+    gigabytes, which OpenCV unpacks and nobody reads.
     """
-    if data[:4] not in TIFF_ORDERS:
+    if data[:4] in TIFF_ORDERS:
+        data = _with_at_most(data, ORIENTATION, 1)
+        height = tiff_tag(data, 0, TIFF_HEIGHT)
+        return data if height is None else _with_at_most(data, TIFF_ROWS, height.value)
+    if data[:8] == PNG and any(chunk.kind in PNG_TEXTS for chunk in _chunks(data)):
+        kept = [c for c in _chunks(data) if c.kind not in PNG_TEXTS]
+        return PNG + b"".join(data[c.start - 8 : c.end + PNG_CHECK_BYTES] for c in kept)
+    return data
+
+
+def _with_at_most(data: bytes, tag: int, most: int) -> bytes:
+    """A TIFF in which a whole number of the first directory is no larger."""
+    found = tiff_tag(data, 0, tag)
+    if found is None or found.value <= most:
         return data
-    found = _orientation(data)
-    if found is None or found.value == 1:
-        return data
-    one = _bytes(1, found.end - found.start, found.order)
-    return data[: found.start] + one + data[found.end :]
+    written = _bytes(most, found.end - found.start, found.order)
+    return data[: found.start] + written + data[found.end :]
 
 
 def is_cut_off_jpeg(data: bytes) -> bool:
@@ -77,10 +92,31 @@ def is_cut_off_jpeg(data: bytes) -> bool:
     """
     if data[:2] != JPEG:
         return False
+    start = _scan_data(data)
+    return start is None or data.find(END_MARKER, start) < 0
+
+
+def scans_of_jpeg(data: bytes) -> int:
+    """Scans of the picture, each of which a decoder makes a pass for; 0 for other files."""
+    start = _scan_data(data) if data[:2] == JPEG else None
+    if start is None:
+        return 0
+    end = data.find(END_MARKER, start)
+    return 1 + data.count(SCAN_MARKER, start, len(data) if end < 0 else end)
+
+
+def tile_pixels(data: bytes) -> int:
+    """Pixels of a tile that a TIFF says it is made of; 0 where there are none."""
+    width, height = tiff_tag(data, 0, TIFF_TILE_WIDTH), tiff_tag(data, 0, TIFF_TILE_HEIGHT)
+    return width.value * height.value if width and height else 0
+
+
+def _scan_data(data: bytes) -> int | None:
+    """Where the stuffed data of a JPEG's first scan begin."""
     for segment in jpeg_segments(data):
-        if segment.kind == START_OF_SCAN:  # stuffed data up to the end marker
-            return data.find(END_MARKER, segment.end) < 0
-    return True
+        if segment.kind == START_OF_SCAN:
+            return segment.end
+    return None
 
 
 def brand_of(data: bytes) -> str | None:
@@ -152,7 +188,7 @@ def jpeg_segments(data: bytes) -> Iterator[_Segment]:
 def _chunks(data: bytes) -> Iterator[_Segment]:
     """Chunks of a PNG or a WebP, none of other files."""
     if data[:8] == PNG:
-        at, order, check = 8, "big", 4
+        at, order, check = 8, "big", PNG_CHECK_BYTES
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         at, order, check = 12, "little", 0
     else:

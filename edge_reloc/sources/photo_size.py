@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, NamedTuple
 
-from .photo_file import PNG, TIFF_ORDERS, jpeg_segments, number, tiff_tag
+from .photo_file import PNG, TIFF_HEIGHT, TIFF_ORDERS, TIFF_WIDTH, jpeg_segments, number, tiff_tag
 
 #: 2^28: what the largest sensors of phones and cameras deliver (200 megapixels) fits
 MAX_PIXELS = 1 << 28
@@ -13,7 +13,6 @@ MIN_SIDE_PX = 16
 # SOF0 to SOF15 of JPEG, without the tables (DHT, JPG, DAC) that share their range
 FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 DIRECTORY_BYTES = 1 << 16
-TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 BMP_CORE_HEADER = 12  # bytes, of OS/2: its sizes have 16 bits
 _NETPBM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+?(\d{1,10})(?:\s|#[^\n]*\n)+?(\d{1,10})[\s#]")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import SourceError
+from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .capture import open_file, rate_of, upright_turns_of
@@ -66,7 +66,12 @@ class VideoSource:
                 self.skipped.append(f"frame {index}: cannot be decoded")
                 continue
             image = np.asarray(image, dtype=np.uint8)
-            yield self._maker.frame(image, t_ns, index, upright_turns=self._upright_turns)
+            try:
+                frame = self._maker.frame(image, t_ns, index, upright_turns=self._upright_turns)
+            except CameraError as error:  # a stream may change its size
+                self.skipped.append(f"frame {index}: {error}")
+                continue
+            yield frame
         if index < 0:
             raise SourceError(f"{self._path}: the video holds no frame that can be decoded")
         promised, size = promised_bytes(self._path), os.path.getsize(self._path)

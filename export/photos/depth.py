@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class RegisteredDepthMaps:
         path = self._file(view)
         if not path.is_file():
             return None
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image = cv2.imread(os.fsencode(path), cv2.IMREAD_UNCHANGED)
         if image is None or image.ndim != 2:
             raise MappingError(f"{path}: not a depth map; expected a 16-bit PNG of one channel")
         camera = self._camera or view.camera

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from edge_reloc.errors import SourceError
 from edge_reloc.sources.listing import count_kinds, list_folder, names_in_list
 from edge_reloc.sources.photo import read_photo, read_photo_file
-from edge_reloc.sources.photo_file import upright_turns
+from edge_reloc.sources.photo_file import TIFF_HEIGHT, TIFF_WIDTH, upright_turns
 
 from .exif import PhotoFacts as PhotoFacts
 from .exif import photo_facts
@@ -19,7 +20,6 @@ from .exif import photo_facts
 log = logging.getLogger(__name__)
 
 _XMP = 0x02BC
-_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 
 
 def list_photos(images: Path, listing: Path | None = None) -> list[str]:
@@ -63,18 +63,26 @@ def _facts(path: Path, name: str) -> PhotoFacts | None:
 
     Image.MAX_IMAGE_PIXELS = None  # how many are too many says the reader of photos
     try:
-        data = read_photo_file(path)
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if image.format == "TIFF":  # Pillow tells the size that a viewer shows
-                tags = image.tag_v2  # type: ignore[attr-defined]
-                width, height = tags[_TIFF_WIDTH], tags[_TIFF_HEIGHT]
-            exif = image.getexif()
-            packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
-            # While the file is open: what EXIF points at is read when it is asked for.
-            facts = photo_facts(name, width, height, exif, packet or b"")
-        turns = upright_turns(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged headers, which we tell in our own words
+            return _facts_of(read_photo_file(path), name)
     except Exception as error:  # Pillow raises what each file format's parser raises
         log.debug("%s: header not read: %s", path, error)
         return None
-    return replace(facts, quarter_turns=turns)
+
+
+def _facts_of(data: bytes, name: str) -> PhotoFacts:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow tells the size that a viewer shows
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            width, height = tags[TIFF_WIDTH], tags[TIFF_HEIGHT]
+        # Of a PNG without EXIF before its pixels, Pillow would decode them to look behind.
+        unknown = image.format == "PNG" and "exif" not in image.info
+        exif = Image.Exif() if unknown else image.getexif()
+        packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or exif.get(_XMP)
+        # While the file is open: what EXIF points at is read when it is asked for.
+        facts = photo_facts(name, width, height, exif, packet or b"")
+    return replace(facts, quarter_turns=upright_turns(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.errors import MappingError, missing_package
+from edge_reloc.files import read_small
+from edge_reloc.sources.listing import LIST_BYTES
 
 from .exif import PhotoFacts
 
 F64 = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+LARGEST = 1e9  # metres or degrees; squares of more overflow
 _NAMES = {
     "lat": "latitude_deg",
     "latitude": "latitude_deg",
@@ -151,7 +155,7 @@ def local_positions(
 
 def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with io.StringIO(read_small(path, LIST_BYTES).decode("utf-8-sig"), newline="") as stream:
             reader = csv.reader(stream)
             header = [_NAMES.get(c.strip().lower(), c.strip().lower()) for c in next(reader, [])]
             if missing := needed - set(header):
@@ -169,7 +173,10 @@ def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
                     )
                 rows.append((f"{path}:{reader.line_num}", dict(zip(header, cells, strict=True))))
             return rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        reason = f"cannot read these positions ({error.strerror})"
+        raise PositionsError(f"{path}: {reason}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise PositionsError(f"{path}: cannot read these positions ({error})") from error
 
 
@@ -180,6 +187,6 @@ def _number(text: str, where: str, column: str) -> float | None:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
-        raise PositionsError(f"{where}: {column} is '{text}', expected a number")
+    if not abs(value) <= LARGEST:
+        raise PositionsError(f"{where}: {column} is '{text}', expected a number up to {LARGEST:g}")
     return value

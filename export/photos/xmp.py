@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from .numbers import finite
 
+MOST_BYTES = 1 << 20  # of a packet that is read; those of drones have a few thousand
+LONGEST_VALUE = 1000  # characters
+
 # By the end of the namespace's name, whatever prefix the file gives it.
 _NAMESPACES = {
     "drone-dji": "drone",
@@ -20,7 +23,8 @@ _NAMESPACES = {
 }
 _PREFIXES = {"drone-dji": "drone", "drone-parrot": "drone", "drone": "drone", "Camera": "camera"}
 _DECLARED = re.compile(r"xmlns:([\w-]+)\s*=\s*[\"']([^\"']*)[\"']")
-_ATTRIBUTE = re.compile(r"([\w-]+):(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+# Words are tried from their beginning only, or a long one would take the square of its length.
+_ATTRIBUTE = re.compile(r"(?<![\w-])([\w-]+):(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _ELEMENT = re.compile(r"<([\w-]+):(\w+)(?:\s[^<>]*)?>([^<>]*)</\1:\2\s*>")
 
 
@@ -31,6 +35,7 @@ def read_fields(packet: bytes | str) -> dict[str, str]:
     that a document type could declare is wanted. Later fields do not replace
     earlier ones. Empty for what is no packet.
     """
+    packet = packet[:MOST_BYTES]
     text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else packet
     kinds = dict(_PREFIXES, exif="exif")
     for prefix, address in _DECLARED.findall(text):
@@ -41,7 +46,7 @@ def read_fields(packet: bytes | str) -> dict[str, str]:
     out: dict[str, str] = {}
     found = [(p, n, a or b) for p, n, a, b in _ATTRIBUTE.findall(text)]
     for prefix, name, value in found + _ELEMENT.findall(text):
-        if prefix in kinds and value.strip():
+        if prefix in kinds and value.strip() and len(value) <= LONGEST_VALUE:
             out.setdefault(f"{kinds[prefix]}:{name}", value.strip())
     return out
 

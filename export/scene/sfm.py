@@ -319,6 +319,7 @@ def _options(pycolmap: Any, fixed: set[int], thresholds: MapperThresholds, every
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = MIN_PHOTOS
     options.random_seed = SEED
+    options.num_threads = 1  # sums of several end otherwise each time
     options.extract_colors = False
     options.constant_cameras = fixed
     options.mapper.init_min_tri_angle = thresholds.start_angle_deg

@@ -43,11 +43,14 @@ class Job(NamedTuple):
     product: str
 
 
-MAP = ("map", "--images", "photos", "--poses", "truth", "--features", "sift", "--keypoints", "512")
+MAP = ("map", "--images", "photos", "--features", "sift", "--keypoints", "512")
+ALONE = (*MAP, "--camera", "camera.json", "--any-grade")
+POSED = (*MAP, "--poses", "truth")
 JOBS = {
     job.name: job
     for job in (
-        Job("map", (*MAP, "--output", "a"), "a"),
+        Job("map", (*POSED, "--output", "a"), "a"),
+        Job("alone", (*ALONE, "--output", "a"), "a"),  # of the photos alone
         Job("combine", ("combine", "--maps", "a", "b", "--output", "both"), "both"),
         Job(
             "train",
@@ -101,10 +104,11 @@ def prepare(base: Path, names: Sequence[str]) -> Path:
     for photo in sorted((demo / "frames").iterdir())[:PHOTOS]:
         shutil.copy(photo, base / "photos")
     shutil.copytree(demo / "truth", base / "truth")
-    if {"map", "combine", "train"} & set(names):
-        run(base, (*MAP, "--output", "a", "--min-length", "4"))  # another one than is made later
+    shutil.copy(demo / "camera.json", base)
+    if {"map", "alone", "combine", "train"} & set(names):
+        run(base, (*POSED, "--output", "a", "--min-length", "4"))  # another one than is made later
     if "combine" in names:
-        run(base, (*MAP, "--output", "b"))
+        run(base, (*POSED, "--output", "b"))
     return base
 
 

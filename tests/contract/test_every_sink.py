@@ -77,3 +77,15 @@ def test_full_disk(path: Path) -> None:
     with pytest.raises(SinkError, match="No space left on device"):
         sink.write(located(0))
     sink.close()
+
+
+def test_a_file_has_one_writer(path: Path) -> None:
+    sink = open_sink(path)
+    sink.write(located(0))
+    before = path.read_bytes()
+    with pytest.raises(SinkError, match="another program is writing it, or it is named twice"):
+        open_sink(path)
+    assert path.read_bytes() == before
+    sink.close()
+    open_sink(path).close()
+    assert path.read_bytes() == b""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import cv2
+import numpy as np
 import pytest
+from photo_files import write_video
 from plane_world import PlaneWorld
 
 from edge_reloc.running.demo import demo_folder
@@ -137,12 +143,15 @@ def test_absurd_settings_are_one_line(
     ("options", "words"),
     [
         (["--gps", "gps.csv"], "gps.csv:2: lat is 'north', expected a number"),
-        (["--gps", "gone.csv"], "gone.csv: cannot read these positions"),
+        (["--gps", "gone.csv"], "gone.csv: cannot read these positions (No such file"),
+        (["--positions", "far.csv"], "far.csv:2: x is '1e300', expected a number up to 1e+09"),
         (["--positions", "gps.csv"], "gps.csv:1: no column"),
         (["--poses", "gone"], "gone"),
         (["--camera", "gone.json"], "gone.json: no such camera file"),
         (["--output", "gps.csv/map"], "gps.csv/map: cannot be written ("),
         (["--output", "notes"], "notes: exists and is not a map bundle"),
+        (["--output", "new", "--work", "new/work"], "new/work: lies in the map's own folder"),
+        (["--output", "a/b/new", "--gps", "gone.csv"], "gone.csv: cannot read these positions"),
     ],
 )
 def test_map_refuses_its_inputs_before_the_long_work(
@@ -150,6 +159,7 @@ def test_map_refuses_its_inputs_before_the_long_work(
 ) -> None:
     pytest.importorskip("torch")
     (tmp_path / "gps.csv").write_text("name,lat,lon\na.jpg,north,13\n")
+    (tmp_path / "far.csv").write_text("name,x,y,z\na.jpg,1e300,0,0\n")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.txt").write_text("precious")
     before = sorted(os.listdir(tmp_path))
@@ -168,5 +178,146 @@ def test_kills_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     kills = importlib.util.module_from_spec(spec)
     sys.modules["kills"] = kills  # NamedTuple looks its module up
     spec.loader.exec_module(kills)
-    code = kills.main(["--kills", "9", "--seed", "3", "--programs", "map,combine,run"])
+    code = kills.main(["--kills", "12", "--seed", "3", "--programs", "map,alone,combine,run"])
     assert code == 0, capsys.readouterr().out
+
+
+def test_what_a_terminal_cannot_spell_is_written_out(
+    in_shell: Callable[..., CompletedProcess[str]], edge_reloc: Program, tmp_path: Path
+) -> None:
+    demo = demo_folder()
+    map_dir = Path(shutil.copytree(demo / "map", tmp_path / "map"))
+    manifest = json.loads((map_dir / "manifest.json").read_text())
+    manifest["name"], manifest["statistics"] = "a\ud800\x1b[31m", {"grade": {"verdict": "\n"}}
+    (map_dir / "manifest.json").write_text(json.dumps(manifest))
+    for done in (
+        edge_reloc("inspect", map_dir),
+        edge_reloc("run", "--map", map_dir, "--source", demo / "frames", "--frames", "1"),
+    ):
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("map        a\\ud800\\x1b[31m, ")
+    ascii_only = f"PYTHONIOENCODING=ascii {sys.executable} -m edge_reloc run --demo --frames 1"
+    done = subprocess.run(["bash", "-c", ascii_only], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xb0" in done.stdout  # a degree
+
+
+def test_a_name_that_is_not_utf8_is_only_a_name(edge_reloc: Program, tmp_path: Path) -> None:
+    demo = demo_folder()
+    (tmp_path / "photos").mkdir()
+    odd = os.fsdecode(b"\xff")
+    shutil.copy(demo / "frames/frame_000.jpg", tmp_path / f"photos/{odd}.jpg")
+    image = cv2.imread(str(demo / "frames/frame_000.jpg"))
+    write_video(tmp_path / "video.avi", [image], 10.0, "MJPG")
+    (tmp_path / "video.avi").rename(tmp_path / f"{odd}.avi")
+    for source in ("photos", f"{odd}.avi"):
+        done = edge_reloc(
+            *("run", "--map", demo / "map", "--source", source, "--picture", f"{odd}.png"),
+            *("--output", f"{odd}.jsonl"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "localised 1" in done.stdout
+
+
+@pytest.mark.parametrize("program", ["inspect map", "run --source photos", "evaluate --map m"])
+def test_a_folder_that_was_removed_is_one_line(tmp_path: Path, program: str) -> None:
+    more = "--data d" if program.startswith("evaluate") else ""
+    call = f"mkdir here; cd here; rmdir ../here; {sys.executable} -m edge_reloc {program} {more}"
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: the current folder was removed; call this from another one\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["run", "--demo", "--picture", "gone/a.png"],
+        ["profile", "--demo", "--save", "gone/a.json"],
+        ["profile", "--demo", "--html", "gone/a.html"],
+        ["evaluate", "--map", "m", "--data", "d", "--output", "gone/a.json"],
+        ["calibrate", "--images", "photos", "--output", "gone/a.json"],
+    ],
+)
+def test_an_output_is_refused_before_the_work(edge_reloc: Program, options: list[str]) -> None:
+    done = edge_reloc(*options)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {options[-1]}: cannot be written (No such file")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_plot_of_no_known_kind_is_refused_before_the_work(edge_reloc: Program) -> None:
+    pytest.importorskip("matplotlib")
+    done = edge_reloc("evaluate", "--map", "m", "--data", "d", "--plot", "a.abc")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a.abc: expected a picture named .png")
+
+
+def test_a_terminal_that_goes_away_ends_a_run_well(corner: PlaneWorld, tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "edge_reloc", "profile", "--map", str(corner.bundle)]
+    call += ["--source", str(corner.frames), "--seconds", "600", "--samples", "samples.jsonl"]
+    for unless in ([], ["nohup"]):
+        with subprocess.Popen(
+            [*unless, *call], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        ) as running:
+            samples = tmp_path / "samples.jsonl"
+            while not samples.exists() or not samples.stat().st_size:
+                assert running.poll() is None
+                time.sleep(0.05)
+            running.send_signal(signal.SIGHUP)
+            if unless:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    running.wait(0.5)
+                running.send_signal(signal.SIGINT)
+            told, _ = running.communicate(timeout=60)
+        assert running.returncode == 0
+        assert "frames" in told
+        samples.unlink()
+
+
+def test_a_work_folder_has_one_program_at_work(edge_reloc: Program, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from edge_reloc_export.work_folder import at_work
+
+    call = ["map", "--images", demo_folder() / "frames", "--output", "map"]
+    with at_work(tmp_path / "map.work"):
+        done = edge_reloc(*call)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: map.work: another program is at work there")
+    assert len(done.stderr.splitlines()) == 1
+    with at_work(tmp_path / "map.work", alone=False), at_work(tmp_path / "map.work", alone=False):
+        pass
+
+
+CUT_SHORT = """
+import os, sys, threading
+import numpy as np
+from pathlib import Path
+from edge_reloc.bundle.array_file import open_array
+from edge_reloc.command_line.program import program
+
+@program
+def main(argv=None):
+    mapped = open_array(Path("a.npy")).array
+    os.truncate("a.npy", 4096)
+    looks = {"a look": mapped.sum, "a copy": mapped.copy, "a product": lambda: mapped @ mapped.T}
+    if sys.argv[2] == "here":
+        looks[sys.argv[1]]()
+    beside = threading.Thread(target=looks[sys.argv[1]])
+    beside.start()
+    beside.join()
+
+main()
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "beside"])
+@pytest.mark.parametrize("look", ["a look", "a copy", "a product"])
+def test_a_mapped_file_that_is_cut_short_is_one_line(tmp_path: Path, look: str, where: str) -> None:
+    np.save(tmp_path / "a.npy", np.ones((600, 4000), np.float32))
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_SHORT, look, where], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a file that was in use has been cut short")
+    assert len(done.stderr.splitlines()) == 1

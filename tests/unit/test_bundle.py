@@ -22,6 +22,7 @@ from edge_reloc.bundle import (
     extend_bundle,
     open_bundle,
 )
+from edge_reloc.bundle.writer import check_destination
 from edge_reloc.errors import BundleError, DiskError
 from edge_reloc.features import FeatureSpec
 
@@ -318,6 +319,45 @@ def test_writer_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / "photos/a.jpg").read_bytes() == b"precious"
+
+
+def test_writer_leaves_what_somebody_put_into_a_bundle(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    (tmp_path / "map/photos").mkdir()
+    (tmp_path / "map/photos/a.jpg").write_bytes(b"precious")
+    for damage in ("", "not JSON"):
+        if damage:
+            (tmp_path / "map/manifest.json").write_text(damage)
+        with pytest.raises(BundleError, match=r"(a\.jpg|\.npy): is no part of the map bundle"):
+            check_destination(tmp_path / "map")
+    assert (tmp_path / "map/photos/a.jpg").read_bytes() == b"precious"
+
+
+def test_writer_refuses_the_folder_that_it_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path / "map")
+    monkeypatch.chdir(tmp_path / "map/points")
+    with pytest.raises(BundleError, match="stands in the folder that it would replace"):
+        check_destination("..")
+
+
+def test_writer_refuses_the_place_of_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "map").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "map")
+    with pytest.raises(BundleError, match="a disk is mounted there"):
+        check_destination(tmp_path / "map")
+
+
+def test_what_only_looks_like_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".map.a.writing")
+    os.mkfifo(tmp_path / ".map.a.replaced")
+    with pytest.raises(BundleError, match="no such map bundle"):
+        open_bundle(tmp_path / "map")
+    write_small(tmp_path / "map")
+    assert sorted(os.listdir(tmp_path)) == [".map.a.replaced", ".map.a.writing", "map"]
 
 
 def test_writer_takes_an_empty_folder(tmp_path: Path) -> None:

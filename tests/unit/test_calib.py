@@ -223,7 +223,7 @@ def test_errors_are_one_line_with_the_cure(
     sizes = errors_of(["--board", BOARDS["charuco"], "--images", str(folder), *output], capsys)
     assert "a.png is 128x96, b.png is 96x128" in sizes
     nowhere = ["--output", str(tmp_path / "no" / "camera.json")]
-    assert "folder to write to" in errors_of(
+    assert "no/camera.json: cannot be written (No such" in errors_of(
         ["--board", BOARDS["charuco"], *images, *nowhere], capsys
     )
     assert not (tmp_path / "camera.json").exists()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_reloc import files
 from edge_reloc.errors import DiskError
-from edge_reloc.files import write_atomic
+from edge_reloc.files import check_writable, read_small, write_atomic
 
 
 def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
@@ -62,3 +63,42 @@ def test_a_name_that_cannot_be_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(DiskError, match="cannot be written"):
         write_atomic(tmp_path / name, "text")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_pipe_is_read_where_somebody_writes_and_not_waited_for_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE_S", 0.01)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="nothing was written to this pipe"):
+        read_small(path)
+    monkeypatch.setattr(files, "PATIENCE_S", 60.0)
+    writer = threading.Thread(target=path.write_bytes, args=(b"through it",))
+    writer.start()
+    assert read_small(path) == b"through it"
+    writer.join()
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "hole"])
+def test_what_has_no_end_is_not_read_to_its_end(tmp_path: Path, name: str) -> None:
+    (tmp_path / "hole").touch()
+    os.truncate(tmp_path / "hole", 1 << 40)
+    with pytest.raises(OSError, match="larger than the 1 MB"):
+        read_small(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["gone/a.json", "folder", "n" * 300, ""])
+def test_what_cannot_be_written_is_told_before(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DiskError, match="cannot be written"):
+        check_writable(tmp_path / name)
+    check_writable(tmp_path / "new")
+    check_writable("/dev/null")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_pipe_in_the_hidden_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".a.json.tmp")
+    with pytest.raises(DiskError, match="cannot be written"):
+        write_atomic(tmp_path / "a.json", "text")

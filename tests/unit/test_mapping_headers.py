@@ -10,6 +10,7 @@ import pytest
 from edge_reloc_export.photos.exif import PhotoFacts, camera_key
 from edge_reloc_export.photos.listing import read_facts
 from edge_reloc_export.photos.positions import gps_from_exif, read_gps
+from edge_reloc_export.photos.xmp import read_fields
 
 Image = pytest.importorskip("PIL.Image")
 IFDRational = pytest.importorskip("PIL.TiffImagePlugin").IFDRational
@@ -275,3 +276,12 @@ def test_what_is_no_fix_is_absent(tmp_path: Path, gps: dict[int, Any]) -> None:
 def test_a_row_at_zero_zero_is_no_fix(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("name,lat,lon\na.jpg,0,0.0\nb.jpg,0,12.5\n")
     assert list(read_gps(tmp_path / "g.csv")) == ["b.jpg"]
+
+
+def test_a_packet_of_one_long_word_is_read_in_one_pass() -> None:
+    words = "a" * 500_000  # the square of it would take hours
+    assert read_fields(f'{words} Camera:ModelType="perspective"') == {
+        "camera:ModelType": "perspective"
+    }
+    assert read_fields(f'Camera:ModelType="{" " * 500_000}x"') == {}
+    assert read_fields(b" " * (2 << 20) + b'Camera:ModelType="perspective"') == {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ import pytest
 
 from edge_reloc.errors import SourceError
 from edge_reloc.sources import open_source
-from edge_reloc.sources.listing import list_folder, names_in_list
+from edge_reloc.sources.listing import list_folder, list_glob, names_in_list
 from edge_reloc_export.photos.listing import kinds_not_read, list_photos
 
 NAMES = ["a b.jpg", "Käse ß.jpg", "-dash.jpg", "inner/x#1.jpg", "100 %.jpg"]
@@ -118,3 +120,29 @@ def test_a_folder_of_nothing_but_others_says_so(tmp_path: Path) -> None:
     for read in (list_photos, lambda folder: open_source(str(folder))):
         with pytest.raises(SourceError, match=r"no photos in this folder .*; 2 photos are HEIC"):
             read(tmp_path)
+
+
+def test_links_in_a_circle_are_not_followed(folder: Path) -> None:
+    (folder / "inner/again").symlink_to("..")
+    write(folder / ".hidden/h.jpg")
+    for pattern in ("**/*.jpg", "**/**", "**"):
+        listing = list_glob(f"{folder}/{pattern}").listing
+        assert sorted(listing.photos) == sorted(NAMES), pattern
+    assert len(list_glob(f"{folder}/*/*.jpg").listing.photos) == 1
+
+
+def test_folders_that_cannot_be_read_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scandir, closed = os.scandir, folder / "inner"
+
+    def guarded(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert len(list_folder(folder, deep=True).photos) == len(NAMES) - 1
+    assert caplog.messages == [f"{closed}: cannot be read (Permission denied), left out"]
+    with pytest.raises(SourceError, match=r"inner: cannot be read \(Permission denied\)"):
+        list_folder(closed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc.sources import open_source
 from edge_reloc.sources.frame_maker import frame_of
 from edge_reloc.sources.photo import load_photo, read_photo
-from edge_reloc.sources.photo_file import upright_turns
+from edge_reloc.sources.photo_file import for_decoder, scans_of_jpeg, upright_turns
 from edge_reloc.sources.photo_size import size_told
 from edge_reloc_export.photos.features import FeatureStore, UnreadablePhotoError
 from edge_reloc_export.photos.listing import read_facts
@@ -247,3 +248,72 @@ def test_a_tiny_photo_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), textured(5, 40, 15))
     with pytest.raises(SourceError, match="40x15 pixels, expected at least 16"):
         read_photo(tmp_path / "a.png")
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_packed_texts_of_a_png_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write_photo(path, textured(7), 6)
+    data = path.read_bytes()
+    packed = zlib.compress(bytes(1 << 20))
+    chunks = png_chunk(b"zTXt", b"a\0\0" + packed) + png_chunk(b"iCCP", b"a\0\0" + packed)
+    after_header = 8 + 25
+    path.write_bytes(data[:after_header] + chunks + data[after_header:])
+    assert for_decoder(path.read_bytes()) == data
+    assert same(read_photo(path, grey=False), textured(7), LOSSLESS_GREY)
+    assert load_photo(path).upright_turns == 3
+
+
+def test_a_jpeg_of_endless_scans_is_refused(tmp_path: Path) -> None:
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    data = cv2.imencode(".jpg", textured(7), options)[1].tobytes()
+    assert 5 < scans_of_jpeg(data) < 20
+    empty_scan = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x02\0\0"
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + empty_scan * 501 + b"\xff\xd9")
+    with pytest.raises(SourceError, match="a JPEG of 511 scans, expected"):
+        read_photo(tmp_path / "a.jpg")
+    # What stands behind the picture is not of it, such as a phone's second one.
+    (tmp_path / "a.jpg").write_bytes(data + empty_scan * 501 + b"\xff\xd9")
+    assert read_photo(tmp_path / "a.jpg").shape == (HEIGHT, WIDTH)
+
+
+def tiff_of(tags: list[tuple[int, int]], pixels: bytes) -> bytes:
+    """A TIFF of whole numbers; -1 stands for where the pixels begin."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, start if value < 0 else value) for tag, value in tags
+    )
+    return struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4) + pixels
+
+
+def test_blocks_of_a_tiff_take_no_more_memory_than_its_picture(tmp_path: Path) -> None:
+    grey = [(256, WIDTH), (257, HEIGHT), (258, 8), (259, 1), (262, 1)]
+    image = textured(7)[:, :, 0]
+    strip = tiff_of([*grey, (273, -1), (278, 1 << 24), (279, image.size)], image.tobytes())
+    (tmp_path / "strip.tif").write_bytes(strip)
+    assert np.array_equal(read_photo(tmp_path / "strip.tif"), image)
+    tile = tiff_of([*grey, (322, 16000), (323, 16000), (324, -1), (325, 100)], bytes(100))
+    (tmp_path / "tile.tif").write_bytes(tile)
+    with pytest.raises(SourceError, match="tiles of 256 million pixels for an image of 64x48"):
+        read_photo(tmp_path / "tile.tif")
+
+
+def test_facts_of_a_png_take_no_look_at_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import PngImagePlugin
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", None)
+    write_photo(tmp_path / "a.png", textured(7), 6)
+    cv2.imwrite(str(tmp_path / "b.png"), textured(7))
+    facts = read_facts(tmp_path, ["a.png", "b.png"])
+    assert [facts[name].quarter_turns for name in ("a.png", "b.png")] == [3, 0]
+
+
+def test_what_only_pillow_knows_has_no_facts(tmp_path: Path) -> None:
+    sun_raster = struct.pack(">8I", 0x59A66A95, 60000, 60000, 24, 0, 1, 0, 0) + bytes(100)
+    (tmp_path / "a.png").write_bytes(sun_raster)
+    assert read_facts(tmp_path, ["a.png"]) == {}

@@ -384,6 +384,39 @@ def test_a_live_failure_reaches_the_consumer_and_releases_the_camera() -> None:
     assert capture.released.wait(60.0)
 
 
+def test_frames_of_another_size_in_a_stream_are_left_out_and_told() -> None:
+    class Flickering(CountingCapture):
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            square = self.given % 10 == 5
+            return True, np.zeros((HEIGHT, HEIGHT) if square else (HEIGHT, WIDTH), np.uint8)
+
+    source = LiveSource(Flickering(frames=400), "fake", CAMERA)
+    frames = list(source)
+    assert frames and {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH)}
+    assert len(source.skipped) == 1
+    assert "and those like it: " in source.skipped[0] and "48x48" in source.skipped[0]
+    assert frames[-1].index > 390
+
+
+def test_frames_of_another_size_in_a_video_are_left_out_and_told(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(video, CAMERA)
+    retrieve, capture = source._capture.retrieve, source._capture  # type: ignore[attr-defined]
+
+    class Changing:
+        grab, get, release = capture.grab, capture.get, capture.release
+
+        @staticmethod
+        def retrieve() -> tuple[bool, np.ndarray]:
+            ok, image = retrieve()
+            return ok, image[:, :HEIGHT] if capture.get(cv2.CAP_PROP_POS_FRAMES) < 4 else image
+
+    monkeypatch.setattr(source, "_capture", Changing)
+    assert len(list(source)) == VIDEO_FRAMES - len(source.skipped)
+    assert source.skipped and "frame 0: " in source.skipped[0] and "48x48" in source.skipped[0]
+
+
 def test_a_camera_without_frames_is_an_error_and_released() -> None:
     capture = CountingCapture(frames=0)
     with pytest.raises(SourceError, match="it delivers no frame"):

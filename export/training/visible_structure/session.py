@@ -135,7 +135,7 @@ class VisibleStructureSession(TrainingSession):
         """
         started = time.perf_counter()
         config = preset(preset_name, iterations=iterations)
-        short = preset(preset_name, iterations=int(config.iterations * TUNING_SHARE))
+        short = preset(preset_name, iterations=max(1, int(config.iterations * TUNING_SHARE)))
         total = short.iterations + config.iterations
 
         def fit(
