@@ -120,11 +120,15 @@ def verify(
     with pycolmap.Database.open(path) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
         image_ids = [ids[photo_label(row)] for row in range(len(ids))]
-        missing = [
-            match.pair
-            for match in matches
-            if not database.exists_two_view_geometry(*(image_ids[row] for row in match.pair))
-        ]
+        missing = []
+        for match in matches:
+            i, j = (image_ids[row] for row in match.pair)
+            if database.exists_two_view_geometry(i, j):
+                continue
+            missing.append(match.pair)
+            # pycolmap takes matches out while it verifies them: a kill left none.
+            if not database.exists_matches(i, j):
+                database.write_matches(i, j, match.rows.astype(np.uint32))
     options = pycolmap.TwoViewGeometryOptions()
     options.min_num_inliers = MIN_MATCHES
     options.ransac.random_seed = SEED

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -78,6 +80,22 @@ def test_verification_goes_on_where_it_was_stopped(
     assert sum(asked[2:]) == len(matches) - 8  # the first eight not again
     assert [p.pair for p in found] == [p.pair for p in expected]
     assert len(found) > 10
+
+
+def test_matches_that_a_kill_took_out_come_back(world: World, tmp_path: Path) -> None:
+    names = [view.name for view in world.views]
+    pairs = [(i, i + 1) for i in range(11)]
+    matches = match_pairs(world.store, names, pairs, progress=False)
+    lenses = find_lenses(names, [(640, 480)] * len(names), {}, None)
+    path = tmp_path / "d.db"
+    write_database(pycolmap, path, world.store, names, lenses, matches)
+    expected = verify(pycolmap, path, matches, progress=False)
+    with contextlib.closing(sqlite3.connect(path)) as database:  # as pycolmap left it when killed
+        database.execute("DELETE FROM matches")
+        database.execute("DELETE FROM two_view_geometries")
+        database.commit()
+    found = verify(pycolmap, path, matches, progress=False)
+    assert [pair.pair for pair in found] == [pair.pair for pair in expected]
 
 
 def test_a_pair_without_inliers_does_not_count_as_verified(world: World, tmp_path: Path) -> None:
