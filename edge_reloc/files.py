@@ -33,7 +33,7 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
 
     Raises OSError, also for more than `most_bytes` and for a pipe that nothing comes through.
     """
-    words = f"larger than the {most_bytes / 1e6:.0f} MB that such a file may have"
+    words = f"larger than the {most_bytes / 1000:.0f} kB that such a file may have"
     too_large = OSError(errno.EFBIG, words, str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
     with open(descriptor, "rb") as stream:

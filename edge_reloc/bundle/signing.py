@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, ConfigError, missing_package
-from ..files import cannot_write, write_atomic
+from ..files import cannot_write, read_small, write_atomic
 from .layout import MANIFEST, SIGNATURE
 
 SIGNATURE_BYTES = 64
@@ -102,8 +102,7 @@ def _load(path: Path, which: str, load: Any) -> Any:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        with open(path, "rb") as stream:
-            content = stream.read(LARGEST_KEY)
+        content = read_small(path, LARGEST_KEY)
     except OSError as error:
         raise ConfigError(f"{path}: the key cannot be read ({error.strerror})") from None
     try:
