@@ -61,6 +61,20 @@ class WorkFolder:
         _unlock(self._lock)
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for whoever else changes a folder by exchanging it; no error where there is none."""
+    while True:
+        lock = _lock(folder, wait=True)
+        if lock is None or _is_held(folder, lock):
+            break
+        _unlock(lock)  # it was exchanged while we waited
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
 def clear_leftovers(target: Path) -> None:
     """Remove what writers of `target` left that were killed; a target they lost comes back."""
     recover(target)
@@ -157,6 +171,13 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _is_held(folder: Path, lock: int) -> bool:
+    """Whether it is this folder's lock: its name may have become another's."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.stat(folder), os.fstat(lock))
+    return False
 
 
 def _unlock(lock: int | None) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import BundleError
 from ..files import cannot_write
-from .exchange import WorkFolder, clear_leftovers, link_or_copy
+from .exchange import WorkFolder, clear_leftovers, link_or_copy, one_at_a_time
 from .layout import MANIFEST
 from .manifest import FileEntry, Manifest, check_file_name, manifest_bytes
 from .reader import hash_file, open_bundle, unlisted
@@ -190,10 +191,18 @@ class _Extension(BundleWriter):
         super().add_bytes(name, data)
 
 
-def extend_bundle(directory: str | Path, output: str | Path | None = None) -> BundleWriter:
+@contextlib.contextmanager
+def extend_bundle(
+    directory: str | Path, output: str | Path | None = None
+) -> Iterator[BundleWriter]:
     """A writer that starts from an existing bundle and replaces it whole.
 
+    Of several that extend one bundle each starts from what the one before it wrote.
     output: write a bundle of its own there instead, and leave the first as it is.
     """
     source = Path(directory)
-    return _Extension(source, source if output is None else Path(output))
+    with (
+        one_at_a_time(source),
+        _Extension(source, source if output is None else Path(output)) as writer,
+    ):
+        yield writer

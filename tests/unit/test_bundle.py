@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,25 @@ def test_extending_keeps_replaces_and_removes(tmp_path: Path) -> None:
     assert not (tmp_path / "map/points/id.npy").exists()
     # Whoever had the old bundle open goes on reading the old bytes.
     assert before.shape == (3, 3) and before[0, 0] == 1.0
+
+
+def test_two_extensions_at_once_are_both_kept(tmp_path: Path) -> None:
+    write_small(tmp_path / "map")
+    began = threading.Event()
+
+    def extend() -> None:
+        with extend_bundle(tmp_path / "map") as writer:
+            began.set()
+            writer.add_bytes("nets/second.onnx", b"second")
+
+    second = threading.Thread(target=extend)
+    with extend_bundle(tmp_path / "map") as writer:
+        second.start()
+        began.wait(0.3)  # in vain: it begins when this one is through
+        writer.add_bytes("nets/first.onnx", b"first")
+    second.join()
+    bundle = open_bundle(tmp_path / "map", verify=True)
+    assert bundle.has("nets/first.onnx") and bundle.has("nets/second.onnx")
 
 
 def test_interrupted_extension_leaves_the_old_bundle(tmp_path: Path) -> None:
