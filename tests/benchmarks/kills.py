@@ -46,18 +46,17 @@ class Job(NamedTuple):
 MAP = ("map", "--images", "photos", "--features", "sift", "--keypoints", "512")
 ALONE = (*MAP, "--camera", "camera.json", "--any-grade")
 POSED = (*MAP, "--poses", "truth")
+TRAIN = ("train", "--map", "a", "--method")
 JOBS = {
     job.name: job
     for job in (
         Job("map", (*POSED, "--output", "a"), "a"),
         Job("alone", (*ALONE, "--output", "a"), "a"),  # of the photos alone
         Job("combine", ("combine", "--maps", "a", "b", "--output", "both"), "both"),
-        Job(
-            "train",
-            ("train", "--map", "a", "--method", "landmarks", "--landmarks", "4")
-            + ("--iterations", "4"),
-            "a",
-        ),
+        Job("train", (*TRAIN, "landmarks", "--landmarks", "4", "--iterations", "4"), "a"),
+        Job("heads", (*TRAIN, "visible_structure", "--iterations", "20"), "a"),
+        Job("regression", (*TRAIN, "scene_coordinates", "--iterations", "25"), "a"),
+        Job("export", ("export", "compact", "--map", "office"), "office"),
         Job("run", ("run", "--demo", "--frames", "30", "--output", "poses.jsonl"), "poses.jsonl"),
     )
 }
@@ -74,7 +73,7 @@ class Outcome(NamedTuple):
 
     def __str__(self) -> str:
         ended = f"{self.kills} kills, {self.finished} too late, {len(self.faults)} faults"
-        return "\n".join([f"{self.name:<8} {self.seconds:5.1f} s alone, {ended}", *self.faults])
+        return "\n".join([f"{self.name:<10} {self.seconds:5.1f} s alone, {ended}", *self.faults])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +104,8 @@ def prepare(base: Path, names: Sequence[str]) -> Path:
         shutil.copy(photo, base / "photos")
     shutil.copytree(demo / "truth", base / "truth")
     shutil.copy(demo / "camera.json", base)
-    if {"map", "alone", "combine", "train"} & set(names):
+    shutil.copytree(demo / "map", base / "office")
+    if {job for job in names if JOBS[job].product in ("a", "both")}:
         run(base, (*POSED, "--output", "a", "--min-length", "4"))  # another one than is made later
     if "combine" in names:
         run(base, (*POSED, "--output", "b"))
