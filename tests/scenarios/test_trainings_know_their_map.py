@@ -138,7 +138,7 @@ def test_a_training_that_is_stopped_goes_on(kind: signal.Signals, place: Path) -
         """The first checkpoint is there, or not yet."""
         return (place / "few.work" / "generative_quick_tuning.pt").is_file()
 
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = begun(command)
     wait_for(started, process)
     process.send_signal(kind)
     _, error = process.communicate(timeout=LONGEST_S)
@@ -147,12 +147,23 @@ def test_a_training_that_is_stopped_goes_on(kind: signal.Signals, place: Path) -
     assert last.startswith("interrupted: iteration ") and "is kept in" in last, error
     assert "Traceback" not in error and "\r" not in error
     at = last.split()[2]
-    again = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    again = begun(command)
     assert again.stderr is not None
     assert f"goes on from iteration {at} of" in again.stderr.readline()
     again.send_signal(kind)
     again.communicate(timeout=LONGEST_S)
     assert again.returncode == 130
+
+
+def begun(command: list[str]) -> subprocess.Popen[str]:
+    """A program that hears Ctrl-C, also where the tests themselves run in the background."""
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
