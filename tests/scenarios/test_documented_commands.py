@@ -65,7 +65,7 @@ ONLY_PARSED = {
 #: commands of other programs, by their beginning
 OTHERS = (
     *("python3 -m venv", "pip install", ". .venv", "source .venv", "export 'PATH=", ".ci/run"),
-    *("sudo ", "git clone", "cd ", "rsync", "python -m pytest"),
+    *("sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
 )
 
 

@@ -105,8 +105,8 @@ def test_comparison_shows_what_moved(edge_reloc: Program, tmp_path: Path) -> Non
     [
         (("--assert", "speed"), "error: --assert 'speed': expected a comparison"),
         (("--assert", "speed>1"), "error: --assert 'speed>1': no figure 'speed'; expected one of"),
-        (("--compare", "none.json"), "error: none.json: not a profile; make one with"),
-        (("--faults", "none.json"), "error: none.json: not a readable scenario"),
+        (("--compare", "none.json"), "error: none.json: cannot be read (No such file"),
+        (("--faults", "none.json"), "error: none.json: cannot be read (No such file"),
         (("--samples", "no/such/s.jsonl"), "error: no/such/s.jsonl: there is no folder no/such"),
         (("--budget", "20MiB"), "error: --budget 20MiB: "),
     ],
