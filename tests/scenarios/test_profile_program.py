@@ -164,15 +164,16 @@ def test_samples_on_a_full_disk(edge_reloc: Program) -> None:
 
 
 def test_a_budget_that_fits_and_one_that_is_made_to(edge_reloc: Program) -> None:
-    run = ("run", "--demo", "--frames", "3", "--threads", "1", "--json")
+    run = ("run", "--demo", "--frames", "3", "--threads", "1", "--json", "--match-block", "512")
     done = edge_reloc(*run, "--budget", "256MiB")
     assert done.returncode == 0, done.stderr
     arena = json.loads(done.stdout)["arena_bytes"]
     refused = edge_reloc(*run, "--budget", "20MiB")
     assert refused.returncode == 1
     planned = float(refused.stderr.split(" MiB are planned")[0].split()[-1])
-    # Blocks of matching are all that can go while every candidate stays.
-    tight = f"{planned - 0.8:.1f}MiB"
+    # Smaller blocks of matching save up to 2.9 MiB, and what libraries hold differs by up to
+    # one from run to run.
+    tight = f"{planned - 1.5:.1f}MiB"
     refused = edge_reloc(*run, "--budget", tight)
     assert refused.returncode == 1 and "--match-block" in refused.stderr
     fitted = edge_reloc(*run, "--budget", tight, "--fit")
