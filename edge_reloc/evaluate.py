@@ -45,11 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--thresholds",
-        help="accuracy classes, for example 0.5m/2deg or 1%%/1deg, the latter relative to the "
-        "median distance of the cameras from what they look at "
-        f"(default {DEFAULTS[True]}; on maps that are not metric {DEFAULTS[False]})".replace(
-            "%/", "%%/"
-        ),
+        help=(
+            "accuracy classes, for example 0.5m/2deg or 1%/1deg, the latter relative to the "
+            "median distance of the cameras from what they look at "
+            f"(default {DEFAULTS[True]}; on maps that are not metric {DEFAULTS[False]})"
+        ).replace("%", "%%"),
     )
     parser.add_argument(
         "--scene",

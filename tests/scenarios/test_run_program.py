@@ -19,6 +19,7 @@ import pytest
 from plane_world import PlaneWorld, write_truth
 
 from edge_reloc import __version__
+from edge_reloc.__main__ import PROGRAMS
 from edge_reloc.geometry.rigid import compose, invert, pose_error, rotation_from_quat
 
 Program = Callable[..., CompletedProcess[str]]
@@ -186,7 +187,7 @@ def test_version(edge_reloc: Program) -> None:
     assert edge_reloc("--version").stdout.strip() == f"edge-reloc {__version__}"
 
 
-@pytest.mark.parametrize("program", ["run", "inspect"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help(edge_reloc: Program, program: str) -> None:
     done = edge_reloc(program, "--help")
     assert done.returncode == 0
