@@ -203,8 +203,8 @@ def _by_program(bundle: Path, settings: dict[str, Any], own_camera: bool) -> tup
         return "hung", f"{HANGS_S} s"
     said = done.stderr.decode(errors="replace").strip().split("\n")
     if done.returncode == 0:
-        (status,) = json.loads(done.stdout)["statuses"]
-        return status, ""
+        counts = json.loads(done.stdout)["statuses"]  # of one frame
+        return max(counts, key=lambda status: int(counts[status])), ""
     if done.returncode != 1 or not said[-1].startswith("error: ") or "Traceback" in said[0]:
         return "raised", f"exit {done.returncode}: {said[-1]}"
     return REFUSED, said[-1]
