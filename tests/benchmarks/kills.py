@@ -41,6 +41,8 @@ class Job(NamedTuple):
     name: str
     arguments: tuple[str, ...]
     product: str
+    #: what makes of it what is there halfway: a head that is kept as soon as it is done
+    halfway: tuple[str, ...] = ()
 
 
 MAP = ("map", "--images", "photos", "--features", "sift", "--keypoints", "512")
@@ -54,7 +56,7 @@ JOBS = {
         Job("alone", (*ALONE, "--output", "a"), "a"),  # of the photos alone
         Job("combine", ("combine", "--maps", "a", "b", "--output", "both"), "both"),
         Job("train", (*TRAIN, "landmarks", "--landmarks", "4", "--iterations", "4"), "a"),
-        Job("heads", (*TRAIN, "visible_structure", "--iterations", "20"), "a"),
+        Job("heads", (*TRAIN, "visible_structure", "--iterations", "20"), "a", ("--head", "cells")),
         Job("regression", (*TRAIN, "scene_coordinates", "--iterations", "25"), "a"),
         Job("export", ("export", "compact", "--map", "office"), "office"),
         Job("run", ("run", "--demo", "--frames", "30", "--output", "poses.jsonl"), "poses.jsonl"),
@@ -121,13 +123,18 @@ def torment(job: Job, base: Path, folder: Path, kills: int, rng: random.Random) 
     run(alone, job.arguments)
     seconds = time.perf_counter() - begun
     after = digest(alone / job.product)
+    whole = {before, after}
+    if job.halfway:
+        begun_only = Path(shutil.copytree(base, folder / "halfway"))
+        run(begun_only, (*job.arguments, *job.halfway))
+        whole.add(digest(begun_only / job.product))
     faults, finished = [], 0
     shutil.copytree(base, killed)
     for number in range(kills):
         delay_s = rng.uniform(0, LONGER * seconds)
         ended = run(killed, job.arguments, kill_after_s=delay_s)
         found = digest(killed / job.product)
-        if not (found in (before, after) or is_beginning(killed / job.product, after)):
+        if not (found in whole or is_beginning(killed / job.product, after)):
             faults.append(f"  kill {number} after {delay_s:.2f} s: {job.product} is {found}")
         if ended:
             finished += 1
