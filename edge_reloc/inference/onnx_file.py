@@ -124,6 +124,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self._left = MOST_FIELDS
+        #: by their bytes: most layers have the same ones
+        self._attributes: dict[bytes, tuple[str, Attribute]] = {}
 
     def model(self, data: Bytes) -> OnnxGraph:
         """What the file says. Raises ValueError, IndexError or OverflowError."""
@@ -159,10 +161,16 @@ class _Reader:
             operator,
             tuple(_utf8(value) for value in _each(node, 1)),
             tuple(_utf8(value) for value in _each(node, 2)),
-            _named(self._attribute(value, name) for value in _each(node, 5)),
+            _named(self._attribute(bytes(value), name) for value in _each(node, 5)),
         )
 
-    def _attribute(self, data: Bytes, layer: str) -> tuple[str, Attribute]:
+    def _attribute(self, data: bytes, layer: str) -> tuple[str, Attribute]:
+        found = self._attributes.get(data)
+        if found is None:
+            found = self._attributes[data] = self._new_attribute(data, layer)
+        return found
+
+    def _new_attribute(self, data: bytes, layer: str) -> tuple[str, Attribute]:
         fields = self._message(data, _ATTRIBUTE, f" of layer '{layer}'")
         name, kind = _text(fields, 1), _number(fields, 20)
         if kind == 1:
