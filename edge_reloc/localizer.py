@@ -153,6 +153,7 @@ class Localizer:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
             estimate = line.registration.register(camera, work)
+            estimate = line.monitor.judge(estimate, work.matches)
         if line.tracker is not None:
             line.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return self._answer(frame, estimate)
@@ -167,7 +168,8 @@ class Localizer:
             camera, work.features, predicted, work.matches
         )
         work.clock.lap("track")
-        return estimate if estimate.status is Status.OK else None
+        estimate = line.monitor.judge(estimate, work.matches)
+        return None if estimate.cam_from_world is None else estimate
 
     def _featureless(self) -> PoseEstimate:
         needed = self._line.settings.min_keypoints

@@ -131,6 +131,18 @@ class CommonSettings(Gate):
         above=0.0,
         at_most=1.0,
     )
+    integrity_risk: float = setting(
+        1e-3,
+        "chance that an error exceeds its protection level",
+        at_least=1e-7,
+        at_most=0.05,
+    )
+    alert_limit_m: float | None = setting(
+        None,
+        "protection levels above it make a pose DEGRADED",
+        unset="no limit",
+        above=0.0,
+    )
     seed: int = setting(0, "of the solver's random samples", at_least=0, at_most=2**31 - 1)
     match_block: int = setting(
         256,

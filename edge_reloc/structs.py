@@ -150,10 +150,12 @@ class Clock:
 
 
 class Status(str, Enum):
-    """Whether a frame was localised; only OK carries a pose."""
+    """Whether a frame was localised; only OK and DEGRADED carry a pose."""
 
     #: there is a pose, and it passed the gate
     OK = "OK"
+    #: there is a pose that passed the gate, and its protection level exceeds the alert limit
+    DEGRADED = "DEGRADED"
     #: the image shows too little: dark, blurred, blank
     NO_FEATURES = "NO_FEATURES"
     #: the image is fine, the map does not know it
@@ -174,11 +176,18 @@ class PoseEstimate:
     status: Status
     #: None when OK, otherwise one line for a person
     reason: str | None = None
-    #: (4,4), world points to camera points; None unless status is OK
+    #: (4,4), world points to camera points; None unless status is OK or DEGRADED
     cam_from_world: F64 | None = None
     #: (6,6) of [rotation rad, translation map units] for the left perturbation
     #: true = Exp(delta) @ cam_from_world; None without a pose
     covariance: F64 | None = None
+    #: horizontal and vertical distance in metres and heading in degrees that the error exceeds
+    #: with the integrity risk at most; None where the map has no metre or no vertical
+    hpl_m: float | None = None
+    vpl_m: float | None = None
+    ypl_deg: float | None = None
+    #: whether the second pass confirmed the pose
+    refined: bool = False
     #: matches that agree with the pose
     inliers: int = 0
     #: between keypoints and map points, or regressed
@@ -206,6 +215,9 @@ class PoseEstimate:
             "reason": self.reason,
             "cam_from_world": None if self.cam_from_world is None else self.cam_from_world.tolist(),
             "covariance": None if self.covariance is None else self.covariance.tolist(),
+            "hpl_m": self.hpl_m,
+            "vpl_m": self.vpl_m,
+            "ypl_deg": self.ypl_deg,
             "inliers": self.inliers,
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},

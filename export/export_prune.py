@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edge_reloc.bundle import BundleWriter, MapBundle
+    from edge_reloc.bundle import MapBundle
 
     from .scene.model import SceneModel
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.bundle.points import open_points
 
     from .packing.covering_points import points_that_cover
-    from .packing.pruning import PruningOptions, points_to_keep
+    from .packing.pruning import PruningOptions, drop_points, points_to_keep
     from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
@@ -80,29 +80,3 @@ def _label(bundle: MapBundle, model: SceneModel, work: Path) -> NDArray[np.int32
     if not bundle.has(layout.LANDMARK_START):
         return landmarks_of(model, work, LandmarkOptions()).label
     return open_landmarks(bundle).labels(points)
-
-
-def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]) -> None:
-    """Leave out the points where `keep` (P,) is false, wherever a bundle speaks of them."""
-    import numpy as np
-
-    from edge_reloc.bundle import layout
-    from edge_reloc.methods import METHODS
-
-    before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
-    files = bundle.manifest.files
-    for name in (layout.XYZ, layout.DESCRIPTORS):
-        writer.add_array(name, bundle.array(name)[keep], files[name].unit)
-    writer.add_array(layout.CELL_START, before[bundle.array(layout.CELL_START)])
-    for start_file, id_file in layout.POINT_LISTS:
-        if bundle.has(start_file):
-            start, ids = bundle.array(start_file), bundle.array(id_file)
-            stays = keep[ids]
-            kept_before = np.concatenate([[0], np.cumsum(stays)]).astype(np.int32)
-            writer.add_array(start_file, kept_before[start])
-            writer.add_array(id_file, before[ids[stays]])
-    share = float(keep.mean())
-    for method in METHODS.values():
-        method.scale_candidates(writer.manifest, share)
-    writer.manifest.statistics |= {"points": int(keep.sum()), "points_before_pruning": len(keep)}
-    writer.manifest.parity = {}

@@ -13,6 +13,7 @@ ENGINES = "engines"
 # The map points, sorted by cell: `points.PointMap`.
 XYZ = "points/xyz.npy"
 DESCRIPTORS = "points/descriptors.npy"
+DIRECTION = "points/direction.npy"
 CELL_START = "cells/start.npy"
 CELL_CENTRE = "cells/centre.npy"
 CELL_RADIUS = "cells/radius.npy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from math import prod
+from math import exp, prod
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from .layout import MANIFEST, SIGNATURE
 FORMAT = "edge_reloc.map"
 # Real ones have a few thousand. Parsed, JSON takes many times its bytes.
 MOST_BYTES = 4 << 20
-VERSION = (1, 2)
+VERSION = (1, 3)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 LARGEST_TENSOR = 1 << 27  # numbers of one input or output: an image of 16384 x 8192
@@ -86,6 +86,39 @@ class World:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CovarianceScale:
+    """How many times larger errors are than the solver's covariance says, docs/integrity.md.
+
+    Multiplied by `variance`, 95 % of the errors lie where it says that 95 % do; beyond, the
+    share of errors that are s times larger falls as s to the power of minus `tail`.
+    """
+
+    #: up to `angle_rad` between the rays to a frame and those of mapping
+    factor: Annotated[float, Range(above=0, at_most=1e6)]
+    #: of what was measured, in the mean
+    angle_rad: Annotated[float, Range(at_least=0, at_most=4)] = 0.0
+    #: growth of the factor's logarithm beyond that angle
+    per_radian: Annotated[float, Range(at_least=0, at_most=10)] = 0.0
+    tail: Annotated[float, Range(at_least=1, at_most=100)] = 3.0
+
+    def variance(self, angle_rad: float) -> float:
+        """The factor for a frame whose rays lie at this angle from those of mapping."""
+        return self.factor * exp(self.per_radian * max(angle_rad - self.angle_rad, 0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integrity:
+    """What is known of the errors of poses, from mapping photos that were left out."""
+
+    #: photos that were left out and localised, all tries together
+    photos: Count
+    #: of poses that the second pass did not confirm
+    first: CovarianceScale
+    #: of poses that it did
+    refined: CovarianceScale
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkEntry:
     """The float16 version of a network, beside the float32 file or instead of it."""
 
@@ -117,6 +150,8 @@ class Manifest:
     networks: dict[str, NetworkEntry] = field(default_factory=dict)
     #: what float16 was measured to change; the runtime reads none of it
     parity: dict[str, Any] = field(default_factory=dict)
+    #: None: too few photos to leave some out, or an older map
+    integrity: Integrity | None = None
     #: mapping cameras by name (Camera.to_dict)
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: counts for people; the runtime reads none of them

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, XYZ
+from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, DIRECTION, XYZ
 from .reader import MapBundle
 
 
@@ -28,6 +28,9 @@ class PointMap:
     cell_radius: NDArray[np.float32]
     #: of the descriptors' numbers; 1 unless they are int8
     scale: float = 1.0
+    #: (P,3), mean of the unit vectors from the point to the cameras that saw it, times 127;
+    #: None in maps that do not tell
+    direction: NDArray[np.int8] | None = None
 
     @property
     def n(self) -> int:
@@ -65,4 +68,5 @@ def open_points(bundle: MapBundle) -> PointMap:
         cell_centre=np.asarray(bundle.array(CELL_CENTRE)),
         cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
         scale=bundle.manifest.features.descriptor_scale,
+        direction=bundle.array(DIRECTION) if bundle.has(DIRECTION) else None,
     )

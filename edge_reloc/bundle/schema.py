@@ -116,6 +116,11 @@ def _finite(array: NDArray[Any], axes: Axes) -> str | None:
     return None
 
 
+def _anything(array: NDArray[Any], axes: Axes) -> str | None:
+    """Of integers of which every value means something."""
+    return None
+
+
 def _below(length: Callable[[Axes], int]) -> Check:
     """Numbers of rows of something: 0 up to its length."""
 
@@ -159,6 +164,7 @@ _F32, _I32, _FLOATS = ("float32",), ("int32",), ("float16", "float32")
 SCHEMA: dict[str, ArraySchema] = {
     layout.XYZ: ArraySchema(dtypes=_F32, shape=("P", 3)),
     layout.DESCRIPTORS: ArraySchema(dtypes=("float16", "int8"), shape=("P", "D"), check=_finite),
+    layout.DIRECTION: ArraySchema(dtypes=("int8",), shape=("P", 3), check=_anything),
     layout.CELL_START: ArraySchema(dtypes=_I32, shape=("K+1",), check=_starts("P")),
     layout.CELL_CENTRE: ArraySchema(dtypes=_F32, shape=("K", 3)),
     layout.CELL_RADIUS: ArraySchema(dtypes=_F32, shape=("K",), check=_within(0, LARGEST)),

@@ -20,6 +20,7 @@ from ..matching.nearest import NearestMatcher
 from ..matching.nearest_cuda import CudaMatcher
 from ..memory.arena import Arena
 from ..memory.threads import Workers
+from ..pose.integrity import IntegrityMonitor
 from ..pose.quarter_turns import QuarterTurnSearch
 from ..pose.second_pass import SecondPass
 from ..pose.solver import PoseSolver
@@ -50,6 +51,7 @@ class Line:
     retriever: Retriever | None
     registration: Registration
     second_pass: SecondPass | None
+    monitor: IntegrityMonitor
     tracker: Tracker | None
     #: for maps of turned photos
     turns: QuarterTurnSearch | None
@@ -110,6 +112,13 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         retriever=stages.retriever,
         registration=stages.registration(wiring),
         second_pass=wiring.second_pass,
+        monitor=IntegrityMonitor(
+            stages.points,
+            bundle.manifest.world,
+            bundle.manifest.integrity,
+            risk=settings.integrity_risk,
+            alert_limit_m=settings.alert_limit_m,
+        ),
         tracker=Tracker() if settings.tracking else None,
         turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
         recogniser=stages.recogniser,

@@ -107,7 +107,7 @@ class SecondPass:
     ) -> PoseEstimate:
         coverage = self._guided.coverage(camera, features, matches.xy_px[best.inlier_index])
         if coverage >= self._min_coverage:
-            return best
+            return replace(best, refined=True)
         return replace(
             best,
             status=Status.IMPLAUSIBLE,

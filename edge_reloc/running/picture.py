@@ -30,6 +30,7 @@ OUTSIDE: Colour = (60, 60, 235)  # keypoints that show no landmark that was trie
 GOLDEN_ANGLE = 0.381966  # of the hues: neighbours in number look different
 COLOURS: dict[Status, Colour] = {  # BGR
     Status.OK: (80, 160, 40),
+    Status.DEGRADED: (60, 170, 170),
     Status.NO_FEATURES: (150, 150, 150),
     Status.NO_MATCHES: (0, 150, 240),
     Status.NO_POSE: (40, 40, 220),

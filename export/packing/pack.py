@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import edge_reloc
 from edge_reloc.bundle import BundleWriter, Manifest, World, layout
@@ -93,6 +94,7 @@ def pack_map(
     with BundleWriter(output, manifest) as bundle:
         bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
         bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(layout.DIRECTION, mean_direction(packed))
         bundle.add_array(layout.CELL_START, grid.start)
         bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
         bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)
@@ -126,6 +128,17 @@ def mean_observer(model: SceneModel) -> np.ndarray:
         total[ids] += camera_centre(view.cam_from_world)
         count[ids] += 1
     return total / np.maximum(count, 1)[:, None]
+
+
+def mean_direction(model: SceneModel) -> NDArray[np.int8]:
+    """(P,3): mean of the unit vectors from each point to the cameras that see it, times 127."""
+    total, count = np.zeros((len(model.xyz), 3)), np.zeros(len(model.xyz))
+    for view in model.views:
+        ids = np.unique(view.point_id)
+        away = camera_centre(view.cam_from_world) - model.xyz[ids]
+        total[ids] += away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
+        count[ids] += 1
+    return np.asarray(np.rint(127 * total / np.maximum(count, 1)[:, None]), np.int8)
 
 
 def reorder_points(model: SceneModel, order: np.ndarray) -> SceneModel:

@@ -142,6 +142,19 @@ def widest_angle_deg(
     return np.asarray(np.degrees(np.arccos(np.clip(smallest, -1.0, 1.0))))
 
 
+def retriangulated(
+    tracks: Tracks, geometry: ViewGeometry, xyz: F64, observed: F64, *, steps: int = 4
+) -> F64:
+    """Points (T,3) where these observations alone see them, begun at xyz (T,3).
+
+    observed (O,2): pixels of the rows of `tracks`.
+    """
+    everything = np.ones(len(observed), bool)
+    for _ in range(steps):
+        xyz = _gauss_newton_step(tracks, geometry, xyz, observed, everything)
+    return xyz
+
+
 def _sum_by(track: NDArray[np.int32], values: F64, count: int) -> F64:
     """Sums (T, ...) of rows (O, ...) by track."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))

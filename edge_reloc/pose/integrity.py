@@ -1,0 +1,130 @@
+"""What may be believed of a pose: a covariance that is true, protection levels, a last look.
+
+The solver's covariance knows of errors that keypoints make on their own. Errors of the map are
+shared by many points, and are known from mapping photos that were left out of it: `Integrity`
+of the manifest. Words and figures: docs/integrity.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..arrays import F64
+from ..bundle.manifest import CovarianceScale, Integrity, World
+from ..bundle.points import PointMap
+from ..geometry.rigid import Array
+from ..structs import Correspondences, PoseEstimate, Status
+from .viewing import viewing_angles
+
+#: for maps that do not know their own: what maps of real places that do know it have, or more
+CAREFUL = CovarianceScale(factor=8.0, angle_rad=0.2, per_radian=1.5, tail=3.0)
+# Within so many standard deviations lie 95 % of normal errors along one axis, in a plane.
+AXIS_95, PLANE_95 = 1.960, 2.448
+LEAST_IN_FRONT = 0.5  # share of the inliers; of right poses nearly all are
+FACING = 1.92  # rad from the mean mapping ray: 90 degrees, and 20 for the spread of the rays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Protection levels at an integrity risk."""
+
+    hpl_m: float
+    vpl_m: float
+    ypl_deg: float
+
+
+class IntegrityMonitor:
+    """The last stage of every frame.
+
+    points: None where networks hold the map. risk: chance that an error exceeds its protection
+    level. alert_limit_m: protection levels beyond it make a pose DEGRADED.
+    """
+
+    def __init__(
+        self,
+        points: PointMap | None,
+        world: World,
+        integrity: Integrity | None,
+        *,
+        risk: float,
+        alert_limit_m: float | None,
+    ) -> None:
+        self._points = points
+        self._world = world
+        self._first = CAREFUL if integrity is None else integrity.first
+        self._refined = CAREFUL if integrity is None else integrity.refined
+        self._risk = risk
+        self._alert_limit_m = alert_limit_m
+
+    def judge(self, estimate: PoseEstimate, matches: Correspondences) -> PoseEstimate:
+        """The estimate with what can be said of it; matches: those it speaks of."""
+        pose, covariance = estimate.cam_from_world, estimate.covariance
+        if pose is None or covariance is None:
+            return estimate
+        angles = self._angles(estimate, matches, pose)
+        if angles is not None and np.mean(angles < FACING) < LEAST_IN_FRONT:
+            return replace(
+                estimate,
+                status=Status.IMPLAUSIBLE,
+                cam_from_world=None,
+                covariance=None,
+                reason=f"{np.count_nonzero(angles >= FACING)} of {len(angles)} inliers are seen "
+                f"from behind, where no mapping photo saw them: is the image mirrored?",
+            )
+        scale = self._refined if estimate.refined else self._first
+        away = 0.0 if angles is None else float(np.median(angles))
+        covariance = covariance * scale.variance(away)
+        levels = self._levels(pose, covariance, scale.tail)
+        if levels is None:
+            return replace(estimate, covariance=covariance)
+        estimate = replace(estimate, covariance=covariance, **vars(levels))
+        limit, worst = self._alert_limit_m, max(levels.hpl_m, levels.vpl_m)
+        if limit is None or worst <= limit:
+            return estimate
+        return replace(
+            estimate,
+            status=Status.DEGRADED,
+            reason=f"the position may be {worst:.2f} m off, the alert limit is {limit:.2f} m",
+        )
+
+    def _angles(self, estimate: PoseEstimate, matches: Correspondences, pose: Array) -> F64 | None:
+        if self._points is None or estimate.inlier_index is None or not len(estimate.inlier_index):
+            return None
+        return viewing_angles(self._points, matches.point_id[estimate.inlier_index], pose)
+
+    def _levels(self, pose: Array, covariance: F64, tail: float) -> Levels | None:
+        """None where the map has no metre or no vertical."""
+        if not self._world.metric or self._world.gravity is None:
+            return None
+        return protection_levels(
+            pose, covariance, np.array(self._world.gravity), tail=tail, risk=self._risk
+        )
+
+
+def protection_levels(
+    cam_from_world: Array, covariance: F64, down: F64, *, tail: float, risk: float
+) -> Levels:
+    """Of a pose with a covariance (6,6) that holds 95 % of the errors; down (3,) in the world.
+
+    The position's part of `true = Exp(delta) cam_from_world` is the camera's own displacement
+    in its axes, so that both parts are turned into the world by the same rotation.
+    """
+    world_from_cam = cam_from_world[:3, :3].T
+    down = down / np.linalg.norm(down)
+    position = world_from_cam @ covariance[3:, 3:] @ world_from_cam.T
+    rotation = world_from_cam @ covariance[:3, :3] @ world_from_cam.T
+    level = np.eye(3) - np.outer(down, down)
+    horizontal = float(np.linalg.eigvalsh(level @ position @ level)[-1])
+    # Beyond the 95 % the share of larger errors falls as a power of their size.
+    beyond = max(0.05 / risk, 1.0) ** (1.0 / tail)
+    return Levels(
+        hpl_m=beyond * PLANE_95 * _root(horizontal),
+        vpl_m=beyond * AXIS_95 * _root(float(down @ position @ down)),
+        ypl_deg=beyond * AXIS_95 * float(np.degrees(_root(float(down @ rotation @ down)))),
+    )
+
+
+def _root(variance: float) -> float:
+    return float(np.sqrt(max(variance, 0.0)))

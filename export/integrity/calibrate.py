@@ -1,0 +1,194 @@
+"""What a map's poses are off by, measured on mapping photos that were left out of it.
+
+Neighbourhoods of three sizes are left out one after the other, and photos of them localised
+against the rest, once without the second pass and once with it. A factor on the covariance is
+chosen so that 95 % of the errors lie where it says, as conformal prediction does (Vovk et al.,
+Algorithmic Learning in a Random World, 2005), and grows with the angle between a frame's rays
+and those of mapping. The tail beyond is Hill's (Annals of Statistics, 1975).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_reloc.arrays import F64, I32
+from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
+from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import normalised_error
+from edge_reloc.inference.engines import Engines
+from edge_reloc.inference.planned import PlannedEngines
+from edge_reloc.localizer import Extracted, Localizer
+from edge_reloc.memory.arena import Arena
+from edge_reloc.methods import Settings
+from edge_reloc.methods.table import IMAGE_RETRIEVAL
+from edge_reloc.pose.viewing import viewing_angles
+from edge_reloc.structs import Features, Frame
+
+from ..photos.features import PhotoFeatures
+from ..progress import open_bar
+from ..scene.combine import PhotoStore
+from ..scene.model import SceneModel, View
+from .leave_out import neighbourhoods, write_without
+
+log = logging.getLogger(__name__)
+
+SHARES = (0.12, 0.3, 0.5)  # of all photos, left out at once
+NEIGHBOURHOODS, PHOTOS = 3, 8  # of each share; tried of each neighbourhood
+FEWEST_VIEWS = 15  # with fewer, what stays is another map
+FEWEST_ERRORS = 20  # for a quantile of 95 %
+SIX_95 = 12.592  # chi square of six degrees of freedom
+# What is known of the growth before it is seen: as on other maps. In squared angles over
+# squared scatter of the logarithm.
+PRIOR_PER_RADIAN, PRIOR_WEIGHT = 1.0, 1.6
+MOST_PER_RADIAN = 3.0
+_NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
+TAIL_SHARE, HEAVIEST_TAIL, LIGHTEST_TAIL = 0.2, 2.0, 6.0
+
+
+class PoseErrors(NamedTuple):
+    """Of N poses: squared error (N,) in units of the solver's covariance; angle (N,), rad."""
+
+    squared: F64
+    angle: F64
+
+
+def calibrate(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | None:
+    """Measure a map and tell its bundle; None, and the bundle as it was, for too few photos.
+
+    model: with points in the bundle's order.
+    """
+    seeing = [n for n, view in enumerate(model.views) if len(view.point_id)]
+    if len(seeing) < FEWEST_VIEWS:
+        log.info("%d photos: too few to leave some out, errors are guessed", len(seeing))
+        return None
+    first, refined = _measure(bundle, model, store)
+    fewest = min(len(first.squared), len(refined.squared))
+    if fewest < FEWEST_ERRORS:
+        log.info("%d photos were localised without their neighbours: too few", fewest)
+        return None
+    found = Integrity(
+        photos=len(refined.squared),
+        first=fit_scale(first),
+        refined=fit_scale(refined),
+    )
+    with extend_bundle(bundle) as writer:
+        writer.manifest.integrity = found
+    return found
+
+
+def fit_scale(errors: PoseErrors) -> CovarianceScale:
+    """Scale that holds 95 % of errors, their growth with the angle, and their tail."""
+    level = np.log(np.maximum(errors.squared, 1e-12) / 6.0)
+    mean = float(errors.angle.mean())
+    away = errors.angle - mean
+    grown = (away @ level + PRIOR_WEIGHT * PRIOR_PER_RADIAN) / (away @ away + PRIOR_WEIGHT)
+    slope = float(np.clip(grown, 0.0, MOST_PER_RADIAN))
+    beyond = np.maximum(away, 0.0)  # frames nearer to mapping's rays are not trusted more
+    square = np.sort(errors.squared * np.exp(-slope * beyond)) / SIX_95
+    rank = min(ceil((len(square) + 1) * 0.95), len(square))
+    factor = max(float(square[rank - 1]), 1.0)
+    return CovarianceScale(
+        factor=factor, angle_rad=mean, per_radian=slope, tail=_tail(np.sqrt(square))
+    )
+
+
+def _tail(size: F64) -> float:
+    """Index of the tail of sizes (N,), ascending."""
+    beyond = size[-max(round(TAIL_SHARE * len(size)), 2) :]
+    logs = np.log(beyond / beyond[0])
+    index = (len(beyond) - 1) / max(float(logs.sum()), 1e-9)
+    return float(np.clip(index, HEAVIEST_TAIL, LIGHTEST_TAIL))
+
+
+def _measure(bundle: Path, model: SceneModel, store: PhotoStore) -> tuple[PoseErrors, PoseErrors]:
+    """Errors without and with the second pass."""
+    left_out = [
+        rows
+        for share in SHARES
+        for rows in neighbourhoods(model.views, model.xyz, NEIGHBOURHOODS, share)
+    ]
+    folder = store.work / "left_out"
+    found: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+    with open_bar(len(left_out), "leaving out", "neighbourhood") as bar:
+        for rows in left_out:
+            write_without(model, bundle, rows, folder / "map")
+            tried = [model.views[n] for n in _spread(rows)]
+            rest = open_bundle(folder / "map")
+            for refines, errors in enumerate(found):
+                errors += _errors(rest, tried, store, second_pass=bool(refines))
+            bar.update()
+    shutil.rmtree(folder, ignore_errors=True)
+    return _as_errors(found[0]), _as_errors(found[1])
+
+
+def _spread(rows: I32) -> I32:
+    """Some of them, near the middle and far from it."""
+    count = min(PHOTOS, len(rows))
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
+
+
+def _errors(
+    bundle: MapBundle, views: Iterable[View], store: PhotoStore, *, second_pass: bool
+) -> list[tuple[float, float]]:
+    """Squared error in units of the solver's covariance, and angle, of each pose found."""
+    settings = Settings(method=IMAGE_RETRIEVAL.name, second_pass=second_pass)
+    features = _room(bundle.manifest)
+    localizers: dict[Camera, Localizer] = {}
+    found = []
+    for view in views:
+        if view.camera not in localizers:
+            localizers[view.camera] = Localizer.open(
+                bundle, view.camera, settings, engines=_without_networks
+            )
+        localizer = localizers[view.camera]
+        _fill(features, store.get(view.name))
+        result = localizer.locate(
+            Extracted(frame=_NO_IMAGE, camera=view.camera, features=features, laps={})
+        )
+        pose, covariance = result.cam_from_world, result.covariance
+        index = result.estimate.inlier_index
+        if pose is None or covariance is None or index is None or localizer.points is None:
+            continue
+        angles = viewing_angles(localizer.points, result.matches.point_id[index], pose)
+        assert angles is not None  # the map has just been written with directions
+        squared = normalised_error(pose, covariance, view.cam_from_world)
+        found.append((squared, float(np.median(angles))))
+    for localizer in localizers.values():
+        localizer.close()
+    return found
+
+
+def _without_networks(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
+    """Features come from the cache: no network runs."""
+    return PlannedEngines(bundle, arena)
+
+
+def _room(manifest: Manifest) -> Features:
+    """For what is known of one photo."""
+    spec, embedding = manifest.features, manifest.embedding
+    dim = 0 if embedding is None else embedding.dim
+    return Features(Arena(), spec.keypoints, spec.dim, dim, spec.place_dim)
+
+
+def _fill(out: Features, photo: PhotoFeatures) -> None:
+    """As the extractor does, from what it said of the photo when it was mapped."""
+    n = out.n = min(len(photo.xy_px), out.capacity)
+    out.xy_px[:n] = photo.xy_px[:n]
+    out.score[:n] = photo.score[:n]
+    out.descriptor[:n] = photo.descriptor[:n]
+    place = photo.pooled_place()
+    if place is not None:
+        out.place[:] = place
+
+
+def _as_errors(rows: list[tuple[float, float]]) -> PoseErrors:
+    table = np.array(rows, np.float64).reshape(-1, 2)
+    return PoseErrors(table[:, 0], table[:, 1])
