@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.command_line.program import program
 
+from .integrity.combine import worst
 from .packing.pack import PACKED_MODEL, pack_map
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
 from .scene.model import load_model
@@ -35,13 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
     works = {name: work_folder(path) for name, path in zip(names, options.maps, strict=True)}
     models = {name: load_model(work / PACKED_MODEL) for name, work in works.items()}
-    spec = combine_specs([open_bundle(path).manifest.features for path in options.maps])
+    bundles = [open_bundle(path) for path in options.maps]
+    spec = combine_specs([bundle.manifest.features for bundle in bundles])
     model, origins = combine_models(models)
     work = work_folder(options.output)
     with at_work(work):
         write_parts(work, works)
         store = open_any_store(work)
         pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
+        with extend_bundle(options.output) as writer:
+            writer.manifest.integrity = worst([bundle.manifest.integrity for bundle in bundles])
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
 

@@ -57,6 +57,12 @@ def to_text(summary: dict[str, Any], output: Path) -> str:
     ]
     grade = summary["grade"]
     lines.append(f"  reconstruction {grade['line']}")
+    tries = summary["left_out_tries"]
+    lines.append(
+        f"  errors measured on photos left out, {tries} tries"
+        if tries
+        else "  errors guessed: too few photos to leave some out"
+    )
     if summary["turned"]:
         lines.append(f"  {summary['turned']} photos were turned to the map's heading")
     if summary["copies"]:

@@ -24,6 +24,7 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "directory": str(bundle.directory),
         "generator": manifest.generator,
         "world": asdict(manifest.world),
+        "integrity": asdict(manifest.integrity) if manifest.integrity else None,
         "features": asdict(manifest.features),
         "embedding": asdict(manifest.embedding) if manifest.embedding else {},
         "method": manifest.method,

@@ -10,15 +10,14 @@ import numpy as np
 
 from ..arrays import I32, Array
 from ..bundle.reader import MapBundle
-from ..geometry.rigid import compose, normalised_error, pose_error
+from ..geometry.rigid import compose, pose_error
 from ..localizer import Localizer
 from ..structs import Status
 from .chosen import Chosen
+from .claims import Claim, claim_of
 from .dataset import Dataset
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
-
-CHI_SQUARE_95 = 12.592  # of six degrees of freedom
 
 
 @dataclass(kw_only=True)
@@ -62,6 +61,15 @@ class Score:
     recognised: float | None = None
     #: share of the poses whose error lies where their covariance says 95% do, None for none
     covered: float | None = None
+    #: median of what the poses claim of their position: its standard deviation, map units
+    sigma: float | None = None
+    #: poses whose protection levels are known, and those of them whose error exceeds one
+    levelled: int = 0
+    misleading: int = 0
+    #: median of the larger of the horizontal and the vertical protection level, metres
+    level_m: float | None = None
+    #: by pose with levels: error and level (horizontal, vertical, heading)
+    claims: list[Claim] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, without the inlier lists; None for the infinite."""
@@ -91,7 +99,9 @@ def score_method(
     totals: list[float] = []
     candidates: list[int] = []
     scene_size = dataset.size()
-    covered: list[bool] = []
+    claims: list[Claim] = []
+    gravity = bundle.manifest.world.gravity
+    down = None if gravity is None else np.array(gravity)
     origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
@@ -106,10 +116,10 @@ def score_method(
         estimate = result.estimate
         reference = query.cam_from_world @ compose(np.eye(3), -origin)
         error = float("inf"), 180.0
-        if estimate.cam_from_world is not None and estimate.covariance is not None:
+        if estimate.cam_from_world is not None:
             error = pose_error(estimate.cam_from_world, reference)
-            squared = normalised_error(estimate.cam_from_world, estimate.covariance, reference)
-            covered.append(squared <= CHI_SQUARE_95)
+        claim = claim_of(estimate, reference, down)
+        claims += [] if claim is None else [claim]
         results.append((query.name, estimate.status.value, error[0], error[1], estimate.inliers))
         ids = np.zeros(0, np.int32)
         if estimate.status is Status.OK and estimate.inlier_index is not None:
@@ -133,6 +143,7 @@ def score_method(
     all_error, all_deg = medians(np.where(ok[:, None], errors, np.inf))
     ok_error, ok_deg = medians(errors[ok])
     statuses = {s: sum(r[1] == s for r in results) for s in sorted({r[1] for r in results})}
+    levels = [max(c.level[:2]) for c in claims if c.level is not None]
     return Score(
         scene=dataset.name,
         map=bundle.directory.name,
@@ -160,7 +171,12 @@ def score_method(
         errors=results,
         found=found,
         recognised=float(np.mean(recognised)) if recognised else None,
-        covered=float(np.mean(covered)) if covered else None,
+        covered=float(np.mean([c.covered for c in claims])) if claims else None,
+        sigma=float(np.median([c.sigma for c in claims])) if claims else None,
+        levelled=len(levels),
+        misleading=sum(c.misleading for c in claims),
+        level_m=float(np.median(levels)) if levels else None,
+        claims=claims,
     )
 
 

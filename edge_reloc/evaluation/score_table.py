@@ -8,7 +8,7 @@ from .score import Score
 
 STAGES = ("extract", "retrieve", "match", "solve", "second_pass", "track")
 
-OPTIONAL = ("top-1", "track")
+OPTIONAL = ("level", "beyond", "top-1", "track")
 
 
 def format_table(scores: list[Score]) -> str:
@@ -16,15 +16,16 @@ def format_table(scores: list[Score]) -> str:
 
     Times are p50/p95 milliseconds; `second` is the pose-guided second pass, `top-1` the
     share of keypoints whose landmark was recognised, `covered` that of the poses whose error
-    lies where their covariance says that 95 % do. `median (all)` counts queries without a
-    trusted pose as infinitely far off, `median (ok)` leaves them out. Columns that no row has
-    are left out.
+    lies where their covariance says that 95 % do, `claimed` their median standard deviation,
+    `level` their median protection level, `beyond` those whose error exceeds a level. `median
+    (all)` counts queries without a trusted pose as infinitely far off, `median (ok)` leaves
+    them out. Columns that no row has are left out.
     """
     blocks = []
     for scene, place in dict.fromkeys((s.scene, s.map) for s in scores):
         rows = [s for s in scores if (s.scene, s.map) == (scene, place)]
-        header = ["method", *rows[0].within, "ok", "median (all)", "median (ok)", "covered"]
-        header += ["cand.", "of map"]
+        header = ["method", *rows[0].within, "ok", "median (all)", "median (ok)"]
+        header += ["covered", "claimed", "level", "beyond", "cand.", "of map"]
         header += ["top-1", "extract", "retrieve", "match", "solve", "second", "track"]
         header += ["total ms", "map MB"]
         table = [_row(s) for s in rows]
@@ -57,6 +58,9 @@ def _row(score: Score) -> list[str]:
         _error(score, score.median_error, score.median_deg),
         _error(score, score.median_error_ok, score.median_deg_ok),
         "-" if score.covered is None else f"{100 * score.covered:.0f} %",
+        "-" if score.sigma is None else _distance(score, score.sigma),
+        "-" if score.level_m is None else _distance(score, score.level_m),
+        f"{score.misleading} of {score.levelled}" if score.levelled else "-",
         f"{score.candidates:.0f}",
         f"{100 * score.candidates / max(score.map_points, 1):.1f} %",
         "-" if score.recognised is None else f"{100 * score.recognised:.1f} %",
@@ -70,7 +74,11 @@ def _error(score: Score, distance: float | None, degrees: float | None) -> str:
     """A distance in cm or m, or in % of the scene where the map is not metric, and an angle."""
     if distance is None or degrees is None:
         return "-"
+    return f"{_distance(score, distance)} {degrees:.3f}°"
+
+
+def _distance(score: Score, distance: float) -> str:
     if not score.metric:
-        return f"{100 * distance / score.scene_size:.2f} % {degrees:.3f}°"
+        return f"{100 * distance / score.scene_size:.2f} %"
     scale, unit = (100.0, "cm") if distance < 1.0 else (1.0, "m")
-    return f"{distance * scale:.2f} {unit} {degrees:.3f}°"
+    return f"{distance * scale:.2f} {unit}"

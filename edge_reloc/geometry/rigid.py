@@ -53,6 +53,11 @@ def so3_exp(rotation_rad: ArrayLike) -> Array:
     return np.asarray(np.eye(3) + sine * k + versine * (k @ k))
 
 
+def rotation_vector(rotation: Array) -> Array:
+    """Axis times angle (3,), radians, of a rotation (3,3); inverse of `so3_exp`."""
+    return np.asarray(cv2.Rodrigues(np.ascontiguousarray(rotation))[0].ravel())
+
+
 def rotation_angle_rad(rotation: Array) -> float:
     """Angle of a (3,3) rotation, exact near 0 and near pi."""
     sine = np.linalg.norm(
@@ -121,5 +126,5 @@ def normalised_error(cam_from_world: Array, covariance: Array, reference: Array)
     Chi-square of six degrees of freedom if the covariance tells the truth.
     """
     error = reference @ invert(cam_from_world)  # reference = Exp(delta) @ cam_from_world
-    delta = np.concatenate([cv2.Rodrigues(error[:3, :3])[0].ravel(), error[:3, 3]])
+    delta = np.concatenate([rotation_vector(error[:3, :3]), error[:3, 3]])
     return float(delta @ np.linalg.solve(covariance, delta))

@@ -1,0 +1,59 @@
+"""Whether poses are as exact as they claim, frame by frame.
+
+A frame is nominal where its error stays below its protection level, misleading where it does
+not, and unavailable where the level exceeds the alert limit: the Stanford diagram (Tossaint et
+al., ION GNSS 2007).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import F64, Array
+from ..geometry.rigid import camera_centre, normalised_error, rotation_vector
+from ..structs import PoseEstimate
+
+CHI_SQUARE_95 = 12.592  # of six degrees of freedom
+
+
+class Claim(NamedTuple):
+    """One pose: what it claims and what is true. Map units, metres where there are levels."""
+
+    #: position's standard deviation in all three directions together
+    sigma: float
+    #: whether the error lies where the covariance says that 95 % do
+    covered: bool
+    #: horizontal, vertical (metres), heading (degrees); None where there are no levels
+    error: tuple[float, float, float] | None = None
+    level: tuple[float, float, float] | None = None
+
+    @property
+    def misleading(self) -> bool:
+        """Whether an error exceeds its protection level."""
+        if self.error is None or self.level is None:
+            return False
+        return any(e > level for e, level in zip(self.error, self.level, strict=True))
+
+
+def claim_of(estimate: PoseEstimate, reference: Array, down: F64 | None) -> Claim | None:
+    """None without a pose. reference (4,4): the true cam_from_world; down (3,) in the world."""
+    pose, covariance = estimate.cam_from_world, estimate.covariance
+    if pose is None or covariance is None:
+        return None
+    sigma = float(np.sqrt(np.trace(covariance[3:, 3:])))
+    covered = normalised_error(pose, covariance, reference) <= CHI_SQUARE_95
+    levels = estimate.hpl_m, estimate.vpl_m, estimate.ypl_deg
+    hpl, vpl, ypl = levels
+    if down is None or hpl is None or vpl is None or ypl is None:
+        return Claim(sigma, covered)
+    away = camera_centre(pose) - camera_centre(reference)
+    vertical = float(away @ down)
+    turned = rotation_vector(pose[:3, :3].T @ reference[:3, :3])
+    error = (
+        float(np.linalg.norm(away - vertical * down)),
+        abs(vertical),
+        abs(float(np.degrees(turned @ down))),
+    )
+    return Claim(sigma, covered, error, (hpl, vpl, ypl))

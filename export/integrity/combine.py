@@ -1,0 +1,28 @@
+"""What is known of the errors of several maps in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_reloc.bundle.manifest import CovarianceScale, Integrity
+
+
+def worst(parts: Sequence[Integrity | None]) -> Integrity | None:
+    """Nothing is claimed that would be too little for one of the parts; None: one is unknown."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not known:
+        return None
+    return Integrity(
+        photos=sum(part.photos for part in known),
+        first=_worst([part.first for part in known]),
+        refined=_worst([part.refined for part in known]),
+    )
+
+
+def _worst(scales: Sequence[CovarianceScale]) -> CovarianceScale:
+    return CovarianceScale(
+        factor=max(scale.factor for scale in scales),
+        angle_rad=min(scale.angle_rad for scale in scales),
+        per_radian=max(scale.per_radian for scale in scales),
+        tail=min(scale.tail for scale in scales),
+    )
