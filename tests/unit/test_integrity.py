@@ -1,0 +1,176 @@
+"""What a pose claims: covariance, protection levels, from which side it looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_reloc.bundle.manifest import CovarianceScale, Integrity, World
+from edge_reloc.bundle.points import PointMap
+from edge_reloc.evaluation.claims import claim_of
+from edge_reloc.geometry.rigid import camera_centre, compose, invert, so3_exp
+from edge_reloc.memory.arena import Arena
+from edge_reloc.pose.integrity import AXIS_95, PLANE_95, IntegrityMonitor, protection_levels
+from edge_reloc.pose.viewing import viewing_angles
+from edge_reloc.structs import Correspondences, PoseEstimate, Status
+from edge_reloc_export.integrity.calibrate import PoseErrors, fit_scale
+from edge_reloc_export.integrity.combine import worst
+
+DOWN = (0.0, 0.0, -1.0)
+WORLD = World(metric=True, gravity=DOWN)
+# At the origin, looking along the world's x; the camera's y is down.
+LOOKING_ALONG_X = compose(np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]], float), np.zeros(3))
+SIGMA_M = np.array([0.03, 0.02, 0.01])  # along the camera's x, y, z: world's -y, -z, x
+SIGMA_RAD = np.radians([0.1, 0.2, 0.3])
+
+
+def _wall(direction: tuple[int, int, int]) -> PointMap:
+    """Points on the plane x = 5, all seen from one direction."""
+    rng = np.random.default_rng(0)
+    xyz = np.column_stack([np.full(40, 5.0), rng.uniform(-2, 2, (40, 2))]).astype(np.float32)
+    return PointMap(
+        xyz=xyz,
+        descriptor=np.zeros((40, 4), np.float16),
+        cell_start=np.array([0, 40], np.int32),
+        cell_centre=np.zeros((1, 3), np.float32),
+        cell_radius=np.ones(1, np.float32),
+        direction=np.tile(np.array(direction, np.int8), (40, 1)),
+    )
+
+
+def _estimate(**more: object) -> tuple[PoseEstimate, Correspondences]:
+    matches = Correspondences(Arena(), 40)
+    matches.n, matches.point_id[:] = 40, np.arange(40)
+    values = {
+        "t_ns": 0,
+        "status": Status.OK,
+        "cam_from_world": LOOKING_ALONG_X,
+        "covariance": np.diag(np.concatenate([SIGMA_RAD, SIGMA_M]) ** 2),
+        "inliers": 40,
+        "inlier_index": np.arange(40, dtype=np.int32),
+    }
+    return PoseEstimate(**{**values, **more}), matches  # type: ignore[arg-type]
+
+
+def _monitor(points: PointMap | None, **more: float) -> IntegrityMonitor:
+    known = Integrity(
+        photos=50,
+        first=CovarianceScale(factor=4.0, tail=2.0),
+        refined=CovarianceScale(factor=9.0, tail=2.0),
+    )
+    values = {"risk": 0.05, "alert_limit_m": None, **more}
+    return IntegrityMonitor(points, WORLD, known, **values)  # type: ignore[arg-type]
+
+
+def test_levels_are_in_the_world() -> None:
+    covariance = np.diag(np.concatenate([SIGMA_RAD, SIGMA_M]) ** 2)
+    levels = protection_levels(LOOKING_ALONG_X, covariance, np.array(DOWN), tail=3, risk=0.05)
+    assert levels.hpl_m == pytest.approx(PLANE_95 * 0.03)  # the camera's x is level
+    assert levels.vpl_m == pytest.approx(AXIS_95 * 0.02)
+    assert levels.ypl_deg == pytest.approx(AXIS_95 * 0.2)
+    rarer = protection_levels(LOOKING_ALONG_X, covariance, np.array(DOWN), tail=3, risk=5e-5)
+    assert rarer.hpl_m == pytest.approx(10 * levels.hpl_m)
+
+
+def test_angles_tell_the_side() -> None:
+    points, ids = _wall((-127, 0, 0)), np.arange(40, dtype=np.int32)
+    before = viewing_angles(points, ids, LOOKING_ALONG_X)
+    behind = compose(np.eye(3), np.array([-10.0, 0, 0]))  # centre at x = 10
+    assert before is not None and before.max() < np.pi / 4
+    after = viewing_angles(points, ids, behind)
+    assert after is not None and after.min() > 3 * np.pi / 4
+    all_around = viewing_angles(_wall((5, 0, 0)), ids, behind)
+    assert all_around is not None and (all_around == 0).all()
+
+
+def test_a_wall_is_not_seen_from_behind() -> None:
+    estimate, matches = _estimate()
+    assert _monitor(_wall((-127, 0, 0))).judge(estimate, matches).status is Status.OK
+    judged = _monitor(_wall((127, 0, 0))).judge(estimate, matches)
+    assert judged.status is Status.IMPLAUSIBLE and judged.cam_from_world is None
+    assert judged.reason is not None and "from behind" in judged.reason
+
+
+def test_covariance_is_scaled_by_what_was_measured() -> None:
+    estimate, matches = _estimate()
+    claimed = estimate.covariance
+    assert claimed is not None
+    points = _wall((-127, 0, 0))
+    first = _monitor(points).judge(estimate, matches)
+    again, _ = _estimate(refined=True)
+    refined = _monitor(points).judge(again, matches)
+    assert first.covariance is not None and refined.covariance is not None
+    np.testing.assert_allclose(first.covariance, 4 * claimed)
+    np.testing.assert_allclose(refined.covariance, 9 * claimed)
+    unknown = IntegrityMonitor(None, WORLD, None, risk=1e-3, alert_limit_m=None)
+    careful = unknown.judge(estimate, matches).covariance
+    assert careful is not None and (np.diag(careful) > 5 * np.diag(claimed)).all()
+
+
+def test_beyond_the_alert_limit_a_pose_is_degraded() -> None:
+    estimate, matches = _estimate()
+    points = _wall((-127, 0, 0))
+    level = _monitor(points).judge(estimate, matches).hpl_m
+    assert level is not None
+    kept = _monitor(points, alert_limit_m=1.01 * level).judge(estimate, matches)
+    assert kept.status is Status.OK
+    judged = _monitor(points, alert_limit_m=0.99 * level).judge(estimate, matches)
+    assert judged.status is Status.DEGRADED and judged.cam_from_world is not None
+    assert judged.reason is not None and "alert limit" in judged.reason
+
+
+@pytest.mark.parametrize("scale", [1.5, 3.0])
+def test_ninety_five_percent_of_new_errors_are_held(scale: float) -> None:
+    rng = np.random.default_rng(1)
+    angle = rng.uniform(0, 0.6, 400)
+    true = scale**2 * np.exp(1.2 * np.maximum(angle - 0.3, 0))
+    squared = true * (rng.standard_normal((400, 6)) ** 2).sum(axis=1)
+    fitted = fit_scale(PoseErrors(squared[:200], angle[:200]))
+    allowed = 12.592 * np.array([fitted.variance(a) for a in angle[200:]])
+    assert 0.90 <= np.mean(squared[200:] <= allowed) <= 0.995
+    assert fitted.tail >= 4  # normal errors end soon
+
+
+def test_heavy_tails_are_seen() -> None:
+    rng = np.random.default_rng(2)
+    size = rng.pareto(2.0, 2000) + 1  # P(size > s) = s^-2
+    fitted = fit_scale(PoseErrors(size**2, np.zeros(2000)))
+    assert fitted.tail == pytest.approx(2.0, abs=0.35)
+
+
+def test_of_several_maps_the_worst_counts() -> None:
+    good, bad = CovarianceScale(factor=2.0, tail=4.0), CovarianceScale(factor=5.0, tail=3.0)
+    one = Integrity(photos=20, first=good, refined=bad)
+    other = Integrity(photos=30, first=bad, refined=good)
+    both = worst([one, other])
+    assert both is not None and both.photos == 50
+    assert both.first == both.refined == CovarianceScale(factor=5.0, tail=3.0)
+    assert worst([one, None]) is None
+
+
+def test_claims_are_compared_in_the_world() -> None:
+    estimate, _ = _estimate(hpl_m=0.05, vpl_m=0.05, ypl_deg=1.0)
+    moved = compose(so3_exp([0, np.radians(0.5), 0]), np.zeros(3)) @ LOOKING_ALONG_X
+    centre = invert(moved)
+    centre[:3, 3] += [0.03, 0.04, 0.02]
+    reference = invert(centre)
+    claim = claim_of(estimate, reference, np.array(DOWN))
+    assert claim is not None and claim.error is not None
+    np.testing.assert_allclose(camera_centre(reference), [0.03, 0.04, 0.02], atol=1e-12)
+    np.testing.assert_allclose(claim.error, [0.05, 0.02, 0.5], atol=1e-9)
+    assert not claim.misleading
+    low, _ = _estimate(hpl_m=0.049, vpl_m=0.05, ypl_deg=1.0)
+    tight = claim_of(low, reference, np.array(DOWN))
+    assert tight is not None and tight.misleading
+
+
+def test_the_demo_tells_its_levels(tmp_path: Path) -> None:
+    import edge_reloc
+
+    demo = Path(edge_reloc.__file__).parent / "demo"
+    with edge_reloc.open(demo / "map", camera=demo / "camera.json") as localizer:
+        estimate = localizer.localize(demo / "frames/frame_010.jpg").estimate
+    assert estimate.hpl_m is not None and 0.001 < estimate.hpl_m < 1
+    assert estimate.to_json()["hpl_m"] == estimate.hpl_m
