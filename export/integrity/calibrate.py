@@ -41,7 +41,7 @@ from .leave_out import neighbourhoods, write_without
 log = logging.getLogger(__name__)
 
 SHARES = (0.12, 0.3, 0.5)  # of all photos, left out at once
-NEIGHBOURHOODS, PHOTOS = 3, 8  # of each share; tried of each neighbourhood
+NEIGHBOURHOODS, PHOTOS = 3, 14  # of each share; tried of each neighbourhood
 FEWEST_VIEWS = 15  # with fewer, what stays is another map
 FEWEST_ERRORS = 20  # for a quantile of 95 %
 SIX_95 = 12.592  # chi square of six degrees of freedom
