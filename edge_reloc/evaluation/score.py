@@ -14,7 +14,7 @@ from ..geometry.rigid import compose, normalised_error, pose_error
 from ..localizer import Localizer
 from ..structs import Status
 from .chosen import Chosen
-from .dataset import Dataset
+from .dataset import Dataset, map_origin
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
 
@@ -92,7 +92,7 @@ def score_method(
     candidates: list[int] = []
     scene_size = dataset.size()
     covered: list[bool] = []
-    origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
+    origin = map_origin(dataset, bundle.manifest)
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
         camera = frame.camera
