@@ -197,11 +197,10 @@ def format_wrong_cases(scores: Sequence[MethodScore]) -> str:
     blocks = [_table(score) for score in scores]
     scored = {case.case.name for score in scores for case in score.cases}
     skipped = {name: need for score in scores for name, need in score.skipped.items()}
-    lines = [
-        f"left out: {name}, which needs {need}"
-        for name, need in skipped.items()
-        if name not in scored
-    ]
+    lines = []
+    for need in dict.fromkeys(skipped.values()):
+        names = [name for name in skipped if skipped[name] == need and name not in scored]
+        lines += [f"left out {', '.join(names)}: needs {need}"] if names else []
     tries, misleading = sum(s.tries for s in scores), sum(s.misleading for s in scores)
     lines.append(f"wrong cases: {tries} tries, {misleading} poses called OK that are wrong")
     return "\n\n".join([*blocks, "\n".join(lines)])
@@ -221,7 +220,7 @@ def _table(score: MethodScore) -> str:
             "  ".join(
                 cell.ljust(width) if i < 2 else cell.rjust(width)
                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
+            ).rstrip()
             for row in rows
         ]
     )
