@@ -131,10 +131,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             if reference is None:
                 raise ConfigError(f"--curves: needs '{EXHAUSTIVE.name}' among the --methods")
             curves += retrieval_curves(bundle, dataset, reference)
-    if options.plot:
-        plot_errors(options.plot, scores)
-    if options.curves:
-        plot_curves(options.curves, curves)
     values = {
         "scores": [score.to_json() for score in scores],
         "curves": [curve.to_json() for curve in curves],
@@ -142,7 +138,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     tables = [format_table(scores)] if scores else []
     tables += [format_curves(curves)] if curves else []
-    return _show(options, values, "\n\n".join(tables))
+    _show(options, values, "\n\n".join(tables))
+    if options.plot:
+        plot_errors(options.plot, scores)
+    if options.curves:
+        plot_curves(options.curves, curves)
+    return _tell(unable)
 
 
 def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,19 +218,27 @@ def _show_wrong_cases(
         "misleading": sum(score.misleading for score in scores),
         "unable": unable,
     }
-    return _show(options, values, format_wrong_cases(scores))
+    _show(options, values, format_wrong_cases(scores))
+    return _tell(unable)
 
 
-def _show(options: argparse.Namespace, values: dict[str, Any], text: str) -> int:
-    """Print and write the results; the exit code."""
+def _show(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
+    """Print and write the results."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
-    print(json.dumps(values, allow_nan=False) if options.json else text)
+    if options.json:
+        print(json.dumps(values, allow_nan=False))
+    elif text:
+        print(text)
     if options.output:
         write_atomic(options.output, json.dumps(values, indent=1, allow_nan=False) + "\n")
-    for line in values["unable"]:
+
+
+def _tell(unable: Sequence[str]) -> int:
+    """What could not be scored, and the exit code for it."""
+    for line in unable:
         print(f"not scored: {line}", file=sys.stderr)
-    return KNOWN_ERROR if values["unable"] else OK
+    return KNOWN_ERROR if unable else OK
 
 
 def _methods(options: argparse.Namespace, manifest: Manifest, settings: Settings) -> list[Chosen]:

@@ -13,7 +13,8 @@ from ..geometry.rigid import compose
 from ..sources.listing import list_folder
 from ..sources.photo import read_photo
 from .dataset import Dataset, map_origin
-from .wrong_cases import Need, Shot
+from .wrong_cases import Need
+from .wrong_frames import Shot
 from .wrong_images import Rng, fitted
 
 KEPT = 64  # photos in memory

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
 
 import numpy as np
 
-from ..arrays import U8, Array
+from ..arrays import U8
 from ..geometry.camera import Camera
-from ..structs import Frame
+from . import wrong_frames as frames
 from . import wrong_images as images
+from .wrong_frames import Album, Shot, camera_of, changed, composed
 from .wrong_images import GREY, Change, Join, Rng
-
-SEQUENCE = 5  # frames of a sequence
-HALF_TURN = np.diag([-1.0, -1.0, 1.0, 1.0])  # turned_cam_from_cam
 
 
 class Expected(str, Enum):
@@ -40,29 +37,6 @@ class Need(str, Enum):
     TRACKING = "a method with tracking (+t)"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
-class Shot:
-    """A photo as its camera gave it, or a wrong one made of it."""
-
-    #: its camera is the one that the localiser is told
-    frame: Frame
-    #: `cam_from_world` (4,4) of every pose that is right; empty where none is
-    right: tuple[Array, ...]
-
-
-class Album(Protocol):
-    """Photos that a wrong case is made of."""
-
-    def shot(self, index: int) -> Shot:
-        """A photo of the place by its number, which may be any."""
-
-    def another(self, index: int, rng: Rng) -> int:
-        """Number of another photo by the same camera; only where there is one."""
-
-    def elsewhere(self, rng: Rng, like: U8) -> U8 | None:
-        """A photo of another place, as large as `like`; None without such photos."""
-
-
 Make = Callable[[Album, int, Rng], Sequence[Shot]]
 
 
@@ -79,82 +53,11 @@ class Case:
     needs: tuple[Need, ...] = ()
 
 
-def upside_down(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """By a camera that hangs; its calibration is that of the turned image."""
-    shot = album.shot(index)
-    camera = _camera(shot)
-    distortion = list(camera.distortion)
-    if camera.model == "opencv":  # p1 and p2 have a direction
-        distortion[2:4] = [-distortion[2], -distortion[3]]
-    turned = replace(
-        camera,
-        cx=camera.width - 1 - camera.cx,
-        cy=camera.height - 1 - camera.cy,
-        distortion=tuple(distortion),
-    )
-    frame = replace(shot.frame, image=_whole(shot.frame.image[::-1, ::-1]), camera=turned)
-    return [Shot(frame=frame, right=tuple(HALF_TURN @ pose for pose in shot.right))]
-
-
-def teleporting(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """Photos in no order, as one sequence."""
-    return [album.shot(int(number)) for number in rng.integers(0, 1 << 30, SEQUENCE)]
-
-
-def frozen(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """One photo again and again."""
-    return [album.shot(index)] * SEQUENCE
-
-
-def blacked_out(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """Every second frame black."""
-    return [
-        album.shot(index + number)
-        if number % 2 == 0
-        else _changed(album.shot(index + number), images.black, rng, True)
-        for number in range(SEQUENCE)
-    ]
-
-
-def mirrored_in_between(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """Each photo, then its mirror image."""
-    shots = [album.shot(index), album.shot(index + 1)]
-    return [s for shot in shots for s in (shot, _changed(shot, images.mirrored, rng, True))]
-
-
-def half_old_half_new(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-    """A sequence beside another one in each frame."""
-    other = album.another(index, rng)
-    return [
-        _composed(album.shot(index + number), album.shot(other + number), images.left_and_right)
-        for number in range(SEQUENCE)
-    ]
-
-
-def _whole(image: U8) -> U8:
-    return np.ascontiguousarray(image)
-
-
-def _camera(shot: Shot) -> Camera:
-    assert shot.frame.camera is not None  # a data set's frames have one
-    return shot.frame.camera
-
-
-def _changed(shot: Shot, change: Change, rng: Rng, never: bool) -> Shot:
-    frame = replace(shot.frame, image=_whole(change(shot.frame.image, rng)))
-    return Shot(frame=frame, right=() if never else shot.right)
-
-
-def _composed(one: Shot, other: Shot, join: Join) -> Shot:
-    image = _whole(join(one.frame.image, images.fitted(other.frame.image, one.frame.image)))
-    return Shot(frame=replace(one.frame, image=image), right=one.right + other.right)
-
-
 def _image(name: str, about: str, expected: Expected, change: Change) -> Case:
     """The image is another one."""
 
     def make(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
-        return [_changed(album.shot(index), change, rng, expected is Expected.NEVER)]
+        return [changed(album.shot(index), change, rng, right=expected is Expected.RIGHT)]
 
     return Case(name=name, about=about, expected=expected, make=make)
 
@@ -164,7 +67,7 @@ def _calibration(name: str, about: str, change: Callable[[Camera, Rng], Camera])
 
     def make(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
         shot = album.shot(index)
-        told = change(_camera(shot), rng)
+        told = change(camera_of(shot), rng)
         return [Shot(frame=replace(shot.frame, camera=told), right=shot.right)]
 
     return Case(name=name, about=about, expected=Expected.RIGHT, make=make)
@@ -199,10 +102,10 @@ def _photo_of_photo(
         image = shot.frame.image
         if same_place:
             around = album.shot(album.another(index, rng))
-            return [_changed(around, lambda onto, rng: join(image, onto, rng), rng, False)]
+            return [changed(around, lambda onto, rng: join(image, onto, rng), rng, right=True)]
         onto = album.elsewhere(rng, image)
         onto = np.full_like(image, GREY) if onto is None else onto
-        return [_changed(shot, lambda image, rng: join(image, onto, rng), rng, True)]
+        return [changed(shot, lambda image, rng: join(image, onto, rng), rng, right=False)]
 
     return Case(
         name=name,
@@ -222,7 +125,7 @@ def _two(name: str, about: str, join: Join) -> Case:
 
     def make(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
         other = album.shot(album.another(index, rng))
-        return [_composed(album.shot(index), other, join)]
+        return [composed(album.shot(index), other, join)]
 
     return Case(name=name, about=about, expected=Expected.RIGHT, make=make, needs=(Need.ANOTHER,))
 
@@ -231,7 +134,7 @@ def _elsewhere(album: Album, index: int, rng: Rng) -> Sequence[Shot]:
     shot = album.shot(index)
     image = album.elsewhere(rng, shot.frame.image)
     assert image is not None  # the case says that it needs one
-    return [_changed(shot, lambda _, rng: image, rng, True)]
+    return [changed(shot, lambda _, rng: image, rng, right=False)]
 
 
 def _sequence(name: str, about: str, make: Make, *more: Need) -> Case:
@@ -254,7 +157,7 @@ CASES: tuple[Case, ...] = (
         name="upside_down",
         about="turned by 180 degrees: right is the turned pose",
         expected=RIGHT,
-        make=upside_down,
+        make=frames.upside_down,
     ),
     _image("inverted", "a negative", RIGHT, images.inverted),
     *(
@@ -321,9 +224,13 @@ CASES: tuple[Case, ...] = (
         make=_elsewhere,
         needs=(Need.ELSEWHERE,),
     ),
-    _sequence("teleporting", "photos in no order, 33 ms apart", teleporting),
-    _sequence("frozen", "one photo again and again", frozen),
-    _sequence("blacked_out", "every second frame black", blacked_out),
-    _sequence("mirrored_in_between", "each photo, then its mirror image", mirrored_in_between),
-    _sequence("half_old_half_new", "two sequences side by side", half_old_half_new, Need.ANOTHER),
+    _sequence("teleporting", "photos in no order, 33 ms apart", frames.teleporting),
+    _sequence("frozen", "one photo again and again", frames.frozen),
+    _sequence("blacked_out", "every second frame black", frames.blacked_out),
+    _sequence(
+        "mirrored_in_between", "each photo, then its mirror image", frames.mirrored_in_between
+    ),
+    _sequence(
+        "half_old_half_new", "two sequences side by side", frames.half_old_half_new, Need.ANOTHER
+    ),
 )
