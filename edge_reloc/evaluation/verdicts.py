@@ -33,10 +33,10 @@ class Tolerance:
 def tolerance_of(text: str | None, metric: bool, scene_size: float, where: str) -> Tolerance:
     """As it was written, or the usual one. ConfigError for more than one threshold."""
     thresholds = thresholds_of(TOLERANCES[metric] if text is None else text, metric, where)
-    if len(thresholds) > 1:
+    if len(thresholds) > 1 or min(thresholds[0].translation, thresholds[0].rotation_deg) <= 0:
         raise ConfigError(
-            f"thresholds '{text}': found {len(thresholds)}, expected one, beyond which a pose "
-            f"is wrong, such as {TOLERANCES[metric]}"
+            f"thresholds '{text}': expected one, above 0, beyond which a pose is wrong, such as "
+            f"{TOLERANCES[metric]}"
         )
     (only,) = thresholds
     return Tolerance(
