@@ -158,6 +158,11 @@ def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
         ),
     )
     group.add_argument(
+        "--cases",
+        metavar="NAMES",
+        help="comma-separated, or beginnings such as focal,photo (default: all)",
+    )
+    group.add_argument(
         "--tries",
         type=whole(1),
         default=5,
@@ -184,8 +189,10 @@ def _show_wrong_cases(
     from .evaluation.album import PhotoAlbum
     from .evaluation.dataset import read_dataset
     from .evaluation.verdicts import tolerance_of
+    from .evaluation.wrong_cases import chosen_cases
 
     settings = settings_of(options)
+    cases = chosen_cases(options.cases)
     if options.output is not None:
         check_writable(options.output)
     scores: list[MethodScore] = []
@@ -207,6 +214,7 @@ def _show_wrong_cases(
                         tolerance,
                         tries=options.tries,
                         seed=settings.seed,
+                        cases=cases,
                         progress=_progress(dataset.name, method.text, "tries"),
                     )
                 )

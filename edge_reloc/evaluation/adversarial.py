@@ -17,7 +17,7 @@ from .album import PhotoAlbum
 from .chosen import Chosen
 from .dataset import FRAME_NS
 from .verdicts import Tolerance, Verdict, judge
-from .wrong_cases import CASES, Case, Need
+from .wrong_cases import Case, Need
 from .wrong_images import Rng
 
 APART_NS = 3_600_000_000_000  # between tries: tracking knows nothing of the one before
@@ -106,7 +106,7 @@ def score_wrong_cases(
     *,
     tries: int,
     seed: int,
-    cases: Sequence[Case] = CASES,
+    cases: Sequence[Case],
     progress: Callable[[int], None] = lambda done: None,
 ) -> MethodScore:
     """Show a method `tries` of each case. With tracking, each follows its unaltered photo."""

@@ -13,6 +13,7 @@ from enum import Enum
 import numpy as np
 
 from ..arrays import U8
+from ..errors import ConfigError
 from ..geometry.camera import Camera
 from . import wrong_frames as frames
 from . import wrong_images as images
@@ -234,3 +235,17 @@ CASES: tuple[Case, ...] = (
         "half_old_half_new", "two sequences side by side", frames.half_old_half_new, Need.ANOTHER
     ),
 )
+
+
+def chosen_cases(text: str | None) -> tuple[Case, ...]:
+    """Comma-separated names, or beginnings of some; all without a text. Raises ConfigError."""
+    if text is None:
+        return CASES
+    begins = text.split(",")
+    for begin in begins:
+        if not begin or not any(case.name.startswith(begin) for case in CASES):
+            raise ConfigError(
+                f"cases '{text}': found '{begin}', expected one of "
+                f"{', '.join(case.name for case in CASES)}, or the beginning of some"
+            )
+    return tuple(case for case in CASES if case.name.startswith(tuple(begins)))

@@ -18,7 +18,7 @@ from edge_reloc.evaluation.album import PhotoAlbum
 from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.verdicts import judge, tolerance_of
-from edge_reloc.evaluation.wrong_cases import CASES, Expected, Need
+from edge_reloc.evaluation.wrong_cases import CASES, Expected, Need, chosen_cases
 from edge_reloc.evaluation.wrong_frames import HALF_TURN, Shot, camera_of
 from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.methods import Settings
@@ -85,6 +85,16 @@ def test_names_are_told_apart_and_documented() -> None:
     page = (ROOT / "docs" / "integrity.md").read_text()
     rows = re.findall(r"^\| `([\w.]+)` \| (.*) \| (.*) \|$", page, re.MULTILINE)
     assert rows == [(case.name, case.about, case.expected.value) for case in CASES]
+
+
+def test_cases_are_chosen_by_the_beginnings_of_their_names() -> None:
+    assert chosen_cases(None) == CASES
+    assert [case.name for case in chosen_cases("photo_t,mirrored")] == [
+        *("mirrored", "photo_tilted", "mirrored_in_between")
+    ]
+    for wrong in ("mirored", "focal,", ""):
+        with pytest.raises(ConfigError, match=rf"cases '{wrong}': found '\w*', expected one of"):
+            chosen_cases(wrong)
 
 
 def test_tries_are_drawn_by_the_seed() -> None:
@@ -279,9 +289,11 @@ def test_wrong_cases_have_no_curves(place: Path, capsys: pytest.CaptureFixture[s
     assert "--plot and --curves do not go with --adversarial" in capsys.readouterr().err
 
 
-def test_a_folder_of_other_places_must_hold_photos(
+def test_other_places_and_cases_must_be_there(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--adversarial", "--map", str(DEMO / "map"), "--data", str(place)]
     assert main([*command, "--foreign", str(tmp_path)]) == 1
     assert "no photos in this folder" in capsys.readouterr().err
+    assert main([*command, "--cases", "focal,mirored"]) == 1
+    assert "cases 'focal,mirored': found 'mirored', expected" in capsys.readouterr().err
