@@ -41,9 +41,12 @@ class PhotoAlbum:
     def lacks(self) -> set[Need]:
         """What cases need and these photos do not give."""
         cameras = [query.camera for query in self._dataset.queries]
-        lone = any(cameras.count(camera) == 1 for camera in set(cameras))
-        lacks = {Need.ANOTHER} if lone else set()
-        return lacks if self._foreign else lacks | {Need.ELSEWHERE}
+        lacks = set() if self._foreign else {Need.ELSEWHERE}
+        if any(cameras.count(camera) == 1 for camera in set(cameras)):
+            lacks.add(Need.ANOTHER)
+        if self.size == 1 or len(set(cameras)) > 1:
+            lacks.add(Need.ONE_CAMERA)
+        return lacks
 
     def shot(self, index: int) -> Shot:
         """A photo with its reference pose in the map; numbers go round."""

@@ -33,7 +33,8 @@ class Expected(str, Enum):
 class Need(str, Enum):
     """What a case cannot be made without."""
 
-    ANOTHER = "another photo by the same camera"
+    ANOTHER = "another photo by the same camera, of each"
+    ONE_CAMERA = "several photos, all by one camera"
     ELSEWHERE = "photos of other places (--foreign FOLDER)"
     TRACKING = "a method with tracking (+t)"
 
@@ -232,7 +233,7 @@ CASES: tuple[Case, ...] = (
         "mirrored_in_between", "each photo, then its mirror image", frames.mirrored_in_between
     ),
     _sequence(
-        "half_old_half_new", "two sequences side by side", frames.half_old_half_new, Need.ANOTHER
+        "half_old_half_new", "two sequences side by side", frames.half_old_half_new, Need.ONE_CAMERA
     ),
 )
 

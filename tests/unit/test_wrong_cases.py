@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,20 @@ def test_with_tracking_sequences_are_shown_and_each_of_their_frames_is_judged(
 
 def test_cases_that_cannot_be_made_are_named(bundle: MapBundle, place: Path) -> None:
     alone = PhotoAlbum(read_dataset(place, every=100), bundle.manifest)
-    assert alone.size == 1 and alone.lacks == {Need.ANOTHER, Need.ELSEWHERE}
+    assert alone.size == 1
+    assert alone.lacks == {Need.ANOTHER, Need.ONE_CAMERA, Need.ELSEWHERE}
+    dataset = read_dataset(place)
+    assert PhotoAlbum(dataset, bundle.manifest).lacks == {Need.ELSEWHERE}
+    zoomed = replace(dataset.queries[0].camera, fx=900.0)
+    for of_two, lacks in ((1, {Need.ANOTHER, Need.ONE_CAMERA}), (2, {Need.ONE_CAMERA})):
+        queries = tuple(
+            replace(query, camera=zoomed) if number < of_two else query
+            for number, query in enumerate(dataset.queries)
+        )
+        album = PhotoAlbum(replace(dataset, queries=queries), bundle.manifest, DEMO / "frames")
+        assert album.lacks == lacks
+    drawn = {album.another(0, np.random.default_rng(seed)) for seed in range(20)}
+    assert drawn == {1}  # the only other one by its camera
 
 
 def test_the_program_prints_a_table_and_a_summary(
