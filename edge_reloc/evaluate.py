@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .bundle.reader import open_bundle
 from .command_line.arguments import (
@@ -19,12 +19,14 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
-from .evaluation.chosen import parse_method, shown_methods, syntax
-from .evaluation.thresholds import DEFAULTS
+from .evaluation.chosen import Chosen, parse_method, shown_methods, syntax
+from .evaluation.thresholds import DEFAULTS, TOLERANCES
 from .files import check_writable, write_atomic
-from .methods.table import EXHAUSTIVE
+from .methods.table import EXHAUSTIVE, Settings
 
 if TYPE_CHECKING:
+    from .bundle.manifest import Manifest
+    from .evaluation.adversarial import MethodScore
     from .evaluation.curves import RetrievalCurve
     from .evaluation.score import Score
 
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "found against share of the map returned",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    _add_adversarial_arguments(parser)
     return parser
 
 
@@ -90,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         scenes.append(_Scene(map=options.map, data=options.data, thresholds=options.thresholds))
     if not scenes:
         parser.error("give --map and --data, or --scene")
+
+    if options.adversarial:
+        return _show_wrong_cases(parser, options, scenes)
 
     from .evaluation.curves import format_curves, retrieval_curves
     from .evaluation.dataset import read_dataset
@@ -112,9 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset = read_dataset(scene.data, every=options.every)
         metric = bundle.manifest.world.metric
         thresholds = thresholds_of(scene.thresholds, metric, str(scene.map))
-        texts = options.methods.split(",") if options.methods else [*shown_methods(bundle.manifest)]
         own = []
-        for method in [parse_method(text, settings) for text in texts]:
+        for method in _methods(options, bundle.manifest, settings):
             show = _progress(dataset.name, method.text)
             try:
                 own.append(score_method(bundle, dataset, method, thresholds, show))
@@ -126,29 +131,128 @@ def main(argv: Sequence[str] | None = None) -> int:
             if reference is None:
                 raise ConfigError(f"--curves: needs '{EXHAUSTIVE.name}' among the --methods")
             curves += retrieval_curves(bundle, dataset, reference)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
     values = {
         "scores": [score.to_json() for score in scores],
         "curves": [curve.to_json() for curve in curves],
         "unable": unable,
     }
-    if options.json:
-        print(json.dumps(values, allow_nan=False))
-    else:
-        if scores:
-            print(format_table(scores))
-        if curves:
-            print("\n" + format_curves(curves))
-    if options.output:
-        write_atomic(options.output, json.dumps(values, indent=1, allow_nan=False) + "\n")
+    tables = [format_table(scores)] if scores else []
+    tables += [format_curves(curves)] if curves else []
+    _show(options, values, "\n\n".join(tables))
     if options.plot:
         plot_errors(options.plot, scores)
     if options.curves:
         plot_curves(options.curves, curves)
+    return _tell(unable)
+
+
+def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("wrong cases on purpose")
+    group.add_argument(
+        "--adversarial",
+        action="store_true",
+        help="make wrong cases of the photos (mirrored, another focal length, a photo of a photo, "
+        "...) and count the poses called OK that are wrong: beyond the one class of --thresholds "
+        f"(default {TOLERANCES[True]}; on maps that are not metric {TOLERANCES[False]})".replace(
+            "%", "%%"
+        ),
+    )
+    group.add_argument(
+        "--cases",
+        metavar="NAMES",
+        help="comma-separated, or beginnings such as focal,photo (default: all)",
+    )
+    group.add_argument(
+        "--tries",
+        type=whole(1),
+        default=5,
+        metavar="N",
+        help="of each case, other photos each time, as --seed draws them (default 5)",
+    )
+    group.add_argument(
+        "--foreign",
+        type=Path,
+        metavar="FOLDER",
+        help="photos of other places: none of them may get a pose, and photos of photos are "
+        "shown there (default: the first is left out, the others hang on a plain wall)",
+    )
+
+
+def _show_wrong_cases(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, scenes: Sequence[_Scene]
+) -> int:
+    """`--adversarial`: what methods answer to wrong cases."""
+    if options.plot or options.curves:
+        parser.error("--plot and --curves do not go with --adversarial")
+
+    from .evaluation.adversarial import format_wrong_cases, score_wrong_cases
+    from .evaluation.album import PhotoAlbum
+    from .evaluation.dataset import read_dataset
+    from .evaluation.verdicts import tolerance_of
+    from .evaluation.wrong_cases import chosen_cases
+
+    settings = settings_of(options)
+    cases = chosen_cases(options.cases)
+    if options.output is not None:
+        check_writable(options.output)
+    scores: list[MethodScore] = []
+    unable: list[str] = []
+    for scene in scenes:
+        bundle = open_bundle(scene.map, require_signed=options.require_signed)
+        dataset = read_dataset(scene.data, every=options.every)
+        album = PhotoAlbum(dataset, bundle.manifest, options.foreign)
+        tolerance = tolerance_of(
+            scene.thresholds, bundle.manifest.world.metric, dataset.size(), str(scene.map)
+        )
+        for method in _methods(options, bundle.manifest, settings):
+            try:
+                scores.append(
+                    score_wrong_cases(
+                        bundle,
+                        album,
+                        method,
+                        tolerance,
+                        tries=options.tries,
+                        seed=settings.seed,
+                        cases=cases,
+                        progress=_progress(dataset.name, method.text, "tries"),
+                    )
+                )
+            except EdgeRelocError as error:  # of this method: the others are tried all the same
+                unable.append(f"{dataset.name}, {scene.map.name}, {method.text}: {error}")
+    values = {
+        "adversarial": [score.to_json() for score in scores],
+        "tries": sum(score.tries for score in scores),
+        "misleading": sum(score.misleading for score in scores),
+        "unable": unable,
+    }
+    _show(options, values, format_wrong_cases(scores))
+    return _tell(unable)
+
+
+def _show(options: argparse.Namespace, values: dict[str, Any], text: str) -> None:
+    """Print and write the results."""
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    if options.json:
+        print(json.dumps(values, allow_nan=False))
+    elif text:
+        print(text)
+    if options.output:
+        write_atomic(options.output, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def _tell(unable: Sequence[str]) -> int:
+    """What could not be scored, and the exit code for it."""
     for line in unable:
         print(f"not scored: {line}", file=sys.stderr)
     return KNOWN_ERROR if unable else OK
+
+
+def _methods(options: argparse.Namespace, manifest: Manifest, settings: Settings) -> list[Chosen]:
+    """Those that were asked for, or those that the bundle can do."""
+    texts = options.methods.split(",") if options.methods else shown_methods(manifest)
+    return [parse_method(text, settings) for text in texts]
 
 
 def _scene(text: str) -> _Scene:
@@ -162,10 +266,10 @@ def _scene(text: str) -> _Scene:
     )
 
 
-def _progress(scene: str, method: str) -> Callable[[int], None]:
+def _progress(scene: str, method: str, what: str = "queries") -> Callable[[int], None]:
     def show(done: int) -> None:
         if sys.stderr.isatty():
-            print(f"\r\x1b[K{scene} {method}: {done} queries", end="", file=sys.stderr)
+            print(f"\r\x1b[K{scene} {method}: {done} {what}", end="", file=sys.stderr)
 
     return show
 

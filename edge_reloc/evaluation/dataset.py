@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Array
+from ..bundle.manifest import Manifest
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..geometry.rigid import camera_centre
@@ -16,6 +17,8 @@ from ..reference.colmap import read_model
 from ..sources.listing import names_in_list
 from ..sources.photo import load_photo
 from ..structs import Frame
+
+FRAME_NS = 33_333_333
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +43,21 @@ class Dataset:
     def frames(self) -> Iterator[tuple[Query, Frame]]:
         """Queries with their images, grey, at a nominal 30 Hz."""
         for index, query in enumerate(self.queries):
-            photo = load_photo(query.path)
-            height, width = photo.image.shape
-            yield (
-                query,
-                Frame(
-                    image=photo.image,
-                    t_ns=index * 33_333_333,
-                    camera=query.camera.scaled_to(width, height),
-                    index=index,
-                    name=query.name,
-                    upright_turns=photo.upright_turns,
-                ),
-            )
+            yield query, self.frame(index)
+
+    def frame(self, index: int) -> Frame:
+        """One of `frames`."""
+        query = self.queries[index]
+        photo = load_photo(query.path)
+        height, width = photo.image.shape
+        return Frame(
+            image=photo.image,
+            t_ns=index * FRAME_NS,
+            camera=query.camera.scaled_to(width, height),
+            index=index,
+            name=query.name,
+            upright_turns=photo.upright_turns,
+        )
 
     def size(self) -> float:
         """Median distance of the cameras from the point they look at, map units.
@@ -105,3 +110,11 @@ def read_dataset(
             for name in names[::every]
         ),
     )
+
+
+def map_origin(dataset: Dataset, manifest: Manifest) -> Array:
+    """Where the origin of a data set's world lies in the map's (3,), map units.
+
+    Combined maps set their places side by side.
+    """
+    return np.asarray((manifest.world.parts or {}).get(dataset.name, np.zeros(3)))

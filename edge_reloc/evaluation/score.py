@@ -15,7 +15,7 @@ from ..localizer import Localizer
 from ..structs import Status
 from .chosen import Chosen
 from .claims import Claim, claim_of
-from .dataset import Dataset
+from .dataset import Dataset, map_origin
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
 
@@ -102,7 +102,7 @@ def score_method(
     claims: list[Claim] = []
     gravity = bundle.manifest.world.gravity
     down = None if gravity is None else np.array(gravity)
-    origin = np.asarray((bundle.manifest.world.parts or {}).get(dataset.name, np.zeros(3)))
+    origin = map_origin(dataset, bundle.manifest)
     fresh = MapBundle(bundle.directory, bundle.manifest)
     for done, (query, frame) in enumerate(dataset.frames()):
         camera = frame.camera

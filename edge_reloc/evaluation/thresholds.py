@@ -32,6 +32,8 @@ class Threshold:
 
 DEFAULTS = {True: "5cm/5deg,10cm/5deg", False: "1%/1deg,5%/5deg"}  # of metric maps, of others
 
+TOLERANCES = {True: "5cm/1deg", False: "2%/1deg"}  # beyond which a pose is wrong
+
 
 def thresholds_of(text: str | None, metric: bool, where: str) -> tuple[Threshold, ...]:
     """Those that a text names, or the usual ones of metric maps and of others.

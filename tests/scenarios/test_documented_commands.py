@@ -37,6 +37,7 @@ INSTEAD = {
 SHORTER = {
     "run": "--frames 2",
     "profile": "--frames 3 --warm-up 1",
+    "evaluate --adversarial": "--tries 1 --methods cells+2+t",
     "export onnx --map": "--count 1 --photos photos/",
     "export onnx --demo": "--count 1",
     "export parity": "--every 40 --no-layers --methods cells",

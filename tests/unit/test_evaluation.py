@@ -21,6 +21,7 @@ from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.methods import Settings
 from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
 from edge_reloc.running.demo import DEMO
+from tests.courtyard import courtyard
 
 
 def test_thresholds_are_read_with_their_units() -> None:
@@ -76,17 +77,6 @@ def test_queries_without_reference_are_named(tmp_path: Path) -> None:
     (folder / "queries.txt").write_text("1.jpg\nnowhere.jpg\n")
     with pytest.raises(SourceError, match=r"1 of 2 .*nowhere\.jpg"):
         read_dataset(folder)
-
-
-def courtyard(folder: Path) -> Path:
-    """Every twentieth frame of the demo as a data set."""
-    place = folder / "courtyard"
-    place.mkdir()
-    (place / "images").symlink_to(DEMO / "frames")
-    (place / "reference").symlink_to(DEMO / "truth")
-    names = sorted(path.name for path in (DEMO / "frames").iterdir())
-    (place / "queries.txt").write_text("\n".join(names[::20]))
-    return place
 
 
 def test_demo_scores_as_json_and_picture(

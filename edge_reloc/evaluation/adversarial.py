@@ -1,0 +1,253 @@
+"""Run methods over wrong cases, and count the poses that mislead."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..bundle.reader import MapBundle
+from ..localizer import Localizer
+from ..structs import Frame, PoseEstimate
+from .album import PhotoAlbum
+from .chosen import Chosen
+from .dataset import FRAME_NS
+from .verdicts import Tolerance, Verdict, judge
+from .wrong_cases import Case, Need
+from .wrong_images import Rng
+
+APART_NS = 3_600_000_000_000  # between tries: tracking knows nothing of the one before
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScore:
+    """One method on one case."""
+
+    case: Case
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def ok(self) -> int:
+        """Poses called OK."""
+        return sum(v.ok for v in self.verdicts)
+
+    @property
+    def right(self) -> int:
+        """Of these, right."""
+        return sum(v.right for v in self.verdicts)
+
+    @property
+    def misleading(self) -> tuple[Verdict, ...]:
+        """OK and wrong, the worst first."""
+        wrong = [v for v in self.verdicts if v.misleading]
+        return tuple(sorted(wrong, key=lambda v: -(v.error or 0.0)))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary, with every misleading pose."""
+        return {
+            "case": self.case.name,
+            "expected": self.case.expected.value,
+            "tries": len(self.verdicts),
+            "ok": self.ok,
+            "right": self.right,
+            "misleading": [asdict(verdict) for verdict in self.misleading],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodScore:
+    """One method on every case that could be made."""
+
+    scene: str
+    map: str
+    method: str
+    metric: bool
+    tolerance: Tolerance
+    seed: int
+    cases: tuple[CaseScore, ...]
+    #: why cases were left out: name of the case, what it needs
+    skipped: dict[str, str]
+
+    @property
+    def tries(self) -> int:
+        """Frames judged."""
+        return sum(len(case.verdicts) for case in self.cases)
+
+    @property
+    def misleading(self) -> int:
+        """Poses called OK that are wrong."""
+        return sum(len(case.misleading) for case in self.cases)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready dictionary."""
+        return {
+            "scene": self.scene,
+            "map": self.map,
+            "method": self.method,
+            "metric": self.metric,
+            "tolerance": asdict(self.tolerance),
+            "seed": self.seed,
+            "tries": self.tries,
+            "misleading": self.misleading,
+            "cases": [case.to_json() for case in self.cases],
+            "skipped": self.skipped,
+        }
+
+
+def score_wrong_cases(
+    bundle: MapBundle,
+    album: PhotoAlbum,
+    method: Chosen,
+    tolerance: Tolerance,
+    *,
+    tries: int,
+    seed: int,
+    cases: Sequence[Case],
+    progress: Callable[[int], None] = lambda done: None,
+) -> MethodScore:
+    """Show a method `tries` of each case. With tracking, each follows its unaltered photo."""
+    lacks = album.lacks if method.settings.tracking else album.lacks | {Need.TRACKING}
+    skipped = {
+        case.name: ", ".join(need.value for need in case.needs if need in lacks)
+        for case in cases
+        if lacks.intersection(case.needs)
+    }
+    made: list[CaseScore] = []
+    done = 0
+    with Session(bundle, method) as session:
+        for case in cases:
+            if case.name in skipped:
+                continue
+            verdicts: list[Verdict] = []
+            for number, index, rng in draw(case, album.size, tries, seed):
+                shots = case.make(album, index, rng)
+                alone = method.settings.tracking and Need.TRACKING not in case.needs
+                before = [album.shot(index)] if alone else []
+                estimates = session.localize([shot.frame for shot in [*before, *shots]])
+                verdicts += [
+                    judge(estimate, shot.right, tolerance, number)
+                    for shot, estimate in zip(shots, estimates[len(before) :], strict=True)
+                ]
+                done += 1
+                progress(done)
+            made.append(CaseScore(case=case, verdicts=tuple(verdicts)))
+    return MethodScore(
+        scene=album.name,
+        map=bundle.directory.name,
+        method=method.text,
+        metric=bundle.manifest.world.metric,
+        tolerance=tolerance,
+        seed=seed,
+        cases=tuple(made),
+        skipped=skipped,
+    )
+
+
+def draw(case: Case, photos: int, tries: int, seed: int) -> Iterator[tuple[int, int, Rng]]:
+    """Number of each try, its photo and its generator; every photo once before any twice.
+
+    They depend on the case's name and the seed alone, not on other cases.
+    """
+    own = zlib.crc32(case.name.encode())
+    order = np.random.default_rng([seed, own]).permutation(photos)
+    for number in range(tries):
+        yield number, int(order[number % photos]), np.random.default_rng([seed, own, number])
+
+
+class Session:
+    """A localiser for each size of image, and time that goes on."""
+
+    def __init__(self, bundle: MapBundle, method: Chosen) -> None:
+        self._bundle, self._method = bundle, method
+        self._localizers: dict[tuple[int, ...], Localizer] = {}
+        self._opened = ExitStack()
+        self._t_ns = 0
+
+    def localize(self, frames: Sequence[Frame]) -> list[PoseEstimate]:
+        """Frames at 30 Hz, long after those before."""
+        self._t_ns += APART_NS
+        return [
+            self._localizer(frame)
+            .localize(replace(frame, t_ns=self._t_ns + number * FRAME_NS))
+            .estimate
+            for number, frame in enumerate(frames)
+        ]
+
+    def _localizer(self, frame: Frame) -> Localizer:
+        size = frame.image.shape
+        if size not in self._localizers:
+            assert frame.camera is not None  # a data set's frames have one
+            localizer = Localizer.open(self._bundle, frame.camera, self._method.settings)
+            self._localizers[size] = self._opened.enter_context(localizer)
+        return self._localizers[size]
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._opened.close()
+
+
+def format_wrong_cases(scores: Sequence[MethodScore]) -> str:
+    """Plain-text tables, one a method, and a summary in one line."""
+    blocks = [_table(score) for score in scores]
+    scored = {case.case.name for score in scores for case in score.cases}
+    skipped = {name: need for score in scores for name, need in score.skipped.items()}
+    lines = []
+    for need in dict.fromkeys(skipped.values()):
+        names = [name for name in skipped if skipped[name] == need and name not in scored]
+        lines += [f"left out {', '.join(names)}: needs {need}"] if names else []
+    tries, misleading = sum(s.tries for s in scores), sum(s.misleading for s in scores)
+    lines.append(f"wrong cases: {tries} tries, {misleading} poses called OK that are wrong")
+    return "\n\n".join([*blocks, "\n".join(lines)])
+
+
+def _table(score: MethodScore) -> str:
+    header = ("case", "expected", "tries", "OK", "right", "misleading", "worst", "sigmas")
+    rows = [header, *(_row(score, case) for case in score.cases)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    title = (
+        f"{score.scene}, map {score.map}, {score.method}: right within {score.tolerance.text}, "
+        f"seed {score.seed}; {score.misleading} of {score.tries} tries mislead"
+    )
+    return "\n".join(
+        [title]
+        + [
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+    )
+
+
+def _row(score: MethodScore, case: CaseScore) -> tuple[str, ...]:
+    wrong = case.misleading
+    worst, sigmas = "", ""
+    if wrong:
+        error, sigma = wrong[0].error, wrong[0].sigmas
+        worst = "no pose is right" if error is None else _error(score, wrong[0])
+        sigmas = "" if sigma is None else f"{sigma:.0f}"
+    return (
+        case.case.name,
+        case.case.expected.value,
+        str(len(case.verdicts)),
+        str(case.ok),
+        str(case.right),
+        str(len(wrong)),
+        worst,
+        sigmas,
+    )
+
+
+def _error(score: MethodScore, verdict: Verdict) -> str:
+    """Metres, or a share of the scene where the map has none."""
+    assert verdict.error is not None
+    if score.metric:
+        return f"{verdict.error:.2f} m {verdict.error_deg:.1f}°"
+    return f"{100 * verdict.error / score.tolerance.scene_size:.1f} % {verdict.error_deg:.1f}°"
