@@ -51,6 +51,28 @@ def plot_curves(path: Path, curves: list[RetrievalCurve]) -> None:
     _finish(figure, panels, path)
 
 
+def plot_stanford(path: Path, scores: list[Score], alert_limit_m: float | None) -> None:
+    """Error against protection level of every pose, level and upright; a panel a scene."""
+    figure, panels = _panels(sorted({s.scene for s in scores if s.levelled}))
+    for score in scores:
+        known = [claim for claim in score.claims if claim.error and claim.level]
+        if known:
+            error = [claim.error[:2] for claim in known if claim.error]
+            level = [claim.level[:2] for claim in known if claim.level]
+            panels[score.scene].plot(
+                np.ravel(level), np.ravel(error), ".", ms=4, label=score.method
+            )
+    for panel in panels.values():
+        panel.axline((1e-3, 1e-3), (1.0, 1.0), color="black", lw=1, label="misleading above")
+        if alert_limit_m is not None:
+            panel.axvline(alert_limit_m, color="red", lw=1, label="unavailable beyond")
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel("protection level (m)")
+        panel.set_ylabel("error (m)")
+    _finish(figure, panels, path)
+
+
 def _panels(names: list[str]) -> tuple[Any, dict[str, Any]]:
     try:
         from matplotlib.figure import Figure

@@ -152,7 +152,9 @@ def score_method(
         ok=int(ok.sum()),
         within={
             t.text: float(
-                ((errors[:, 0] <= t.limit(scene_size)) & (errors[:, 1] <= t.rotation_deg)).mean()
+                (
+                    ok & (errors[:, 0] <= t.limit(scene_size)) & (errors[:, 1] <= t.rotation_deg)
+                ).mean()
             )
             for t in thresholds
         },
