@@ -42,7 +42,9 @@ from edge_reloc.sources.photo import read_photo
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 FRAME = DEMO / "frames" / "frame_010.jpg"
-HANGS_S = 60  # without a word from a process that may share its core with many
+# Without a word from a process: of a processor, and by the clock, since it may share its core
+# with many and may wait for ever.
+HANGS_CPU_S, HANGS_S = 20, 600
 MOST_CPU_S = 5  # that a map takes of a processor to be opened and to localise a frame
 ADDRESS_SPACE_BYTES = 6 << 30
 BEYOND_PLAN_BYTES = 64 << 20
@@ -109,14 +111,28 @@ def _batch(
     command = [sys.executable, __file__, "--seed", str(seed), "--first", str(number)]
     command += ["--count", str(stop - number), "--worker"]
     command += ["--program"] if program else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with (
+        tempfile.TemporaryDirectory() as scratch,  # a process that is killed leaves its own
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": scratch},
+        ) as process,
+    ):
         assert process.stdout is not None
         began, pending = number, b""
+        spoke, worked = time.monotonic(), _worked_s(process.pid)
         try:
             while number < stop and time.monotonic() < end:
-                if not select.select([process.stdout], [], [], HANGS_S)[0]:
-                    yield {"number": number, "outcome": "hung", "detail": f"{HANGS_S} s"}
-                    return
+                if not select.select([process.stdout], [], [], 1)[0]:
+                    waited, took = time.monotonic() - spoke, _worked_s(process.pid) - worked
+                    if waited > HANGS_S or took > HANGS_CPU_S:
+                        detail = f"{waited:.0f} s, {took:.0f} s of a processor"
+                        yield {"number": number, "outcome": "hung", "detail": detail}
+                        return
+                    continue
+                spoke, worked = time.monotonic(), _worked_s(process.pid)
                 read = os.read(process.stdout.fileno(), 1 << 16)
                 if not read:
                     detail = f"exit {process.wait()}, {number - began} maps after its first"
@@ -237,6 +253,15 @@ def _forget_peak() -> None:
 def _peak() -> int:
     """Most memory that this process has held, bytes."""
     return read_memory().peak_bytes or 0
+
+
+def _worked_s(pid: int) -> float:
+    """Time of a processor that a process took, seconds; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_s() -> float:
