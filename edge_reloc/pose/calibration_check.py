@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PRIOR = np.diag(1.0 / np.square([1.0, 0.1, 0.1, 0.1]))  # what cameras may be at all
 #: what the number of a right file may differ by where the map is slightly wrong
 TOLERANCE = np.array([0.004, 0.01, 0.01, np.inf])
+BENT = 5.0  # times as much where a network says where points lie: it bends a whole frame
 ALONE = 7.0  # standard deviations that one frame's word must be off by
 TOGETHER, SEVERAL = 5.0, 3  # the same of that many frames or more, whose scatter is known
 SHARED = 0.1  # correlation of the errors of two frames
@@ -52,10 +53,9 @@ class Belief(NamedTuple):
     numbers: F64
     sigma: F64
 
-    @property
-    def doubt(self) -> F64:
-        """How far the numbers lie from a right file's, in standard deviations."""
-        return np.asarray(np.abs(self.numbers) / np.hypot(self.sigma, TOLERANCE))
+    def doubts(self, tolerance: F64 = TOLERANCE) -> F64:
+        """How far the numbers lie from a right file's, in standard deviations (4,)."""
+        return np.asarray(np.abs(self.numbers) / np.hypot(self.sigma, tolerance))
 
 
 class Refit(NamedTuple):
@@ -183,9 +183,9 @@ class Evidence:
         self._weight2 = kept * self._weight2 + weight * weight
         self.frames += 1
         self.belief = self._together() if self.frames >= SEVERAL else None
-        doubts = [alone.doubt.max() / ALONE]
+        doubts = [alone.doubts().max() / ALONE]
         if self.belief is not None:
-            doubts.append(self.belief.doubt.max() / TOGETHER)
+            doubts.append(self.belief.doubts().max() / TOGETHER)
         self._calm = self._calm + 1 if max(doubts) < CALM_DOUBT else 0
         return alone
 
@@ -221,8 +221,9 @@ class CalibrationCheck:
         if evidence.due():
             own = _refit(camera, matches, estimate.cam_from_world, estimate.inlier_index)
         alone = None if own is None else evidence.add(own)
-        reason = _contradiction(camera, evidence.belief, evidence.frames, TOGETHER)
-        reason = reason or _contradiction(camera, alone, 1, ALONE)
+        bent = BENT if (matches.point_id[estimate.inlier_index] < 0).any() else 1.0
+        reason = _contradiction(camera, evidence.belief, evidence.frames, TOGETHER, TOLERANCE)
+        reason = reason or _contradiction(camera, alone, 1, ALONE, bent * TOLERANCE)
         if reason is None:
             return estimate
         if camera not in self._warned and len(self._warned) < CAMERAS:
@@ -257,12 +258,12 @@ def _refit(
 
 
 def _contradiction(
-    camera: Camera, belief: Belief | None, frames: int, beyond_doubt: float
+    camera: Camera, belief: Belief | None, frames: int, beyond_doubt: float, tolerance: F64
 ) -> str | None:
     """What a person is told where the file must be wrong, else None."""
-    if belief is None or belief.doubt.max() < beyond_doubt:
+    if belief is None or belief.doubts(tolerance).max() < beyond_doubt:
         return None
-    worst = int(np.argmax(belief.doubt))
+    worst = int(np.argmax(belief.doubts(tolerance)))
     numbers, sigma = belief
     focal = camera.fx * float(np.exp(numbers[0]))
     name, filed, seen, unit = (
