@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -105,6 +106,15 @@ def judged(
 def test_focal_length_is_found(factor: float) -> None:
     numbers, sigma = refitted(with_focal(factor), view(3))
     assert abs(numbers[0] + np.log(factor)) < SIGMAS * sigma[0]
+    assert 100 * sigma[0] < FOCAL_KNOWN_PERCENT
+
+
+@pytest.mark.parametrize("kind", ["pinhole", "fisheye"])
+def test_every_lens_is_asked(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = replace(CAMERA, model=kind, fx=400, fy=400, distortion=())
+    monkeypatch.setattr(sys.modules[__name__], "CAMERA", right)
+    numbers, sigma = refitted(with_focal(0.9), view(6))
+    assert abs(numbers[0] + np.log(0.9)) < SIGMAS * sigma[0]
     assert 100 * sigma[0] < FOCAL_KNOWN_PERCENT
 
 
