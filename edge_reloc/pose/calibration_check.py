@@ -89,21 +89,21 @@ def refit(camera: Camera, cam_from_world: F64, xy_px: F64, xyz_world: F64) -> Re
     rows = np.empty((11, 2, len(xy_px)))  # the Jacobian and, last, the residual
     pose: F64 = cam_from_world
     numbers: F64 = np.zeros(4)
-    step: F64 = np.zeros(10)
     try:
-        for _ in range(STEPS):
-            pose, numbers = compose(so3_exp(step[:3]), step[3:6]) @ pose, numbers + step[6:]
+        for left in reversed(range(STEPS)):
             if not _linearise(camera, pose, numbers, world, observed, rows):
                 return None
             at = _weigh(rows, NARROW)
             prior = at.variance * PRIOR
             at.normal[6:, 6:] += prior
             at.gradient[6:] += prior @ numbers
-            step = np.asarray(-np.linalg.solve(at.normal, at.gradient), np.float64)
+            step = -np.linalg.solve(at.normal, at.gradient)
             if not np.isfinite(step).all():
                 return None
-            if -at.gradient @ step < at.variance:  # within its own uncertainty
+            if left == 0 or -at.gradient @ step < at.variance:  # within its own uncertainty
                 break
+            pose = compose(so3_exp(step[:3]), step[3:6]) @ pose
+            numbers = numbers + step[6:]
         at = _weigh(rows, WIDE)
         by_pose = np.linalg.solve(at.normal[:6, :6], at.normal[:6, 6:])
     except np.linalg.LinAlgError:
@@ -143,7 +143,9 @@ def _weigh(rows: F64, narrowness: float) -> _System:
     """Cauchy weights of a scale in median errors, and what they make of the rows."""
     residual = rows[10]
     squared = residual[0] * residual[0] + residual[1] * residual[1]
-    scale2 = max(narrowness**2 * float(np.median(squared)), MIN_SIGMA_PX**2)
+    middle = len(squared) // 2
+    median = float(np.partition(squared, middle)[middle])
+    scale2 = max(narrowness**2 * median, MIN_SIGMA_PX**2)
     weight = 1.0 / (1.0 + squared / scale2)
     system = (rows[:10] * weight).reshape(10, -1) @ rows.reshape(11, -1).T
     freedom = max(2.0 * float(weight.sum()) - 10.0, 1.0)
@@ -261,9 +263,12 @@ def _contradiction(
     camera: Camera, belief: Belief | None, frames: int, beyond_doubt: float, tolerance: F64
 ) -> str | None:
     """What a person is told where the file must be wrong, else None."""
-    if belief is None or belief.doubts(tolerance).max() < beyond_doubt:
+    if belief is None:
         return None
-    worst = int(np.argmax(belief.doubts(tolerance)))
+    doubts = belief.doubts(tolerance)
+    worst = int(np.argmax(doubts))
+    if doubts[worst] < beyond_doubt:
+        return None
     numbers, sigma = belief
     focal = camera.fx * float(np.exp(numbers[0]))
     name, filed, seen, unit = (
