@@ -30,6 +30,7 @@ from edge_reloc.pose.calibration_check import (
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.running.demo import DEMO
 from edge_reloc.settings import Gate
+from edge_reloc.sources.photo import read_photo
 from edge_reloc.structs import Correspondences, Frame, PoseEstimate, Status
 
 CAMERA = Camera(
@@ -210,9 +211,7 @@ def test_wrong_matches_do_not_hide_a_wrong_file() -> None:
 
 def test_one_odd_frame_does_not_condemn_the_camera() -> None:
     check = CalibrationCheck()
-    # A frame of another camera, handed over under the name of this one.
-    odd = check.judge(CAMERA, *located(with_focal(0.8), view(1)))
-    assert odd.status is Status.OK  # its pose is right for its own camera, not for this one
+    # Seen through a lens of 1.3 times the focal length.
     matches, estimate = located(CAMERA, view(1))
     matches.xy_px[:] = CAMERA.matrix[:2, 2] + 1.3 * (matches.xy_px - CAMERA.matrix[:2, 2])
     odd = check.judge(CAMERA, matches, estimate)
@@ -294,7 +293,7 @@ def test_the_demo_with_a_wrong_file(method: str, factor: float) -> None:
         assert refused.reason is not None and "'edge-reloc calibrate'" in refused.reason
         assert refused.estimate.stages_ms["calibration"] > 0
         # A frame that names the right camera is none of the wrong one's business.
-        image = localizer_image(photo)
+        image = read_photo(photo)
         assert localizer.localize(Frame(image=image, t_ns=0, camera=camera)).ok
     with edge_reloc.open(DEMO / "map", wrong, method=method, calibration_check=False) as localizer:
         assert localizer.localize(photo).ok
@@ -304,18 +303,9 @@ def test_a_refused_frame_is_not_tracked_from() -> None:
     camera = read_camera(DEMO / "camera.json")
     wrong = replace(camera, fx=camera.fx * 0.8, fy=camera.fy * 0.8)
     with edge_reloc.open(DEMO / "map", camera, tracking=True) as localizer:
-        image = localizer_image(DEMO / "frames" / "frame_000.jpg")
+        image = read_photo(DEMO / "frames" / "frame_000.jpg")
         for number, kind in enumerate([camera, wrong, camera, camera]):
             frame = Frame(image=image, t_ns=1 + number * 10_000_000, camera=kind)
             stages = localizer.localize(frame).estimate.stages_ms
             # From the pose before, unless there is none or it was refused.
             assert ("retrieve" not in stages) == (number in (1, 3))
-
-
-def localizer_image(path: object) -> np.ndarray:
-    """Grey pixels of a photo."""
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    assert image is not None
-    return np.asarray(image, np.uint8)
