@@ -194,8 +194,22 @@ class Localizer:
 
     def _localization(self, estimate: PoseEstimate) -> Localization:
         recogniser, work = self._line.recogniser, self._work
+        estimate = self._checked(estimate)
         named = 0 if recogniser is None else recogniser.keypoints
         return Localization(estimate=estimate, _named=named, _work=work, _number=work.number)
+
+    def _checked(self, estimate: PoseEstimate) -> PoseEstimate:
+        """Refused where frames contradict the camera; then no frame is tracked from it."""
+        line, work = self._line, self._work
+        if line.calibration_check is None or estimate.cam_from_world is None:
+            return estimate
+        camera = work.features.camera or line.camera
+        checked = line.calibration_check.judge(camera, work.matches, estimate)
+        if line.tracker is not None and checked.cam_from_world is None:
+            line.tracker.forget()
+        work.clock.lap("calibration")
+        laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
+        return replace(checked, stages_ms=laps)
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""

@@ -119,6 +119,12 @@ class CommonSettings(Gate):
     tracking: bool = setting(
         False, "begin with the pose that the last frames predict; for videos and cameras"
     )
+    calibration_check: bool = setting(
+        True,
+        "refuse poses where the frames contradict the camera file's focal length or principal "
+        "point",
+        group="gate",
+    )
     threshold_px: float | None = setting(
         None, "reprojection error of an inlier at 640 pixels width, scaled with it", above=0.0
     )

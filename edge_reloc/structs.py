@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -204,6 +204,19 @@ class PoseEstimate:
     name: str = ""
     #: wall time by stage, milliseconds
     stages_ms: dict[str, float] = field(default_factory=dict)
+
+    def refused(self, reason: str) -> PoseEstimate:
+        """The same without its pose and what was claimed of it; reason: one line."""
+        return replace(
+            self,
+            status=Status.IMPLAUSIBLE,
+            reason=reason,
+            cam_from_world=None,
+            covariance=None,
+            hpl_m=None,
+            vpl_m=None,
+            ypl_deg=None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """One line of `--output poses.jsonl`, the contract with other tools."""

@@ -20,6 +20,7 @@ from ..matching.nearest import NearestMatcher
 from ..matching.nearest_cuda import CudaMatcher
 from ..memory.arena import Arena
 from ..memory.threads import Workers
+from ..pose.calibration_check import CalibrationCheck
 from ..pose.integrity import IntegrityMonitor
 from ..pose.quarter_turns import QuarterTurnSearch
 from ..pose.second_pass import SecondPass
@@ -53,6 +54,7 @@ class Line:
     second_pass: SecondPass | None
     monitor: IntegrityMonitor
     tracker: Tracker | None
+    calibration_check: CalibrationCheck | None
     #: for maps of turned photos
     turns: QuarterTurnSearch | None
     recogniser: Recogniser | None
@@ -120,6 +122,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
             alert_limit_m=settings.alert_limit_m,
         ),
         tracker=Tracker() if settings.tracking else None,
+        calibration_check=CalibrationCheck() if settings.calibration_check else None,
         turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
         recogniser=stages.recogniser,
         slots=slots,

@@ -67,13 +67,9 @@ class IntegrityMonitor:
             return estimate
         angles = self._angles(estimate, matches, pose)
         if angles is not None and np.mean(angles < FACING) < LEAST_IN_FRONT:
-            return replace(
-                estimate,
-                status=Status.IMPLAUSIBLE,
-                cam_from_world=None,
-                covariance=None,
-                reason=f"{np.count_nonzero(angles >= FACING)} of {len(angles)} inliers are seen "
-                f"from behind, where no mapping photo saw them: is the image mirrored?",
+            return estimate.refused(
+                f"{np.count_nonzero(angles >= FACING)} of {len(angles)} inliers are seen "
+                f"from behind, where no mapping photo saw them: is the image mirrored?"
             )
         scale = self._refined if estimate.refined else self._first
         away = 0.0 if angles is None else float(np.median(angles))

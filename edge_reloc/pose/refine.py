@@ -65,7 +65,7 @@ def refine_pose(
         xyz = pose[:3, :3] @ world + pose[:3, 3:]
         if (xyz[2] < MIN_DEPTH).any():
             return None
-        residual[:] = _pixels(camera, xyz, rows[:6]) - observed
+        residual[:] = project(camera, xyz, rows[:6]) - observed
         squared = residual[0] * residual[0] + residual[1] * residual[1]
         weight = 1.0 / (1.0 + squared / scale_px**2)
         flat = rows.reshape(7, -1)
@@ -83,7 +83,7 @@ def refine_pose(
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
-    inflation = _cluster_inflation(
+    inflation = cluster_inflation(
         camera, observed, residual * weight, 2 * sigma**2 * float(weight @ weight)
     )
     try:
@@ -103,7 +103,7 @@ def image_part(camera: Camera, xy_px: F64) -> NDArray[np.intp]:
     return np.asarray(y * IMAGE_PARTS + x)
 
 
-def _cluster_inflation(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
+def cluster_inflation(camera: Camera, xy_px: F64, residual: F64, expected: float) -> float:
     """How much more the residuals (2,M) of image parts sum up to than independent ones do.
 
     1 or more, as in a cluster-robust covariance: points of one neighbourhood err alike, where
@@ -119,7 +119,7 @@ def _cluster_inflation(camera: Camera, xy_px: F64, residual: F64, expected: floa
     return max(observed / expected, 1.0)
 
 
-def _pixels(camera: Camera, xyz: F64, jacobian: F64) -> F64:
+def project(camera: Camera, xyz: F64, jacobian: F64) -> F64:
     """Pixels (2,M) of camera points (3,M); fill d pixel / d delta (6,2,M)."""
     inverse_z = 1.0 / xyz[2]
     x, y = plane = xyz[:2] * inverse_z

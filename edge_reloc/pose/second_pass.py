@@ -13,7 +13,7 @@ from ..geometry.camera import Camera
 from ..geometry.rigid import Array
 from ..memory.arena import Arena
 from ..settings import Gate
-from ..structs import Correspondences, Features, PoseEstimate, Status
+from ..structs import Correspondences, Features, PoseEstimate
 from .guided import GuidedMatcher
 from .solver import NARROWING, PoseSolver
 
@@ -108,11 +108,7 @@ class SecondPass:
         coverage = self._guided.coverage(camera, features, matches.xy_px[best.inlier_index])
         if coverage >= self._min_coverage:
             return replace(best, refined=True)
-        return replace(
-            best,
-            status=Status.IMPLAUSIBLE,
-            cam_from_world=None,
-            covariance=None,
-            reason=f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
-            f"the pose, {self._min_coverage:.0%} are needed",
+        return best.refused(
+            f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
+            f"the pose, {self._min_coverage:.0%} are needed"
         )

@@ -1,7 +1,7 @@
 """TUM trajectories: `t_s x y z qx qy qz qw`, the camera in the world.
 
 Format: "File Formats" of the TUM RGB-D benchmark (Sturm et al., IROS 2012).
-Only frames with a pose have a line.
+Only frames with status OK have a line: the format cannot say which others to doubt.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..geometry.rigid import invert, quat_from_rotation
-from ..structs import PoseEstimate
+from ..structs import PoseEstimate, Status
 from .lines import LineFile
 
 
@@ -20,7 +20,7 @@ class TumSink:
         self._file = LineFile(path)
 
     def write(self, estimate: PoseEstimate) -> None:
-        if estimate.cam_from_world is None:
+        if estimate.status is not Status.OK or estimate.cam_from_world is None:
             return
         world_from_cam = invert(estimate.cam_from_world)
         x, y, z = world_from_cam[:3, 3]

@@ -156,7 +156,7 @@ def test_tracking_skips_recognition_and_falls_back(world: PlaneWorld) -> None:
         assert estimate.status is Status.OK
         assert pose_error(estimate.cam_from_world, truth)[0] < TRANSLATION_TOLERANCE_M
     assert recogniser.runs == 1
-    assert set(estimate.stages_ms) == {"extract", "track"}
+    assert set(estimate.stages_ms) == {"extract", "track", "calibration"}
     # Looking elsewhere at once, farther than is searched: recognised again.
     turn = compose(so3_exp([0.0, np.radians(15.0), 0.0]), np.zeros(3))
     homography = CAMERA.matrix @ turn[:3, :3] @ np.linalg.inv(CAMERA.matrix)
@@ -179,7 +179,7 @@ def test_every_method_tracks(world: PlaneWorld) -> None:
     )
     laps = [set(localizer.localize(frame).estimate.stages_ms) for frame, _ in frames(world)]
     assert "match" in laps[0]
-    assert all(lap == {"extract", "track"} for lap in laps[1:])
+    assert all(lap == {"extract", "track", "calibration"} for lap in laps[1:])
     localizer.close()
 
 

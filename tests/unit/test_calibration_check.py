@@ -1,0 +1,311 @@
+"""A wrong camera file is found out by frames, and a right one is not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edge_reloc
+from edge_reloc.arrays import F64
+from edge_reloc.geometry.camera import Camera, read_camera
+from edge_reloc.geometry.rigid import compose, so3_exp, transform
+from edge_reloc.memory.arena import Arena
+from edge_reloc.pose import calibration_check
+from edge_reloc.pose.calibration_check import (
+    CALM,
+    CAMERAS,
+    NOW_AND_THEN,
+    SEVERAL,
+    SHARED,
+    Belief,
+    CalibrationCheck,
+    Evidence,
+    refit,
+)
+from edge_reloc.pose.solver import PoseSolver
+from edge_reloc.running.demo import DEMO
+from edge_reloc.settings import Gate
+from edge_reloc.sources.photo import read_photo
+from edge_reloc.structs import Correspondences, Frame, PoseEstimate, Status
+
+CAMERA = Camera(
+    model="opencv",
+    width=640,
+    height=480,
+    fx=500,
+    fy=502,
+    cx=321,
+    cy=238,
+    distortion=(-0.1, 0.02, 1e-3, -5e-4),
+)
+SOLVER = PoseSolver(threshold_px=8.0, gate=Gate(), seed=0)
+NOISE_PX = 0.7
+SIGMAS = 4.0  # that an estimate may be off by: once in 16,000 by chance
+# Root mean square of errors over their sigma: errors that neighbours share are looked for, and
+# where there are none, sigma comes out a little large.
+LIKE_SIGMA = 0.6, 1.1
+NEARLY_FLAT = 3.0, 3.3  # metres: depths that leave some trade between focal length and place
+FOCAL_KNOWN_PERCENT = 1.0  # by 300 points at 2 to 6 m
+
+
+def with_focal(factor: float) -> Camera:
+    """The camera with focal lengths that are wrong by a factor."""
+    return replace(CAMERA, fx=CAMERA.fx * factor, fy=CAMERA.fy * factor)
+
+
+def view(
+    seed: int, points: int = 300, depth: tuple[float, float] = (2.0, 6.0), wrong: float = 0.0
+) -> tuple[F64, F64, F64]:
+    """cam_from_world, pixels and points of a noisy frame; wrong: share of bad matches."""
+    generator = np.random.default_rng(seed)
+    cam_from_world = compose(so3_exp(generator.normal(size=3)), generator.uniform(-2, 2, 3))
+    xy = generator.uniform([10, 10], [630, 470], (points, 2))
+    rays = np.column_stack([CAMERA.rays_from_pixels(xy), np.ones(points)])
+    xyz = rays * generator.uniform(*depth, points)[:, None]
+    xyz = transform(np.linalg.inv(cam_from_world), xyz)
+    xy += generator.normal(size=xy.shape) * NOISE_PX
+    bad = generator.random(points) < wrong
+    xy[bad] += generator.uniform(-9, 9, (bad.sum(), 2))
+    return cam_from_world, xy, xyz
+
+
+def located(camera: Camera, frame: tuple[F64, F64, F64]) -> tuple[Correspondences, PoseEstimate]:
+    """What a localiser with that camera makes of a frame."""
+    _, xy, xyz = frame
+    matches = Correspondences(Arena(), len(xy))
+    matches.n = len(xy)
+    matches.xy_px[:], matches.xyz_world[:], matches.weight[:] = xy, xyz, 1.0
+    estimate = SOLVER.solve(camera, matches)
+    assert estimate.status is Status.OK, estimate.reason
+    return matches, estimate
+
+
+def refitted(camera: Camera, frame: tuple[F64, F64, F64]) -> Belief:
+    """What the frame alone says of the camera."""
+    _, estimate = located(camera, frame)
+    assert estimate.cam_from_world is not None and estimate.inlier_index is not None
+    rows = estimate.inlier_index
+    found = refit(camera, estimate.cam_from_world, frame[1][rows], frame[2][rows])
+    assert found is not None
+    return found.belief()
+
+
+def judged(
+    check: CalibrationCheck, camera: Camera, frames: list[tuple[F64, F64, F64]]
+) -> Iterator[PoseEstimate]:
+    """Each frame's answer."""
+    for frame in frames:
+        yield check.judge(camera, *located(camera, frame))
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.95, 1.03, 1.25])
+def test_focal_length_is_found(factor: float) -> None:
+    numbers, sigma = refitted(with_focal(factor), view(3))
+    assert abs(numbers[0] + np.log(factor)) < SIGMAS * sigma[0]
+    assert 100 * sigma[0] < FOCAL_KNOWN_PERCENT
+
+
+@pytest.mark.parametrize("kind", ["pinhole", "fisheye"])
+def test_every_lens_is_asked(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = replace(CAMERA, model=kind, fx=400, fy=400, distortion=())
+    monkeypatch.setattr(sys.modules[__name__], "CAMERA", right)
+    numbers, sigma = refitted(with_focal(0.9), view(6))
+    assert abs(numbers[0] + np.log(0.9)) < SIGMAS * sigma[0]
+    assert 100 * sigma[0] < FOCAL_KNOWN_PERCENT
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.03, 0.0), (-0.06, 0.1)])
+def test_principal_point_is_found(x: float, y: float) -> None:
+    frame = view(4)
+    camera = replace(CAMERA, cx=CAMERA.cx + x * CAMERA.fx, cy=CAMERA.cy + y * CAMERA.fy)
+    numbers, sigma = refitted(camera, frame)
+    assert (np.abs(numbers[1:3] + [x, y]) < SIGMAS * sigma[1:3]).all()
+    assert (sigma[1:3] < 0.01).all()
+
+
+def test_sigma_is_what_errors_show() -> None:
+    errors = []
+    for seed in range(100):
+        frame = view(seed, wrong=0.1)
+        numbers, sigma = refitted(CAMERA, frame)
+        errors.append(numbers[:3] / sigma[:3])
+    low, high = LIKE_SIGMA
+    spread = np.sqrt(np.square(errors).mean(axis=0))
+    assert ((low < spread) & (spread < high)).all(), spread
+
+
+def test_a_frame_behind_the_camera_says_nothing() -> None:
+    pose, xy, xyz = view(5)
+    behind = compose(np.diag([1.0, -1.0, -1.0]), np.zeros(3)) @ pose
+    assert refit(CAMERA, behind, xy, xyz) is None
+
+
+def test_the_first_frame_is_refused_and_both_figures_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    check = CalibrationCheck()
+    with caplog.at_level(logging.WARNING):
+        answers = list(judged(check, with_focal(0.8), [view(seed) for seed in range(6)]))
+    assert {answer.status for answer in answers} == {Status.IMPLAUSIBLE}
+    assert all(a.cam_from_world is None and a.covariance is None for a in answers)
+    first, last = answers[0].reason, answers[-1].reason
+    assert first is not None and last is not None
+    assert first.startswith("at 640x480 the camera file says fx 400.0 px, the matches of this")
+    assert first.endswith("calibrate the camera with 'edge-reloc calibrate'")
+    found = float(first.split("say ")[1].split()[0])
+    assert abs(found / CAMERA.fx - 1) < 0.03
+    assert "the matches of 6 frames say" in last
+    assert len(caplog.records) == 1
+    assert first in caplog.text
+
+
+def test_a_right_file_is_never_refused() -> None:
+    check = CalibrationCheck()
+    frames = [view(seed, points=40 + 5 * seed, wrong=0.2) for seed in range(60)]
+    answers = list(judged(check, CAMERA, frames))
+    assert {answer.status for answer in answers} == {Status.OK}
+
+
+def test_small_errors_take_several_frames() -> None:
+    frames = [view(seed, depth=NEARLY_FLAT) for seed in range(40)]
+    answers = list(judged(CalibrationCheck(), with_focal(1.04), frames))
+    refused = [answer.status is Status.IMPLAUSIBLE for answer in answers]
+    assert not any(refused[: SEVERAL - 1])
+    assert all(refused[10:])
+
+
+def test_what_does_not_matter_is_let_through() -> None:
+    frames = [view(seed) for seed in range(40)]
+    answers = list(judged(CalibrationCheck(), with_focal(1.01), frames))
+    assert {answer.status for answer in answers} == {Status.OK}
+
+
+def test_a_flat_wall_seen_from_the_front_proves_nothing() -> None:
+    camera = with_focal(1.25)
+    frames = [view(seed, depth=(3.0, 3.0)) for seed in range(30)]
+    _, estimate = located(camera, frames[0])
+    assert estimate.cam_from_world is not None
+    found = refit(camera, estimate.cam_from_world, *frames[0][1:])
+    assert found is not None
+    assert found.belief().sigma[0] > 0.1
+    answers = list(judged(CalibrationCheck(), camera, frames))
+    assert {answer.status for answer in answers} == {Status.OK}
+
+
+def test_too_few_inliers_are_not_asked() -> None:
+    answers = list(
+        judged(CalibrationCheck(), with_focal(0.9), [view(1, points=25, depth=NEARLY_FLAT)])
+    )
+    assert answers[0].status is Status.OK
+
+
+def test_wrong_matches_do_not_hide_a_wrong_file() -> None:
+    answers = list(judged(CalibrationCheck(), with_focal(0.8), [view(2, wrong=0.4)]))
+    assert answers[0].status is Status.IMPLAUSIBLE
+
+
+def test_one_odd_frame_does_not_condemn_the_camera() -> None:
+    check = CalibrationCheck()
+    # Seen through a lens of 1.3 times the focal length.
+    matches, estimate = located(CAMERA, view(1))
+    matches.xy_px[:] = CAMERA.matrix[:2, 2] + 1.3 * (matches.xy_px - CAMERA.matrix[:2, 2])
+    odd = check.judge(CAMERA, matches, estimate)
+    assert odd.status is Status.IMPLAUSIBLE
+    answers = list(judged(check, CAMERA, [view(seed) for seed in range(2, 12)]))
+    assert {answer.status for answer in answers} == {Status.OK}
+
+
+def test_frames_err_together() -> None:
+    frame = view(7)
+    _, estimate = located(CAMERA, frame)
+    assert estimate.cam_from_world is not None
+    found = refit(CAMERA, estimate.cam_from_world, *frame[1:])
+    assert found is not None
+    evidence = Evidence()
+    for _ in range(500):
+        evidence.add(found)
+    assert evidence.belief is not None
+    shared = np.sqrt(SHARED) * found.belief().sigma[0]
+    assert shared < evidence.belief.sigma[0] < 1.2 * shared
+
+
+def test_each_camera_stands_for_itself() -> None:
+    check = CalibrationCheck()
+    wrong, frames = with_focal(1.04), [view(seed, depth=NEARLY_FLAT) for seed in range(20)]
+    for frame in frames:
+        assert check.judge(CAMERA, *located(CAMERA, frame)).status is Status.OK
+        last = check.judge(replace(wrong), *located(wrong, frame))  # equal, another object
+    assert last.status is Status.IMPLAUSIBLE
+
+
+def test_only_the_last_cameras_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    check = CalibrationCheck()
+    matches, estimate = located(with_focal(0.8), view(1))
+    for zoom in range(3 * CAMERAS):
+        camera = replace(with_focal(0.8), cx=CAMERA.cx + 1e-3 * zoom)
+        assert check.judge(camera, matches, estimate).status is Status.IMPLAUSIBLE
+    assert len(check._evidence) == CAMERAS
+    assert len(caplog.records) == CAMERAS
+
+
+def test_once_calm_only_some_frames_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(*given: object) -> object:
+        asked.append(given)
+        return refit(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(calibration_check, "refit", counted)
+    check, more = CalibrationCheck(), 40
+    matches, estimate = located(CAMERA, view(1))
+    for _ in range(SEVERAL + CALM + more):
+        check.judge(CAMERA, matches, estimate)
+    assert CALM <= len(asked) <= CALM + SEVERAL + more // NOW_AND_THEN + 1
+    # The lens was touched: every frame is asked again, and refused.
+    blown = CAMERA.matrix[:2, 2] + 1.3 * (matches.xy_px - CAMERA.matrix[:2, 2])
+    matches.xy_px[:] = blown
+    answers = [check.judge(CAMERA, matches, estimate) for _ in range(NOW_AND_THEN + 5)]
+    assert all(answer.status is Status.IMPLAUSIBLE for answer in answers[NOW_AND_THEN:])
+
+
+@pytest.mark.parametrize(
+    ("method", "factor"),
+    [
+        ("visible_structure", 0.5),
+        ("visible_structure", 0.95),
+        ("visible_structure", 1.25),
+        ("scene_coordinates", 0.5),
+        ("scene_coordinates", 2.0),
+    ],
+)
+def test_the_demo_with_a_wrong_file(method: str, factor: float) -> None:
+    camera = read_camera(DEMO / "camera.json")
+    wrong = replace(camera, fx=camera.fx * factor, fy=camera.fy * factor)
+    photo = DEMO / "frames" / "frame_000.jpg"
+    with edge_reloc.open(DEMO / "map", wrong, method=method) as localizer:
+        refused = localizer.localize(photo)
+        assert refused.status is Status.IMPLAUSIBLE
+        assert refused.reason is not None and "'edge-reloc calibrate'" in refused.reason
+        assert refused.estimate.stages_ms["calibration"] > 0
+        # A frame that names the right camera is none of the wrong one's business.
+        image = read_photo(photo)
+        assert localizer.localize(Frame(image=image, t_ns=0, camera=camera)).ok
+    with edge_reloc.open(DEMO / "map", wrong, method=method, calibration_check=False) as localizer:
+        assert localizer.localize(photo).ok
+
+
+def test_a_refused_frame_is_not_tracked_from() -> None:
+    camera = read_camera(DEMO / "camera.json")
+    wrong = replace(camera, fx=camera.fx * 0.8, fy=camera.fy * 0.8)
+    with edge_reloc.open(DEMO / "map", camera, tracking=True) as localizer:
+        image = read_photo(DEMO / "frames" / "frame_000.jpg")
+        for number, kind in enumerate([camera, wrong, camera, camera]):
+            frame = Frame(image=image, t_ns=1 + number * 10_000_000, camera=kind)
+            stages = localizer.localize(frame).estimate.stages_ms
+            # From the pose before, unless there is none or it was refused.
+            assert ("retrieve" not in stages) == (number in (1, 3))
