@@ -103,6 +103,8 @@ class MethodStages:
     threshold_px: float = 8.0
     #: that its poses must reach, where the gate asks for less
     min_inlier_ratio: float = 0.0
+    #: whether matches count by their weight in the refinement of a pose
+    weighted: bool = False
     #: that its poses may have, where the gate allows more
     max_rotation_std_deg: float = 180.0
     #: of the last frame's inliers, at which a turned map's other headings are not tried

@@ -82,6 +82,7 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
             features=trained.features,
             threshold_px=trained.threshold_px,
             min_inlier_ratio=trained.min_inlier_ratio,
+            weighted=True,
             max_rotation_std_deg=trained.max_rotation_std_deg,
             share_of_last_inliers=SHARE_OF_LAST_INLIERS,
         )
