@@ -15,6 +15,7 @@ from ..bundle.manifest import Manifest
 from ..errors import ConfigError
 from ..features.spec import FeatureSpec
 from ..settings import CommonSettings
+from .judgement import Judgement
 from .method import MethodStages, Network, Trainable, Variant, Wiring
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class TrainedSceneCoordinates:
     #: what it was trained with
     preset: str | None = None
     iterations: int | None = None
+    #: how it finds mapping photos again, None of a map that was made before that was asked
+    judged: Judgement | None = None
 
 
 class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
@@ -67,6 +70,11 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
                 size=(network.width, network.height),
                 encoder=trained.encoder if trained else None,
             )
+
+    def judgement(self, manifest: Manifest) -> Judgement | None:
+        """Of the network."""
+        trained = self.trained(manifest)
+        return trained.judged if trained else None
 
     def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
         """Needs the trained network; ConfigError for what asks for descriptors."""
