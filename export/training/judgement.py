@@ -23,9 +23,9 @@ PHOTOS_PER_BLOCK = 20  # one block of so many photos: a tenth of them
 BLOCKS = (2, 12)  # fewest, and most that are worth their time
 # A pose further off than this share of the distance to what the photo sees, or turned by more.
 WRONG_SHARE, WRONG_DEG = 0.05, 5.0
-# Of all photos, and of those localised. What is learnt at all is far on the right side of both,
-# what is not far on the other: a kitchen's network finds all of them after 4,000 iterations.
-LEAST_LOCALISED, MOST_WRONG = 0.5, 0.1
+# Of all photos, and of those localised. Whole schedules find over nine tenths of queries, too; of
+# 8 photos of a courtyard, 400 steps of scene coordinates found 5, and 150 none.
+LEAST_LOCALISED, MOST_WRONG = 0.75, 0.1
 FORGIVEN = 1  # wrong poses: one photo in a few proves nothing
 
 

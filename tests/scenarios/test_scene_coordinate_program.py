@@ -134,7 +134,7 @@ def test_a_network_that_finds_nothing_again_is_refused_and_kept_for_whoever_insi
     assert (bundle / "manifest.json").read_bytes() == before
     report = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())
     assert report["refusal"] == error.removeprefix("error: ")
-    assert 2 * report["judged"]["localised"] < PHOTOS or report["judged"]["wrong"] > 1
+    assert 4 * report["judged"]["localised"] < 3 * PHOTOS or report["judged"]["wrong"] > 1
 
     assert trained(tmp_path, *short, "--any-grade") == 0
     again = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())

@@ -146,8 +146,13 @@ class SceneSession(TrainingSession):
                 lambda step, error: progress(step, total, error),
             )
             # As the device will solve and judge.
-            gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
-            solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
+            gate = Gate(
+                min_inlier_ratio=MIN_INLIER_RATIO,
+                max_rotation_std_deg=TrainedSceneCoordinates.max_rotation_std_deg,
+            )
+            solver = PoseSolver(
+                threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed, weighted=True
+            )
             kept, shares = choose_share(
                 network, self.cells, self.model, self.store, self.held_out, solver
             )
