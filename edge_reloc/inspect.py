@@ -98,6 +98,7 @@ def to_text(values: dict[str, Any]) -> str:
     ]
     if values["runs"]:
         lines.append(f"can run    {', '.join(values['runs'])}")
+    lines += [f"trained    {name}: {text}" for name, text in values["judged"].items()]
     grade = values["statistics"].get("grade")
     if isinstance(grade, dict):
         reasons = grade.get("reasons")

@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_reloc.bundle.writer import check_destination
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
+from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
 from .interruption import long_program
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = TRAININGS[options.method].train(options, work)
     write_atomic(work / report.FILE, json.dumps(report.values(), indent=1) + "\n")
     print(report.summary())
+    if report.refusal is not None:
+        raise MappingError(report.refusal)
     print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
     return OK
 

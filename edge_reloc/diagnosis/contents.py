@@ -11,7 +11,7 @@ from ..bundle.mapping_cameras import mapping_cameras
 from ..errors import CameraError, EdgeRelocError
 from ..geometry.camera import Camera
 from ..localizer import Localizer
-from ..methods import Settings, variants
+from ..methods import METHODS, Settings, variants
 
 
 def describe(bundle: MapBundle) -> dict[str, Any]:
@@ -29,6 +29,11 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "embedding": asdict(manifest.embedding) if manifest.embedding else {},
         "method": manifest.method,
         "methods": manifest.methods,
+        "judged": {
+            method.name: judgement.told(manifest.world.metric)
+            for method in METHODS.values()
+            if (judgement := method.judgement(manifest)) is not None
+        },
         "runs": [variant.name for _, variant in variants(manifest)],
         "points": _rows(bundle, XYZ),
         "cells": max(0, cell_edges - 1),

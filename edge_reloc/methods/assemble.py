@@ -227,8 +227,11 @@ def _wiring(
 ) -> Wiring:
     threshold = settings.threshold_px or stages.threshold_px
     ratio = max(settings.min_inlier_ratio, stages.min_inlier_ratio)
-    gate = replace(settings, min_inlier_ratio=ratio)
-    solver = PoseSolver(threshold_px=threshold, gate=gate, seed=settings.seed)
+    std_deg = min(settings.max_rotation_std_deg, stages.max_rotation_std_deg)
+    gate = replace(settings, min_inlier_ratio=ratio, max_rotation_std_deg=std_deg)
+    solver = PoseSolver(
+        threshold_px=threshold, gate=gate, seed=settings.seed, weighted=stages.weighted
+    )
     refines = settings.second_pass
     if refines is None:
         own = bundle.manifest.methods.get(settings.method or "", {})

@@ -12,6 +12,7 @@ from ..bundle.layout import float16_file
 from ..bundle.manifest import Manifest, without_none
 from ..errors import BundleError
 from ..settings import CommonSettings
+from .judgement import Judgement
 
 if TYPE_CHECKING:
     from ..bundle.points import PointMap
@@ -103,6 +104,10 @@ class MethodStages:
     threshold_px: float = 8.0
     #: that its poses must reach, where the gate asks for less
     min_inlier_ratio: float = 0.0
+    #: whether matches count by their weight in the refinement of a pose
+    weighted: bool = False
+    #: that its poses may have, where the gate allows more
+    max_rotation_std_deg: float = 180.0
     #: of the last frame's inliers, at which a turned map's other headings are not tried
     share_of_last_inliers: float = 0.5
 
@@ -133,6 +138,10 @@ class Method(ABC):
 
     def scale_candidates(self, manifest: Manifest, share: float) -> None:  # noqa: B027
         """Of a map that kept this share of its points; most methods were told no number."""
+
+    def judgement(self, manifest: Manifest) -> Judgement | None:
+        """How what was trained finds mapping photos again, where that is known."""
+        return None
 
     def keep_only(self, manifest: Manifest, settings: Any) -> None:
         """Take out of a manifest what other methods and variants were told."""

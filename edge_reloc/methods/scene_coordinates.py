@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from ..bundle.fields import Range
@@ -14,6 +15,7 @@ from ..bundle.manifest import Manifest
 from ..errors import ConfigError
 from ..features.spec import FeatureSpec
 from ..settings import CommonSettings
+from .judgement import Judgement
 from .method import MethodStages, Network, Trainable, Variant, Wiring
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ class TrainedSceneCoordinates:
     threshold_px: Annotated[float, Range(above=0, at_most=1000)]
     #: of all cells, that a pose must reach
     min_inlier_ratio: Annotated[float, Range(at_least=0, at_most=1)]
+    #: of the surest quarter of the cells, that a pose must reach
+    min_surest_ratio: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
+    #: standard deviation of a pose's rotation
+    max_rotation_std_deg: Annotated[float, Range(above=0, at_most=180)] = 1.0
     #: feature network that its encoder is of
     encoder: str = ""
     #: share of the cells that it gives
@@ -42,6 +48,8 @@ class TrainedSceneCoordinates:
     #: what it was trained with
     preset: str | None = None
     iterations: int | None = None
+    #: how it finds mapping photos again, None of a map that was made before that was asked
+    judged: Judgement | None = None
 
 
 class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
@@ -63,6 +71,11 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
                 encoder=trained.encoder if trained else None,
             )
 
+    def judgement(self, manifest: Manifest) -> Judgement | None:
+        """Of the network."""
+        trained = self.trained(manifest)
+        return trained.judged if trained else None
+
     def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
         """Needs the trained network; ConfigError for what asks for descriptors."""
         if settings.second_pass or settings.tracking:
@@ -73,16 +86,18 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
             )
         trained = self.opened(bundle)
         return MethodStages(
-            registration=_regression,
+            registration=partial(_regression, trained.min_surest_ratio),
             features=trained.features,
             threshold_px=trained.threshold_px,
             min_inlier_ratio=trained.min_inlier_ratio,
+            weighted=True,
+            max_rotation_std_deg=trained.max_rotation_std_deg,
             share_of_last_inliers=SHARE_OF_LAST_INLIERS,
         )
 
 
-def _regression(wiring: Wiring) -> Registration:
+def _regression(min_surest_ratio: float, wiring: Wiring) -> Registration:
     from ..matching.regressed import SceneCoordinates as Regressed
     from ..pose.registration import Regression
 
-    return Regression(Regressed(), wiring.solver)
+    return Regression(Regressed(), wiring.solver, min_surest_ratio)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import F64
+from ..arrays import F64, Array
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, so3_exp
 
@@ -50,13 +50,16 @@ def refine_pose(
     xy_px: F64,
     xyz_world: F64,
     *,
+    trust: Array | None = None,
     scale_px: float = 1.5,
     iterations: int = 10,
 ) -> Refined | None:
-    """Minimise Cauchy(reprojection error / scale_px); None when degenerate.
+    """Minimise trust * Cauchy(reprojection error / scale_px); None when degenerate.
 
-    xy_px (M,2), xyz_world (M,3), M >= 4.
+    xy_px (M,2), xyz_world (M,3), M >= 4. trust (M,): inverse variances of the errors up to a
+    factor; None where all are alike.
     """
+    share = np.ones(len(xy_px)) if trust is None else trust / trust.mean()
     pose = cam_from_world.copy()
     world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
     rows = np.empty((7, 2, len(xy_px)))  # the Jacobian and, last, the residual
@@ -67,7 +70,8 @@ def refine_pose(
             return None
         residual[:] = project(camera, xyz, rows[:6]) - observed
         squared = residual[0] * residual[0] + residual[1] * residual[1]
-        weight = 1.0 / (1.0 + squared / scale_px**2)
+        robust = 1.0 / (1.0 + squared / scale_px**2)
+        weight = share * robust
         flat = rows.reshape(7, -1)
         system = (rows[:6] * weight).reshape(6, -1) @ flat.T
         normal, gradient = system[:, :6], system[:, 6]
@@ -84,7 +88,7 @@ def refine_pose(
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
     inflation = cluster_inflation(
-        camera, observed, residual * weight, 2 * sigma**2 * float(weight @ weight)
+        camera, observed, residual * weight, 2 * sigma**2 * float(weight @ robust)
     )
     try:
         covariance = np.linalg.inv(normal) * sigma**2 * inflation

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..geometry.camera import Camera
 from ..stages import Matcher, Refiner, Regressor, Solver
-from ..structs import PoseEstimate, Work
+from ..structs import PoseEstimate, Status, Work
+
+SUREST = 4  # one in so many of the regressed cells, by score
 
 
 class OnePass:
@@ -28,15 +32,39 @@ class OnePass:
 
 
 class Regression:
-    """Correspondences straight from a network."""
+    """Correspondences straight from a network, the surest first.
 
-    def __init__(self, regressor: Regressor, solver: Solver) -> None:
+    min_surest_ratio: of the surest quarter, the share that must agree with a pose. In a view
+    that the network does not know, chance may unite a tenth or a quarter of all cells, but
+    hardly those that it is sure of.
+    """
+
+    def __init__(self, regressor: Regressor, solver: Solver, min_surest_ratio: float) -> None:
         self._regressor, self._solver = regressor, solver
+        self._min_surest_ratio = min_surest_ratio
 
     def register(self, camera: Camera, work: Work) -> PoseEstimate:
-        """Regress, solve; no candidate is asked for."""
+        """Regress, solve, ask the surest; no candidate is asked for."""
         self._regressor.regress(work.features, work.matches)
         work.clock.lap("match")
         estimate = self._solver.solve(camera, work.matches)
+        estimate = self._judge(estimate)
         work.clock.lap("solve")
         return estimate
+
+    def _judge(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The same, without a pose where the surest disagree with it."""
+        if estimate.cam_from_world is None or estimate.inlier_index is None:
+            return estimate
+        surest = max(estimate.matches // SUREST, 1)
+        agree = int((estimate.inlier_index < surest).sum())
+        if agree >= self._min_surest_ratio * surest:
+            return estimate
+        return replace(
+            estimate,
+            status=Status.IMPLAUSIBLE,
+            cam_from_world=None,
+            covariance=None,
+            reason=f"{agree} of the {surest} surest cells agree with the pose, "
+            f"{self._min_surest_ratio:.0%} are needed: the network does not know this view",
+        )

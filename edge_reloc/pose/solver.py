@@ -23,11 +23,14 @@ class PoseSolver:
     """USAC (MAGSAC scoring, fixed seed) on undistorted rays, then refinement.
 
     threshold_px holds for images whose longer side is 640 pixels and grows
-    with it.
+    with it. weighted: matches count by their weight in the refinement.
     """
 
-    def __init__(self, *, threshold_px: float, gate: Gate, seed: int) -> None:
+    def __init__(
+        self, *, threshold_px: float, gate: Gate, seed: int, weighted: bool = False
+    ) -> None:
         self._threshold_px = threshold_px
+        self._weighted = weighted
         self._gate = gate
         params = cv2.UsacParams()
         params.randomGeneratorState = seed
@@ -85,6 +88,7 @@ class PoseSolver:
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
         threshold = self.threshold_px(camera)
+        trust = correspondences.weight[:m].astype(np.float64) if self._weighted else None
         refined: Refined | None = None
         for number, wide in enumerate(narrowing):
             error = reprojection_error_px(camera, cam_from_world, xy, xyz)
@@ -97,6 +101,7 @@ class PoseSolver:
                 cam_from_world,
                 xy[inlier],
                 xyz[inlier],
+                trust=trust[inlier] if trust is not None else None,
                 scale_px=float(np.clip(spread, threshold / 8, threshold / 2)),
                 iterations=LAST_STEPS if number == len(narrowing) - 1 else STEPS,
             )

@@ -96,3 +96,12 @@ def held_out_views(views: int) -> Bool:
         index = (2 * block + 1) * BLOCKS // (2 * HELD_OUT_BLOCKS)
         held_out[edges[index] : edges[index + 1]] = True
     return held_out
+
+
+def blocks_of_views(views: int, blocks: int, length: int) -> Bool:
+    """(V,) true for so many blocks of consecutive views, evenly spread."""
+    chosen = np.zeros(views, bool)
+    middles = (np.arange(blocks) + 0.5) * views / blocks
+    for start in (middles - length / 2).astype(int):
+        chosen[start : start + length] = True
+    return chosen

@@ -158,8 +158,8 @@ def _solve(
     rows = np.argsort(-score)[: round(share * len(score))]
     matches = Correspondences(Arena(), len(rows))
     matches.n = len(rows)
-    matches.xy_px[:], matches.xyz_world[:] = xy[rows], xyz[rows]
-    solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=0)
+    matches.xy_px[:], matches.xyz_world[:], matches.weight[:] = xy[rows], xyz[rows], score[rows]
+    solver = PoseSolver(threshold_px=threshold_px, gate=Gate(), seed=0, weighted=True)
     return rows, solver.solve(camera, matches)
 
 

@@ -40,7 +40,7 @@ def registrations() -> dict[str, Registration]:
     sizes = {"capacity": CAPACITY, "keypoints": KEYPOINTS, "threshold_px": 8.0, "seed": 0}
     return {
         "one pass": OnePass(NoMatches(), solver, NoRefiner()),
-        "regression": Regression(SceneCoordinates(), solver),
+        "regression": Regression(SceneCoordinates(), solver, 0.5),
         "landmark wise": LandmarkWise(NoMatches(), NoRefiner(), Arena(), Gate(), **sizes),
     }
 

@@ -13,7 +13,7 @@ pytest.importorskip("pycolmap")
 
 import torch
 
-from edge_reloc import evaluate, run
+from edge_reloc import evaluate, inspect, run
 from edge_reloc.bundle import open_bundle
 from edge_reloc_export import export_single as to_single
 from edge_reloc_export import map, train
@@ -46,6 +46,9 @@ def test_photos_of_the_place_are_localised(scene: Path, capsys: pytest.CaptureFi
     report = json.loads((scene / "map.work" / "training_scene_coordinates.json").read_text())
     assert report["cells"] > 1000 and 0.05 < report["known_depth"] < 1
     assert (scene / "map.work" / "training_scene_coordinates.png").is_file()
+    judged = open_bundle(scene / "map").manifest.methods["scene_coordinates"]["judged"]
+    assert judged == report["judged"] and not judged["left_out"]
+    assert judged["localised"] >= 0.8 * PHOTOS and judged["median_error"] < 0.1
     capsys.readouterr()
     command = ["--map", str(scene / "map"), "--data", str(scene / "data"), "--threads", "1"]
     assert evaluate.main([*command, "--methods", "scene_coordinates,exhaustive", "--json"]) == 0
@@ -96,7 +99,7 @@ def test_a_map_of_the_network_alone_holds_no_points(
 def test_photos_left_out_choose_which_cells_are_kept(scene: Path, tmp_path: Path) -> None:
     for folder in ("map", "map.work"):
         shutil.copytree(scene / folder, tmp_path / folder)
-    assert trained(tmp_path, "--iterations", "60", "--validate") == 0
+    assert trained(tmp_path, "--iterations", "60", "--validate", "--any-grade") == 0
     report = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())
     best = min(report["shares"], key=lambda share: report["shares"][share])
     assert len(report["shares"]) > 3 and float(best) == report["kept"]
@@ -113,6 +116,36 @@ def test_a_finished_training_is_not_trained_again(
     assert after["history"] == before["history"]
     spent = [report["seconds"] - report["seconds_sampling"] for report in (before, after)]
     assert spent[1] < 0.5 * spent[0]
+
+
+def test_a_network_that_finds_nothing_again_is_refused_and_kept_for_whoever_insists(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("map", "map.work"):
+        shutil.copytree(scene / folder, tmp_path / folder)
+    bundle, before = tmp_path / "map", (tmp_path / "map" / "manifest.json").read_bytes()
+    short = ("--iterations", "30")
+    assert trained(tmp_path, *short) == 1
+    said = capsys.readouterr()
+    error = said.err.strip().splitlines()[-1]
+    assert error.startswith(f"error: {bundle}: left as it is, since scene coordinates are not le")
+    assert f" of {PHOTOS} mapping photos (learnt, too few to leave any) localised" in error
+    assert "--iterations 4000" in error and "--any-grade" in error
+    assert (bundle / "manifest.json").read_bytes() == before
+    report = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())
+    assert report["refusal"] == error.removeprefix("error: ")
+    assert 4 * report["judged"]["localised"] < 3 * PHOTOS or report["judged"]["wrong"] > 1
+
+    assert trained(tmp_path, *short, "--any-grade") == 0
+    again = json.loads((tmp_path / "map.work" / "training_scene_coordinates.json").read_text())
+    assert (again["history"], again["refusal"]) == (report["history"], None)
+    known = open_bundle(bundle, verify=True).manifest.methods["scene_coordinates"]
+    assert known["judged"] == {k: v for k, v in report["judged"].items() if v is not None}
+    capsys.readouterr()
+    assert inspect.main([str(bundle)]) == 0
+    assert f"trained    scene_coordinates: {report['judged']['localised']} of {PHOTOS} mapping" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

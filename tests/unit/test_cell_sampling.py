@@ -22,6 +22,7 @@ from edge_reloc_export.training.scene_coordinates.samples import (
     BufferConfig,
     CellSamples,
     PhotoCells,
+    of_views,
     sample_cells,
 )
 
@@ -116,6 +117,14 @@ def test_a_second_training_samples_nothing(
     assert_same(sampled(place, None), first)
     threads = torch.get_num_threads()
     assert threads == 1  # given back
+
+
+def test_photos_left_out_are_not_looked_at(place: Place, looked_at: list[str]) -> None:
+    cells, model, folder = place
+    keep = np.array([True, False, True])
+    found = sample_cells(cells, model, folder, CONFIG, keep=keep)  # type: ignore[arg-type]
+    assert sorted(looked_at) == ["0.png", "2.png"]
+    assert_same(found, of_views(sampled(place, None), keep))
 
 
 def move(model: SceneModel) -> SceneModel:

@@ -104,6 +104,26 @@ def test_covariance_allows_for_errors_that_neighbours_share() -> None:
     assert 4.0 < np.mean(normalised_errors(1.0)) < 9.0
 
 
+def test_matches_count_by_how_far_they_are_trusted() -> None:
+    """Half of the matches are eight times as noisy, and known to be."""
+    camera = CAMERAS["opencv"]
+    noisy = np.arange(150) % 2 == 1
+    trust = np.where(noisy, 1.0, 64.0)
+    squares, errors = [], {"trusted": [], "alike": []}
+    for seed in range(60):
+        truth, matches = scene(camera, seed=seed, points=150)
+        noise = np.random.default_rng(seed).normal(size=(150, 2)) * 8 * NOISE_PX
+        xy, xyz = matches.xy_px + noise * noisy[:, None], matches.xyz_world
+        estimate = refine_pose(camera, truth, xy, xyz, trust=trust, scale_px=30.0)
+        alike = refine_pose(camera, truth, xy, xyz, scale_px=30.0)
+        assert estimate is not None and alike is not None
+        squares.append(normalised_error(estimate.cam_from_world, estimate.covariance, truth))
+        errors["trusted"].append(pose_error(estimate.cam_from_world, truth).translation)
+        errors["alike"].append(pose_error(alike.cam_from_world, truth).translation)
+    assert np.median(errors["trusted"]) < 0.5 * np.median(errors["alike"])
+    assert 4.5 < np.mean(squares) < 7.5
+
+
 def test_random_matches_give_no_pose() -> None:
     """Chance must not pass the gate, whatever the number of matches."""
     for seed in range(20):

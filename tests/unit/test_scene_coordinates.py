@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,21 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
+from edge_reloc.arrays import U8
 from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import BundleError, ConfigError, MappingError
+from edge_reloc.geometry.camera import read_camera
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.localizer import Localizer
 from edge_reloc.matching.regressed import SceneCoordinates as Regressed
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
-from edge_reloc.structs import Correspondences, Features
+from edge_reloc.pose.registration import Regression
+from edge_reloc.pose.solver import PoseSolver
+from edge_reloc.running.demo import DEMO
+from edge_reloc.settings import Gate
+from edge_reloc.sources.photo import read_photo
+from edge_reloc.structs import Candidates, Correspondences, Features, Status, Work
 from edge_reloc_export.nets.detector import CellMaps
 from edge_reloc_export.nets.scene_coordinates import (
     DenseEncoder,
@@ -316,6 +325,69 @@ def test_matches_are_the_coordinates_that_keypoints_bring() -> None:
     np.testing.assert_array_equal(out.xyz_world[:5], np.arange(15).reshape(5, 3))
     np.testing.assert_array_equal(out.keypoint[:5], np.arange(5))
     assert (out.point_id[:5] == -1).all()
+
+
+def regressed(surest: bool) -> Work:
+    """400 cells of a wide place, a quarter of them right: those of the best scores, or any."""
+    generator = np.random.default_rng(0)
+    xyz = generator.uniform([-3, -2, 4], [3, 2, 9], (400, 3))
+    right = np.arange(400) < 100 if surest else generator.permutation(400) < 100
+    arena = Arena()
+    features = Features(arena, 400, 0, 0, regressed=True)
+    features.n = 400
+    features.xy_px[:] = CAMERA.project(xyz)
+    features.xyz_world[:] = np.where(right[:, None], xyz, generator.permutation(xyz))
+    features.score[:] = np.linspace(9, 1, 400)
+    return Work(features, Candidates(arena, 1, 400), Correspondences(arena, 400))
+
+
+@pytest.mark.parametrize("surest", [True, False])
+def test_a_pose_needs_the_cells_that_are_surest(surest: bool) -> None:
+    solver = PoseSolver(threshold_px=4.0, gate=Gate(), seed=0)
+    estimate = Regression(Regressed(), solver, 0.5).register(CAMERA, regressed(surest))
+    assert estimate.inliers >= 95
+    if surest:
+        assert estimate.status is Status.OK
+        return
+    assert estimate.status is Status.IMPLAUSIBLE
+    assert estimate.cam_from_world is None and estimate.covariance is None
+    assert re.match(
+        r"\d\d of the 100 surest cells agree with the pose, 50% are", estimate.reason or ""
+    )
+    anyhow = Regression(Regressed(), solver, 0.0).register(CAMERA, regressed(surest))
+    assert anyhow.status is Status.OK
+
+
+def halved(image: U8) -> U8:
+    """The lower half covered."""
+    covered = image.copy()
+    covered[len(image) // 2 :] = 127
+    return covered
+
+
+@pytest.fixture(scope="module")
+def courtyard() -> Iterator[Localizer]:
+    camera = read_camera(DEMO / "camera.json")
+    settings = Settings(method="scene_coordinates", threads=1)
+    with Localizer.open(open_bundle(DEMO / "map"), camera, settings) as localizer:
+        yield localizer
+
+
+def mirrored(image: U8) -> U8:
+    """Left and right exchanged."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+@pytest.mark.parametrize(("frame", "change"), [(56, halved), (8, mirrored)])
+def test_half_of_a_view_or_its_mirror_image_is_no_wrong_pose(
+    courtyard: Localizer, frame: int, change: Callable[[U8], U8]
+) -> None:
+    """Cells of the one agree on a pose 0.6 m and 13 deg off, of the other on one behind a
+    wall.
+    """
+    image = read_photo(DEMO / "frames" / f"frame_{frame:03d}.jpg")
+    assert courtyard.localize(image).ok
+    assert not courtyard.localize(change(image)).ok
 
 
 @pytest.fixture(scope="module")

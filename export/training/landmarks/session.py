@@ -24,7 +24,7 @@ from ...progress import Progress, silent
 from ...scene.combine import PARTS_FILE
 from ...scene.model import SceneModel, load_model
 from ..plots import plot_recognition
-from ..report import History, TrainingReport
+from ..report import History, TrainingReport, doubt
 from ..session import TrainingSession, replace_network
 from .labelled import LabelledKeypoints, keypoints_of, label_photos
 from .trainer import Batches, RecogniserConfig, RecogniserTrainer
@@ -48,7 +48,7 @@ class LandmarkReport(TrainingReport):
         """One line."""
         return (
             f"{self.landmarks} landmarks, {self.recognised:.1%} of their keypoints "
-            f"recognised on {self.on}"
+            f"recognised on {self.on}{doubt(self.recognised)}"
         )
 
 

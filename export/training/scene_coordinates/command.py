@@ -36,6 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0.001,
         help="map units of depth 1 (default 0.001)",
     )
+    add(
+        "--any-grade",
+        action="store_true",
+        help="put the network into the map even if it does not find mapping photos again",
+    )
 
 
 def train(options: argparse.Namespace, work: Path) -> TrainingReport:
@@ -60,6 +65,7 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
             config,
             depth_maps=depth_maps,
             validate=options.validate,
+            any_grade=options.any_grade,
             sampling=sampling,
             progress=training,
         )

@@ -154,8 +154,9 @@ def sample_cells(
     depth_maps: DepthMaps | None = None,
     progress: Progress = silent,
     cache: Path | None = None,
+    keep: Bool | None = None,
 ) -> CellSamples:
-    """Sampled cells of every mapping photo and its copies.
+    """Sampled cells of every mapping photo, or of those where `keep` (V,), and their copies.
 
     cache: folder where a photo's cells are kept, one file each; they are sampled again when
     anything that they depend on has changed, or when more copies are asked for.
@@ -174,15 +175,16 @@ def sample_cells(
                 write_samples(entry, identity, found)
         return found
 
+    chosen = np.arange(len(model.views)) if keep is None else np.flatnonzero(keep)
     parts: list[PhotoSamples] = []
     with _one_thread_a_photo() as map_photos:
-        for part in map_photos(sample, model.views):
+        for part in map_photos(sample, [model.views[index] for index in chosen]):
             parts.append(part)
-            progress(len(parts), len(model.views))
+            progress(len(parts), len(chosen))
     pose = np.stack([view.cam_from_world for view in model.views]).astype(np.float32)
     return CellSamples(
         feature=np.concatenate([p.feature for p in parts]),
-        view=np.repeat(np.arange(len(parts), dtype=np.int32), [len(p.depth) for p in parts]),
+        view=np.repeat(chosen.astype(np.int32), [len(p.depth) for p in parts]),
         ray=np.concatenate([p.ray for p in parts]),
         depth=np.concatenate([p.depth for p in parts]),
         rotation=pose[:, :3, :3],

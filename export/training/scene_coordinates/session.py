@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from edge_reloc.bundle import BundleWriter, extend_bundle
 from edge_reloc.bundle.layout import network_file
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.methods import bundle_networks
+from edge_reloc.methods.judgement import Judgement
 from edge_reloc.methods.scene_coordinates import TrainedSceneCoordinates
 from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc.pose.solver import PoseSolver
@@ -27,13 +29,16 @@ from ...packing.networks import add_network, forget_float16
 from ...photos.feature_network import network_sizes
 from ...progress import Progress, silent
 from ...scene.combine import part_of_photos
+from ..judgement import bar, is_learnt, judge, left_out_views
 from ..report import History, TrainingReport
 from ..session import TrainingSession
 from .partition import partition
 from .predictions import plot_scene_coordinates, predict_photos
 from .samples import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, sample_cells
 from .share import choose_share
-from .trainer import Batches, SceneConfig, SceneTrainer
+from .trainer import Batches, SceneConfig, SceneTrainer, preset
+
+log = logging.getLogger(__name__)
 
 METHOD = SCENE_COORDINATES.name
 CELLS_FOLDER = "sampled_cells"  # in the work folder: what was sampled of each photo
@@ -42,6 +47,7 @@ THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less e
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
 # on right ones 15% and more.
 MIN_INLIER_RATIO = 0.1
+ALONE = f"{METHOD}_map"  # in the work folder: a map of the last network alone, to judge it by
 TUNING_SHARE = 0.4  # length of the training that chooses the share
 
 
@@ -64,15 +70,18 @@ class SceneReport(TrainingReport):
     kept: float  #: share of a frame's cells, the surest
     shares: dict[str, float]  #: mean error on held-out photos of each share that was tried
     seconds_sampling: float
+    seconds_judging: float
     seconds: float  #: of all
     history: History
+    judged: Judgement
+    metric: bool  #: whether map units are metres
 
     def summary(self) -> str:
-        """One line."""
+        """Two lines."""
         return (
             f"{self.cells} cells, {self.known_depth:.0%} of known depth; their median "
             f"reprojection error {self.history[-1][SceneTrainer.shown]:.1f} px; the best "
-            f"{self.kept:.0%} of a frame's cells are kept"
+            f"{self.kept:.0%} of a frame's cells are kept\n{self.judged.told(self.metric)}"
         )
 
 
@@ -101,15 +110,18 @@ class SceneSession(TrainingSession):
         *,
         depth_maps: DepthMaps | None,
         validate: bool,
+        any_grade: bool = False,
         progress: Progress = silent,
         sampling: Progress = silent,
     ) -> SceneReport:
-        """Train, export and pack.
+        """Train without some photos, judge on these, and put the network into the map.
 
         validate: first train a shorter schedule without blocks of photos, to choose the
-        share of cells that serves those best.
+        share of cells that serves those best. any_grade: also a network that does not find
+        photos again; otherwise the map stays as it is, and the report says why.
         """
         started = time.perf_counter()
+        left_out = left_out_views(len(self.model.views))
         samples = sample_cells(
             self.cells,
             self.model,
@@ -118,6 +130,7 @@ class SceneSession(TrainingSession):
             depth_maps,
             sampling,
             self.work / CELLS_FOLDER,
+            ~left_out,
         )
         sampled = time.perf_counter()
         kept = KEPT
@@ -133,8 +146,13 @@ class SceneSession(TrainingSession):
                 lambda step, error: progress(step, total, error),
             )
             # As the device will solve and judge.
-            gate = Gate(min_inlier_ratio=MIN_INLIER_RATIO)
-            solver = PoseSolver(threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed)
+            gate = Gate(
+                min_inlier_ratio=MIN_INLIER_RATIO,
+                max_rotation_std_deg=TrainedSceneCoordinates.max_rotation_std_deg,
+            )
+            solver = PoseSolver(
+                threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed, weighted=True
+            )
             kept, shares = choose_share(
                 network, self.cells, self.model, self.store, self.held_out, solver
             )
@@ -144,17 +162,30 @@ class SceneSession(TrainingSession):
             "final",
             lambda step, error: progress(before + step, total, error),
         )
+        trained = self._export(network.cpu(), config, kept)
+        fitted = time.perf_counter()
+        judged = judge(self._alone(trained), self.model, self.store, left_out)
+        trained = replace(trained, judged=judged)
+        refusal = None if is_learnt(judged) else self._refusal(judged, config)
+        if refusal is not None and any_grade:
+            log.warning("warning: %s", self._doubt(judged))
+            refusal = None
         report = SceneReport(
+            refusal=refusal,
             cells=len(samples.view),
             known_depth=float((samples.depth > 0).mean()),
             bytes_sampled=int(samples.feature.nbytes),
             kept=kept,
             shares=shares,
             seconds_sampling=sampled - started,
+            seconds_judging=time.perf_counter() - fitted,
             seconds=time.perf_counter() - started,
             history=trainer.history,
+            judged=judged,
+            metric=self.model.metric,
         )
-        self._write(network.cpu(), config, kept)
+        if refusal is None:
+            self._install(trained)
         self._picture(network, trainer)
         return report
 
@@ -177,7 +208,10 @@ class SceneSession(TrainingSession):
         )
         return trainer.run(report), trainer
 
-    def _write(self, network: SceneCoordinates, config: SceneConfig, kept: float) -> None:
+    def _export(
+        self, network: SceneCoordinates, config: SceneConfig, kept: float
+    ) -> TrainedSceneCoordinates:
+        """Networks for all image sizes into the work folder, and what a map must know of them."""
         stamp = hashlib.sha256(self._weights.read_bytes()).hexdigest()
         specs = []
         encoder = self.encoder.cpu()
@@ -196,20 +230,52 @@ class SceneSession(TrainingSession):
             networks=tuple(spec for _, spec in specs),
             weights_sha256=stamp,
         )
+        return TrainedSceneCoordinates(
+            features=features,
+            threshold_px=THRESHOLD_PX,
+            min_inlier_ratio=MIN_INLIER_RATIO,
+            encoder=self.choice.kind,
+            kept=kept,
+            preset=config.name,
+            iterations=config.iterations,
+        )
+
+    def _alone(self, trained: TrainedSceneCoordinates) -> Path:
+        """A map in the work folder that holds the networks and nothing else."""
+        manifest = replace(
+            self.bundle.manifest,
+            features=replace(self.bundle.manifest.features, networks=()),
+            embedding=None,
+            method=METHOD,
+            methods={},
+            networks={},
+            parity={},
+            files={},
+        )
+        with BundleWriter(self.work / ALONE, manifest) as bundle:
+            self._add(bundle, trained)
+        return bundle.directory
+
+    def _install(self, trained: TrainedSceneCoordinates) -> None:
         with extend_bundle(self.bundle_dir) as bundle:
             _forget_networks(bundle)
-            for spec in features.networks:
-                add_network(bundle, spec.file, (self.work / spec.file).read_bytes())
-            trained = TrainedSceneCoordinates(
-                features=features,
-                threshold_px=THRESHOLD_PX,
-                min_inlier_ratio=MIN_INLIER_RATIO,
-                encoder=self.choice.kind,
-                kept=kept,
-                preset=config.name,
-                iterations=config.iterations,
-            )
-            SCENE_COORDINATES.record(bundle.manifest, trained)
+            self._add(bundle, trained)
+
+    def _add(self, bundle: BundleWriter, trained: TrainedSceneCoordinates) -> None:
+        for spec in trained.features.networks:
+            add_network(bundle, spec.file, (self.work / spec.file).read_bytes())
+        SCENE_COORDINATES.record(bundle.manifest, trained)
+
+    def _doubt(self, judged: Judgement) -> str:
+        return f"scene coordinates are not learnt: {judged.told(self.model.metric)}; {bar()}"
+
+    def _refusal(self, judged: Judgement, config: SceneConfig) -> str:
+        longer = max(2 * config.iterations, preset(config.name).iterations)
+        return (
+            f"{self.bundle_dir}: left as it is, since {self._doubt(judged)}; train longer "
+            f"(--iterations {longer}), or put it into the map all the same (--any-grade), for "
+            f"which what was trained is kept in {self.work}"
+        )
 
     def _picture(self, network: SceneCoordinates, trainer: SceneTrainer) -> None:
         """Labels and scores on a few photos, coordinates of more of them from above."""

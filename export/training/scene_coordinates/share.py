@@ -47,6 +47,7 @@ def choose_share(
             matches = Correspondences(Arena(), len(rows))
             matches.n = len(rows)
             matches.xy_px[:], matches.xyz_world[:] = photo.xy_px[rows], photo.xyz_world[rows]
+            matches.weight[:] = photo.score[rows]
             found = solver.solve(view.camera, matches).cam_from_world
             off = np.inf if found is None else pose_error(found, view.cam_from_world)[0]
             errors[share].append(min(off / distance, FAR_SHARE))

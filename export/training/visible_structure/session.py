@@ -28,7 +28,7 @@ from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
 from ...progress import Progress
 from ..plots import plot_heads
-from ..report import History, TrainingReport
+from ..report import History, TrainingReport, doubt
 from ..session import TrainingSession, replace_network
 from .bank import make_bank
 from .cells import CellsConfig, cell_shares, predict_shares, train_cells
@@ -68,14 +68,12 @@ class VisibleStructureReport(TrainingReport):
 
 
 def _line(head: str, report: HeadReport) -> str:
-    recall = ", ".join(
-        f"{100 * r:.0f} % in {100 * s:.0f} %"
-        for s, r in zip(report.share, report.recall, strict=True)
-        if s in (0.1, 0.2, 0.3)
-    )
+    curve = dict(zip(report.share, report.recall, strict=True))
+    shown = {share: curve[share] for share in (0.1, 0.2, 0.3)}
+    recall = ", ".join(f"{100 * r:.0f} % in {100 * s:.0f} %" for s, r in shown.items())
     return (
         f"{head}: {report.seconds:.1f} s, visible points found on held-out photos: "
-        f"{recall} of the map; {report.candidates} candidates"
+        f"{recall} of the map; {report.candidates} candidates{doubt(max(shown.values()))}"
     )
 
 
