@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.command_line.program import program
 
-from .integrity.combine import worst
+from .integrity.parts import worst
 from .packing.pack import PACKED_MODEL, pack_map
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
 from .scene.model import load_model

@@ -117,7 +117,8 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         monitor=IntegrityMonitor(
             stages.points,
             bundle.manifest.world,
-            bundle.manifest.integrity,
+            # Measured with map points, so it speaks of methods that use them.
+            None if stages.points is None else bundle.manifest.integrity,
             risk=settings.integrity_risk,
             alert_limit_m=settings.alert_limit_m,
         ),

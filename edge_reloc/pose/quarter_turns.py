@@ -49,7 +49,7 @@ class QuarterTurnSearch:
 
 
 def _found(estimate: PoseEstimate) -> bool:
-    return estimate.cam_from_world is not None
+    return estimate.status in (Status.OK, Status.DEGRADED)
 
 
 def _added(laps: dict[str, float], more: dict[str, float]) -> dict[str, float]:

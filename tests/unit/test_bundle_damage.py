@@ -94,7 +94,7 @@ def test_manifest_is_a_list(bundle: Path) -> None:
 
 def test_newer_major(bundle: Path) -> None:
     edit(bundle, lambda m: m.update(version=[2, 0]))
-    refused(bundle, "2.0 is newer than 1.2", "upgrade edge_reloc")
+    refused(bundle, "2.0 is newer than 1.3", "upgrade edge_reloc")
 
 
 def test_older_major(bundle: Path) -> None:
@@ -222,6 +222,7 @@ def test_wrong_array(bundle: Path, array: np.ndarray) -> None:
 
 ARRAYS = {
     "views/embedding.npy": np.eye(3, 2, dtype=np.float16),
+    "points/direction.npy": np.array([[0, 0, 127]] * 6, np.int8),
     "views/start.npy": np.array([0, 2, 2, 4], np.int32),
     "views/point_id.npy": np.array([0, 5, 1, 2], np.int32),
     "embedding/centroids.npy": np.eye(2, 4, dtype=np.float32),

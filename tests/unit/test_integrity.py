@@ -16,7 +16,7 @@ from edge_reloc.pose.integrity import AXIS_95, PLANE_95, IntegrityMonitor, prote
 from edge_reloc.pose.viewing import viewing_angles
 from edge_reloc.structs import Correspondences, PoseEstimate, Status
 from edge_reloc_export.integrity.calibrate import PoseErrors, fit_scale
-from edge_reloc_export.integrity.combine import worst
+from edge_reloc_export.integrity.parts import worst
 
 DOWN = (0.0, 0.0, -1.0)
 WORLD = World(metric=True, gravity=DOWN)

@@ -51,10 +51,10 @@ class ByBrightness:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Ten photos: every status twice, in the order of `Status`."""
+    """Twelve photos: every status twice, in the order of `Status`."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for index in range(10):
+    for index in range(2 * len(STATUSES)):
         level = 40 * (index % len(STATUSES)) + 20
         cv2.imwrite(str(folder / f"{index}.png"), np.full((48, 64), level, np.uint8))
     return folder
@@ -74,9 +74,9 @@ def test_every_frame_reaches_statistics_and_sinks(photos: Path, tmp_path: Path) 
         watch=lambda frame, result: watched.append(result.status),
     )
     assert watched == STATUSES * 2
-    assert localizer.seen == [f"{i}.png" for i in range(10)]
+    assert localizer.seen == [f"{i}.png" for i in range(12)]
     summary = statistics.summary(skipped=len(source.skipped))
-    assert summary.frames == 10 and summary.localized == 2 and summary.skipped == 1
+    assert summary.frames == 12 and summary.localized == 2 and summary.skipped == 1
     assert summary.statuses == {status.value: 2 for status in Status}
     assert summary.age is None  # photos have no age
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -181,4 +181,4 @@ def test_runs_outside_the_main_thread(photos: Path) -> None:
     thread = threading.Thread(target=run, args=(ByBrightness(), source, statistics))
     thread.start()
     thread.join(600)
-    assert statistics.frames == 10
+    assert statistics.frames == 12

@@ -226,7 +226,7 @@ def test_the_demo_is_right_where_it_must_be_and_silent_where_nothing_is(
 def test_a_wrong_focal_length_is_counted_as_misleading_with_its_error(
     bundle: MapBundle, album: PhotoAlbum
 ) -> None:
-    loose = Settings(min_coverage=0.0, min_inlier_ratio=0.0, min_spread=1)
+    loose = Settings(min_coverage=0.0, min_inlier_ratio=0.0, min_spread=1, calibration_check=False)
     score = score_wrong_cases(
         bundle,
         album,
@@ -300,7 +300,7 @@ def test_the_program_prints_a_table_and_a_summary(
 def test_wrong_cases_have_no_curves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--adversarial", "--map", "m", "--data", str(place), "--plot", "a.png"])
-    assert "--plot and --curves do not go with --adversarial" in capsys.readouterr().err
+    assert "--plot, --stanford and --curves do not go with --adversarial" in capsys.readouterr().err
 
 
 def test_other_places_and_cases_must_be_there(
