@@ -15,13 +15,13 @@ Program = Callable[..., CompletedProcess[str]]
 DEMO = Path(package.__file__).parent / "demo"
 
 
-def _map(edge_reloc: Program, tmp_path: Path, every: int) -> str:
-    """Map some of the demo's frames at their true poses; what the program says."""
-    names = [f"frame_{n:03d}.jpg" for n in range(0, 80, every)]
+def _map(edge_reloc: Program, tmp_path: Path) -> str:
+    """Map every second of some of the demo's frames, at true poses; what the program says."""
+    names = [f"frame_{n:03d}.jpg" for n in range(0, 54, 2)]
     (tmp_path / "list.txt").write_text("\n".join(names) + "\n")
     told = edge_reloc(
         "map", "--images", DEMO / "frames", "--list", tmp_path / "list.txt",
-        "--poses", DEMO / "truth", "--metric", "--gps", "none", "--keypoints", 768,
+        "--poses", DEMO / "truth", "--metric", "--gps", "none", "--keypoints", 640,
         "--output", tmp_path / "map",
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
@@ -29,13 +29,13 @@ def _map(edge_reloc: Program, tmp_path: Path, every: int) -> str:
 
 
 def test_new_frames_err_as_the_map_says(edge_reloc: Program, tmp_path: Path) -> None:
-    assert "errors measured on photos left out" in _map(edge_reloc, tmp_path, every=2)
+    assert "errors measured on photos left out" in _map(edge_reloc, tmp_path)
     integrity = open_bundle(tmp_path / "map", verify=True).manifest.integrity
     assert integrity is not None and integrity.photos >= 20
     truth = {image.name: image.cam_from_world for image in read_model(DEMO / "truth").images}
     claims = []
     with package.open(tmp_path / "map", second_pass=True) as localizer:
-        for n in range(1, 80, 4):
+        for n in range(1, 53, 3):
             name = f"frame_{n:03d}.jpg"
             estimate = localizer.localize(DEMO / "frames" / name).estimate
             claims.append(claim_of(estimate, truth[name], None))
@@ -43,10 +43,3 @@ def test_new_frames_err_as_the_map_says(edge_reloc: Program, tmp_path: Path) -> 
     assert len(known) > 15
     assert sum(claim.covered for claim in known) >= 0.85 * len(known)
     assert not (tmp_path / "map.work/left_out").exists()
-
-
-def test_few_photos_are_told(edge_reloc: Program, tmp_path: Path) -> None:
-    assert "errors guessed" in _map(edge_reloc, tmp_path, every=6)
-    assert open_bundle(tmp_path / "map").manifest.integrity is None
-    told = edge_reloc("inspect", tmp_path / "map")
-    assert "errors     guessed" in told.stdout

@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_reloc import inspect
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity, World
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.evaluation.claims import claim_of
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import camera_centre, compose, invert, so3_exp
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.integrity import AXIS_95, PLANE_95, IntegrityMonitor, protection_levels
 from edge_reloc.pose.viewing import viewing_angles
 from edge_reloc.structs import Correspondences, PoseEstimate, Status
-from edge_reloc_export.integrity.calibrate import PoseErrors, fit_scale
+from edge_reloc_export.integrity.calibrate import FEWEST_VIEWS, PoseErrors, calibrate, fit_scale
+from edge_reloc_export.integrity.leave_out import neighbourhoods
 from edge_reloc_export.integrity.parts import worst
+from edge_reloc_export.scene.model import SceneModel, View
 
+CAMERA = Camera(model="pinhole", width=64, height=48, fx=60, fy=60, cx=31.5, cy=23.5)
 DOWN = (0.0, 0.0, -1.0)
 WORLD = World(metric=True, gravity=DOWN)
 # At the origin, looking along the world's x; the camera's y is down.
@@ -174,3 +179,43 @@ def test_the_demo_tells_its_levels(tmp_path: Path) -> None:
         estimate = localizer.localize(demo / "frames/frame_010.jpg").estimate
     assert estimate.hpl_m is not None and 0.001 < estimate.hpl_m < 1
     assert estimate.to_json()["hpl_m"] == estimate.hpl_m
+
+
+def test_few_photos_say_nothing_of_errors(tmp_path: Path) -> None:
+    view = View(
+        name="a.jpg",
+        camera=CAMERA,
+        cam_from_world=np.eye(4),
+        xy_px=np.zeros((1, 2), np.float32),
+        point_id=np.zeros(1, np.int32),
+        keypoint=np.zeros(1, np.int32),
+    )
+    few = SceneModel(views=[view] * (FEWEST_VIEWS - 1), xyz=np.ones((1, 3)), metric=True)
+    assert calibrate(tmp_path / "map", few, None) is None  # type: ignore[arg-type]
+
+
+def test_neighbourhoods_are_apart_and_together() -> None:
+    views = []
+    for place in range(24):  # along a line, looking across it at points five away
+        pose = compose(np.eye(3), np.array([-float(place), 0, 0]))
+        ids = np.arange(1, dtype=np.int32)
+        views.append(
+            View(
+                name=f"{place}",
+                camera=CAMERA,
+                cam_from_world=pose,
+                xy_px=np.zeros((1, 2), np.float32),
+                point_id=ids,
+                keypoint=ids,
+            )
+        )
+    sets = neighbourhoods(views, np.array([[12.0, 0, 5.0]]), count=3, share=0.25)
+    assert [len(rows) for rows in sets] == [6, 6, 6]
+    assert all(np.ptp(rows) == 5 for rows in sets)  # neighbours, none skipped
+    assert {0, 23} <= {int(n) for rows in sets for n in rows}  # both ends
+
+
+def test_a_map_that_never_measured_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    golden = Path(__file__).parents[1] / "golden/bundle"
+    assert inspect.main([str(golden)]) == 0
+    assert "errors     guessed" in capsys.readouterr().out
