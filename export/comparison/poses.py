@@ -41,7 +41,7 @@ def compare_poses(
     """
     rows = []
     for text in methods:
-        base = parse_method(text, Settings(threads=threads)).settings
+        base = parse_method(text, Settings(threads=threads, calibration_check=False)).settings
         results = {}
         for form, settings, engines in _forms(bundle, base, programs, rounded):
             results[form] = localise(

@@ -109,7 +109,9 @@ def _sizes(bundle: MapBundle, photo: U8) -> list[tuple[int, int]]:
 
 def _settings(bundle: MapBundle, threads: int) -> list[Settings]:
     """One for each variant that asks networks of its own, so that every network runs."""
-    base = Settings(method=IMAGE_RETRIEVAL.name, second_pass=False, threads=threads)
+    base = Settings(
+        method=IMAGE_RETRIEVAL.name, second_pass=False, threads=threads, calibration_check=False
+    )
     trained = {network.role for network in bundle_networks(bundle.manifest)}
     found = [
         method.settings(variant, base)

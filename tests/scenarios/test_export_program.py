@@ -123,7 +123,7 @@ def test_parity_of_the_demo(demo16: Path, tmp_path: Path) -> None:
 def test_parity_of_scene_coordinates(demo16: Path, tmp_path: Path) -> None:
     """Poses of a few centimetres' error may move by more than those of map points."""
     shutil.copytree(demo16, tmp_path / "map")
-    demo = ["--map", tmp_path / "map", "--demo", "--every", 20, "--no-layers"]
+    demo = ["--map", tmp_path / "map", "--demo", "--every", 25, "--no-layers"]
     done = call("export", "parity", *demo, "--methods", "scene_coordinates", "--json")
     assert done.returncode in (0, 1), done.stderr
     (row,) = [r for r in json.loads(done.stdout)["poses"] if r["form"] == "float16"]

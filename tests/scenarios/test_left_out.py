@@ -17,11 +17,11 @@ DEMO = Path(package.__file__).parent / "demo"
 
 def _map(edge_reloc: Program, tmp_path: Path) -> str:
     """Map every second of some of the demo's frames, at true poses; what the program says."""
-    names = [f"frame_{n:03d}.jpg" for n in range(0, 54, 2)]
+    names = [f"frame_{n:03d}.jpg" for n in range(0, 46, 2)]
     (tmp_path / "list.txt").write_text("\n".join(names) + "\n")
     told = edge_reloc(
         "map", "--images", DEMO / "frames", "--list", tmp_path / "list.txt",
-        "--poses", DEMO / "truth", "--metric", "--gps", "none", "--keypoints", 640,
+        "--poses", DEMO / "truth", "--metric", "--gps", "none", "--keypoints", 512,
         "--output", tmp_path / "map",
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
@@ -35,11 +35,11 @@ def test_new_frames_err_as_the_map_says(edge_reloc: Program, tmp_path: Path) -> 
     truth = {image.name: image.cam_from_world for image in read_model(DEMO / "truth").images}
     claims = []
     with package.open(tmp_path / "map", second_pass=True) as localizer:
-        for n in range(1, 53, 3):
+        for n in range(1, 45, 3):
             name = f"frame_{n:03d}.jpg"
             estimate = localizer.localize(DEMO / "frames" / name).estimate
             claims.append(claim_of(estimate, truth[name], None))
     known = [claim for claim in claims if claim is not None]
-    assert len(known) > 15
+    assert len(known) > 10
     assert sum(claim.covered for claim in known) >= 0.85 * len(known)
     assert not (tmp_path / "map.work/left_out").exists()
