@@ -270,7 +270,7 @@ class Localization:
 
     @property
     def ok(self) -> bool:
-        """Whether there is a pose."""
+        """Whether there is a pose that passed the gate and keeps to the alert limit."""
         return self.estimate.status is Status.OK
 
     @property

@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from edge_reloc.bundle.points import open_points
 
     from .packing.covering_points import points_that_cover
-    from .packing.pruning import PruningOptions, drop_points, points_to_keep
+    from .packing.drop_points import drop_points
+    from .packing.pruning import PruningOptions, points_to_keep
     from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)

@@ -124,7 +124,7 @@ def _map(
     options: argparse.Namespace, work: Path, names: list[str], facts: dict[str, PhotoFacts]
 ) -> dict[str, Any]:
     """Write the bundle and what its work folder keeps; the summary."""
-    from .integrity.calibrate import calibrate
+    from .integrity.measure import measure
     from .packing.pack import pack_map
     from .photos.features import turned
     from .scene.model import save_model
@@ -143,7 +143,7 @@ def _map(
     packed = pack_map(
         model, store, store.spec, options.output, name=options.output.name, grade=grade
     )
-    integrity = calibrate(options.output, packed, store)
+    integrity = measure(options.output, packed, store)
     summary["left_out_tries"] = 0 if integrity is None else integrity.photos
     return summary
 

@@ -12,10 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays import F64, Array
-from ..geometry.rigid import camera_centre, normalised_error, rotation_vector
+from ..geometry.rigid import NORMALISED_95, camera_centre, normalised_error, rotation_vector
 from ..structs import PoseEstimate
-
-CHI_SQUARE_95 = 12.592  # of six degrees of freedom
 
 
 class Claim(NamedTuple):
@@ -43,7 +41,7 @@ def claim_of(estimate: PoseEstimate, reference: Array, down: F64 | None) -> Clai
     if pose is None or covariance is None:
         return None
     sigma = float(np.sqrt(np.trace(covariance[3:, 3:])))
-    covered = normalised_error(pose, covariance, reference) <= CHI_SQUARE_95
+    covered = normalised_error(pose, covariance, reference) <= NORMALISED_95
     levels = estimate.hpl_m, estimate.vpl_m, estimate.ypl_deg
     hpl, vpl, ypl = levels
     if down is None or hpl is None or vpl is None or ypl is None:

@@ -120,6 +120,9 @@ def pose_error(cam_from_world: Array, reference: Array) -> PoseError:
     )
 
 
+NORMALISED_95 = 12.592  # what 95 % stay below: chi square of six degrees of freedom
+
+
 def normalised_error(cam_from_world: Array, covariance: Array, reference: Array) -> float:
     """Squared error of a pose in units of its covariance (6,6).
 

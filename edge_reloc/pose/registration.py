@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..geometry.camera import Camera
 from ..stages import Matcher, Refiner, Regressor, Solver
-from ..structs import PoseEstimate, Status, Work
+from ..structs import PoseEstimate, Work
 
 SUREST = 4  # one in so many of the regressed cells, by score
 
@@ -60,11 +58,7 @@ class Regression:
         agree = int((estimate.inlier_index < surest).sum())
         if agree >= self._min_surest_ratio * surest:
             return estimate
-        return replace(
-            estimate,
-            status=Status.IMPLAUSIBLE,
-            cam_from_world=None,
-            covariance=None,
-            reason=f"{agree} of the {surest} surest cells agree with the pose, "
-            f"{self._min_surest_ratio:.0%} are needed: the network does not know this view",
+        return estimate.refused(
+            f"{agree} of the {surest} surest cells agree with the pose, "
+            f"{self._min_surest_ratio:.0%} are needed: the network does not know this view"
         )

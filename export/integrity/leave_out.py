@@ -17,8 +17,8 @@ from edge_reloc.bundle import MapBundle, extend_bundle, layout, open_bundle
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity
 from edge_reloc.geometry.rigid import camera_centre
 
+from ..packing.drop_points import drop_points
 from ..packing.pack import mean_direction
-from ..packing.pruning import drop_points
 from ..scene.model import SceneModel, View
 from ..scene.tracks import Tracks
 from ..scene.triangulate import retriangulated, widest_angle_deg

@@ -12,13 +12,13 @@ from edge_reloc.bundle.manifest import CovarianceScale, Integrity, World
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.evaluation.claims import claim_of
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import camera_centre, compose, invert, so3_exp
+from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, compose, invert, so3_exp
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.integrity import AXIS_95, PLANE_95, IntegrityMonitor, protection_levels
 from edge_reloc.pose.viewing import viewing_angles
 from edge_reloc.structs import Correspondences, PoseEstimate, Status
-from edge_reloc_export.integrity.calibrate import FEWEST_VIEWS, PoseErrors, calibrate, fit_scale
 from edge_reloc_export.integrity.leave_out import neighbourhoods
+from edge_reloc_export.integrity.measure import FEWEST_VIEWS, PoseErrors, fit_scale, measure
 from edge_reloc_export.integrity.parts import worst
 from edge_reloc_export.scene.model import SceneModel, View
 
@@ -133,7 +133,7 @@ def test_ninety_five_percent_of_new_errors_are_held(scale: float) -> None:
     true = scale**2 * np.exp(1.2 * np.maximum(angle - 0.3, 0))
     squared = true * (rng.standard_normal((400, 6)) ** 2).sum(axis=1)
     fitted = fit_scale(PoseErrors(squared[:200], angle[:200]))
-    allowed = 12.592 * np.array([fitted.variance(a) for a in angle[200:]])
+    allowed = NORMALISED_95 * np.array([fitted.variance(a) for a in angle[200:]])
     assert 0.90 <= np.mean(squared[200:] <= allowed) <= 0.995
     assert fitted.tail >= 4  # normal errors end soon
 
@@ -191,7 +191,7 @@ def test_few_photos_say_nothing_of_errors(tmp_path: Path) -> None:
         keypoint=np.zeros(1, np.int32),
     )
     few = SceneModel(views=[view] * (FEWEST_VIEWS - 1), xyz=np.ones((1, 3)), metric=True)
-    assert calibrate(tmp_path / "map", few, None) is None  # type: ignore[arg-type]
+    assert measure(tmp_path / "map", few, None) is None  # type: ignore[arg-type]
 
 
 def test_neighbourhoods_are_apart_and_together() -> None:

@@ -17,7 +17,7 @@ from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.structs import Frame, Status
 from edge_reloc_export.export_prune import main
-from edge_reloc_export.packing.pruning import drop_points
+from edge_reloc_export.packing.drop_points import drop_points
 from tests.plane_world import CAMERA, make_plane_world, pose
 
 CELLS, LISTS = 9, 5

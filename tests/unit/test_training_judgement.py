@@ -17,7 +17,7 @@ from edge_reloc.methods.judgement import Judgement
 from edge_reloc.reference.colmap import read_model
 from edge_reloc.running.demo import DEMO
 from edge_reloc_export.scene.model import SceneModel, View
-from edge_reloc_export.training.judgement import BLOCK, is_learnt, judge, left_out_views
+from edge_reloc_export.training.judge import BLOCK, is_learnt, judge, left_out_views
 from edge_reloc_export.training.landmarks.session import LandmarkReport
 from edge_reloc_export.training.visible_structure.session import HeadReport, VisibleStructureReport
 from edge_reloc_export.training.visible_structure.tuning import SHARES

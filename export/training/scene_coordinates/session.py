@@ -29,7 +29,7 @@ from ...packing.networks import add_network, forget_float16
 from ...photos.feature_network import network_sizes
 from ...progress import Progress, silent
 from ...scene.combine import part_of_photos
-from ..judgement import bar, is_learnt, judge, left_out_views
+from ..judge import bar, is_learnt, judge, left_out_views
 from ..report import History, TrainingReport
 from ..session import TrainingSession
 from .partition import partition

@@ -22,7 +22,7 @@ from edge_reloc.arrays import F64, I32
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import normalised_error
+from edge_reloc.geometry.rigid import NORMALISED_95, normalised_error
 from edge_reloc.inference.engines import Engines
 from edge_reloc.inference.planned import PlannedEngines
 from edge_reloc.localizer import Extracted, Localizer
@@ -44,13 +44,13 @@ SHARES = (0.12, 0.3, 0.5)  # of all photos, left out at once
 NEIGHBOURHOODS, PHOTOS = 3, 14  # of each share; tried of each neighbourhood
 FEWEST_VIEWS = 15  # with fewer, what stays is another map
 FEWEST_ERRORS = 20  # for a quantile of 95 %
-SIX_95 = 12.592  # chi square of six degrees of freedom
 # What is known of the growth before it is seen: as on other maps. In squared angles over
 # squared scatter of the logarithm.
 PRIOR_PER_RADIAN, PRIOR_WEIGHT = 1.0, 1.6
 MOST_PER_RADIAN = 3.0
-_NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
 TAIL_SHARE, HEAVIEST_TAIL, LIGHTEST_TAIL = 0.2, 2.0, 6.0
+
+_NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
 
 
 class PoseErrors(NamedTuple):
@@ -60,14 +60,14 @@ class PoseErrors(NamedTuple):
     angle: F64
 
 
-def calibrate(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | None:
+def measure(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | None:
     """Measure a map and tell its bundle; None, and the bundle as it was, for too few photos.
 
     model: with points in the bundle's order.
     """
-    seeing = [n for n, view in enumerate(model.views) if len(view.point_id)]
-    if len(seeing) < FEWEST_VIEWS:
-        log.info("%d photos: too few to leave some out, errors are guessed", len(seeing))
+    seeing = sum(1 for view in model.views if len(view.point_id))
+    if seeing < FEWEST_VIEWS:
+        log.info("%d photos: too few to leave some out, errors are guessed", seeing)
         return None
     first, refined = _measure(bundle, model, store)
     fewest = min(len(first.squared), len(refined.squared))
@@ -92,7 +92,7 @@ def fit_scale(errors: PoseErrors) -> CovarianceScale:
     grown = (away @ level + PRIOR_WEIGHT * PRIOR_PER_RADIAN) / (away @ away + PRIOR_WEIGHT)
     slope = float(np.clip(grown, 0.0, MOST_PER_RADIAN))
     beyond = np.maximum(away, 0.0)  # frames nearer to mapping's rays are not trusted more
-    square = np.sort(errors.squared * np.exp(-slope * beyond)) / SIX_95
+    square = np.sort(errors.squared * np.exp(-slope * beyond)) / NORMALISED_95
     rank = min(ceil((len(square) + 1) * 0.95), len(square))
     factor = max(float(square[rank - 1]), 1.0)
     return CovarianceScale(
