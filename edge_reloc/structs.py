@@ -186,6 +186,8 @@ class PoseEstimate:
     hpl_m: float | None = None
     vpl_m: float | None = None
     ypl_deg: float | None = None
+    #: chance that the pose is right, 0 to 1; None without a pose
+    p_right: float | None = None
     #: whether the second pass confirmed the pose
     refined: bool = False
     #: matches that agree with the pose
@@ -216,6 +218,7 @@ class PoseEstimate:
             hpl_m=None,
             vpl_m=None,
             ypl_deg=None,
+            p_right=None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -231,6 +234,7 @@ class PoseEstimate:
             "hpl_m": self.hpl_m,
             "vpl_m": self.vpl_m,
             "ypl_deg": self.ypl_deg,
+            "p_right": None if self.p_right is None else round(self.p_right, 4),
             "inliers": self.inliers,
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
