@@ -126,7 +126,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
             alert_limit_m=settings.alert_limit_m,
         ),
         plausibility=PlausibilityCheck(
-            None if integrity is None else integrity.plausibility, wiring.solver
+            stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
         ),
         tracker=Tracker() if settings.tracking else None,
         calibration_check=CalibrationCheck() if settings.calibration_check else None,

@@ -54,10 +54,10 @@ log = logging.getLogger(__name__)
 
 SHARE, TIMES = 0.3, 3  # of the photos, left out at once, and how often
 UNALTERED = 14  # tries of photos as they are
-METHODS = (
+METHODS = (  # the first finds what the others need of a frame
+    ("image_retrieval", True),
     ("exhaustive", False),
     ("exhaustive", True),
-    ("image_retrieval", True),
 )
 # Neither right nor wrong enough to learn from, times what is allowed.
 NEARLY, BARELY = 0.7, 1.5
@@ -177,10 +177,8 @@ def _poses(
                             opened.enter_context(_open(bundle, shot.frame, *method))
                             for method in METHODS
                         ]
-                    for localizer in localizers[size]:
-                        row = _deviations(localizer, shot, usual)
-                        if row is not None:
-                            yield *row[:2], _excess(row[2], shot, allowed), case.name
+                    for pose, beyond in _found(localizers[size], shot.frame, usual):
+                        yield *beyond, _excess(pose, shot, allowed), case.name
 
 
 def _open(bundle: MapBundle, frame: Frame, method: str, second_pass: bool) -> Localizer:
@@ -195,16 +193,17 @@ def _open(bundle: MapBundle, frame: Frame, method: str, second_pass: bool) -> Lo
     return Localizer.open(bundle, frame.camera, settings)
 
 
-def _deviations(
-    localizer: Localizer, shot: Shot, known: Plausibility
-) -> tuple[float, float, F64] | None:
-    """Of the two numbers that the model weighs, and the pose; None without one."""
-    result = localizer.localize(replace(shot.frame, quarter_turns=0))
-    evidence = localizer.evidence(result)
-    if result.cam_from_world is None or evidence is None:
-        return None
-    usual = known.refined if result.estimate.refined else known.first
-    return *deviations(usual, evidence), result.cam_from_world
+def _found(
+    localizers: Sequence[Localizer], frame: Frame, known: Plausibility
+) -> Iterator[tuple[F64, tuple[float, float]]]:
+    """Every pose (4,4) of a frame, and how far what it shows is from what is usual."""
+    extracted = localizers[0].extract(replace(frame, quarter_turns=0))
+    for localizer in localizers:
+        result = localizer.locate(replace(extracted, laps={}))
+        evidence = localizer.evidence(result)
+        if result.cam_from_world is not None and evidence is not None:
+            usual = known.refined if result.estimate.refined else known.first
+            yield result.cam_from_world, deviations(usual, evidence)
 
 
 def _excess(pose: F64, shot: Shot, allowed: float) -> float:

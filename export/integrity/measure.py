@@ -121,13 +121,16 @@ def fit_scale(errors: PoseErrors) -> CovarianceScale:
 
 def fit_plausibility(first: Sequence[Try], refined: Sequence[Try]) -> Plausibility | None:
     """What right poses show, without and with the second pass; None for too few of them."""
-    right = [[t.evidence for t in tries if t.right] for tries in (first, refined)]
-    if min(len(evidence) for evidence in right) < FEWEST_RIGHT:
+    usual = [usual_of([t.evidence for t in tries if t.right]) for tries in (first, refined)]
+    if usual[0] is None or usual[1] is None:
         return None
-    return Plausibility(first=_usual(right[0]), refined=_usual(right[1]))
+    return Plausibility(first=usual[0], refined=usual[1])
 
 
-def _usual(evidence: Sequence[Evidence]) -> Usual:
+def usual_of(evidence: Sequence[Evidence]) -> Usual | None:
+    """Of right poses; None for too few."""
+    if len(evidence) < FEWEST_RIGHT:
+        return None
     mean, scatter = np.mean(evidence, axis=0), np.std(evidence, axis=0)
     scatter = np.hypot(scatter, (EXPLAINED_SCATTER, CONCENTRATION_SCATTER))
     return Usual(
