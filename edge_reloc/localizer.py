@@ -19,7 +19,7 @@ from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
-from .pose.plausibility import Evidence, unless_unlikely
+from .pose.plausibility import unless_unlikely
 from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
@@ -223,13 +223,6 @@ class Localizer:
         if line.tracker is not None and checked.cam_from_world is None:
             line.tracker.forget()
         return checked
-
-    def evidence(self, result: Localization) -> Evidence | None:
-        """What the inliers of its last answer show, None without any."""
-        camera = self._work.features.camera or self.camera
-        return self._line.plausibility.evidence(
-            camera, result.features, result.matches, result.estimate
-        )
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""

@@ -11,7 +11,7 @@ import copy
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -166,6 +166,17 @@ class Status(str, Enum):
     IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
+class Evidence(NamedTuple):
+    """What the inliers of a pose show of its being right; a map knows what is usual."""
+
+    #: logarithm of the root mean square, in inlier thresholds, of the residuals that another
+    #: camera would explain and no pose
+    explained: float
+    #: how unlike the keypoints the inliers spread over the image: their Kullback-Leibler
+    #: divergence over its parts, nats
+    concentration: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class PoseEstimate:
     """The answer for one frame."""
@@ -188,6 +199,8 @@ class PoseEstimate:
     ypl_deg: float | None = None
     #: chance that the pose is right, 0 to 1; None without a pose
     p_right: float | None = None
+    #: what that rests on
+    evidence: Evidence | None = None
     #: whether the second pass confirmed the pose
     refined: bool = False
     #: matches that agree with the pose

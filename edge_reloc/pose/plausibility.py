@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, log
-from typing import NamedTuple
 
 import numpy as np
 
 from ..arrays import F64
 from ..bundle.manifest import Plausibility, Usual
 from ..geometry.camera import Camera
-from ..structs import Correspondences, Features, PoseEstimate
+from ..structs import Correspondences, Evidence, Features, PoseEstimate
 from .refine import IMAGE_PARTS, MIN_DEPTH, MIN_SIGMA_PX, image_part, project
 from .solver import PoseSolver
 
@@ -34,17 +33,6 @@ CAREFUL = Plausibility(
     first=Usual(explained=(-2.5, 0.8), concentration=(0.3, 0.35)),
     refined=Usual(explained=(-2.5, 0.8), concentration=(0.3, 0.35)),
 )
-
-
-class Evidence(NamedTuple):
-    """What the inliers of a pose show; `Usual` holds what is usual."""
-
-    #: logarithm of the root mean square, in inlier thresholds, of the residuals that another
-    #: camera would explain and no pose
-    explained: float
-    #: how unlike the keypoints the inliers spread over the image: their Kullback-Leibler
-    #: divergence over its parts, nats
-    concentration: float
 
 
 class PlausibilityCheck:
@@ -64,22 +52,13 @@ class PlausibilityCheck:
         matches: Correspondences,
         estimate: PoseEstimate,
     ) -> PoseEstimate:
-        """The estimate with `p_right`; matches: those it speaks of."""
-        evidence = self.evidence(camera, features, matches, estimate)
+        """The estimate with `p_right` and `evidence`; matches: those it speaks of."""
+        threshold_px = self._solver.threshold_px(camera)
+        evidence = evidence_of(camera, features, matches, estimate, threshold_px)
         if evidence is None:
             return estimate
-        return replace(estimate, p_right=chance(self._model, evidence, estimate.refined))
-
-    def evidence(
-        self,
-        camera: Camera,
-        features: Features,
-        matches: Correspondences,
-        estimate: PoseEstimate,
-    ) -> Evidence | None:
-        """What speaks for a pose and against it; None without a pose and inliers."""
-        threshold_px = self._solver.threshold_px(camera)
-        return evidence_of(camera, features, matches, estimate, threshold_px)
+        likely = chance(self._model, evidence, estimate.refined)
+        return replace(estimate, evidence=evidence, p_right=likely)
 
 
 def unless_unlikely(estimate: PoseEstimate, at_least: float) -> PoseEstimate:

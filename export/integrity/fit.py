@@ -200,7 +200,7 @@ def _found(
     extracted = localizers[0].extract(replace(frame, quarter_turns=0))
     for localizer in localizers:
         result = localizer.locate(replace(extracted, laps={}))
-        evidence = localizer.evidence(result)
+        evidence = result.estimate.evidence
         if result.cam_from_world is not None and evidence is not None:
             usual = known.refined if result.estimate.refined else known.first
             yield result.cam_from_world, deviations(usual, evidence)

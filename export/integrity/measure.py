@@ -30,9 +30,8 @@ from edge_reloc.localizer import Extracted, Localizer
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
 from edge_reloc.methods.table import IMAGE_RETRIEVAL
-from edge_reloc.pose.plausibility import Evidence
 from edge_reloc.pose.viewing import viewing_angles
-from edge_reloc.structs import Features, Frame
+from edge_reloc.structs import Evidence, Features, Frame
 
 from ..photos.features import PhotoFeatures
 from ..progress import open_bar
@@ -208,7 +207,7 @@ def _tries(
             continue
         angles = viewing_angles(localizer.points, result.matches.point_id[index], pose)
         assert angles is not None  # the map has just been written with directions
-        evidence = localizer.evidence(result)
+        evidence = result.estimate.evidence
         assert evidence is not None  # there are inliers
         error = pose_error(pose, view.cam_from_world)
         found.append(

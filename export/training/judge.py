@@ -60,7 +60,7 @@ def judge(bundle_dir: Path, model: SceneModel, store: PhotoStore, left_out: Bool
         if result.cam_from_world is not None:
             errors.append(pose_error(result.cam_from_world, view.cam_from_world))
             limits.append(WRONG_SHARE * _distance(model, view))
-            shown.append(localizer.evidence(result))
+            shown.append(result.estimate.evidence)
     for localizer in localizers.values():
         localizer.close()
     away, turned = np.array(errors).reshape(-1, 2).T

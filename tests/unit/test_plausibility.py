@@ -12,15 +12,9 @@ from edge_reloc.errors import ConfigError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.memory.arena import Arena
-from edge_reloc.pose.plausibility import (
-    Evidence,
-    chance,
-    evidence_of,
-    explained_px,
-    unless_unlikely,
-)
+from edge_reloc.pose.plausibility import chance, evidence_of, explained_px, unless_unlikely
 from edge_reloc.pose.refine import refine_pose
-from edge_reloc.structs import Correspondences, Features, PoseEstimate, Status
+from edge_reloc.structs import Correspondences, Evidence, Features, PoseEstimate, Status
 from edge_reloc_export.integrity.fit import Tries, fit, judged
 from edge_reloc_export.integrity.measure import FEWEST_RIGHT, Try, fit_plausibility
 from edge_reloc_export.integrity.parts import worst

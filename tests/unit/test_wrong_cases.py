@@ -206,7 +206,7 @@ def test_tolerance_follows_the_map_and_the_option() -> None:
 def test_the_demo_is_right_where_it_must_be_and_silent_where_nothing_is(
     bundle: MapBundle, album: PhotoAlbum
 ) -> None:
-    right = ("unaltered", "covered_left", "covered_right", "covered_top")
+    right = ("unaltered", "covered_left", "covered_top", "covered_bottom")
     silent = ("fine_noise", "soft_noise", "noise_blocks", "plain_grey", "tiled_piece", "blur_8")
     score = score_wrong_cases(
         bundle,
