@@ -146,36 +146,36 @@ class Localizer:
         work.begin(extracted.features, extracted.laps)
         if work.features.n < line.settings.min_keypoints:
             return self._answer(frame, self._featureless())
-        estimate = self._track(frame.t_ns, camera)
+        estimate = self._track(frame, camera)
         if estimate is None:
             if line.embedder is not None:
                 line.embedder.embed(frame, work.features)
             if line.retriever is not None:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
-            estimate = self._judged(line.registration.register(camera, work), camera)
+            estimate = self._judged(line.registration.register(camera, work), frame, camera)
         if line.tracker is not None:
             line.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return self._answer(frame, estimate)
 
-    def _track(self, t_ns: int, camera: Camera) -> PoseEstimate | None:
+    def _track(self, frame: Frame, camera: Camera) -> PoseEstimate | None:
         """The pose found around the predicted one, None where there is none."""
         line, work = self._line, self._work
-        predicted = None if line.tracker is None else line.tracker.predict(t_ns)
+        predicted = None if line.tracker is None else line.tracker.predict(frame.t_ns)
         if predicted is None or line.second_pass is None:
             return None
         estimate, work.matches = line.second_pass.around(
             camera, work.features, predicted, work.matches
         )
         work.clock.lap("track")
-        estimate = self._judged(estimate, camera)
+        estimate = self._judged(estimate, frame, camera)
         likely = estimate.p_right is None or estimate.p_right >= line.settings.min_p_right
         return estimate if likely and estimate.cam_from_world is not None else None
 
-    def _judged(self, estimate: PoseEstimate, camera: Camera) -> PoseEstimate:
+    def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
         """The estimate with what may be believed of it."""
         line, work = self._line, self._work
-        estimate = line.monitor.judge(estimate, work.matches)
+        estimate = line.monitor.judge(estimate, work.matches, frame.down)
         return line.plausibility.judge(camera, work.features, work.matches, estimate)
 
     def _featureless(self) -> PoseEstimate:

@@ -41,6 +41,9 @@ class Frame:
     #: counter-clockwise, that show the image upright, as its file says (EXIF, a video's
     #: rotation flag); where `quarter_turns` is None they are tried first
     upright_turns: int = 0
+    #: (3,) that points down in the camera's axes (x right, y down, z ahead), as an IMU knows it
+    #: of a camera at rest; a pose that contradicts it is refused
+    down: F64 | None = None
 
 
 class Features:

@@ -124,6 +124,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
             integrity,
             risk=settings.integrity_risk,
             alert_limit_m=settings.alert_limit_m,
+            max_tilt_deg=settings.max_tilt_deg,
         ),
         plausibility=PlausibilityCheck(
             stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
