@@ -41,8 +41,8 @@ class IntegrityMonitor:
     """The last stage of every frame.
 
     points: None where networks hold the map. risk: chance that an error exceeds its protection
-    level. alert_limit_m: protection levels beyond it make a pose DEGRADED. max_tilt_deg: between a pose's vertical and
-    the frame's.
+    level. alert_limit_m: protection levels beyond it make a pose DEGRADED. max_tilt_deg:
+    between a pose's vertical and the frame's.
     """
 
     def __init__(
