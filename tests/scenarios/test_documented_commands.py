@@ -67,6 +67,7 @@ ONLY_PARSED = {
 OTHERS = (
     *("python3 -m venv", "pip install", ". .venv", "source .venv", "export 'PATH=", ".ci/run"),
     *("sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
+    "python -m edge_reloc_export.integrity.fit",  # test_plausibility.py asks it
 )
 
 
