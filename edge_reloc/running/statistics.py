@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import one_line
 from ..memory.process import ProcessMemory
 from ..structs import PoseEstimate, Status
 from .histogram import Histogram
@@ -55,6 +56,8 @@ class RunSummary:
     arena_bytes: int | None = None
     map_bytes: int | None = None
     memory: ProcessMemory = field(default_factory=ProcessMemory)
+    #: Poses that a sink did not take in time, by its name.
+    unwritten: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -71,6 +74,8 @@ class RunSummary:
             + (f"   {others}" if others else ""),
             f"dropped    {self.dropped}   unreadable {self.skipped}",
         ]
+        for name, count in self.unwritten.items():
+            lines.append(f"unwritten  {count} poses, which {one_line(name)} did not take in time")
         rows = {**self.stages}
         if self.localize is not None:
             rows["localize"] = self.localize
@@ -133,6 +138,7 @@ class RunStatistics:
         arena_bytes: int | None = None,
         map_bytes: int | None = None,
         memory: ProcessMemory | None = None,
+        unwritten: dict[str, int] | None = None,
     ) -> RunSummary:
         """The run so far."""
         return RunSummary(
@@ -149,6 +155,7 @@ class RunStatistics:
             arena_bytes=arena_bytes,
             map_bytes=map_bytes,
             memory=memory or ProcessMemory(),
+            unwritten=unwritten or {},
         )
 
     def _rate(self) -> float | None:
