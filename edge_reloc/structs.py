@@ -19,6 +19,7 @@ from .arrays import F32, F64, I32, U8
 from .errors import StaleViewError
 from .geometry.camera import Camera
 from .memory.arena import Arena
+from .reasons import Fault
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
@@ -27,7 +28,7 @@ class Frame:
 
     #: (H,W) grey or (H,W,3) BGR
     image: U8
-    #: capture time, monotonic nanoseconds
+    #: capture time, monotonic nanoseconds: the middle of the exposure, as well as it is known
     t_ns: int
     #: that took it; None: the camera that the localiser was opened for
     camera: Camera | None = None
@@ -41,6 +42,10 @@ class Frame:
     #: counter-clockwise, that show the image upright, as its file says (EXIF, a video's
     #: rotation flag); where `quarter_turns` is None they are tried first
     upright_turns: int = 0
+    #: when it was handed to us, monotonic nanoseconds; None for photos and videos
+    received_ns: int | None = None
+    #: what its pixels alone show to be wrong: dark, overexposed, frozen
+    fault: Fault | None = None
 
 
 class Features:
