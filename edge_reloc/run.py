@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from .command_line.arguments import (
     add_budget_arguments,
+    add_recorder_arguments,
     add_settings_arguments,
     add_source_arguments,
+    check_recorder_arguments,
     check_source_arguments,
     session_options,
     whole,
@@ -51,6 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_source_arguments(parser)
     add_settings_arguments(parser)
     add_budget_arguments(parser)
+    add_recorder_arguments(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -65,7 +68,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=whole(1), metavar="N", help="stop after N frames")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     options = parser.parse_args(argv)
-    check_source_arguments(parser, options)
+    check_recorder_arguments(parser, options)
+    if options.replay is None:
+        check_source_arguments(parser, options)
     return options
 
 

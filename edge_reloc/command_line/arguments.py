@@ -16,7 +16,7 @@ from ..methods.table import METHODS, Settings
 from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
 
 if TYPE_CHECKING:
-    from ..running.session import SessionOptions
+    from ..running.session import RecorderOptions, SessionOptions
 
 MOST_DIGITS = 20
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -126,8 +126,57 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
         parser.error("--fit needs a --budget to fit into")
 
 
+def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flight recorder, and running again what it wrote."""
+    group = parser.add_argument_group("flight recorder")
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep the last seconds of frames, poses and states in memory, and write them to this "
+        "folder as MCAP on SIGUSR1, when the state becomes LOST, and after an error",
+    )
+    group.add_argument(
+        "--record-seconds",
+        type=above_zero(86400),
+        metavar="S",
+        help="of the stream, as far as --record-memory goes (default: 20)",
+    )
+    group.add_argument(
+        "--record-memory",
+        type=byte_size,
+        metavar="SIZE",
+        help="for the frames, taken at the start (default: 256MiB at most)",
+    )
+    group.add_argument(
+        "--record-at-end", action="store_true", help="write a recording when the run ends, too"
+    )
+    group.add_argument(
+        "--replay",
+        type=Path,
+        metavar="MCAP",
+        help="run a recording again: same poses, to the bit. Map, camera and settings are the "
+        "recorded ones; --map, --calibration and settings given here go before them",
+    )
+
+
+def check_recorder_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with 2 when the options make no sense together."""
+    given = options.record_seconds, options.record_memory, options.record_at_end or None
+    if options.record is None and any(value is not None for value in given):
+        parser.error("--record-seconds, --record-memory and --record-at-end need --record DIR")
+    others = options.camera, options.source, options.list
+    if options.replay is not None and (options.demo or any(o is not None for o in others)):
+        parser.error("--replay brings its own frames: no --camera, --source, --list or --demo")
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings that the command line asks for. Raises ConfigError."""
+    return Settings(**settings_asked(options))
+
+
+def settings_asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Those that a file or an option names, by name. Raises ConfigError."""
     values: dict[str, Any] = {}
     if options.settings is not None:
         values = read_settings_file(options.settings)
@@ -140,7 +189,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
                 )
     known = {entry.name for entry in fields(Settings)}
     asked = {name: value for name, value in vars(options).items() if name in known}
-    return Settings(**{**values, **asked})
+    return {**values, **asked}
 
 
 def session_options(options: argparse.Namespace) -> SessionOptions:
@@ -148,14 +197,28 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
     from ..running.demo import demo_folder
     from ..running.session import SessionOptions
 
+    asked = settings_asked(options)
     common: dict[str, Any] = {
-        "settings": settings_of(options),
+        "settings": Settings(**asked),
         "output": tuple(getattr(options, "output", ())),
         "picture": getattr(options, "picture", None),
         "limit": options.frames,
         "budget_bytes": options.budget,
         "fit": options.fit,
+        "recorder": _recorder_options(options),
     }
+    if getattr(options, "replay", None) is not None:
+        from ..running.replay import Replay
+
+        replay = Replay.open(options.replay, options.map, asked)
+        return SessionOptions(
+            map=replay.find_map(),
+            source=str(options.replay),
+            calibration=options.calibration,
+            require_signed=options.require_signed,
+            replay=replay,
+            **{**common, "settings": replay.all_settings()},
+        )
     if options.demo:
         demo = demo_folder()
         return SessionOptions(
@@ -179,6 +242,20 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
         require_signed=options.require_signed,
         **common,
     )
+
+
+def _recorder_options(options: argparse.Namespace) -> RecorderOptions | None:
+    from ..running.session import RecorderOptions
+
+    if getattr(options, "record", None) is None:
+        return None
+    given = {
+        "seconds": options.record_seconds,
+        "most_bytes": options.record_memory,
+        "at_end": options.record_at_end,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return RecorderOptions(folder=options.record, **given)
 
 
 def default_map(environment: Mapping[str, str], here: Path) -> Path:

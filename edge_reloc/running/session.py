@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -18,20 +23,37 @@ from ..inference.acceleration import choose_acceleration
 from ..localizer import Localizer
 from ..memory.process import read_memory
 from ..methods import Settings
+from ..recording.recorder import FlightRecorder
+from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import open_sink
-from ..sinks.background import BackgroundSinks
-from ..sources import open_source
+from ..sinks.background import QUEUE_BYTES, BackgroundSinks
+from ..sources import Source, open_source
+from ..sources.recording import RecordingSource
 from ..structs import Frame, Localization
-from .budget import MIB, check_budget, fit_budget
+from .budget import MIB, Row, Rows, check_budget, fit_budget
 from .loop import run
 from .picture import RunPicture
+from .replay import Replay, session_message
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine
 
 log = logging.getLogger(__name__)
 
 NO_POINTS = np.zeros((0, 3), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderOptions:
+    """What a flight recorder keeps, and where it writes it."""
+
+    folder: Path
+    #: of the stream, as far as `most_bytes` go
+    seconds: float = 20.0
+    #: of pixels
+    most_bytes: int = 256 << 20
+    #: also when the run ends well
+    at_end: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +80,10 @@ class SessionOptions:
     fit: bool = False
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
+    #: None: nothing is recorded
+    recorder: RecorderOptions | None = None
+    #: `source` is this recording
+    replay: Replay | None = None
 
 
 class Session:
@@ -71,10 +97,12 @@ class Session:
         if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):
             log.warning("the map's reconstruction is %s: see 'inspect'", grade["verdict"])
         self._unit = "m" if world.metric else "units"
+        if options.replay is not None:
+            options.replay.check_map(self.bundle)
         with contextlib.ExitStack() as stack:
             self._calibration, self._camera_note = _calibration(options, self.bundle)
             calibration = self._calibration
-            self.source = open_source(options.source, calibration, names=options.names)
+            self.source = self._open_source()
             stack.callback(lambda: self.source.close())
             if self.source.live and options.calibration is None:
                 log.warning(
@@ -82,11 +110,16 @@ class Session:
                     "one, and poses are as wrong as it is another; calibrate it with "
                     "'edge-reloc calibrate'"
                 )
-            self.camera = calibration.scaled_to(self.source.width, self.source.height)
+            self.camera = calibration
+            if not self._as_recorded:
+                self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
             self._check_held()
             stack.callback(self.localizer.close)
+            if options.replay is not None and isinstance(self.source, RecordingSource):
+                self.source.resume = self.localizer.resume
+                options.replay.check_machine(self.localizer)
             self._picture = None
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
@@ -98,8 +131,12 @@ class Session:
             stack.callback(self._sinks.close)
             for path in options.output:
                 self._sinks.add(open_sink(path), str(path))
+            self._recorder = self._open_recorder()
+            if self._recorder is not None:
+                stack.callback(self._recorder.close)
             self._stack = stack.pop_all()
         self._statistics = RunStatistics()
+        self._status: StatusLine | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -113,9 +150,11 @@ class Session:
         if budget is None:
             return settings, ""
         if self.options.fit:
-            settings, _, words = fit_budget(self.bundle, self.camera, settings, budget)
+            settings, _, words = fit_budget(
+                self.bundle, self.camera, settings, budget, self._rows()
+            )
             return settings, words
-        check_budget(self.bundle, self.camera, settings, budget)
+        check_budget(self.bundle, self.camera, settings, budget, self._rows())
         return settings, ""
 
     def _check_held(self) -> None:
@@ -128,10 +167,50 @@ class Session:
                 f"map open, more than was planned; name a larger budget"
             )
 
+    @property
+    def _as_recorded(self) -> bool:
+        """Whether frames bring their cameras with them."""
+        return self.options.replay is not None and self.options.calibration is None
+
+    def _open_source(self) -> Source:
+        camera = None if self._as_recorded else self._calibration
+        return open_source(self.options.source, camera, names=self.options.names)
+
     def reopen_source(self) -> None:
         """Begin with the first frame again; not for live sources."""
         self.source.close()
-        self.source = open_source(self.options.source, self._calibration, names=self.options.names)
+        self.source = self._open_source()
+
+    def _rows(self) -> Rows:
+        """What is planned beside the localiser."""
+        rows = [
+            Row(kind="sinks", name=f"queue of {path}", nbytes=QUEUE_BYTES)
+            for path in self.options.output
+        ]
+        recorder = self.options.recorder
+        if recorder is not None:
+            rows.append(Row(kind="recorder", name="frames", nbytes=self._ring_bytes(recorder)))
+            rows.append(Row(kind="recorder", name="notes", nbytes=notes_bytes(recorder.seconds)))
+        return tuple(rows)
+
+    def _ring_bytes(self, recorder: RecorderOptions) -> int:
+        width, height = self.source.width, self.source.height
+        return ring_bytes(width, height, recorder.seconds, recorder.most_bytes)
+
+    def _open_recorder(self) -> FlightRecorder | None:
+        options = self.options.recorder
+        if options is None:
+            return None
+        ring = Ring(self._ring_bytes(options), options.seconds)
+        source = re.sub(r"//[^/@]*@", "//", self.options.source)  # no password
+        session = session_message(self.localizer, source)
+        localizer = self.localizer
+        return FlightRecorder(options.folder, ring, session, localizer.recall, self._tell)
+
+    def _tell(self, text: str) -> None:
+        if self._status is not None:
+            self._status.clear()
+        print(text, file=sys.stderr)
 
     def headline(self) -> str:
         """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
@@ -161,8 +240,13 @@ class Session:
     def run(self, status_out: TextIO) -> None:
         """Localise until the source ends, the limit is reached or Ctrl-C."""
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
+        self._status = status
+
+        recorder = self._recorder
 
         def watch(frame: Frame, result: Localization) -> None:
+            if recorder is not None:
+                recorder.add(frame, result.estimate)
             status.update(result.estimate)
             if self._picture is not None:
                 self._picture.watch(frame, result)
@@ -170,18 +254,35 @@ class Session:
                 self._truth.add(result.estimate)
 
         try:
-            run(
-                self.localizer,
-                self.source,
-                self._statistics,
-                sinks=[self._sinks],
-                limit=self.options.limit,
-                watch=watch,
-            )
+            with self._recording():
+                run(
+                    self.localizer,
+                    self.source,
+                    self._statistics,
+                    sinks=[self._sinks],
+                    limit=self.options.limit,
+                    watch=watch,
+                )
         finally:
             status.clear()
             self._sinks.drain()
         self._sinks.check()
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        """While frames run: SIGUSR1 asks for a recording, and so does whatever ends it badly."""
+        recorder = self._recorder
+        if recorder is None or self.options.recorder is None:
+            yield
+            return
+        with _signalled(signal.SIGUSR1, recorder):
+            try:
+                yield
+            except Exception:
+                recorder.request("crash")
+                raise
+        if self.options.recorder.at_end:
+            recorder.request("end")
 
     def summary(self) -> RunSummary:
         """The run so far."""
@@ -204,8 +305,23 @@ class Session:
             self._picture.write()
 
 
+@contextlib.contextmanager
+def _signalled(number: signal.Signals, recorder: FlightRecorder) -> Iterator[None]:
+    """The signal asks for a recording; Python allows that in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: recorder.request("signal"))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:
     """The camera, and where it comes from in words."""
+    if options.replay is not None and options.calibration is None:
+        return options.replay.session.camera, "as recorded"
     if options.calibration is not None:
         camera = read_camera(options.calibration)
         doubt = unlike_mapping(bundle, camera)

@@ -15,6 +15,7 @@ from .capture import open_device, open_file, open_gstreamer, open_network, rate_
 from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource, PacedCapture
+from .recording import RecordingSource
 from .video import VideoSource
 
 
@@ -51,7 +52,8 @@ def open_source(
 
     uri: camera index, "camera:N", "/dev/videoN" or "v4l2:///dev/videoN"; a folder
     without those below it, a photo, a glob pattern or a text file of photo names
-    (relative to its own folder); a video file; "rtsp://", "http://", "udp://" ...;
+    (relative to its own folder); a video file; a flight recording (.mcap), whose frames keep
+    their times and, without `camera`, their cameras; "rtsp://", "http://", "udp://" ...;
     "gst:" and a GStreamer pipeline. camera: calibration, scaled to the frames;
     without one frames have no camera. names: text file of photo names relative to the
     folder `uri`. rate_hz: of photos, which have no time of their own. grey:
@@ -102,6 +104,8 @@ def _open_path(
             f"{text}: no such file or folder; expected a folder, a glob pattern, a list (.txt), a "
             f"video, an address such as rtsp://host/stream, 'camera:N' or 'gst:PIPELINE'"
         )
+    if path.suffix.lower() == ".mcap":
+        return RecordingSource(path, camera)
     kind = kind_not_read(text)
     if path.suffix.lower() in PHOTO_SUFFIXES or (kind and kind.noun == "photo"):
         return ImageSource(path.parent, [path.name], camera, rate_hz=rate_hz, grey=grey)
