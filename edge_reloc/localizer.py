@@ -169,7 +169,7 @@ class Localizer:
         )
         work.clock.lap("track")
         estimate = line.monitor.judge(estimate, work.matches)
-        return None if estimate.cam_from_world is None else estimate
+        return None if estimate.cam_from_world is None else replace(estimate, tracked=True)
 
     def _featureless(self) -> PoseEstimate:
         needed = self._line.settings.min_keypoints
@@ -214,6 +214,11 @@ class Localizer:
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""
         self.localize(image)
+        if self._line.tracker is not None:
+            self._line.tracker.forget()
+
+    def search_next(self) -> None:
+        """Look for the next frame in the whole map, as if no frame had been before it."""
         if self._line.tracker is not None:
             self._line.tracker.forget()
 

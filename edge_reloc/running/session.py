@@ -21,12 +21,14 @@ from ..methods import Settings
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sources import open_source
+from ..sources.video import VideoSource
 from ..structs import Frame, Localization
 from .budget import MIB, check_budget, fit_budget
-from .loop import run
+from .loop import Between, run
 from .picture import RunPicture
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine
+from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,12 @@ class SessionOptions:
     fit: bool = False
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
+    #: whether a state machine watches over the poses; None: over those of streams and videos
+    states: bool | None = None
+    #: give out the filter's poses instead of the measured ones
+    filtered: bool = False
+    #: poses given out between frames
+    between: Between | None = None
 
 
 class Session:
@@ -168,6 +176,7 @@ class Session:
             if self._truth:
                 self._truth.add(result.estimate)
 
+        supervisor = self._supervisor() if self._has_states() else None
         try:
             run(
                 self.localizer,
@@ -176,9 +185,26 @@ class Session:
                 sinks=self._sinks,
                 limit=self.options.limit,
                 watch=watch,
+                supervisor=supervisor,
+                between=self.options.between,
+                changed=status.update,
             )
         finally:
             status.clear()
+
+    def _has_states(self) -> bool:
+        wanted = self.options.states
+        if wanted is None:
+            return self.source.live or isinstance(self.source, VideoSource)
+        return wanted
+
+    def _supervisor(self) -> Supervisor:
+        localizer = self.localizer
+        return Supervisor(
+            metre=metre_of(self.bundle.manifest.world, localizer.points),
+            filtered=self.options.filtered,
+            on_doubt=localizer.search_next,
+        )
 
     def summary(self) -> RunSummary:
         """The run so far."""
