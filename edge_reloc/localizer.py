@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
 from .settings import settings_from
 from .sources.frame_maker import frame_of
+from .stages import Remembers
 from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
 
 log = logging.getLogger(__name__)
@@ -221,6 +223,29 @@ class Localizer:
         """Look for the next frame in the whole map, as if no frame had been before it."""
         if self._line.tracker is not None:
             self._line.tracker.forget()
+
+    def recall(self) -> dict[str, Any]:
+        """What it remembers of the frames so far, by the part that does; arrays are shared.
+
+        Read between two frames; `resume` of a localiser of the same map, camera and settings
+        takes it, and goes on as this one would.
+        """
+        return {name: part.recall() for name, part in self._remembering().items()}
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        for name, part in self._remembering().items():
+            part.resume(recalled[name])
+
+    def _remembering(self) -> dict[str, Remembers]:
+        """The parts whose answer hangs on earlier frames."""
+        line = self._line
+        parts: dict[str, Remembers | None] = {
+            "tracker": line.tracker,
+            "calibration": line.calibration_check,
+            "turns": line.turns,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def point_labels(self) -> I32 | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from ..geometry.rigid import Array, invert
@@ -46,3 +49,19 @@ class Tracker:
             motion = cam_from_world @ invert(self._last[1])
             self._step = (t_ns - self._last[0], motion)
         self._last = (t_ns, cam_from_world)
+
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        return {"last": self._last, "step": self._step}
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self._last, self._step = (_timed(recalled[name]) for name in ("last", "step"))
+
+
+def _timed(value: Any) -> tuple[int, Array] | None:
+    """A time and a (4,4) matrix, or None."""
+    if value is None:
+        return None
+    nanoseconds, matrix = value
+    return int(nanoseconds), np.array(matrix, np.float64).reshape(4, 4)

@@ -19,7 +19,8 @@ from ..localizer import Localizer
 from ..memory.process import read_memory
 from ..methods import Settings
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
-from ..sinks import Sink, open_sink
+from ..sinks import open_sink
+from ..sinks.background import BackgroundSinks
 from ..sources import open_source
 from ..sources.video import VideoSource
 from ..structs import Frame, Localization
@@ -101,10 +102,10 @@ class Session:
                 labels = self.localizer.point_labels
                 self._picture = RunPicture(options.picture, xyz, gravity, self._unit, labels)
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
-            self._sinks: list[Sink] = []
+            self._sinks = BackgroundSinks(live=self.source.live)
+            stack.callback(self._sinks.close)
             for path in options.output:
-                self._sinks.append(open_sink(path))
-                stack.callback(self._sinks[-1].close)
+                self._sinks.add(open_sink(path), str(path))
             self._stack = stack.pop_all()
         self._statistics = RunStatistics()
 
@@ -182,7 +183,7 @@ class Session:
                 self.localizer,
                 self.source,
                 self._statistics,
-                sinks=self._sinks,
+                sinks=[self._sinks],
                 limit=self.options.limit,
                 watch=watch,
                 supervisor=supervisor,
@@ -191,6 +192,8 @@ class Session:
             )
         finally:
             status.clear()
+            self._sinks.drain()
+        self._sinks.check()
 
     def _has_states(self) -> bool:
         wanted = self.options.states
@@ -211,6 +214,7 @@ class Session:
         return self._statistics.summary(
             dropped=self.source.dropped,
             skipped=len(self.source.skipped),
+            unwritten=self._sinks.dropped(),
             arena_bytes=self.localizer.arena_bytes,
             map_bytes=self.localizer.map_bytes,
             memory=read_memory(),

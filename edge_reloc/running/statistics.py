@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import one_line
 from ..memory.process import ProcessMemory
 from ..structs import PoseEstimate, State, Status
 from .histogram import Histogram
@@ -59,6 +60,8 @@ class RunSummary:
     arena_bytes: int | None = None
     map_bytes: int | None = None
     memory: ProcessMemory = field(default_factory=ProcessMemory)
+    #: Poses that a sink did not take in time, by its name.
+    unwritten: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -78,6 +81,8 @@ class RunSummary:
         if self.states:
             states = "  ".join(f"{name} {count}" for name, count in self.states.items())
             lines.append(f"states     {states}   jumps {self.jumps}")
+        for name, count in self.unwritten.items():
+            lines.append(f"unwritten  {count} poses, which {one_line(name)} did not take in time")
         rows = {**self.stages}
         if self.localize is not None:
             rows["localize"] = self.localize
@@ -142,6 +147,7 @@ class RunStatistics:
         arena_bytes: int | None = None,
         map_bytes: int | None = None,
         memory: ProcessMemory | None = None,
+        unwritten: dict[str, int] | None = None,
     ) -> RunSummary:
         """The run so far."""
         return RunSummary(
@@ -160,6 +166,7 @@ class RunStatistics:
             arena_bytes=arena_bytes,
             map_bytes=map_bytes,
             memory=memory or ProcessMemory(),
+            unwritten=unwritten or {},
         )
 
     def _rate(self) -> float | None:
