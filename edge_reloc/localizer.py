@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .arrays import I32, U8
+from .arrays import F64, I32, U8
 from .bundle.mapping_cameras import only_camera
 from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError
@@ -20,10 +20,20 @@ from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
+from .pose.second_pass import ENOUGH
 from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .stages import Remembers
-from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
+from .structs import (
+    Clock,
+    Correspondences,
+    Features,
+    Frame,
+    Localization,
+    PoseEstimate,
+    Status,
+    Work,
+)
 
 log = logging.getLogger(__name__)
 
@@ -157,21 +167,44 @@ class Localizer:
             estimate = line.registration.register(camera, work)
             estimate = line.monitor.judge(estimate, work.matches)
         if line.tracker is not None:
-            line.tracker.remember(frame.t_ns, estimate.cam_from_world)
+            line.tracker.remember(
+                frame.t_ns,
+                estimate.cam_from_world,
+                tracked=estimate.tracked,
+                inliers=estimate.inliers,
+            )
         return self._answer(frame, estimate)
 
     def _track(self, t_ns: int, camera: Camera) -> PoseEstimate | None:
         """The pose found around the predicted one, None where there is none."""
         line, work = self._line, self._work
-        predicted = None if line.tracker is None else line.tracker.predict(t_ns)
-        if predicted is None or line.second_pass is None:
+        if line.tracker is None or line.second_pass is None:
             return None
-        estimate, work.matches = line.second_pass.around(
-            camera, work.features, predicted, work.matches
+        expected = line.tracker.predict(t_ns)
+        if expected is None:
+            return None
+        estimate = self._judged(
+            line.second_pass.near(
+                camera,
+                work.features,
+                expected.cam_from_world,
+                work.matches,
+                few=line.tracker.inliers >= ENOUGH,
+            )
         )
+        if estimate.cam_from_world is None:
+            estimate = self._judged(
+                line.second_pass.around(
+                    camera, work.features, expected.cam_from_world, work.matches
+                )
+            )
         work.clock.lap("track")
-        estimate = line.monitor.judge(estimate, work.matches)
-        return None if estimate.cam_from_world is None else estimate
+        return None if estimate.cam_from_world is None else replace(estimate, tracked=True)
+
+    def _judged(self, found: tuple[PoseEstimate, Correspondences]) -> PoseEstimate:
+        """What can be said of a pose, and the matches that it speaks of kept."""
+        estimate, self._work.matches = found
+        return self._line.monitor.judge(estimate, self._work.matches)
 
     def _featureless(self) -> PoseEstimate:
         needed = self._line.settings.min_keypoints
@@ -216,6 +249,22 @@ class Localizer:
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""
         self.localize(image)
+        if self._line.tracker is not None:
+            self._line.tracker.forget()
+
+    def predict(self, t_ns: int, cam_from_world: F64, covariance: F64) -> None:
+        """Tell where the frame at a time should be found, as odometry or an IMU knows it.
+
+        Call it before `localize` of a frame with this `t_ns`; without it tracking expects
+        constant motion. cam_from_world: (4,4). covariance: (6,6) of [rotation rad, translation
+        map units], left perturbation. Used where `tracking` is on; what is found is tested
+        against the whole image as always, so that a wrong prediction costs time alone.
+        """
+        if self._line.tracker is not None:
+            self._line.tracker.expect(t_ns, cam_from_world, covariance)
+
+    def search_next(self) -> None:
+        """Look for the next frame in the whole map, as if no frame had been before it."""
         if self._line.tracker is not None:
             self._line.tracker.forget()
 

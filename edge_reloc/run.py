@@ -15,6 +15,7 @@ from .command_line.arguments import (
     add_recorder_arguments,
     add_settings_arguments,
     add_source_arguments,
+    add_stream_arguments,
     check_recorder_arguments,
     check_source_arguments,
     session_options,
@@ -66,6 +67,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--picture", type=Path, metavar="PNG", help="map, trajectory and one frame's inliers"
     )
     parser.add_argument("--frames", type=whole(1), metavar="N", help="stop after N frames")
+    add_stream_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     options = parser.parse_args(argv)
     check_recorder_arguments(parser, options)

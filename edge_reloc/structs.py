@@ -19,7 +19,7 @@ from .arrays import F32, F64, I32, U8
 from .errors import StaleViewError
 from .geometry.camera import Camera
 from .memory.arena import Arena
-from .reasons import Fault
+from .reasons import Fault, Reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
@@ -171,6 +171,19 @@ class Status(str, Enum):
     IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
+class State(str, Enum):
+    """What a stream of frames has come to; only TRACKING and DEGRADED give poses."""
+
+    #: no pose was confirmed yet
+    SEARCHING = "SEARCHING"
+    #: poses follow on one another
+    TRACKING = "TRACKING"
+    #: poses are doubtful, or failed a moment ago
+    DEGRADED = "DEGRADED"
+    #: it is not known where the camera is
+    LOST = "LOST"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class PoseEstimate:
     """The answer for one frame."""
@@ -209,6 +222,29 @@ class PoseEstimate:
     name: str = ""
     #: wall time by stage, milliseconds
     stages_ms: dict[str, float] = field(default_factory=dict)
+    #: whether it was found around the pose that was expected, without a search of the map
+    tracked: bool = False
+    #: of the stream; None where nobody watches over it, such as for photos
+    state: State | None = None
+    #: why that is not TRACKING, or why the pose is not used
+    state_reason: Reason | None = None
+    #: counts the jumps of the stream's poses that were confirmed
+    reset_counter: int = 0
+    #: from capture to output, milliseconds; None for photos and videos
+    age_ms: float | None = None
+    #: when the frame was handed to us, monotonic nanoseconds; None for photos and videos
+    received_ns: int | None = None
+    #: whether the pose follows from motion alone: there is no frame at `t_ns`
+    propagated: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a pose to use: OK, and not withheld by the state of its stream."""
+        return self.status is Status.OK and self.cam_from_world is not None
+
+    def withheld(self) -> PoseEstimate:
+        """The same status without the pose, which the state of its stream does not allow."""
+        return replace(self.refused(""), status=self.status, reason=self.reason)
 
     def refused(self, reason: str) -> PoseEstimate:
         """The same without its pose and what was claimed of it; reason: one line."""
@@ -229,8 +265,15 @@ class PoseEstimate:
             "frame": self.index,
             "name": self.name,
             "t_ns": self.t_ns,
+            "received_ns": self.received_ns,
+            "age_ms": None if self.age_ms is None else round(self.age_ms, 3),
             "status": self.status.value,
             "reason": self.reason,
+            "state": None if self.state is None else self.state.value,
+            "state_reason": None if self.state_reason is None else self.state_reason.value,
+            "reset_counter": self.reset_counter,
+            "propagated": self.propagated,
+            "tracked": self.tracked,
             "cam_from_world": None if self.cam_from_world is None else self.cam_from_world.tolist(),
             "covariance": None if self.covariance is None else self.covariance.tolist(),
             "hpl_m": self.hpl_m,

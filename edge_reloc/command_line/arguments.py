@@ -111,6 +111,33 @@ def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is made of the poses of consecutive frames."""
+    group = parser.add_argument_group("streams")
+    group.add_argument(
+        "--states",
+        action=argparse.BooleanOptionalAction,
+        help="give out poses only once they are confirmed, with the state of the stream "
+        "(default: for cameras, streams and videos)",
+    )
+    group.add_argument(
+        "--filter", action="store_true", help="give out smoothed poses instead of measured ones"
+    )
+    group.add_argument(
+        "--rate",
+        type=above_zero(10_000),
+        metavar="HZ",
+        help="poses by constant motion between frames, so many a second",
+    )
+    group.add_argument(
+        "--predict-ms",
+        type=above_zero(1_000),
+        metavar="MS",
+        help="such poses are for a time so much later, such as that of display; without "
+        "--rate one after each frame",
+    )
+
+
 def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
     given = [options.camera is not None, options.source is not None, options.list is not None]
@@ -195,10 +222,18 @@ def settings_asked(options: argparse.Namespace) -> dict[str, Any]:
 def session_options(options: argparse.Namespace) -> SessionOptions:
     """What to run, as the command line says."""
     from ..running.demo import demo_folder
+    from ..running.loop import Between
     from ..running.session import SessionOptions
 
     asked = settings_asked(options)
+    rate, predict_ms = getattr(options, "rate", None), getattr(options, "predict_ms", None)
+    between = None
+    if rate is not None or predict_ms is not None:
+        between = Between(rate_hz=rate, predict_s=(predict_ms or 0.0) * 1e-3)
     common: dict[str, Any] = {
+        "states": getattr(options, "states", None),
+        "filtered": getattr(options, "filter", False),
+        "between": between,
         "settings": Settings(**asked),
         "output": tuple(getattr(options, "output", ())),
         "picture": getattr(options, "picture", None),
@@ -217,7 +252,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
             calibration=options.calibration,
             require_signed=options.require_signed,
             replay=replay,
-            **{**common, "settings": replay.all_settings()},
+            **{**common, **replay.options(options.states)},
         )
     if options.demo:
         demo = demo_folder()

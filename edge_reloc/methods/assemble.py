@@ -122,7 +122,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
             risk=settings.integrity_risk,
             alert_limit_m=settings.alert_limit_m,
         ),
-        tracker=Tracker() if settings.tracking else None,
+        tracker=Tracker(settings.search_every) if settings.tracking else None,
         calibration_check=CalibrationCheck() if settings.calibration_check else None,
         turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
         recogniser=stages.recogniser,

@@ -22,6 +22,11 @@ ROUGH_WIDE = 5.0  # the same around a predicted pose or that of a single landmar
 # Of the matches found that widely; by chance 4% lie within the threshold of a given place,
 # and up to 27% within that of the pose that suits them best.
 ROUGH_AGREEMENT = 0.3
+# Around a pose that the last frames predict: what cameras in hands and on drones turn and move
+# otherwise than before, from one frame to the next, shifts points by less.
+NEAR = 1.5
+NEAR_KEYPOINTS = 1024  # the best ones are enough where the last frame had ENOUGH inliers
+ENOUGH = 300
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
 SIMILARITY_CONCEDED = 0.12  # similarity that is conceded to the right place
@@ -85,6 +90,28 @@ class SecondPass:
             if not grown:
                 break
         return self._judge(camera, features, best, matches), matches
+
+    def near(
+        self,
+        camera: Camera,
+        features: Features,
+        expected: Array,
+        matches: Correspondences,
+        *,
+        few: bool,
+    ) -> tuple[PoseEstimate, Correspondences]:
+        """One close look around a pose that is known well; few: at the best keypoints alone.
+
+        Returns as `refine` does.
+        """
+        self._guided.forget()
+        radius = NEAR * self._solver.threshold_px(camera)
+        keypoints = NEAR_KEYPOINTS if few else None
+        self._guided.match(camera, expected, features, radius, matches, keypoints)
+        found = self._solver.refine(camera, expected, matches, (NEAR, 1.0, 1.0))
+        if found.cam_from_world is None:
+            return found, matches
+        return self._judge(camera, features, found, matches), matches
 
     def around(
         self, camera: Camera, features: Features, rough: Array, matches: Correspondences

@@ -12,14 +12,13 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..errors import DiskError, EdgeRelocError
-from ..structs import Frame, PoseEstimate
+from ..structs import Frame, PoseEstimate, State
 from .ring import Ring
 from .writer import check_package, write_recording
 
 MOST_BY_ITSELF = 20  # recordings of one run that nobody asked for: a disk is soon full
 NICENESS = 10  # of the thread that writes, beside the one that localises
 PATIENCE_S = 30.0  # with a disk that takes nothing, when the run ends
-LOST = "LOST"
 
 
 class FlightRecorder:
@@ -46,7 +45,7 @@ class FlightRecorder:
         self._folder, self._ring, self._session = folder, ring, session
         self._recall, self._tell = recall, tell
         self._recalled = recall()
-        self._state: str | None = None
+        self._state: State | None = None
         self._by_itself = 0
         self._progress = 0
         #: that were written
@@ -60,10 +59,14 @@ class FlightRecorder:
         """Keep a frame that was just localised; LOST makes a recording."""
         self._ring.add(frame, estimate, self._recalled)
         self._recalled = self._recall()
-        state = getattr(estimate, "state", None)
-        if state == LOST and self._state not in (None, LOST):
+        if estimate.state is State.LOST and self._state is not State.LOST:
             self.lost()
-        self._state = state
+        self._state = estimate.state
+
+    def between_frames(self) -> None:
+        """What is remembered may have changed though no frame came."""
+        self._recalled = self._recall()
+        self._ring.resume_here()
 
     def request(self, reason: str) -> None:
         """Write what there is, soon; reason: a word for the file's name."""

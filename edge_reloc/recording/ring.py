@@ -40,7 +40,7 @@ class Entry:
     frame: Frame
     estimate: PoseEstimate
     recalled: dict[str, Any]
-    #: whether frames between the entry before and this one are not in the ring
+    #: whether that does not follow from the entry before, as where frames are missing
     after_gap: bool
     #: of its pixels, counted on through all that ever went into the ring
     begin: int
@@ -85,6 +85,11 @@ class Ring:
             )
             self._entries.append(entry)
             self._gap = False
+
+    def resume_here(self) -> None:
+        """What is remembered before the next frame does not follow from the last one."""
+        with self._lock:
+            self._gap = True
 
     def read(self) -> Iterator[Entry]:
         """All entries there are now, the oldest first; one reader at a time.

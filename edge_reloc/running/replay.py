@@ -60,6 +60,14 @@ class Replay:
         recorded = {k: v for k, v in self.session.settings.items() if k not in trusting}
         return settings_from(Settings, {**recorded, **self.settings}, str(self.path))
 
+    def options(self, states: bool | None) -> dict[str, Any]:
+        """What `SessionOptions` take from it; states: as the user asked for them."""
+        return {
+            "settings": self.all_settings(),
+            "states": self.session.states if states is None else states,
+            "filtered": self.session.filtered,
+        }
+
     def check_map(self, bundle: MapBundle) -> None:
         """ConfigError for another map, unless it was named; then a warning says so."""
         recorded, found = self.session.map, identity_of(bundle)

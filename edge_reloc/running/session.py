@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -30,13 +30,15 @@ from ..sinks import open_sink
 from ..sinks.background import QUEUE_BYTES, BackgroundSinks
 from ..sources import Source, open_source
 from ..sources.recording import RecordingSource
+from ..sources.video import VideoSource
 from ..structs import Frame, Localization
 from .budget import MIB, Row, Rows, check_budget, fit_budget
-from .loop import run
+from .loop import Between, run
 from .picture import RunPicture
 from .replay import Replay, session_message
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine
+from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,12 @@ class SessionOptions:
     fit: bool = False
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
+    #: whether a state machine watches over the poses; None: over those of streams and videos
+    states: bool | None = None
+    #: give out the filter's poses instead of the measured ones
+    filtered: bool = False
+    #: poses given out between frames
+    between: Between | None = None
     #: None: nothing is recorded
     recorder: RecorderOptions | None = None
     #: `source` is this recording
@@ -117,8 +125,9 @@ class Session:
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
             self._check_held()
             stack.callback(self.localizer.close)
+            self._supervisor = self._open_supervisor()
             if options.replay is not None and isinstance(self.source, RecordingSource):
-                self.source.resume = self.localizer.resume
+                self.source.resume = self._resume
                 options.replay.check_machine(self.localizer)
             self._picture = None
             if options.picture is not None:
@@ -203,9 +212,12 @@ class Session:
             return None
         ring = Ring(self._ring_bytes(options), options.seconds)
         source = re.sub(r"//[^/@]*@", "//", self.options.source)  # no password
-        session = session_message(self.localizer, source)
-        localizer = self.localizer
-        return FlightRecorder(options.folder, ring, session, localizer.recall, self._tell)
+        session = {
+            **session_message(self.localizer, source),
+            "states": self._has_states(),
+            "filtered": self.options.filtered,
+        }
+        return FlightRecorder(options.folder, ring, session, self._recall, self._tell)
 
     def _tell(self, text: str) -> None:
         if self._status is not None:
@@ -262,6 +274,10 @@ class Session:
                     sinks=[self._sinks],
                     limit=self.options.limit,
                     watch=watch,
+                    supervisor=self._supervisor,
+                    between=self.options.between,
+                    changed=status.update,
+                    silent=lambda: recorder.between_frames() if recorder else None,
                 )
         finally:
             status.clear()
@@ -283,6 +299,36 @@ class Session:
                 raise
         if self.options.recorder.at_end:
             recorder.request("end")
+
+    def _has_states(self) -> bool:
+        wanted = self.options.states
+        if wanted is None:
+            return self.source.live or isinstance(self.source, VideoSource)
+        return wanted
+
+    def _open_supervisor(self) -> Supervisor | None:
+        if not self._has_states():
+            return None
+        localizer = self.localizer
+        return Supervisor(
+            metre=metre_of(self.bundle.manifest.world, localizer.points),
+            filtered=self.options.filtered,
+            on_doubt=localizer.search_next,
+        )
+
+    def _recall(self) -> dict[str, Any]:
+        """What the next frame's answer hangs on."""
+        supervisor = self._supervisor
+        return {
+            "localizer": self.localizer.recall(),
+            "supervisor": None if supervisor is None else supervisor.recall(),
+        }
+
+    def _resume(self, recalled: dict[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self.localizer.resume(recalled["localizer"])
+        if self._supervisor is not None and recalled["supervisor"] is not None:
+            self._supervisor.resume(recalled["supervisor"])
 
     def summary(self) -> RunSummary:
         """The run so far."""

@@ -42,6 +42,9 @@ class RecordedSession:
     map: MapIdentity
     camera: Camera
     settings: dict[str, Any]
+    #: whether a state machine watched over the poses, and whether the filter's were given out
+    states: bool
+    filtered: bool
     #: what the poses may hang on, and why the recording was made, for people
     machine: dict[str, Any]
     reason: str
@@ -178,6 +181,8 @@ def _session(message: dict[str, Any]) -> RecordedSession:
         ),
         camera=Camera.from_dict(message["camera"]),
         settings=dict(message["settings"]),
+        states=bool(message["states"]),
+        filtered=bool(message["filtered"]),
         machine=dict(message["machine"]),
         reason=str(message["reason"]),
     )

@@ -120,6 +120,8 @@ def session() -> dict[str, Any]:
         "camera": CAMERA.to_dict(),
         "settings": {},
         "machine": {},
+        "states": True,
+        "filtered": False,
     }
 
 
