@@ -123,7 +123,6 @@ class Session:
                 self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
-            self._check_held()
             stack.callback(self.localizer.close)
             self._supervisor = self._open_supervisor()
             if options.replay is not None and isinstance(self.source, RecordingSource):
@@ -143,6 +142,7 @@ class Session:
             self._recorder = self._open_recorder()
             if self._recorder is not None:
                 stack.callback(self._recorder.close)
+            self._check_held()
             self._stack = stack.pop_all()
         self._statistics = RunStatistics()
         self._status: StatusLine | None = None
@@ -170,7 +170,6 @@ class Session:
         """Refuse before the first frame when opening took more than the budget."""
         budget, held = self.options.budget_bytes, read_memory().rss_bytes
         if budget is not None and held is not None and held > budget:
-            self.localizer.close()
             raise ConfigError(
                 f"--budget {budget / MIB:.0f}MiB: the process holds {held / MIB:.1f} MiB with the "
                 f"map open, more than was planned; name a larger budget"
