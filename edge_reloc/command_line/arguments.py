@@ -187,6 +187,16 @@ def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_rig_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with 2 when the options make no sense together."""
+    alone = ("camera", "source", "list", "calibration", "replay", "record", "picture", "budget")
+    given = [name for name in alone if getattr(options, name) is not None]
+    if options.demo:
+        given.append("demo")
+    if given:
+        parser.error(f"--rig names the cameras and their files: no --{given[0]}")
+
+
 def check_recorder_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
     given = options.record_seconds, options.record_memory, options.record_at_end or None
@@ -253,6 +263,13 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
             require_signed=options.require_signed,
             replay=replay,
             **{**common, **replay.options(options.states)},
+        )
+    if getattr(options, "rig", None) is not None:
+        return SessionOptions(
+            map=options.map or default_map(os.environ, Path.cwd()),
+            source="",
+            require_signed=options.require_signed,
+            **common,
         )
     if options.demo:
         demo = demo_folder()

@@ -8,10 +8,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..methods import Settings
 from ..recording.recorder import FlightRecorder
 from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
-from ..sinks import open_sink
+from ..sinks import Sink, open_sink
 from ..sinks.background import QUEUE_BYTES, BackgroundSinks
 from ..sources import Source, open_source
 from ..sources.recording import RecordingSource
@@ -35,9 +35,10 @@ from ..structs import Frame, Localization
 from .budget import MIB, Row, Rows, check_budget, fit_budget
 from .loop import Between, run
 from .picture import RunPicture
+from .pipeline import Localizes
 from .replay import Replay, session_message
 from .statistics import RunStatistics, RunSummary
-from .status_line import StatusLine
+from .status_line import StatusLine, StatusOut
 from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
@@ -97,9 +98,11 @@ class SessionOptions:
 class Session:
     """Context manager. Opening raises EdgeRelocError and leaves nothing open."""
 
-    def __init__(self, options: SessionOptions) -> None:
+    def __init__(self, options: SessionOptions, bundle: MapBundle | None = None) -> None:
         self.options = options
-        self.bundle = open_bundle(options.map, require_signed=options.require_signed)
+        if bundle is None:
+            bundle = open_bundle(options.map, require_signed=options.require_signed)
+        self.bundle = bundle
         world = self.bundle.manifest.world
         grade = self.bundle.manifest.statistics.get("grade")
         if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):
@@ -248,8 +251,18 @@ class Session:
         memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
         return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
 
-    def run(self, status_out: TextIO) -> None:
-        """Localise until the source ends, the limit is reached or Ctrl-C."""
+    def run(
+        self,
+        status_out: StatusOut,
+        *,
+        sinks: Sequence[Sink] | None = None,
+        localizer: Localizes | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Localise until the source ends, the limit is reached, Ctrl-C or `stop`.
+
+        sinks, localizer: instead of the session's own, for one that is part of a rig.
+        """
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
         self._status = status
 
@@ -267,16 +280,17 @@ class Session:
         try:
             with self._recording():
                 run(
-                    self.localizer,
+                    localizer or self.localizer,
                     self.source,
                     self._statistics,
-                    sinks=[self._sinks],
+                    sinks=[self._sinks] if sinks is None else sinks,
                     limit=self.options.limit,
                     watch=watch,
                     supervisor=self._supervisor,
                     between=self.options.between,
                     changed=status.update,
                     silent=lambda: recorder.between_frames() if recorder else None,
+                    stop=stop,
                 )
         finally:
             status.clear()

@@ -56,6 +56,7 @@ ONLY_PARSED = {
     "export engine --map demo16": "needs tensorrt_rtx: tests/unit/test_engines.py",
     "sign --map": "needs a key: tests/unit/test_signing.py",
     "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
+    "run --map maps/office --rig": "needs a rig file: test_rig.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
