@@ -20,7 +20,8 @@ from ..memory.process import read_memory
 from ..methods import Settings
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
-from ..sources import open_source
+from ..sources import Source, open_source
+from ..sources.options import CameraOptions
 from ..structs import Frame, Localization
 from .budget import MIB, check_budget, fit_budget
 from .loop import run
@@ -57,6 +58,10 @@ class SessionOptions:
     fit: bool = False
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
+    #: asked of the camera
+    camera_options: CameraOptions | None = None
+    #: a camera or stream that goes away ends the run, instead of being opened again
+    exit_on_end: bool = False
 
 
 class Session:
@@ -73,7 +78,7 @@ class Session:
         with contextlib.ExitStack() as stack:
             self._calibration, self._camera_note = _calibration(options, self.bundle)
             calibration = self._calibration
-            self.source = open_source(options.source, calibration, names=options.names)
+            self.source = self._open_source()
             stack.callback(lambda: self.source.close())
             if self.source.live and options.calibration is None:
                 log.warning(
@@ -130,17 +135,28 @@ class Session:
     def reopen_source(self) -> None:
         """Begin with the first frame again; not for live sources."""
         self.source.close()
-        self.source = open_source(self.options.source, self._calibration, names=self.options.names)
+        self.source = self._open_source()
+
+    def _open_source(self) -> Source:
+        options = self.options
+        return open_source(
+            options.source,
+            self._calibration,
+            names=options.names,
+            options=options.camera_options,
+            exit_on_end=options.exit_on_end,
+        )
 
     def headline(self) -> str:
-        """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
+        """What is about to run, in three lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
         content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
         method = self.localizer.settings.method
         return (
             f"map        {one_line(manifest.name)}, {content}, method {method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
-            f"focal length {camera.fx:.1f} px, {self._camera_note}"
+            f"focal length {camera.fx:.1f} px, {self._camera_note}\n"
+            f"source     {one_line(self.source.about)}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
@@ -209,7 +225,9 @@ def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, st
             log.warning("%s", doubt)
         return camera, f"from {options.calibration}"
     if len(mapping_cameras(bundle)) > 1:
-        with contextlib.closing(open_source(options.source, names=options.names)) as source:
+        with contextlib.closing(
+            open_source(options.source, names=options.names, options=options.camera_options)
+        ) as source:
             camera, name = fitting_camera(bundle, source.width, source.height)
     else:
         camera, name = only_camera(bundle)
