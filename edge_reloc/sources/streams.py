@@ -17,7 +17,15 @@ from .stream_clock import StreamClock
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 3.0
 #: what FFmpeg waits for is the picture, and not that it knows every detail of the stream
-OPTIONS = {"analyzeduration": "1000000", "fflags": "nobuffer", "rtsp_transport": "tcp"}
+OPTIONS = {
+    "analyzeduration": "500000",
+    "probesize": "500000",
+    "fpsprobesize": "0",
+    "fflags": "nobuffer",
+    "rtsp_transport": "tcp",
+}
+#: formats of pictures alone; the times that FFmpeg gives them are counted, not measured
+TIMELESS = {"mjpeg", "mpjpeg", "h264", "hevc"}
 LOCAL_PROTOCOLS = "file,rtp,udp"
 PAYLOAD = 96
 CODECS = {"h264": "H264", "h265": "H265"}
@@ -51,7 +59,12 @@ class AvStream:
         self._stream.codec_context.flags |= av.codec.context.Flags.low_delay
         self._frames = self._decoded()
         self.about = f"{decoder_about(self._stream)}, decoded by PyAV"
-        self.clock = "the stream's own, set to ours by its quickest frame"
+        self._timeless = self._container.format.name in TIMELESS
+        self.clock = (
+            "arrival (the stream tells none)"
+            if self._timeless
+            else "the stream's own, set to ours by its quickest frame"
+        )
 
     def read(self) -> Shot | None:
         """The next frame; SourceError when none comes in time."""
@@ -60,9 +73,10 @@ class AvStream:
             return None
         received_ns = time.monotonic_ns()
         lost, self._lost = self._lost, 0
+        presented = None if self._timeless else presented_ns(frame)
         return Shot(
             image=pixels_of(frame, grey=self._grey),
-            stamp_ns=self._clock.stamp(presented_ns(frame), received_ns),
+            stamp_ns=self._clock.stamp(presented, received_ns),
             received_ns=received_ns,
             lost=lost,
             upright_turns=turns_of(frame),

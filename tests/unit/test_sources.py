@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -307,6 +308,40 @@ def test_a_video_of_uneven_rate_loses_and_misses_no_frame(tmp_path: Path) -> Non
     held.write_bytes(held.read_bytes() + b"\0\0\0\x08free")
     source = open_source(str(held), CAMERA)
     assert len(list(source)) == VIDEO_FRAMES and source.skipped == []
+
+
+#: codec, container, pixels
+CODECS = [
+    ("libx264", "mp4", "yuv420p"),
+    ("libx265", "mp4", "yuv420p"),
+    ("libx265", "mkv", "yuv420p10le"),
+    ("libvpx-vp9", "webm", "yuv420p"),
+    ("mjpeg", "mkv", "yuvj420p"),
+]
+
+
+@pytest.mark.parametrize(("codec", "suffix", "pixels"), CODECS)
+def test_codecs_and_a_rate_that_varies(
+    tmp_path: Path, codec: str, suffix: str, pixels: str
+) -> None:
+    av = pytest.importorskip("av")
+    path, times = tmp_path / f"video.{suffix}", [0, 1, 2, 5, 9, 10, 20, 21, 22, 40]
+    quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=quiet)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        for number, time_30 in enumerate(times):
+            image = np.full((HEIGHT, WIDTH, 3), (number + 2) * STEP_GREY, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = time_30, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    source = open_source(path, CAMERA)
+    frames = list(source)
+    assert [number_of(f.image) - 2 for f in frames] == list(range(len(times)))
+    assert [f.t_ns for f in frames] == pytest.approx([t * 1e9 / 30 for t in times], abs=1e6)
+    assert source.skipped == [] and source.ended
+    source.close()
 
 
 @pytest.mark.usefixtures("reader")
