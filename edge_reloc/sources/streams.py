@@ -21,7 +21,6 @@ OPTIONS = {
     "analyzeduration": "500000",
     "probesize": "500000",
     "fpsprobesize": "0",
-    "fflags": "nobuffer",
     "rtsp_transport": "tcp",
 }
 #: formats of pictures alone; the times that FFmpeg gives them are counted, not measured

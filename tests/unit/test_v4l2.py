@@ -314,7 +314,10 @@ def test_silence_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     capture.release()
 
 
-def test_an_unplugged_camera_that_is_plugged_in_again_goes_on() -> None:
+def test_an_unplugged_camera_that_is_plugged_in_again_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(v4l2, "SILENT_S", 0.5)
     first, second = Kernel(one("GREY")), Kernel(one("GREY"))
     for number in range(3):
         first.frames.append((1000 * number + 1000, number, 0))
