@@ -17,6 +17,7 @@ from ..settings import Rule, default_of, kind_of, read_settings_file, settings_f
 
 if TYPE_CHECKING:
     from ..running.session import RecorderOptions, SessionOptions
+    from ..sources.options import CameraOptions
 
 MOST_DIGITS = 20
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -39,7 +40,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument(
         "--source",
         metavar="URI",
-        help="folder, photo, glob pattern, video, rtsp:// or other stream, gst:PIPELINE",
+        help="folder, photo, glob pattern, video; v4l2:///dev/videoN, csi://N, oak://, "
+        "realsense://, gst:PIPELINE; rtsp://, http://, rtp://, udp:// and other streams",
     )
     parser.add_argument(
         "--list",
@@ -52,6 +54,54 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="JSON",
         help="camera file of 'edge-reloc calibrate' (default: the only mapping camera)",
+    )
+    add_camera_arguments(parser)
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is asked of a camera, and what happens when it goes away."""
+    group = parser.add_argument_group("camera")
+    group.add_argument(
+        "--camera-size", type=image_size, metavar="WxH", help="pixels (default: the calibration's)"
+    )
+    group.add_argument(
+        "--camera-rate", type=above_zero(1000), metavar="HZ", help="frames a second (default: 30)"
+    )
+    group.add_argument(
+        "--camera-format",
+        metavar="CODE",
+        help="pixels of V4L2: GREY, NV12, YU12, YUYV, UYVY, MJPG (default: the first of these "
+        "that has the size at the rate)",
+    )
+    group.add_argument(
+        "--exposure-ms",
+        type=above_zero(10_000),
+        metavar="MS",
+        help="fixed exposure (default: the camera's own)",
+    )
+    group.add_argument(
+        "--gain",
+        type=above_zero(1e6),
+        metavar="X",
+        help="fixed, in the camera's units (default: its own)",
+    )
+    group.add_argument(
+        "--exit-on-end",
+        action="store_true",
+        help="end when a camera or stream goes away (default: open it again)",
+    )
+
+
+def camera_options(options: argparse.Namespace) -> CameraOptions:
+    """What the command line asks of a camera. Raises ConfigError."""
+    from ..sources.options import CameraOptions
+
+    return CameraOptions(
+        size=options.camera_size,
+        rate_hz=options.camera_rate,
+        pixel_format=options.camera_format,
+        exposure_ms=options.exposure_ms,
+        gain=options.gain,
     )
 
 
@@ -251,6 +301,8 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
         "budget_bytes": options.budget,
         "fit": options.fit,
         "recorder": _recorder_options(options),
+        "camera_options": camera_options(options),
+        "exit_on_end": options.exit_on_end,
     }
     if getattr(options, "replay", None) is not None:
         from ..running.replay import Replay
@@ -348,6 +400,14 @@ def above_zero(at_most: float = 1e9) -> Callable[[str], float]:
         return value
 
     return number
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """(width, height) of a size as people write it: 1280x720."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text[:20]}' is no size; expected such as 1280x720")
+    return int(match[1]), int(match[2])
 
 
 def byte_size(text: str) -> int:

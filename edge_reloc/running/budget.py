@@ -165,6 +165,11 @@ def check_budget(
         f"--budget {budget_bytes / MIB:.0f}MiB: {(plan.nbytes + held) / MIB:.1f} MiB are planned "
         f"(libraries {held / MIB:.1f}; {table}), {(plan.nbytes + held - budget_bytes) / MIB:.1f} "
         f"too many; {_advice(bundle, camera, settings, room)}"
+        + (
+            "; --record-memory lowers what the recorder keeps"
+            if any(row.kind == "recorder" for row in others)
+            else ""
+        )
     )
 
 

@@ -29,6 +29,7 @@ from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sinks.background import QUEUE_BYTES, BackgroundSinks
 from ..sources import Source, open_source
+from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
 from ..sources.video import VideoSource
 from ..structs import Frame, Localization
@@ -93,6 +94,10 @@ class SessionOptions:
     recorder: RecorderOptions | None = None
     #: `source` is this recording
     replay: Replay | None = None
+    #: asked of the camera
+    camera_options: CameraOptions | None = None
+    #: a camera or stream that goes away ends the run, instead of being opened again
+    exit_on_end: bool = False
 
 
 class Session:
@@ -184,8 +189,14 @@ class Session:
         return self.options.replay is not None and self.options.calibration is None
 
     def _open_source(self) -> Source:
-        camera = None if self._as_recorded else self._calibration
-        return open_source(self.options.source, camera, names=self.options.names)
+        options = self.options
+        return open_source(
+            options.source,
+            None if self._as_recorded else self._calibration,
+            names=options.names,
+            options=options.camera_options,
+            exit_on_end=options.exit_on_end,
+        )
 
     def reopen_source(self) -> None:
         """Begin with the first frame again; not for live sources."""
@@ -227,14 +238,15 @@ class Session:
         print(text, file=sys.stderr)
 
     def headline(self) -> str:
-        """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
+        """What is about to run, in three lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
         content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
         method = self.localizer.settings.method
         return (
             f"map        {one_line(manifest.name)}, {content}, method {method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
-            f"focal length {camera.fx:.1f} px, {self._camera_note}"
+            f"focal length {camera.fx:.1f} px, {self._camera_note}\n"
+            f"source     {one_line(self.source.about)}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
@@ -388,7 +400,9 @@ def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, st
             log.warning("%s", doubt)
         return camera, f"from {options.calibration}"
     if len(mapping_cameras(bundle)) > 1:
-        with contextlib.closing(open_source(options.source, names=options.names)) as source:
+        with contextlib.closing(
+            open_source(options.source, names=options.names, options=options.camera_options)
+        ) as source:
             camera, name = fitting_camera(bundle, source.width, source.height)
     else:
         camera, name = only_camera(bundle)

@@ -10,12 +10,13 @@ from typing import Any
 from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
+from .recorded import Recorded
 from .recording_file import Recording
 
 Resume = Callable[[dict[str, Any]], None]
 
 
-class RecordingSource:
+class RecordingSource(Recorded):
     """Frames of a file of `edge-reloc run --record`, with their times and cameras.
 
     camera: instead of the recorded ones. resume: given what the localiser remembered, before
@@ -23,19 +24,16 @@ class RecordingSource:
     again.
     """
 
-    live = False
-
     def __init__(
         self,
         path: str | Path,
         camera: Camera | None = None,
         resume: Resume | None = None,
     ) -> None:
+        super().__init__()
         self.recording = Recording(path)
         self.resume = resume
         self._camera = camera
-        self.dropped = 0
-        self.skipped: list[str] = []
         first = next(self.recording.frames(), None)
         if first is None:
             raise SourceError(f"{path}: the recording holds no frame")
@@ -43,7 +41,12 @@ class RecordingSource:
         if camera is not None:
             camera.scaled_to(self.width, self.height)  # or it is refused now
 
-    def __iter__(self) -> Iterator[Frame]:
+    @property
+    def about(self) -> str:
+        """What was opened."""
+        return f"recording, {self.width}x{self.height}, times of its capture"
+
+    def _frames(self) -> Iterator[Frame]:
         for recorded in self.recording.frames():
             if self.resume is not None and recorded.recalled is not None:
                 self._resume(self.resume, recorded.recalled)
@@ -52,8 +55,6 @@ class RecordingSource:
                 height, width = frame.image.shape[:2]
                 frame = replace(frame, camera=self._camera.scaled_to(width, height))
             yield frame
-
-    def close(self) -> None: ...
 
     def _resume(self, resume: Resume, recalled: dict[str, Any]) -> None:
         try:

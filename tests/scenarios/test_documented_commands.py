@@ -50,6 +50,7 @@ ONLY_PARSED = {
     "map --weights": "needs a training",
     "train ": "minutes: test_landmark_program.py, test_scene_coordinate_program.py",
     "train-features": "hours",
+    "run --source": "needs a camera or a stream: test_streams.py, tests/unit/test_v4l2.py",
     "calibrate --source": "needs a camera: tests/unit/test_calib.py plays it a video",
     "calibrate --board": "needs photos of a board: tests/unit/test_calib.py draws them",
     "export engine --map maps/office": "needs a GPU, or tensorrt_rtx: tests/unit/test_engines.py",
@@ -61,6 +62,8 @@ ONLY_PARSED = {
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",
+    "run --map maps/office --calibration camera.json --output poses.jsonl --source csi:":
+        "needs a Jetson",
     "profile --demo --frames 320 --assert": "its conditions need all frames: "
         "test_profile_program.py",
 }  # fmt: skip

@@ -112,7 +112,9 @@ def test_a_replay_runs_in_the_map_that_it_was_recorded_in(
     assert "is not there; name it with --map DIR" in capsys.readouterr().err
 
 
-def test_options_that_make_no_sense_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_make_no_sense_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for options, words in (
         (["--replay", "x.mcap", "--source", "photos"], "--replay brings its own frames"),
         (["--replay", "x.mcap", "--demo"], "--replay brings its own frames"),
@@ -121,5 +123,8 @@ def test_options_that_make_no_sense_together(capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit):
             main(options)
         assert words in capsys.readouterr().err
+    assert main(["--demo", "--record", str(tmp_path), "--budget", "200MiB"]) == 1
+    error = capsys.readouterr().err
+    assert "recorder 265.4" in error and "--record-memory lowers" in error
     assert main(["--replay", "nowhere.mcap"]) == 1
     assert "nowhere.mcap: cannot be read" in capsys.readouterr().err
