@@ -180,8 +180,10 @@ def _open(source: int | str, *how: Any) -> Any:
     """A capture or None, with OpenCV's log silent: a failure is one line."""
     before = _LOG.getLogLevel()
     _LOG.setLogLevel(0)
-    # A name that is not UTF-8 ends the process as text, and is only a name as bytes.
-    named: Any = os.fsencode(source) if isinstance(source, str) else source
+    # A name that is not UTF-8 ends the process as text; OpenCV before 4.7 takes no bytes at all.
+    named: Any = source
+    if isinstance(source, str) and not source.isascii():
+        named = os.fsencode(source)
     try:
         capture = cv2.VideoCapture(named, *how)
         if not capture.isOpened():
