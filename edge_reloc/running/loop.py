@@ -121,9 +121,12 @@ class Outlet:
                 self._watch(frame, replace(result, estimate=estimate))
 
     def before(self, frame: Frame) -> None:
-        """Of a source that is not live: the poses that were due before a frame."""
+        """A frame is about to be localised; of a recording, poses that were due before it."""
         if self._failed is not None:
             raise self._failed
+        if self._supervisor is not None:
+            with self._lock:
+                self._supervisor.before(frame.t_ns)
         if self._between is None or self._between.rate_hz is None or self._live:
             return
         period_ns = 1e9 / self._between.rate_hz

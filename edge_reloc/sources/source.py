@@ -15,6 +15,7 @@ from .capture import open_device, open_file, open_gstreamer, open_network, rate_
 from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource, PacedCapture
+from .replay import ReplaySource
 from .video import VideoSource
 
 
@@ -56,12 +57,16 @@ def open_source(
     without one frames have no camera. names: text file of photo names relative to the
     folder `uri`. rate_hz: of photos, which have no time of their own. grey:
     (H,W) frames, otherwise (H,W,3) BGR. replay_live: a video file arrives at
-    its own rate and drops late frames, like a camera.
+    its own rate and drops late frames, like a camera. "replay:" and photos or a video: held
+    in memory, then the same.
 
     Raises SourceError when no frame can be had, CameraError when the
     calibration has another aspect.
     """
     text = str(uri).strip()
+    if text.startswith("replay:"):
+        inner = open_source(text[7:], camera, names=names, rate_hz=rate_hz, grey=grey)
+        return ReplaySource.of(inner, getattr(inner, "rate_hz", rate_hz))
     if names is not None:
         if not Path(text).is_dir():
             raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
