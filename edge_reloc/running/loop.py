@@ -133,7 +133,7 @@ class Outlet:
         for tick in range(self._tick + 1, int((frame.t_ns - 1) / period_ns) + 1):
             with self._lock:
                 self._propagate(round(tick * period_ns))
-            self._tick = tick
+        self._tick = int(frame.t_ns / period_ns)
 
     def silent(self, source: Waits | Source) -> PoseEstimate | None:
         """No frame came; what was told of that, None where it is no news."""
