@@ -183,21 +183,14 @@ class Localizer:
         expected = line.tracker.predict(t_ns)
         if expected is None:
             return None
-        estimate = self._judged(
-            line.second_pass.near(
-                camera,
-                work.features,
-                expected.cam_from_world,
-                work.matches,
-                few=line.tracker.inliers >= ENOUGH,
-            )
-        )
+        pose, tracker, refiner = expected.cam_from_world, line.tracker, line.second_pass
+        estimate = PoseEstimate(t_ns=t_ns, status=Status.NO_POSE)
+        if expected.is_close(camera):
+            few = tracker.inliers >= ENOUGH
+            found = refiner.near(camera, work.features, pose, work.matches, few=few)
+            estimate = self._judged(found)
         if estimate.cam_from_world is None:
-            estimate = self._judged(
-                line.second_pass.around(
-                    camera, work.features, expected.cam_from_world, work.matches
-                )
-            )
+            estimate = self._judged(refiner.around(camera, work.features, pose, work.matches))
         work.clock.lap("track")
         return None if estimate.cam_from_world is None else replace(estimate, tracked=True)
 

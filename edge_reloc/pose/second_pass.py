@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from ..bundle.points import PointMap
 from ..geometry.camera import Camera
-from ..geometry.rigid import Array
+from ..geometry.rigid import Array, transform
 from ..memory.arena import Arena
 from ..settings import Gate
 from ..structs import Correspondences, Features, PoseEstimate
 from .guided import GuidedMatcher
+from .refine import reprojection_error_px
 from .solver import NARROWING, PoseSolver
 
 WIDE = 2.4  # first look, in inlier thresholds; the other is 1
@@ -25,6 +28,9 @@ ROUGH_AGREEMENT = 0.3
 # Around a pose that the last frames predict: what cameras in hands and on drones turn and move
 # otherwise than before, from one frame to the next, shifts points by less.
 NEAR = 1.5
+# Of the matches found that closely, within half the threshold: around the right pose 63 % or
+# more in 54 photos of three places, around wrong ones 50 % or less wherever the image agreed.
+NEAR_AGREEMENT = 0.55
 NEAR_KEYPOINTS = 1024  # the best ones are enough where the last frame had ENOUGH inliers
 ENOUGH = 300
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
@@ -111,6 +117,15 @@ class SecondPass:
         found = self._solver.refine(camera, expected, matches, (NEAR, 1.0, 1.0))
         if found.cam_from_world is None:
             return found, matches
+        m, xyz = matches.n, matches.xyz_world
+        error = reprojection_error_px(camera, found.cam_from_world, matches.xy_px[:m], xyz[:m])
+        if np.mean(error < 0.5 * self._solver.threshold_px(camera)) < NEAR_AGREEMENT:
+            return found.refused("what was found close by agrees as chance would have it"), matches
+        inlier = xyz[found.inlier_index]
+        moved = _pixels(camera, found.cam_from_world, inlier) - _pixels(camera, expected, inlier)
+        # Farther away a pose is drawn to where it was looked for, and so is the next one.
+        if np.median(np.linalg.norm(moved, axis=1)) > 0.5 * radius:
+            return found.refused("the pose lies far from where it was expected"), matches
         return self._judge(camera, features, found, matches), matches
 
     def around(
@@ -139,3 +154,9 @@ class SecondPass:
             f"{best.inliers} inliers, but only {coverage:.0%} of the image agrees with "
             f"the pose, {self._min_coverage:.0%} are needed"
         )
+
+
+def _pixels(camera: Camera, cam_from_world: Array, xyz_world: Array) -> Array:
+    """Where (N,2) points (N,3) appear that lie ahead."""
+    xyz = transform(cam_from_world, xyz_world)
+    return camera.pixels_from_rays(xyz[:, :2] / xyz[:, 2:])

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..geometry.camera import Camera
 from ..geometry.rigid import Array, invert
 
 OLDEST_NS = 500_000_000  # a pose older than this predicts nothing
+CLOSE_PX = 8.0  # standard deviation of where a prediction shows things
 NEAR_NS = 5_000_000  # a prediction is of a frame whose time differs by less
-SURELY = 3.0  # standard deviations that a prediction may be off
 
 
 class Expected(NamedTuple):
@@ -20,6 +21,10 @@ class Expected(NamedTuple):
     cam_from_world: Array
     #: standard deviation of its rotation, None where nobody said
     std_rad: float | None = None
+
+    def is_close(self, camera: Camera) -> bool:
+        """Whether what it shows is off by few pixels only."""
+        return self.std_rad is None or self.std_rad * camera.fx < CLOSE_PX
 
 
 class Tracker:
@@ -73,7 +78,7 @@ class Tracker:
         if cam_from_world is None:
             self.forget()
             return
-        self._step = self._given = None
+        self._step = None
         self._tracked = self._tracked + 1 if tracked else 0
         self.inliers = inliers
         if self._last is not None and 0 < t_ns - self._last[0] <= OLDEST_NS:
@@ -82,15 +87,20 @@ class Tracker:
         self._last = (t_ns, cam_from_world)
 
     def recall(self) -> dict[str, Any]:
-        """What `resume` takes, but for what was expected; arrays are shared."""
-        counts = {"tracked": self._tracked, "inliers": self.inliers}
-        return {"last": self._last, "step": self._step, **counts}
+        """What `resume` takes; arrays are shared."""
+        more = {"tracked": self._tracked, "inliers": self.inliers, "given": self._given}
+        return {"last": self._last, "step": self._step, **more}
 
     def resume(self, recalled: Mapping[str, Any]) -> None:
         """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
         self._last, self._step = (_timed(recalled[name]) for name in ("last", "step"))
         self._tracked, self.inliers = int(recalled["tracked"]), int(recalled["inliers"])
+        given = recalled["given"]
         self._given = None
+        if given is not None:
+            t_ns, (cam_from_world, std_rad) = given
+            pose = np.array(cam_from_world, np.float64).reshape(4, 4)
+            self._given = (int(t_ns), Expected(pose, std_rad and float(std_rad)))
 
 
 def _timed(value: Any) -> tuple[int, Array] | None:

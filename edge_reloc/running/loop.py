@@ -125,16 +125,19 @@ class Outlet:
                 self._watch(frame, replace(result, estimate=estimate))
 
     def before(self, frame: Frame) -> None:
-        """Of a source that is not live: the poses that were due before a frame."""
+        """A frame is about to be localised; of a recording, poses that were due before it."""
         if self._failed is not None:
             raise self._failed
+        if self._supervisor is not None:
+            with self._lock:
+                self._supervisor.before(frame.t_ns)
         if self._between is None or self._between.rate_hz is None or self._live:
             return
         period_ns = 1e9 / self._between.rate_hz
         for tick in range(self._tick + 1, int((frame.t_ns - 1) / period_ns) + 1):
             with self._lock:
                 self._propagate(round(tick * period_ns))
-            self._tick = tick
+        self._tick = int(frame.t_ns / period_ns)
 
     def silent(self, source: Waits | Source) -> PoseEstimate | None:
         """No frame came; what was told of that, None where it is no news."""

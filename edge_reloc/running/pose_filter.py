@@ -48,9 +48,9 @@ class Motion:
     #: white acceleration, m/s^2 per root of Hz
     place_noise: float = 1.0
     #: standard deviation of a rate of which nothing is known, rad/s
-    first_turning: float = 1.5
+    first_turning: float = 2.0
     #: and of a velocity, m/s
-    first_moving: float = 1.5
+    first_moving: float = 5.0
     #: share of a measurement's variance that the next one has, too
     shared: float = 0.8
     #: after which that error is mostly another one

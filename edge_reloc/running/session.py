@@ -338,7 +338,7 @@ class Session:
         return Supervisor(
             metre=metre_of(self.bundle.manifest.world, localizer.points),
             filtered=self.options.filtered,
-            on_doubt=localizer.search_next,
+            localizer=localizer,
         )
 
     def _recall(self) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from ..arrays import F64
 from ..bundle.manifest import World
 from ..bundle.points import PointMap
 from ..reasons import Fault, Reason
@@ -30,12 +31,21 @@ WORDS = {
 }
 
 
+class Steers(Protocol):
+    """A localiser that takes advice on the next frame."""
+
+    def predict(self, t_ns: int, cam_from_world: F64, covariance: F64) -> None:
+        """Where the frame at a time should be."""
+
+    def search_next(self) -> None:
+        """It had better be searched for in the whole map."""
+
+
 class Supervisor:
     """State of every estimate, and poses at any time.
 
     metre: units of the map. filtered: poses of frames are the filter's instead of the
-    measured ones. on_doubt: called when the next frame had better be searched for in the
-    whole map.
+    measured ones. localizer: advised on frames to come.
     """
 
     def __init__(
@@ -44,12 +54,12 @@ class Supervisor:
         metre: float = 1.0,
         rules: Rules | None = None,
         filtered: bool = False,
-        on_doubt: Callable[[], None] = lambda: None,
+        localizer: Steers | None = None,
     ) -> None:
         motion = Motion().scaled(metre)
         self._rules = rules or Rules()
         self._machine = StateMachine(lambda fix: PoseFilter(fix, motion), self._rules)
-        self._filtered, self._on_doubt = filtered, on_doubt
+        self._filtered, self._localizer = filtered, localizer
         self._last = PoseEstimate(t_ns=0, status=Status.NO_FEATURES)
 
     @property
@@ -57,13 +67,19 @@ class Supervisor:
         """Of the stream."""
         return self._machine.state
 
+    def before(self, t_ns: int) -> None:
+        """A frame of this time is about to be localised."""
+        fix = None if self._machine.doubts else self.expected(t_ns)
+        if fix is not None and self._localizer is not None:
+            self._localizer.predict(t_ns, fix.cam_from_world, fix.covariance)
+
     def judge(self, frame: Frame, estimate: PoseEstimate) -> PoseEstimate:
         """The estimate with the state, and without its pose where that is not to be used."""
         machine, fix = self._machine, _fix_of(frame, estimate)
         why = _reason_of(frame, estimate)
         used = machine.frame(estimate.t_ns, fix, why, independent=not estimate.tracked)
-        if machine.doubts:
-            self._on_doubt()
+        if machine.doubts and self._localizer is not None:
+            self._localizer.search_next()
         if not used:
             withheld = None if fix is None or machine.reason is None else WORDS[machine.reason]
             estimate = replace(estimate.withheld(), reason=estimate.reason or withheld)

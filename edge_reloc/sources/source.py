@@ -19,6 +19,7 @@ from .live import LiveSource
 from .options import CameraOptions
 from .paced import PacedCapture
 from .recording import RecordingSource
+from .replay import ReplaySource
 from .schemes import opener_of
 from .video import VideoSource
 from .video_reader import open_video
@@ -83,13 +84,17 @@ def open_source(
     scaled to the frames; without one frames have no camera. names: text file of photo names
     relative to the folder `uri`. rate_hz: of photos, which have no time of their own. grey:
     (H,W) frames, otherwise (H,W,3) BGR. replay_live: a video file arrives at
-    its own rate and drops late frames, like a camera. options: asked of a camera.
-    exit_on_end: a camera or stream that goes away is the end, instead of opened again.
+    its own rate and drops late frames, like a camera. "replay:" and photos or a video: held
+    in memory, then the same. options: asked of a camera. exit_on_end: a camera or stream that
+    goes away is the end, instead of opened again.
 
     Raises SourceError when no frame can be had, CameraError when the
     calibration has another aspect.
     """
     text = str(uri).strip()
+    if text.startswith("replay:"):
+        inner = open_source(text[7:], camera, names=names, rate_hz=rate_hz, grey=grey)
+        return ReplaySource.of(inner, getattr(inner, "rate_hz", rate_hz))
     if names is not None:
         if not Path(text).is_dir():
             raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
