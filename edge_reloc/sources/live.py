@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import cv2
 
-from ..command_line.terminal import silent_decoders
 from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..reasons import Fault, Reason
@@ -66,14 +65,8 @@ class LiveSource:
         self._error: BaseException | None = None
         self._fault: Fault | None = None
         self._index = self._last_ns = 0
-        self._capture = open_capture()
+        self._capture, first = self._opened()
         try:
-            first = self._read()
-            if first is None:
-                raise SourceError(
-                    f"{name}: opened, but it delivers no frame; check the cable, the picture "
-                    f"size asked for, and that no other program holds it"
-                )
             self.height, self.width = first.image.shape[:2]
             self._maker.check_size(PhotoSize(self.width, self.height), f"{name}: ")
         except BaseException:
@@ -152,24 +145,39 @@ class LiveSource:
         """Offer frames until the capture ends or fails, and why it did."""
         try:
             while not self._ended:
-                shot = self._read()
+                shot = self._read(self._capture)
                 if shot is None:
                     return "the stream ended"
                 self._take(shot)
         except SourceError as error:
             if self._exit_on_end:
                 raise
-            return str(error).removeprefix(f"{self._name}: ")
+            return str(error)
         return "closed"
 
-    def _read(self) -> Shot | None:
+    def _opened(self) -> tuple[Capture, Shot]:
+        """A capture and its first frame. SourceError where it has none."""
+        capture = self._open()
         try:
-            with silent_decoders():
-                return self._capture.read()
+            first = self._read(capture)
+            if first is None:
+                raise SourceError(
+                    f"{self._name}: opened, but it delivers no frame; check the cable, the picture "
+                    f"size asked for, and that no other program holds it"
+                )
+        except BaseException:
+            capture.release()
+            raise
+        return capture, first
+
+    def _read(self, capture: Capture) -> Shot | None:
+        try:
+            return capture.read()
         except cv2.error as error:  # such as a frame too large for OpenCV
             raise SourceError(f"{self._name}: a frame cannot be decoded ({error.err})") from None
 
     def _gone(self, why: str) -> None:
+        why = why.removeprefix(f"{self._name}: ")
         text = f"{self._name}: gone ({why}); opening it again"
         since_ns = self._received_ns
         self._fault = Fault(reason=Reason.CAMERA_GONE, text=text, since_ns=since_ns)
@@ -183,22 +191,14 @@ class LiveSource:
                     return
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             try:
-                self._capture = self._open()
+                self._capture, first = self._opened()
             except SourceError as error:
-                self._gone(str(error).removeprefix(f"{self._name}: "))
+                self._gone(str(error))
                 continue
-            try:
-                shot = self._read()
-            except SourceError as error:
-                self._capture.release()
-                self._gone(str(error).removeprefix(f"{self._name}: "))
-                continue
-            if shot is not None:
-                self.about = self._told_of(self._capture)
-                self._fault = None
-                self._take(shot)
-                return
-            self._capture.release()
+            self.about = self._told_of(self._capture)
+            self._fault = None
+            self._take(first)
+            return
 
     def _take(self, shot: Shot) -> None:
         """Offer a frame; one that does not fit the camera is left out, and said once a kind."""
@@ -207,7 +207,8 @@ class LiveSource:
         self._count(shot.lost)
         index, self._index = self._index, self._index + 1
         delay_ns = shot.delay_ns if self._latency_ns is None else self._latency_ns
-        self._last_ns = t_ns = max(shot.stamp_ns - delay_ns, self._last_ns + 1)
+        stamp_ns = min(shot.stamp_ns, shot.received_ns)  # nothing comes before it was
+        self._last_ns = t_ns = max(stamp_ns - delay_ns, self._last_ns + 1)
         try:
             frame = self._maker.frame(
                 shot.image,

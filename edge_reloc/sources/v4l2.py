@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from ..arrays import U8
+from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from . import v4l2_kernel as kernel
 from .capture import Shot
@@ -30,6 +31,7 @@ from .options import DEFAULT_RATE_HZ, DEFAULT_SIZE, CameraOptions
 from .with_opencv import cameras_present
 
 BUFFERS = 4  # one that fills, one that waits, one that is read, and one for a late thread
+OLDEST_NS = 2_000_000_000  # a frame on arrival: its stamp is of another clock
 SILENT_S = 3.0  # without a frame: the camera is gone, whatever it says
 NEAR_RATE = 0.9  # of the rate asked for, that another format need not be looked for
 
@@ -85,6 +87,7 @@ class System:
     ioctl: Callable[[int, int, Any], Any] = fcntl.ioctl
     mmap: Callable[..., Any] = mmap.mmap
     select: Callable[..., Any] = select.select
+    now_ns: Callable[[], int] = time.monotonic_ns
 
 
 SYSTEM = System()
@@ -319,7 +322,9 @@ class V4l2Capture:
         mode, view = self._mode, np.frombuffer(self._buffers[buffer.index], np.uint8)
         if mode.letters in JPEG:
             flags = cv2.IMREAD_GRAYSCALE if self._grey else cv2.IMREAD_COLOR
-            image = cv2.imdecode(view[: buffer.bytesused], flags | cv2.IMREAD_IGNORE_ORIENTATION)
+            flags |= cv2.IMREAD_IGNORE_ORIENTATION
+            with silent_decoders():
+                image = cv2.imdecode(view[: buffer.bytesused], flags)
             return None if image is None else np.asarray(image, np.uint8)
         layout = LAYOUTS[mode.letters]
         stride = mode.bytes_per_line or layout.step * mode.width
@@ -335,10 +340,11 @@ class V4l2Capture:
         return wide.copy()
 
     def _shot(self, image: U8, buffer: kernel.Buffer, lost: int) -> Shot:
-        received_ns = time.monotonic_ns()
+        received_ns = self._system.now_ns()
         stamp_ns = buffer.seconds * 1_000_000_000 + buffer.microseconds * 1000
-        if buffer.flags & kernel.TIMESTAMP_MASK != kernel.TIMESTAMP_MONOTONIC or not stamp_ns:
-            self.clock = "arrival (the driver's is not monotonic)"
+        ours = buffer.flags & kernel.TIMESTAMP_MASK == kernel.TIMESTAMP_MONOTONIC
+        if not (ours and 0 <= received_ns - stamp_ns < OLDEST_NS):
+            self.clock = "arrival (the driver's clock is not ours)"
             return Shot(image=image, stamp_ns=received_ns, received_ns=received_ns, lost=lost)
         delay_ns = self._exposure_ns // 2
         if buffer.flags & kernel.STAMP_SOURCE_MASK == kernel.STAMP_START_OF_EXPOSURE:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ..arrays import U8
+from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
 from .capture import Shot
 from .options import CameraOptions
@@ -41,7 +42,8 @@ class OpenCvCapture:
             t_ns = time.monotonic_ns()
             if isinstance(self._capture, QueuedCapture):
                 lost += self._capture.lost()
-            ok, image = self._capture.retrieve()
+            with silent_decoders():
+                ok, image = self._capture.retrieve()
             if ok and image is not None:
                 pixels: U8 = np.asarray(image, np.uint8)
                 return Shot(

@@ -27,6 +27,7 @@ PATH = Path("/dev/video0")
 #: grey of each pixel; chroma of all of them
 GREY = np.random.default_rng(0).integers(16, 236, (HEIGHT, WIDTH), np.uint8)
 NEUTRAL = 128
+LATE_NS = 10_000_000  # from a frame's stamp to its arrival
 
 
 class Memory(bytearray):
@@ -55,10 +56,12 @@ class Kernel:
         self.memory: list[Memory] = []
         self.format = kernel.Format()
         self.open_count, self.streaming = 0, False
+        self.now_ns = 0
 
     @property
     def system(self) -> System:
-        return System(self.open, self.close, self.ioctl, self.mmap, self.select)
+        calls = self.open, self.close, self.ioctl, self.mmap, self.select
+        return System(*calls, lambda: self.now_ns)
 
     def open(self, path: str, flags: int) -> int:
         if error := self.refuses.get(-1):
@@ -134,6 +137,7 @@ class Kernel:
         if not self.streaming or not self.frames or not self.queued:
             raise BlockingIOError(errno.EAGAIN, "none yet")
         stamp_ns, sequence, flags = self.frames.popleft()
+        self.now_ns = stamp_ns + LATE_NS
         what.index = self.queued.popleft()
         data = buffer_of(self.format, self.image)
         self.memory[what.index][: len(data)] = data
@@ -260,13 +264,17 @@ def test_exposure_and_gain_are_set_and_the_middle_of_the_exposure_is_told() -> N
     assert capture.clock == "the driver's, at the start of the exposure"
 
 
-def test_a_driver_without_a_monotonic_clock_is_stamped_with_arrival() -> None:
-    camera = Kernel(one("GREY"), flags=0)
+@pytest.mark.parametrize(("flags", "late_ns"), [(0, 0), (kernel.TIMESTAMP_MONOTONIC, int(9e9))])
+def test_frames_of_a_driver_with_another_clock_are_stamped_with_arrival(
+    flags: int, late_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "LATE_NS", late_ns)
+    camera = Kernel(one("GREY"), flags=flags)
     camera.frames.append((5_000_000_000, 0, 0))
     capture = opened(camera)
     shot = capture.read()
-    assert shot is not None and shot.stamp_ns == shot.received_ns
-    assert capture.clock == "arrival (the driver's is not monotonic)"
+    assert shot is not None and shot.stamp_ns == shot.received_ns == 5_000_000_000 + late_ns
+    assert capture.clock == "arrival (the driver's clock is not ours)"
 
 
 def test_the_newest_frame_is_taken_and_lost_ones_are_counted() -> None:
