@@ -20,7 +20,6 @@ from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
-from .pose.second_pass import ENOUGH
 from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .stages import Remembers
@@ -186,9 +185,9 @@ class Localizer:
         pose, tracker, refiner = expected.cam_from_world, line.tracker, line.second_pass
         estimate = PoseEstimate(t_ns=t_ns, status=Status.NO_POSE)
         if expected.is_close(camera):
-            few = tracker.inliers >= ENOUGH
-            found = refiner.near(camera, work.features, pose, work.matches, few=few)
-            estimate = self._judged(found)
+            estimate = self._judged(
+                refiner.near(camera, work.features, pose, work.matches, inliers=tracker.inliers)
+            )
         if estimate.cam_from_world is None:
             estimate = self._judged(refiner.around(camera, work.features, pose, work.matches))
         work.clock.lap("track")
