@@ -84,8 +84,7 @@ class Shown:
     def __init__(self, frames: Sequence[Frame], times: Sequence[int] | None = None) -> None:
         times = times or [i * PERIOD_NS for i in range(len(frames))]
         self._frames = [
-            replace(f, t_ns=t, index=i)
-            for i, (f, t) in enumerate(zip(frames, times, strict=True))
+            replace(f, t_ns=t, index=i) for i, (f, t) in enumerate(zip(frames, times, strict=True))
         ]
 
     def __iter__(self) -> Iterator[Frame]:
@@ -162,6 +161,7 @@ def test_a_burst_of_blurred_frames(scene: tuple[list[Frame], Known]) -> None:
     assert states(two) == [(S, 2), (T, 12)]
     four = watched(scene, [*frames[:6], *blurred, blurred[0], *frames[10:16]])
     assert states(four) == [(S, 2), (T, 6), (D, 4), (T, 4)]
+    assert {e.state_reason for e in four[6:10]} == {Reason.BLURRED}
 
 
 def test_a_frozen_camera_is_lost_although_its_picture_is_fine(
@@ -301,5 +301,15 @@ def test_a_source_that_falls_silent_is_told_of_at_once(
     assert all(e.cam_from_world is None and e.reason for e in told)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     found = [(k, len(list(g))) for k, g in itertools.groupby(line["state"] for line in lines)]
-    assert found == [("SEARCHING", 2), ("TRACKING", 4), ("DEGRADED", 1), ("LOST", 3), ("TRACKING", 2)]
-    assert all(line["age_ms"] > 0 and line["received_ns"] for line in lines if line["name"] and line["inliers"])
+    assert found == [
+        ("SEARCHING", 2),
+        ("TRACKING", 4),
+        ("DEGRADED", 1),
+        ("LOST", 3),
+        ("TRACKING", 2),
+    ]
+    assert all(
+        line["age_ms"] > 0 and line["received_ns"]
+        for line in lines
+        if line["name"] and line["inliers"]
+    )

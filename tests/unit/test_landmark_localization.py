@@ -191,7 +191,9 @@ def test_prediction_repeats_the_motion() -> None:
     tracker.remember(FRAME_NS, first)
     np.testing.assert_array_equal(tracker.predict(2 * FRAME_NS).cam_from_world, first)
     tracker.remember(2 * FRAME_NS, motion @ first)
-    np.testing.assert_allclose(tracker.predict(3 * FRAME_NS).cam_from_world, motion @ motion @ first)
+    np.testing.assert_allclose(
+        tracker.predict(3 * FRAME_NS).cam_from_world, motion @ motion @ first
+    )
     # Another pace: the motion says nothing; too late: neither does the pose.
     late = 2 * FRAME_NS + 4 * FRAME_NS
     np.testing.assert_array_equal(tracker.predict(late).cam_from_world, motion @ first)

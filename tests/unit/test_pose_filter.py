@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_prediction_goes_on_and_its_covariance_grows(straight: list[Fix]) -> Non
         np.diag(pose_filter.at(pose_filter.t_ns + ms * 1_000_000).covariance)
         for ms in (0, 30, 100, 300, 1000)
     ]
-    assert all((later > 1.2 * sooner).all() for sooner, later in zip(sizes, sizes[1:], strict=False))
+    assert all((later > 1.2 * sooner).all() for sooner, later in itertools.pairwise(sizes))
 
 
 def test_late_measurement_counts_where_it_belongs(straight: list[Fix]) -> None:
