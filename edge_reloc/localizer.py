@@ -20,7 +20,7 @@ from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
-from .pose.second_pass import ENOUGH
+from .pose.plausibility import unless_unlikely
 from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .stages import Remembers
@@ -157,15 +157,14 @@ class Localizer:
         work.begin(extracted.features, extracted.laps)
         if work.features.n < line.settings.min_keypoints:
             return self._answer(frame, self._featureless())
-        estimate = self._track(frame.t_ns, camera)
+        estimate = self._track(frame, camera)
         if estimate is None:
             if line.embedder is not None:
                 line.embedder.embed(frame, work.features)
             if line.retriever is not None:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
-            estimate = line.registration.register(camera, work)
-            estimate = line.monitor.judge(estimate, work.matches)
+            estimate = self._judged(line.registration.register(camera, work), frame, camera)
         if line.tracker is not None:
             line.tracker.remember(
                 frame.t_ns,
@@ -175,29 +174,41 @@ class Localizer:
             )
         return self._answer(frame, estimate)
 
-    def _track(self, t_ns: int, camera: Camera) -> PoseEstimate | None:
-        """The pose found around the predicted one, None where there is none."""
+    def _track(self, frame: Frame, camera: Camera) -> PoseEstimate | None:
+        """The pose found around the predicted one, None where there is none that is likely."""
         line, work = self._line, self._work
         if line.tracker is None or line.second_pass is None:
             return None
-        expected = line.tracker.predict(t_ns)
+        expected = line.tracker.predict(frame.t_ns)
         if expected is None:
             return None
-        pose, tracker, refiner = expected.cam_from_world, line.tracker, line.second_pass
-        estimate = PoseEstimate(t_ns=t_ns, status=Status.NO_POSE)
+        pose, features, refiner = expected.cam_from_world, work.features, line.second_pass
+        inliers, estimate = line.tracker.inliers, None
         if expected.is_close(camera):
-            few = tracker.inliers >= ENOUGH
-            found = refiner.near(camera, work.features, pose, work.matches, few=few)
-            estimate = self._judged(found)
-        if estimate.cam_from_world is None:
-            estimate = self._judged(refiner.around(camera, work.features, pose, work.matches))
+            near = refiner.near(camera, features, pose, work.matches, inliers=inliers)
+            estimate = self._tracked(near, frame, camera)
+        if estimate is None:
+            around = refiner.around(camera, features, pose, work.matches)
+            estimate = self._tracked(around, frame, camera)
         work.clock.lap("track")
-        return None if estimate.cam_from_world is None else replace(estimate, tracked=True)
+        return estimate
 
-    def _judged(self, found: tuple[PoseEstimate, Correspondences]) -> PoseEstimate:
-        """What can be said of a pose, and the matches that it speaks of kept."""
+    def _tracked(
+        self, found: tuple[PoseEstimate, Correspondences], frame: Frame, camera: Camera
+    ) -> PoseEstimate | None:
+        """What a look around a prediction found, None where that is not to be believed."""
         estimate, self._work.matches = found
-        return self._line.monitor.judge(estimate, self._work.matches)
+        estimate = self._judged(estimate, frame, camera)
+        likely = estimate.p_right is None or estimate.p_right >= self._line.settings.min_p_right
+        if not likely or estimate.cam_from_world is None:
+            return None
+        return replace(estimate, tracked=True)
+
+    def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
+        """The estimate with what may be believed of it."""
+        line, work = self._line, self._work
+        estimate = line.monitor.judge(estimate, work.matches, frame.down)
+        return line.plausibility.judge(camera, work.features, work.matches, estimate)
 
     def _featureless(self) -> PoseEstimate:
         needed = self._line.settings.min_keypoints
@@ -227,17 +238,23 @@ class Localizer:
         return Localization(estimate=estimate, _named=named, _work=work, _number=work.number)
 
     def _checked(self, estimate: PoseEstimate) -> PoseEstimate:
-        """Refused where frames contradict the camera; then no frame is tracked from it."""
+        """Refused where frames contradict the camera, or where it is likely wrong; then no
+        frame is tracked from it.
+        """
         line, work = self._line, self._work
-        if line.calibration_check is None or estimate.cam_from_world is None:
+        if estimate.cam_from_world is None:
             return estimate
-        camera = work.features.camera or line.camera
-        checked = line.calibration_check.judge(camera, work.matches, estimate)
+        checked = estimate
+        if line.calibration_check is not None:
+            camera = work.features.camera or line.camera
+            checked = line.calibration_check.judge(camera, work.matches, estimate)
+            work.clock.lap("calibration")
+            laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
+            checked = replace(checked, stages_ms=laps)
+        checked = unless_unlikely(checked, line.settings.min_p_right)
         if line.tracker is not None and checked.cam_from_world is None:
             line.tracker.forget()
-        work.clock.lap("calibration")
-        laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
-        return replace(checked, stages_ms=laps)
+        return checked
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""

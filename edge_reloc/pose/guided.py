@@ -73,19 +73,23 @@ class GuidedMatcher:
         features: Features,
         radius_px: float,
         out: Correspondences,
+        *,
         keypoints: int | None = None,
+        once: bool = False,
     ) -> None:
         """Fill the correspondences with one keypoint a point and back; set n.
 
         radius_px: how far from its projection a point may be found. keypoints: the best ones
-        to compare with, None for all. Call `forget` when the features are of another frame.
+        to compare with, None for all. once: no other look will follow. Call `forget` when the
+        features are of another frame.
         """
         out.n = 0
         seen = self._seen
         xy = None if seen is None else self._moved_little(seen, camera, cam_from_world, radius_px)
         if seen is None or xy is None:
             few = features.n if keypoints is None else min(keypoints, features.n)
-            seen = self._seen = self._compare(camera, cam_from_world, features, radius_px, few)
+            reach = radius_px if once else (1.0 + REACH_BEYOND) * radius_px
+            seen = self._seen = self._compare(camera, cam_from_world, features, reach, few)
             xy = seen.xy
         pairs = seen.pairs
         good = np.flatnonzero(_length2(xy[:, pairs.point] - seen.keypoint_xy) <= radius_px**2)
@@ -103,11 +107,10 @@ class GuidedMatcher:
         camera: Camera,
         cam_from_world: F64,
         features: Features,
-        radius_px: float,
+        reach: float,
         keypoints: int,
     ) -> _Seen:
-        """Every similar pair within the radius and some slack."""
-        reach = (1.0 + REACH_BEYOND) * radius_px
+        """Every similar pair within reach."""
         ids, xy = self._project(camera, cam_from_world)
         self._expected = _count_by_part(camera, xy.T)
         if keypoints and len(ids):

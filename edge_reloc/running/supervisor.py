@@ -15,6 +15,7 @@ from ..reasons import Fault, Reason
 from ..structs import Frame, PoseEstimate, State, Status
 from .pose_filter import Fix, Motion, PoseFilter
 from .state_machine import SECOND_NS, Rules, StateMachine
+from .unclear import explained
 
 LIKELY_MAP_M = 10.0  # across, where a map does not know its metre
 
@@ -162,7 +163,11 @@ def _reason_of(frame: Frame, estimate: PoseEstimate) -> Reason | None:
     frozen = frame.fault is not None and frame.fault.reason is Reason.FROZEN
     if estimate.status is Status.OK and not frozen:
         return None
-    return REASONS[estimate.status] if frame.fault is None else frame.fault.reason
+    if frame.fault is not None:
+        return frame.fault.reason
+    if estimate.cam_from_world is None:
+        return explained(frame.image) or REASONS[estimate.status]
+    return REASONS[estimate.status]
 
 
 def metre_of(world: World, points: PointMap | None) -> float:

@@ -161,6 +161,7 @@ def test_a_burst_of_blurred_frames(scene: tuple[list[Frame], Known]) -> None:
     assert states(two) == [(S, 2), (T, 12)]
     four = watched(scene, [*frames[:6], *blurred, blurred[0], *frames[10:16]])
     assert states(four) == [(S, 2), (T, 6), (D, 4), (T, 4)]
+    assert {e.state_reason for e in four[6:10]} == {Reason.BLURRED}
 
 
 def test_a_frozen_camera_is_lost_although_its_picture_is_fine(
