@@ -146,6 +146,7 @@ def frame_message(entry: Entry, first: bool) -> dict[str, Any]:
         "camera": None if frame.camera is None else frame.camera.to_dict(),
         "quarter_turns": frame.quarter_turns,
         "upright_turns": frame.upright_turns,
+        "down": frame.down,
         "fault": fault
         and {"reason": fault.reason.value, "text": fault.text, "since_ns": fault.since_ns},
         "recalled": entry.recalled if first or entry.after_gap else None,

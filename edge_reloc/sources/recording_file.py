@@ -190,7 +190,7 @@ def _session(message: dict[str, Any]) -> RecordedSession:
 
 def _frame(told: dict[str, Any], image: dict[str, Any]) -> Frame:
     camera, fault, turns = told["camera"], told["fault"], told["quarter_turns"]
-    received_ns = told["received_ns"]
+    received_ns, down = told["received_ns"], told["down"]
     return Frame(
         image=_pixels(image, tuple(told["shape"])),
         t_ns=int(told["t_ns"]),
@@ -200,6 +200,7 @@ def _frame(told: dict[str, Any], image: dict[str, Any]) -> Frame:
         name=str(told["name"]),
         quarter_turns=None if turns is None else int(turns) % 4,
         upright_turns=int(told["upright_turns"]) % 4,
+        down=None if down is None else np.array(down, np.float64).reshape(3),
         fault=None if fault is None else _fault(fault),
     )
 

@@ -66,6 +66,7 @@ def test_jsonl_round_trip(tmp_path: Path) -> None:
             "hpl_m",
             "vpl_m",
             "ypl_deg",
+            "p_right",
             "inliers",
             "candidates",
             "stages_ms",
