@@ -46,8 +46,8 @@ class AvStream:
         except av_errors() as error:
             self.release()
             raise SourceError(
-                f"{url}: no video stream answered within {OPEN_TIMEOUT_S:.0f} s ({_told(error)}); "
-                f"check that the address plays elsewhere and that this machine can reach it"
+                f"{url}: no video stream answered ({_told(error, OPEN_TIMEOUT_S)}); check that the "
+                f"address plays elsewhere and that this machine can reach it"
             ) from None
         try:
             refuse_giants(self._stream, url)
@@ -88,7 +88,7 @@ class AvStream:
             try:
                 packet = next(packets, None)
             except av_errors() as error:
-                raise SourceError(f"{self._url}: {_told(error)}") from None
+                raise SourceError(f"{self._url}: {_told(error, READ_TIMEOUT_S)}") from None
             if packet is None:
                 return
             try:
@@ -138,8 +138,7 @@ def session_description(url: str) -> str:
     )
 
 
-def _told(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
+def _told(error: Exception, timeout_s: float) -> str:
     if type(error).__name__ == "ExitError":  # what a time-out is called there
-        return f"no data for {READ_TIMEOUT_S:.0f} s"
-    return text
+        return f"no data for {timeout_s:g} s"
+    return getattr(error, "strerror", None) or str(error)
