@@ -101,8 +101,8 @@ def open_network(url: str) -> OpenCvCapture:
     capture = _open(url, cv2.CAP_FFMPEG, timeouts)
     if capture is None:
         raise SourceError(
-            f"{name_of(url)}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; check "
-            f"that the address plays elsewhere and that this machine can reach it"
+            f"{name_of(url)}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; "
+            f"check that the address plays elsewhere and that this machine can reach it"
         )
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     width, height = size_of(capture)
