@@ -223,6 +223,9 @@ def test_the_pipeline_of_a_camera_on_a_jetson_asks_for_what_is_wanted() -> None:
         "! video/x-raw(memory:NVMM),width=1280,height=720,framerate=(fraction)60/1 "
         "! nvvidconv ! video/x-raw,format=GRAY8 ! appsink drop=true max-buffers=1 sync=false"
     )
+    uneven = csi_pipeline(0, CameraOptions(rate_hz=30000 / 1001), grey=False)
+    assert ",framerate=(fraction)30000/1001 !" in uneven
+    assert "format=BGR ! appsink" in uneven
 
 
 @pytest.mark.parametrize("package", ["depthai", "pyrealsense2"])
