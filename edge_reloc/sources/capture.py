@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..arrays import U8
+
+LONGEST_NAME = 100
+
+
+def name_of(address: str) -> str:
+    """An address for people: without a password, and no longer than a line."""
+    return re.sub(r"//[^/@\s]+@(?=[^/])", "//", address.removeprefix("v4l2://"))[:LONGEST_NAME]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer

@@ -177,7 +177,7 @@ class LiveSource:
             raise SourceError(f"{self._name}: a frame cannot be decoded ({error.err})") from None
 
     def _gone(self, why: str) -> None:
-        why = why.removeprefix(f"{self._name}: ")
+        why = why.removeprefix(f"{self._name}: ").partition("; ")[0]  # without the cure
         text = f"{self._name}: gone ({why}); opening it again"
         since_ns = self._received_ns
         self._fault = Fault(reason=Reason.CAMERA_GONE, text=text, since_ns=since_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 from ..errors import SourceError
@@ -55,12 +56,12 @@ def csi_pipeline(sensor: int, options: CameraOptions, *, grey: bool) -> str:
         source += f' exposuretimerange="{exposure_ns} {exposure_ns}"'
     if options.gain is not None:
         source += f' gainrange="{options.gain:g} {options.gain:g}"'
-    rate = f"{options.rate_hz or DEFAULT_RATE_HZ:g}"
+    rate = Fraction(options.rate_hz or DEFAULT_RATE_HZ).limit_denominator(1001)
     last = "GRAY8" if grey else "BGRx ! videoconvert ! video/x-raw,format=BGR"
     return (
         f"{source} ! video/x-raw(memory:NVMM),width={width},height={height},"
-        f"framerate=(fraction){rate}/1 ! nvvidconv ! video/x-raw,format={last} "
-        f"! appsink drop=true max-buffers=1 sync=false"
+        f"framerate=(fraction){rate.numerator}/{rate.denominator} ! nvvidconv "
+        f"! video/x-raw,format={last} ! appsink drop=true max-buffers=1 sync=false"
     )
 
 

@@ -13,6 +13,7 @@ from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..reasons import Fault
 from ..structs import Frame
+from .capture import name_of
 from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource
@@ -107,7 +108,7 @@ def open_source(
         asked = replace(options, size=(camera.width, camera.height))
     opener = opener_of(text, asked, grey=grey)
     if opener is not None:
-        return LiveSource(opener, _name_of(text), camera, grey=grey, exit_on_end=exit_on_end)
+        return LiveSource(opener, name_of(text), camera, grey=grey, exit_on_end=exit_on_end)
     if options.asked:
         raise SourceError(
             f"{text}: size, rate, format, exposure and gain are asked of a camera, and this is none"
@@ -121,11 +122,6 @@ def _address_of(text: str) -> str:
     if device or (text.isdigit() and not Path(text).exists()):
         return f"v4l2:///dev/video{int(device.group(1)) if device else int(text)}"
     return f"v4l2://{text}" if text.startswith("/dev/v4l/") else text
-
-
-def _name_of(address: str) -> str:
-    """For people: without the password, and no longer than a line."""
-    return re.sub(r"//[^/@\s]+@(?=[^/])", "//", address.removeprefix("v4l2://"))[:100]
 
 
 def _open_path(

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import SourceError
-from .capture import Shot
+from .capture import Shot, name_of
 from .decoding import av_errors, decoder_about, pixels_of, presented_ns, refuse_giants, turns_of
 from .stream_clock import StreamClock
 
@@ -36,7 +36,7 @@ class AvStream:
     def __init__(self, url: str, *, grey: bool) -> None:
         import av
 
-        self._url, self._grey, self._clock = url, grey, StreamClock()
+        self._name, self._grey, self._clock = name_of(url), grey, StreamClock()
         self._lost = 0
         self._container: Any = None
         described = session_description(url) if url.startswith("rtp://") else None
@@ -46,11 +46,11 @@ class AvStream:
         except av_errors() as error:
             self.release()
             raise SourceError(
-                f"{url}: no video stream answered within {OPEN_TIMEOUT_S:.0f} s ({_told(error)}); "
-                f"check that the address plays elsewhere and that this machine can reach it"
+                f"{self._name}: no video stream answered ({_told(error, OPEN_TIMEOUT_S)}); check "
+                f"that the address plays elsewhere and that this machine can reach it"
             ) from None
         try:
-            refuse_giants(self._stream, url)
+            refuse_giants(self._stream, self._name)
         except SourceError:
             self.release()
             raise
@@ -88,7 +88,7 @@ class AvStream:
             try:
                 packet = next(packets, None)
             except av_errors() as error:
-                raise SourceError(f"{self._url}: {_told(error)}") from None
+                raise SourceError(f"{self._name}: {_told(error, READ_TIMEOUT_S)}") from None
             if packet is None:
                 return
             try:
@@ -129,8 +129,8 @@ def session_description(url: str) -> str:
     port = re.search(r":(\d{1,5})$", parts.netloc)
     if codec not in CODECS or port is None or not re.fullmatch(r"[0-9a-zA-Z.:-]+", host):
         raise SourceError(
-            f"{url}: expected rtp://@:PORT or rtp://ADDRESS:PORT of this machine, and ?codec= "
-            f"with one of {', '.join(CODECS)} (h264 when it is left out)"
+            f"{name_of(url)}: expected rtp://@:PORT or rtp://ADDRESS:PORT of this machine, and "
+            f"?codec= with one of {', '.join(CODECS)} (h264 when it is left out)"
         )
     return (
         f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 {host}\nt=0 0\n"
@@ -138,8 +138,7 @@ def session_description(url: str) -> str:
     )
 
 
-def _told(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
+def _told(error: Exception, timeout_s: float) -> str:
     if type(error).__name__ == "ExitError":  # what a time-out is called there
-        return f"no data for {READ_TIMEOUT_S:.0f} s"
-    return text
+        return f"no data for {timeout_s:g} s"
+    return getattr(error, "strerror", None) or str(error)

@@ -31,6 +31,7 @@ class VideoSource(Recorded):
         self._maker = FrameMaker(camera, grey=grey)
         self._reader = open_video(path, grey=grey)
         self.width, self.height = self._reader.width, self._reader.height
+        self.rate_hz = self._reader.rate_hz
         self.about = f"{self._reader.about}, times from the file's start"
         self._used = False
         try:
@@ -45,7 +46,7 @@ class VideoSource(Recorded):
             self._reader = open_video(self._path, grey=self._grey)
         self._used = True
         self.skipped = []
-        period_ns = round(1e9 / self._reader.rate_hz)
+        period_ns = round(1e9 / self.rate_hz)
         index, t_ns = -1, -period_ns
         for picture in self._reader:
             index += 1

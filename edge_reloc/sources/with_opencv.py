@@ -17,7 +17,7 @@ import numpy as np
 from ..arrays import U8
 from ..command_line.terminal import silent_decoders
 from ..errors import SourceError
-from .capture import Shot
+from .capture import Shot, name_of
 from .options import CameraOptions
 from .photo_size import MAX_PIXELS
 from .queued import BUFFERS, QueuedCapture
@@ -101,8 +101,8 @@ def open_network(url: str) -> OpenCvCapture:
     capture = _open(url, cv2.CAP_FFMPEG, timeouts)
     if capture is None:
         raise SourceError(
-            f"{url}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; check that "
-            f"the address plays elsewhere and that this machine can reach it"
+            f"{name_of(url)}: no video stream answered within {NETWORK_TIMEOUT_MS // 1000} s; "
+            f"check that the address plays elsewhere and that this machine can reach it"
         )
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     width, height = size_of(capture)
@@ -190,7 +190,7 @@ def _open(source: int | str, *how: Any) -> Any:
         capture = cv2.VideoCapture(named, *how)
         if not capture.isOpened():
             return None
-        _check_size(capture, str(source))
+        _check_size(capture, name_of(str(source)))
         return capture
     finally:
         _LOG.setLogLevel(before)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from photo_files import begin_at, flag_rotation, hold_last_frame, write_video
 
-from edge_reloc.errors import MissingPackageError, SourceError
+from edge_reloc.command_line.arguments import camera_options
+from edge_reloc.errors import ConfigError, MissingPackageError, SourceError
 from edge_reloc.geometry.camera import Camera
+from edge_reloc.run import parse
 from edge_reloc.sources import open_source, read_photo, with_opencv
 from edge_reloc.sources.listing import natural_key
 from edge_reloc.sources.options import CameraOptions
@@ -173,6 +175,7 @@ def test_real_photos_are_all_whole(data_dir: Path) -> None:
         ("/dev/video77", "^/dev/video77 does not exist"),
         ("v4l2:///dev/video77", "^/dev/video77 does not exist"),
         ("rtsp://127.0.0.1:1/x", "no video stream answered"),
+        ("rtsp://me:secret@127.0.0.1:1/x", "^rtsp://127.0.0.1:1/x: no video"),
         ("rtp://@:x", "expected rtp://@:PORT"),
         ("csi://front", "expected the number of the sensor"),
         ("webcam://0", "'webcam' is no kind of source; there are v4l2://"),
@@ -220,6 +223,9 @@ def test_the_pipeline_of_a_camera_on_a_jetson_asks_for_what_is_wanted() -> None:
         "! video/x-raw(memory:NVMM),width=1280,height=720,framerate=(fraction)60/1 "
         "! nvvidconv ! video/x-raw,format=GRAY8 ! appsink drop=true max-buffers=1 sync=false"
     )
+    uneven = csi_pipeline(0, CameraOptions(rate_hz=30000 / 1001), grey=False)
+    assert ",framerate=(fraction)30000/1001 !" in uneven
+    assert "format=BGR ! appsink" in uneven
 
 
 @pytest.mark.parametrize("package", ["depthai", "pyrealsense2"])
@@ -229,6 +235,20 @@ def test_cameras_of_a_package_that_is_not_installed(package: str) -> None:
     extra = {"depthai": "oak", "pyrealsense2": "realsense"}[package]
     with pytest.raises(MissingPackageError, match=rf"pip install 'edge-reloc\[{extra}\]'"):
         open_source(f"{extra}://")
+
+
+def test_what_the_command_line_asks_of_a_camera() -> None:
+    asked = "--camera-size 1280x720 --camera-rate 59.94 --camera-format NV12 --exposure-ms 4"
+    options = parse(["--camera", "0", *asked.split(), "--gain", "2.5"])
+    assert camera_options(options) == CameraOptions(
+        size=(1280, 720), rate_hz=59.94, pixel_format="NV12", exposure_ms=4, gain=2.5
+    )
+    assert not camera_options(parse(["--camera", "0"])).asked
+    with pytest.raises(SystemExit):
+        parse(["--camera", "0", "--camera-size", "1280"])
+    for wrong in ({"size": (8, 8)}, {"rate_hz": 0.0}, {"pixel_format": "YUYV2"}):
+        with pytest.raises(ConfigError, match=r"^camera "):
+            CameraOptions(**wrong)
 
 
 def test_files_are_asked_for_nothing(folder: Path) -> None:
