@@ -19,6 +19,7 @@ from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
+from .pose.plausibility import unless_unlikely
 from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
@@ -145,31 +146,37 @@ class Localizer:
         work.begin(extracted.features, extracted.laps)
         if work.features.n < line.settings.min_keypoints:
             return self._answer(frame, self._featureless())
-        estimate = self._track(frame.t_ns, camera)
+        estimate = self._track(frame, camera)
         if estimate is None:
             if line.embedder is not None:
                 line.embedder.embed(frame, work.features)
             if line.retriever is not None:
                 line.retriever.retrieve(work.features, work.candidates)
                 work.clock.lap("retrieve")
-            estimate = line.registration.register(camera, work)
-            estimate = line.monitor.judge(estimate, work.matches)
+            estimate = self._judged(line.registration.register(camera, work), frame, camera)
         if line.tracker is not None:
             line.tracker.remember(frame.t_ns, estimate.cam_from_world)
         return self._answer(frame, estimate)
 
-    def _track(self, t_ns: int, camera: Camera) -> PoseEstimate | None:
+    def _track(self, frame: Frame, camera: Camera) -> PoseEstimate | None:
         """The pose found around the predicted one, None where there is none."""
         line, work = self._line, self._work
-        predicted = None if line.tracker is None else line.tracker.predict(t_ns)
+        predicted = None if line.tracker is None else line.tracker.predict(frame.t_ns)
         if predicted is None or line.second_pass is None:
             return None
         estimate, work.matches = line.second_pass.around(
             camera, work.features, predicted, work.matches
         )
         work.clock.lap("track")
-        estimate = line.monitor.judge(estimate, work.matches)
-        return None if estimate.cam_from_world is None else estimate
+        estimate = self._judged(estimate, frame, camera)
+        likely = estimate.p_right is None or estimate.p_right >= line.settings.min_p_right
+        return estimate if likely and estimate.cam_from_world is not None else None
+
+    def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
+        """The estimate with what may be believed of it."""
+        line, work = self._line, self._work
+        estimate = line.monitor.judge(estimate, work.matches, frame.down)
+        return line.plausibility.judge(camera, work.features, work.matches, estimate)
 
     def _featureless(self) -> PoseEstimate:
         needed = self._line.settings.min_keypoints
@@ -199,17 +206,23 @@ class Localizer:
         return Localization(estimate=estimate, _named=named, _work=work, _number=work.number)
 
     def _checked(self, estimate: PoseEstimate) -> PoseEstimate:
-        """Refused where frames contradict the camera; then no frame is tracked from it."""
+        """Refused where frames contradict the camera, or where it is likely wrong; then no
+        frame is tracked from it.
+        """
         line, work = self._line, self._work
-        if line.calibration_check is None or estimate.cam_from_world is None:
+        if estimate.cam_from_world is None:
             return estimate
-        camera = work.features.camera or line.camera
-        checked = line.calibration_check.judge(camera, work.matches, estimate)
+        checked = estimate
+        if line.calibration_check is not None:
+            camera = work.features.camera or line.camera
+            checked = line.calibration_check.judge(camera, work.matches, estimate)
+            work.clock.lap("calibration")
+            laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
+            checked = replace(checked, stages_ms=laps)
+        checked = unless_unlikely(checked, line.settings.min_p_right)
         if line.tracker is not None and checked.cam_from_world is None:
             line.tracker.forget()
-        work.clock.lap("calibration")
-        laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
-        return replace(checked, stages_ms=laps)
+        return checked
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""

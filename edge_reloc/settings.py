@@ -104,6 +104,20 @@ class Gate(Checked):
         at_most=1.0,
         group="gate",
     )
+    min_p_right: float = setting(
+        0.5,
+        "chance that a pose is right, below which it is refused",
+        at_least=0.0,
+        at_most=1.0,
+        group="gate",
+    )
+    max_tilt_deg: float = setting(
+        10.0,
+        "between a pose's vertical and that of the frame, where an IMU tells it (Frame.down)",
+        above=0.0,
+        at_most=180.0,
+        group="gate",
+    )
     min_keypoints: int = setting(
         30, "below, the image is called featureless", at_least=1, group="gate"
     )

@@ -11,7 +11,7 @@ import copy
 import time
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class Frame:
     #: counter-clockwise, that show the image upright, as its file says (EXIF, a video's
     #: rotation flag); where `quarter_turns` is None they are tried first
     upright_turns: int = 0
+    #: (3,) that points down in the camera's axes (x right, y down, z ahead), as an IMU knows it
+    #: of a camera at rest; a pose that contradicts it is refused
+    down: F64 | None = None
 
 
 class Features:
@@ -166,6 +169,17 @@ class Status(str, Enum):
     IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
+class Evidence(NamedTuple):
+    """What the inliers of a pose show of its being right; a map knows what is usual."""
+
+    #: logarithm of the root mean square, in inlier thresholds, of the residuals that another
+    #: camera would explain and no pose
+    explained: float
+    #: how unlike the keypoints the inliers spread over the image: their Kullback-Leibler
+    #: divergence over its parts, nats
+    concentration: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
 class PoseEstimate:
     """The answer for one frame."""
@@ -186,6 +200,10 @@ class PoseEstimate:
     hpl_m: float | None = None
     vpl_m: float | None = None
     ypl_deg: float | None = None
+    #: chance that the pose is right, 0 to 1; None without a pose
+    p_right: float | None = None
+    #: what that rests on
+    evidence: Evidence | None = None
     #: whether the second pass confirmed the pose
     refined: bool = False
     #: matches that agree with the pose
@@ -216,6 +234,7 @@ class PoseEstimate:
             hpl_m=None,
             vpl_m=None,
             ypl_deg=None,
+            p_right=None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -231,6 +250,7 @@ class PoseEstimate:
             "hpl_m": self.hpl_m,
             "vpl_m": self.vpl_m,
             "ypl_deg": self.ypl_deg,
+            "p_right": None if self.p_right is None else round(self.p_right, 4),
             "inliers": self.inliers,
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},

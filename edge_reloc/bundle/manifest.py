@@ -17,7 +17,7 @@ from .layout import MANIFEST, SIGNATURE
 FORMAT = "edge_reloc.map"
 # Real ones have a few thousand. Parsed, JSON takes many times its bytes.
 MOST_BYTES = 4 << 20
-VERSION = (1, 3)
+VERSION = (1, 4)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 LARGEST_TENSOR = 1 << 27  # numbers of one input or output: an image of 16384 x 8192
@@ -106,6 +106,45 @@ class CovarianceScale:
         return self.factor * exp(self.per_radian * max(angle_rad - self.angle_rad, 0.0))
 
 
+Weight = Annotated[float, Range(at_least=0, at_most=100)]
+# Of the model of right poses, as `edge_reloc_export.integrity.fit` found them.
+BIAS, EXPLAINED, CONCENTRATION = 5.8, 2.3, 0.6
+Spread = tuple[float, float]  # mean, standard deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usual:
+    """Mean and standard deviation of what right poses show: `Evidence` in pose/plausibility.py."""
+
+    explained: Spread
+    concentration: Spread
+
+    def __post_init__(self) -> None:
+        for name, (mean, scatter) in vars(self).items():
+            if not (abs(mean) <= 100 and 1e-3 <= scatter <= 100):
+                raise ConfigError(
+                    f"{name} is {(mean, scatter)}, expected a mean of -100 to 100 and a "
+                    f"standard deviation of 0.001 to 100"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plausibility:
+    """A logistic model of whether a pose is right: what is usual, and what less usual costs.
+
+    Each weight is what the logarithm of the odds loses with a standard deviation on the side of
+    wrong poses; docs/integrity.md says what they were fitted on.
+    """
+
+    #: of poses that the second pass did not confirm
+    first: Usual
+    #: of poses that it did
+    refined: Usual
+    bias: Annotated[float, Range(at_least=-50, at_most=50)] = BIAS
+    explained: Weight = EXPLAINED
+    concentration: Weight = CONCENTRATION
+
+
 @dataclass(frozen=True, kw_only=True)
 class Integrity:
     """What is known of the errors of poses, from mapping photos that were left out."""
@@ -116,6 +155,8 @@ class Integrity:
     first: CovarianceScale
     #: of poses that it did
     refined: CovarianceScale
+    #: None: of an older map
+    plausibility: Plausibility | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,20 @@ def plot_stanford(path: Path, scores: list[Score], alert_limit_m: float | None) 
     _finish(figure, panels, path)
 
 
+def plot_reliability(path: Path, bins: list[tuple[float, float, int]]) -> None:
+    """Share that was right against what was said of it; bins: said, right, poses."""
+    figure, panels = _panels(["reliability"])
+    panel = panels["reliability"]
+    panel.axline((0, 0), (1, 1), color="black", lw=1, label="calibrated")
+    said, right, poses = zip(*bins, strict=True)
+    panel.plot(said, right, marker="o", label="poses")
+    for x, y, count in zip(said, right, poses, strict=True):
+        panel.annotate(str(count), (x, y), textcoords="offset points", xytext=(5, -10), fontsize=8)
+    panel.set_xlabel("chance of being right, as said")
+    panel.set_ylabel("share of poses that were right")
+    _finish(figure, panels, path)
+
+
 def _panels(names: list[str]) -> tuple[Any, dict[str, Any]]:
     try:
         from matplotlib.figure import Figure

@@ -22,6 +22,7 @@ from ..memory.arena import Arena
 from ..memory.threads import Workers
 from ..pose.calibration_check import CalibrationCheck
 from ..pose.integrity import IntegrityMonitor
+from ..pose.plausibility import PlausibilityCheck
 from ..pose.quarter_turns import QuarterTurnSearch
 from ..pose.second_pass import SecondPass
 from ..pose.solver import PoseSolver
@@ -53,6 +54,7 @@ class Line:
     registration: Registration
     second_pass: SecondPass | None
     monitor: IntegrityMonitor
+    plausibility: PlausibilityCheck
     tracker: Tracker | None
     calibration_check: CalibrationCheck | None
     #: for maps of turned photos
@@ -101,6 +103,8 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         source = extractor.device_descriptors if len(slots) == 1 else 0
         matcher = _matcher(stages.points, stages.capacity, spec, settings, engines, workers, source)
     wiring = _wiring(bundle, stages, spec, settings, engines, matcher)
+    # Measured with map points, so it speaks of methods that use them.
+    integrity = None if stages.points is None else bundle.manifest.integrity
     line = Line(
         bundle=bundle,
         camera=camera,
@@ -117,10 +121,13 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         monitor=IntegrityMonitor(
             stages.points,
             bundle.manifest.world,
-            # Measured with map points, so it speaks of methods that use them.
-            None if stages.points is None else bundle.manifest.integrity,
+            integrity,
             risk=settings.integrity_risk,
             alert_limit_m=settings.alert_limit_m,
+            max_tilt_deg=settings.max_tilt_deg,
+        ),
+        plausibility=PlausibilityCheck(
+            stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
         ),
         tracker=Tracker() if settings.tracking else None,
         calibration_check=CalibrationCheck() if settings.calibration_check else None,

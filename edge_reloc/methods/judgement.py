@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..bundle.fields import Range
-from ..bundle.manifest import Count
+from ..bundle.manifest import Count, Usual
 
 Error = Annotated[float, Range(at_least=0)]
 
@@ -26,6 +26,8 @@ class Judgement:
     #: of those localised, map units and degrees; None without one
     median_error: Error | None = None
     median_deg: Error | None = None
+    #: what right poses show, None for too few of them
+    usual: Usual | None = None
 
     def told(self, metric: bool) -> str:
         """In words."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..bundle.fields import read_fields
 from ..bundle.layout import float16_file
-from ..bundle.manifest import Manifest, without_none
+from ..bundle.manifest import Manifest, Plausibility, without_none
 from ..errors import BundleError
 from ..settings import CommonSettings
 from .judgement import Judgement
@@ -108,6 +108,8 @@ class MethodStages:
     weighted: bool = False
     #: that its poses may have, where the gate allows more
     max_rotation_std_deg: float = 180.0
+    #: what its right poses show, None where the map says that of all methods
+    plausibility: Plausibility | None = None
     #: of the last frame's inliers, at which a turned map's other headings are not tried
     share_of_last_inliers: float = 0.5
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from ..bundle.fields import Range
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import Manifest, Plausibility
 from ..errors import ConfigError
 from ..features.spec import FeatureSpec
 from ..settings import CommonSettings
@@ -85,7 +85,9 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
                 f"leave it out, or choose another method"
             )
         trained = self.opened(bundle)
+        usual = trained.judged.usual if trained.judged else None
         return MethodStages(
+            plausibility=Plausibility(first=usual, refined=usual) if usual else None,
             registration=partial(_regression, trained.min_surest_ratio),
             features=trained.features,
             threshold_px=trained.threshold_px,

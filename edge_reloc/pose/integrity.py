@@ -41,7 +41,8 @@ class IntegrityMonitor:
     """The last stage of every frame.
 
     points: None where networks hold the map. risk: chance that an error exceeds its protection
-    level. alert_limit_m: protection levels beyond it make a pose DEGRADED.
+    level. alert_limit_m: protection levels beyond it make a pose DEGRADED. max_tilt_deg:
+    between a pose's vertical and the frame's.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class IntegrityMonitor:
         *,
         risk: float,
         alert_limit_m: float | None,
+        max_tilt_deg: float = 180.0,
     ) -> None:
         self._points = points
         self._world = world
@@ -59,12 +61,24 @@ class IntegrityMonitor:
         self._refined = CAREFUL if integrity is None else integrity.refined
         self._risk = risk
         self._alert_limit_m = alert_limit_m
+        self._max_tilt_deg = max_tilt_deg
 
-    def judge(self, estimate: PoseEstimate, matches: Correspondences) -> PoseEstimate:
-        """The estimate with what can be said of it; matches: those it speaks of."""
+    def judge(
+        self, estimate: PoseEstimate, matches: Correspondences, down: F64 | None = None
+    ) -> PoseEstimate:
+        """The estimate with what can be said of it.
+
+        matches: those it speaks of. down (3,): `Frame.down`, where an IMU tells.
+        """
         pose, covariance = estimate.cam_from_world, estimate.covariance
         if pose is None or covariance is None:
             return estimate
+        tilt_deg = self._tilt_deg(pose, down)
+        if tilt_deg > self._max_tilt_deg:
+            return estimate.refused(
+                f"the vertical of the pose is {tilt_deg:.1f} deg from where the frame says that "
+                f"down is, at most {self._max_tilt_deg:.1f} are believed"
+            )
         angles = self._angles(estimate, matches, pose)
         if angles is not None and np.mean(angles < FACING) < LEAST_IN_FRONT:
             return estimate.refused(
@@ -86,6 +100,14 @@ class IntegrityMonitor:
             status=Status.DEGRADED,
             reason=f"the position may be {worst:.2f} m off, the alert limit is {limit:.2f} m",
         )
+
+    def _tilt_deg(self, pose: Array, down: F64 | None) -> float:
+        """Angle between the map's vertical and the frame's; 0 where one of them is unknown."""
+        if down is None or self._world.gravity is None:
+            return 0.0
+        expected = pose[:3, :3] @ np.array(self._world.gravity)
+        sine, cosine = np.linalg.norm(np.cross(expected, down)), float(expected @ down)
+        return float(np.degrees(np.arctan2(sine, cosine)))
 
     def _angles(self, estimate: PoseEstimate, matches: Correspondences, pose: Array) -> F64 | None:
         if self._points is None or estimate.inlier_index is None or not len(estimate.inlier_index):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import F64, Array
+from ..arrays import F32, F64, Array
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, so3_exp
 
@@ -99,7 +99,7 @@ def refine_pose(
     )
 
 
-def image_part(camera: Camera, xy_px: F64) -> NDArray[np.intp]:
+def image_part(camera: Camera, xy_px: F64 | F32) -> NDArray[np.intp]:
     """Which of IMAGE_PARTS x IMAGE_PARTS parts of the image each pixel (M,2) lies in: (M,)."""
     scale = IMAGE_PARTS / camera.width, IMAGE_PARTS / camera.height
     cell = np.clip(xy_px * scale, 0, IMAGE_PARTS - 1)

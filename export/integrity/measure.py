@@ -4,14 +4,15 @@ Neighbourhoods of three sizes are left out one after the other, and photos of th
 against the rest, once without the second pass and once with it. A factor on the covariance is
 chosen so that 95 % of the errors lie where it says, as conformal prediction does (Vovk et al.,
 Algorithmic Learning in a Random World, 2005), and grows with the angle between a frame's rays
-and those of mapping. The tail beyond is Hill's (Annals of Statistics, 1975).
+and those of mapping. The tail beyond is Hill's (Annals of Statistics, 1975). What right poses
+show is kept, too: pose/plausibility.py compares frames with it.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +21,9 @@ import numpy as np
 
 from edge_reloc.arrays import F64, I32
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
-from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest
+from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest, Plausibility, Usual
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import NORMALISED_95, normalised_error
+from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, normalised_error, pose_error
 from edge_reloc.inference.engines import Engines
 from edge_reloc.inference.planned import PlannedEngines
 from edge_reloc.localizer import Extracted, Localizer
@@ -30,7 +31,7 @@ from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
 from edge_reloc.methods.table import IMAGE_RETRIEVAL
 from edge_reloc.pose.viewing import viewing_angles
-from edge_reloc.structs import Features, Frame
+from edge_reloc.structs import Evidence, Features, Frame
 
 from ..photos.features import PhotoFeatures
 from ..progress import open_bar
@@ -49,8 +50,24 @@ FEWEST_ERRORS = 20  # for a quantile of 95 %
 PRIOR_PER_RADIAN, PRIOR_WEIGHT = 1.0, 1.6
 MOST_PER_RADIAN = 3.0
 TAIL_SHARE, HEAVIEST_TAIL, LIGHTEST_TAIL = 0.2, 2.0, 6.0
+# A pose is right up to this share of the distance to what the photo looks at, and this angle.
+RIGHT_SHARE, RIGHT_DEG = 0.02, 1.0
+# Scatter of evidence from place to place within a map, that a few photos do not show.
+EXPLAINED_SCATTER, CONCENTRATION_SCATTER = 0.25, 0.1
+FEWEST_RIGHT = 15  # for a standard deviation
 
 _NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
+
+
+class Try(NamedTuple):
+    """One pose of a photo that was left out."""
+
+    #: error, in units of the solver's covariance
+    squared: float
+    #: between its rays and those of mapping, radians
+    angle: float
+    right: bool
+    evidence: Evidence
 
 
 class PoseErrors(NamedTuple):
@@ -70,14 +87,15 @@ def measure(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | N
         log.info("%d photos: too few to leave some out, errors are guessed", seeing)
         return None
     first, refined = _measure(bundle, model, store)
-    fewest = min(len(first.squared), len(refined.squared))
+    fewest = min(len(first), len(refined))
     if fewest < FEWEST_ERRORS:
         log.info("%d photos were localised without their neighbours: too few", fewest)
         return None
     found = Integrity(
-        photos=len(refined.squared),
-        first=fit_scale(first),
-        refined=fit_scale(refined),
+        photos=len(refined),
+        first=fit_scale(_as_errors(first)),
+        refined=fit_scale(_as_errors(refined)),
+        plausibility=fit_plausibility(first, refined),
     )
     with extend_bundle(bundle) as writer:
         writer.manifest.integrity = found
@@ -100,6 +118,26 @@ def fit_scale(errors: PoseErrors) -> CovarianceScale:
     )
 
 
+def fit_plausibility(first: Sequence[Try], refined: Sequence[Try]) -> Plausibility | None:
+    """What right poses show, without and with the second pass; None for too few of them."""
+    usual = [usual_of([t.evidence for t in tries if t.right]) for tries in (first, refined)]
+    if usual[0] is None or usual[1] is None:
+        return None
+    return Plausibility(first=usual[0], refined=usual[1])
+
+
+def usual_of(evidence: Sequence[Evidence]) -> Usual | None:
+    """Of right poses; None for too few."""
+    if len(evidence) < FEWEST_RIGHT:
+        return None
+    mean, scatter = np.mean(evidence, axis=0), np.std(evidence, axis=0)
+    scatter = np.hypot(scatter, (EXPLAINED_SCATTER, CONCENTRATION_SCATTER))
+    return Usual(
+        explained=(float(mean[0]), float(scatter[0])),
+        concentration=(float(mean[1]), float(scatter[1])),
+    )
+
+
 def _tail(size: F64) -> float:
     """Index of the tail of sizes (N,), ascending."""
     beyond = size[-max(round(TAIL_SHARE * len(size)), 2) :]
@@ -108,25 +146,25 @@ def _tail(size: F64) -> float:
     return float(np.clip(index, HEAVIEST_TAIL, LIGHTEST_TAIL))
 
 
-def _measure(bundle: Path, model: SceneModel, store: PhotoStore) -> tuple[PoseErrors, PoseErrors]:
-    """Errors without and with the second pass."""
+def _measure(bundle: Path, model: SceneModel, store: PhotoStore) -> tuple[list[Try], list[Try]]:
+    """Without and with the second pass."""
     left_out = [
         rows
         for share in SHARES
         for rows in neighbourhoods(model.views, model.xyz, NEIGHBOURHOODS, share)
     ]
     folder = store.work / "left_out"
-    found: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+    found: tuple[list[Try], list[Try]] = ([], [])
     with open_bar(len(left_out), "leaving out", "neighbourhood") as bar:
         for rows in left_out:
             write_without(model, bundle, rows, folder / "map")
             tried = [model.views[n] for n in _spread(rows)]
             rest = open_bundle(folder / "map")
-            for refines, errors in enumerate(found):
-                errors += _errors(rest, tried, store, second_pass=bool(refines))
+            for refines, tries in enumerate(found):
+                tries += _tries(rest, tried, model, store, second_pass=bool(refines))
             bar.update()
     shutil.rmtree(folder, ignore_errors=True)
-    return _as_errors(found[0]), _as_errors(found[1])
+    return found
 
 
 def _spread(rows: I32) -> I32:
@@ -135,12 +173,20 @@ def _spread(rows: I32) -> I32:
     return np.asarray(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
 
 
-def _errors(
-    bundle: MapBundle, views: Iterable[View], store: PhotoStore, *, second_pass: bool
-) -> list[tuple[float, float]]:
-    """Squared error in units of the solver's covariance, and angle, of each pose found."""
+def _tries(
+    bundle: MapBundle,
+    views: Iterable[View],
+    model: SceneModel,
+    store: PhotoStore,
+    *,
+    second_pass: bool,
+) -> list[Try]:
+    """Of each photo that was localised."""
     settings = Settings(
-        method=IMAGE_RETRIEVAL.name, second_pass=second_pass, calibration_check=False
+        method=IMAGE_RETRIEVAL.name,
+        second_pass=second_pass,
+        calibration_check=False,
+        min_p_right=0.0,
     )
     features = _room(bundle.manifest)
     localizers: dict[Camera, Localizer] = {}
@@ -161,8 +207,18 @@ def _errors(
             continue
         angles = viewing_angles(localizer.points, result.matches.point_id[index], pose)
         assert angles is not None  # the map has just been written with directions
-        squared = normalised_error(pose, covariance, view.cam_from_world)
-        found.append((squared, float(np.median(angles))))
+        evidence = result.estimate.evidence
+        assert evidence is not None  # there are inliers
+        error = pose_error(pose, view.cam_from_world)
+        found.append(
+            Try(
+                normalised_error(pose, covariance, view.cam_from_world),
+                float(np.median(angles)),
+                error.translation <= right_within(distance_of(model, view))
+                and error.rotation_deg <= RIGHT_DEG,
+                evidence,
+            )
+        )
     for localizer in localizers.values():
         localizer.close()
     return found
@@ -191,6 +247,16 @@ def _fill(out: Features, photo: PhotoFeatures) -> None:
         out.place[:] = place
 
 
-def _as_errors(rows: list[tuple[float, float]]) -> PoseErrors:
-    table = np.array(rows, np.float64).reshape(-1, 2)
-    return PoseErrors(table[:, 0], table[:, 1])
+def right_within(distance: float) -> float:
+    """Error of the position up to which a pose at a distance is right, in the same units."""
+    return RIGHT_SHARE * distance
+
+
+def distance_of(model: SceneModel, view: View) -> float:
+    """To what a photo looks at, in the median, map units."""
+    centre = camera_centre(view.cam_from_world)
+    return float(np.median(np.linalg.norm(model.xyz[view.point_id] - centre, axis=1)))
+
+
+def _as_errors(tries: Sequence[Try]) -> PoseErrors:
+    return PoseErrors(np.array([t.squared for t in tries]), np.array([t.angle for t in tries]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_reloc.bundle.manifest import CovarianceScale, Integrity
+import numpy as np
+
+from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Plausibility, Spread, Usual
 
 
 def worst(parts: Sequence[Integrity | None]) -> Integrity | None:
@@ -16,7 +18,32 @@ def worst(parts: Sequence[Integrity | None]) -> Integrity | None:
         photos=sum(part.photos for part in known),
         first=_worst([part.first for part in known]),
         refined=_worst([part.refined for part in known]),
+        plausibility=_together([part.plausibility for part in known]),
     )
+
+
+def _together(parts: Sequence[Plausibility | None]) -> Plausibility | None:
+    """What is usual in any of them."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return Plausibility(
+        first=_mixed([part.first for part in known]),
+        refined=_mixed([part.refined for part in known]),
+    )
+
+
+def _mixed(parts: Sequence[Usual]) -> Usual:
+    return Usual(
+        explained=_mixture([part.explained for part in parts]),
+        concentration=_mixture([part.concentration for part in parts]),
+    )
+
+
+def _mixture(spreads: Sequence[Spread]) -> Spread:
+    """Mean and standard deviation of equal shares of each."""
+    mean, scatter = np.array(spreads).T
+    return float(mean.mean()), float(np.sqrt(np.square(scatter).mean() + mean.var()))
 
 
 def _worst(scales: Sequence[CovarianceScale]) -> CovarianceScale:

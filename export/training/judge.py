@@ -14,6 +14,7 @@ from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.methods.judgement import Judgement
 
+from ..integrity.measure import usual_of
 from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel, View
 from .session import blocks_of_views
@@ -48,16 +49,18 @@ def judge(bundle_dir: Path, model: SceneModel, store: PhotoStore, left_out: Bool
     if not len(chosen):
         chosen = np.unique(np.linspace(0, views - 1, BLOCK * BLOCKS[1]).astype(int))
     localizers: dict[Camera, Localizer] = {}
-    errors, limits = [], []
+    errors, limits, shown = [], [], []
     for index in chosen:
         view = model.views[index]
         if view.camera not in localizers:
-            settings = Settings(engine="onnxruntime")
+            settings = Settings(engine="onnxruntime", min_p_right=0.0)
             localizers[view.camera] = Localizer.open(bundle, view.camera, settings)
-        found = localizers[view.camera].localize(store.photo(view.name)).cam_from_world
-        if found is not None:
-            errors.append(pose_error(found, view.cam_from_world))
+        localizer = localizers[view.camera]
+        result = localizer.localize(store.photo(view.name))
+        if result.cam_from_world is not None:
+            errors.append(pose_error(result.cam_from_world, view.cam_from_world))
             limits.append(WRONG_SHARE * _distance(model, view))
+            shown.append(result.estimate.evidence)
     for localizer in localizers.values():
         localizer.close()
     away, turned = np.array(errors).reshape(-1, 2).T
@@ -69,6 +72,7 @@ def judge(bundle_dir: Path, model: SceneModel, store: PhotoStore, left_out: Bool
         wrong=int(wrong.sum()),
         median_error=float(np.median(away)) if errors else None,
         median_deg=float(np.median(turned)) if errors else None,
+        usual=usual_of([e for e, bad in zip(shown, wrong, strict=True) if e and not bad]),
     )
 
 

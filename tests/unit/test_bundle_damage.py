@@ -94,7 +94,7 @@ def test_manifest_is_a_list(bundle: Path) -> None:
 
 def test_newer_major(bundle: Path) -> None:
     edit(bundle, lambda m: m.update(version=[2, 0]))
-    refused(bundle, "2.0 is newer than 1.3", "upgrade edge_reloc")
+    refused(bundle, "2.0 is newer than 1.4", "upgrade edge_reloc")
 
 
 def test_older_major(bundle: Path) -> None:

@@ -69,6 +69,19 @@ def _monitor(points: PointMap | None, **more: float) -> IntegrityMonitor:
     return IntegrityMonitor(points, WORLD, known, **values)  # type: ignore[arg-type]
 
 
+def test_a_pose_that_an_imu_contradicts_is_refused() -> None:
+    estimate, matches = _estimate()
+    monitor = _monitor(None, max_tilt_deg=10.0)
+    in_camera = LOOKING_ALONG_X[:3, :3] @ np.array(DOWN)
+    for tilt_deg, refused in ((0.0, False), (9.0, False), (11.0, True), (180.0, True)):
+        tilted = so3_exp(np.radians([0.0, 0.0, tilt_deg])) @ (9.81 * in_camera)
+        answer = monitor.judge(estimate, matches, tilted)
+        assert (answer.status is Status.IMPLAUSIBLE) is refused
+        assert refused == (answer.cam_from_world is None)
+    assert "down is, at most 10.0 are believed" in (answer.reason or "")
+    assert monitor.judge(estimate, matches).cam_from_world is not None
+
+
 def test_levels_are_in_the_world() -> None:
     covariance = np.diag(np.concatenate([SIGMA_RAD, SIGMA_M]) ** 2)
     levels = protection_levels(LOOKING_ALONG_X, covariance, np.array(DOWN), tail=3, risk=0.05)

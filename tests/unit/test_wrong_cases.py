@@ -206,7 +206,7 @@ def test_tolerance_follows_the_map_and_the_option() -> None:
 def test_the_demo_is_right_where_it_must_be_and_silent_where_nothing_is(
     bundle: MapBundle, album: PhotoAlbum
 ) -> None:
-    right = ("unaltered", "covered_left", "upside_down", "covered_top")
+    right = ("unaltered", "covered_left", "covered_top", "covered_bottom")
     silent = ("fine_noise", "soft_noise", "noise_blocks", "plain_grey", "tiled_piece", "blur_8")
     score = score_wrong_cases(
         bundle,
@@ -226,7 +226,13 @@ def test_the_demo_is_right_where_it_must_be_and_silent_where_nothing_is(
 def test_a_wrong_focal_length_is_counted_as_misleading_with_its_error(
     bundle: MapBundle, album: PhotoAlbum
 ) -> None:
-    loose = Settings(min_coverage=0.0, min_inlier_ratio=0.0, min_spread=1, calibration_check=False)
+    loose = Settings(
+        min_coverage=0.0,
+        min_inlier_ratio=0.0,
+        min_spread=1,
+        calibration_check=False,
+        min_p_right=0.0,
+    )
     score = score_wrong_cases(
         bundle,
         album,
