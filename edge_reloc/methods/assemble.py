@@ -231,7 +231,11 @@ def _wiring(
     std_deg = min(settings.max_rotation_std_deg, stages.max_rotation_std_deg)
     gate = replace(settings, min_inlier_ratio=ratio, max_rotation_std_deg=std_deg)
     solver = PoseSolver(
-        threshold_px=threshold, gate=gate, seed=settings.seed, weighted=stages.weighted
+        threshold_px=threshold,
+        gate=gate,
+        seed=settings.seed,
+        weighted=stages.weighted,
+        points=stages.points,
     )
     refines = settings.second_pass
     if refines is None:

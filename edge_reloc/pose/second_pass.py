@@ -53,6 +53,7 @@ class SecondPass:
             threshold_px=threshold_px,
             gate=replace(gate, min_inlier_ratio=ROUGH_AGREEMENT),
             seed=seed,
+            points=points,
         )
         self._min_coverage = min_coverage
         self._spare = Correspondences(arena, keypoints)

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 
 from ..arrays import F64
+from ..bundle.points import PointMap
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose
 from ..settings import Gate
 from ..structs import Correspondences, PoseEstimate, Status
+from .point_noise import noise_of
 from .refine import Refined, image_part, refine_pose, reprojection_error_px
 
 REFERENCE_SIDE_PX = 640
@@ -23,14 +25,22 @@ class PoseSolver:
     """USAC (MAGSAC scoring, fixed seed) on undistorted rays, then refinement.
 
     threshold_px holds for images whose longer side is 640 pixels and grows
-    with it. weighted: matches count by their weight in the refinement.
+    with it. weighted: matches count by their weight in the refinement. points: those that
+    matches are of; where they know how exact they are, matches count by that.
     """
 
     def __init__(
-        self, *, threshold_px: float, gate: Gate, seed: int, weighted: bool = False
+        self,
+        *,
+        threshold_px: float,
+        gate: Gate,
+        seed: int,
+        weighted: bool = False,
+        points: PointMap | None = None,
     ) -> None:
         self._threshold_px = threshold_px
         self._weighted = weighted
+        self._points = points
         self._gate = gate
         params = cv2.UsacParams()
         params.randomGeneratorState = seed
@@ -82,27 +92,29 @@ class PoseSolver:
         """Refine a first pose on the matches that agree with it, and gate it.
 
         narrowing: one round each, inliers within that multiple of the
-        threshold. The robust scale of a round follows its own residuals:
-        features differ in how exactly they place a keypoint.
+        threshold.
         """
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
         threshold = self.threshold_px(camera)
         trust = correspondences.weight[:m].astype(np.float64) if self._weighted else None
+        noise = None
+        if self._points is not None:
+            noise = noise_of(self._points, correspondences.point_id[:m])
         refined: Refined | None = None
         for number, wide in enumerate(narrowing):
             error = reprojection_error_px(camera, cam_from_world, xy, xyz)
             inlier = error < wide * threshold
             if inlier.sum() < 6:
                 break
-            spread = 1.5 * float(np.median(error[inlier]))
             better = refine_pose(
                 camera,
                 cam_from_world,
                 xy[inlier],
                 xyz[inlier],
                 trust=trust[inlier] if trust is not None else None,
-                scale_px=float(np.clip(spread, threshold / 8, threshold / 2)),
+                noise=noise.take(inlier) if noise is not None else None,
+                scale_px=(threshold / 8, threshold / 2),
                 iterations=LAST_STEPS if number == len(narrowing) - 1 else STEPS,
             )
             if better is None:
