@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..arrays import F64, Array
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, so3_exp
-from .point_noise import PointNoise, whitening
+from .point_noise import PointNoise, Precision, precision
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
@@ -69,24 +69,28 @@ def refine_pose(
     world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
     rows = np.empty((7, 2, len(xy_px)))  # the Jacobian and, last, the residual
     residual = rows[6]
-    white = None
+    known: Precision | None = None
     scale = 0.0
     for _ in range(iterations):
         xyz = pose[:3, :3] @ world + pose[:3, 3:]
         if (xyz[2] < MIN_DEPTH).any():
             return None
         residual[:] = project(camera, xyz, rows[:6]) - observed
+        squared = residual[0] * residual[0] + residual[1] * residual[1]
         if noise is not None:
-            if white is None:
-                white = whitening(noise, pose[:3, :3], rows[3:6], np.sqrt(_squared(residual)))
-            white.apply(rows)
-        squared = _squared(residual)
+            if known is None:
+                known = precision(noise, pose[:3, :3], rows[3:6], squared)
+            along = known.along(rows)
+            squared = known.weight * (squared - known.less * along[6] * along[6])
         if not scale:
             scale = float(np.clip(SPREAD * np.sqrt(np.median(squared)), *scale_px))
         robust = 1.0 / (1.0 + squared / scale**2)
         weight = share * robust
+        pull = weight if known is None else weight * known.weight
         flat = rows.reshape(7, -1)
-        system = (rows[:6] * weight).reshape(6, -1) @ flat.T
+        system = (rows[:6] * pull).reshape(6, -1) @ flat.T
+        if known is not None:
+            system -= (along[:6] * (pull * known.less)) @ along.T
         normal, gradient = system[:, :6], system[:, 6]
         try:
             step = -np.linalg.solve(normal, gradient)
@@ -100,8 +104,9 @@ def refine_pose(
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
+    white = residual if known is None else known.whitened(residual)
     inflation = cluster_inflation(
-        camera, observed, residual * weight, 2 * sigma**2 * float(weight @ robust)
+        camera, observed, white * weight, 2 * sigma**2 * float(weight @ robust)
     )
     try:
         covariance = np.linalg.inv(normal) * sigma**2 * inflation
@@ -110,11 +115,6 @@ def refine_pose(
     return Refined(
         cam_from_world=pose, covariance=0.5 * (covariance + covariance.T), sigma_px=sigma
     )
-
-
-def _squared(residual: F64) -> F64:
-    """Squared lengths (M,) of (2,M)."""
-    return np.asarray(residual[0] * residual[0] + residual[1] * residual[1])
 
 
 def image_part(camera: Camera, xy_px: F64) -> NDArray[np.intp]:

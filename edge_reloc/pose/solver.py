@@ -92,30 +92,31 @@ class PoseSolver:
         """Refine a first pose on the matches that agree with it, and gate it.
 
         narrowing: one round each, inliers within that multiple of the
-        threshold.
+        threshold. How well points are known counts in the last, which decides.
         """
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
         threshold = self.threshold_px(camera)
         trust = correspondences.weight[:m].astype(np.float64) if self._weighted else None
-        noise = None
-        if self._points is not None:
-            noise = noise_of(self._points, correspondences.point_id[:m])
         refined: Refined | None = None
         for number, wide in enumerate(narrowing):
             error = reprojection_error_px(camera, cam_from_world, xy, xyz)
             inlier = error < wide * threshold
             if inlier.sum() < 6:
                 break
+            last = number == len(narrowing) - 1
+            noise = None
+            if last and self._points is not None:
+                noise = noise_of(self._points, correspondences.point_id[:m][inlier])
             better = refine_pose(
                 camera,
                 cam_from_world,
                 xy[inlier],
                 xyz[inlier],
                 trust=trust[inlier] if trust is not None else None,
-                noise=noise.take(inlier) if noise is not None else None,
+                noise=noise,
                 scale_px=(threshold / 8, threshold / 2),
-                iterations=LAST_STEPS if number == len(narrowing) - 1 else STEPS,
+                iterations=LAST_STEPS if last else STEPS,
             )
             if better is None:
                 break

@@ -105,7 +105,7 @@ def test_points_count_by_how_well_they_are_known() -> None:
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         along = np.where(np.arange(count) % 2 == 1, 0.2, 0.0)
         off = xyz + (along * rng.normal(size=count))[:, None] * direction
-        noise = PointNoise(np.zeros(count), along, direction.T)
+        noise = PointNoise(np.zeros(count), along**2, direction.T)
         known = refine_pose(camera, truth, matches.xy_px, off, noise=noise, scale_px=(30.0, 30.0))
         alike = refine_pose(camera, truth, matches.xy_px, off, scale_px=(30.0, 30.0))
         assert known is not None and alike is not None
