@@ -231,11 +231,7 @@ def _wiring(
     std_deg = min(settings.max_rotation_std_deg, stages.max_rotation_std_deg)
     gate = replace(settings, min_inlier_ratio=ratio, max_rotation_std_deg=std_deg)
     solver = PoseSolver(
-        threshold_px=threshold,
-        gate=gate,
-        seed=settings.seed,
-        weighted=stages.weighted,
-        points=stages.points,
+        threshold_px=threshold, gate=gate, seed=settings.seed, weighted=stages.weighted
     )
     refines = settings.second_pass
     if refines is None:

@@ -47,13 +47,13 @@ class SecondPass:
         min_similarity: float,
         min_coverage: float,
     ) -> None:
+        self._points = points
         self._guided = GuidedMatcher(points, min_similarity=min_similarity - SIMILARITY_CONCEDED)
         self._solver = solver
         self._rough_solver = PoseSolver(
             threshold_px=threshold_px,
             gate=replace(gate, min_inlier_ratio=ROUGH_AGREEMENT),
             seed=seed,
-            points=points,
         )
         self._min_coverage = min_coverage
         self._spare = Correspondences(arena, keypoints)
@@ -76,7 +76,9 @@ class SecondPass:
                 self._guided.match(
                     camera, cam_from_world, features, radius * threshold, self._spare
                 )
-                again = self._solver.refine(camera, cam_from_world, self._spare, narrowing)
+                again = self._solver.refine(
+                    camera, cam_from_world, self._spare, narrowing, self._points
+                )
                 if again.cam_from_world is None:
                     return again, matches
                 cam_from_world = again.cam_from_world

@@ -25,22 +25,14 @@ class PoseSolver:
     """USAC (MAGSAC scoring, fixed seed) on undistorted rays, then refinement.
 
     threshold_px holds for images whose longer side is 640 pixels and grows
-    with it. weighted: matches count by their weight in the refinement. points: those that
-    matches are of; where they know how exact they are, matches count by that.
+    with it. weighted: matches count by their weight in the refinement.
     """
 
     def __init__(
-        self,
-        *,
-        threshold_px: float,
-        gate: Gate,
-        seed: int,
-        weighted: bool = False,
-        points: PointMap | None = None,
+        self, *, threshold_px: float, gate: Gate, seed: int, weighted: bool = False
     ) -> None:
         self._threshold_px = threshold_px
         self._weighted = weighted
-        self._points = points
         self._gate = gate
         params = cv2.UsacParams()
         params.randomGeneratorState = seed
@@ -88,11 +80,13 @@ class PoseSolver:
         cam_from_world: F64,
         correspondences: Correspondences,
         narrowing: tuple[float, ...] = NARROWING,
+        points: PointMap | None = None,
     ) -> PoseEstimate:
         """Refine a first pose on the matches that agree with it, and gate it.
 
         narrowing: one round each, inliers within that multiple of the
-        threshold. How well points are known counts in the last, which decides.
+        threshold. points: those that matches are of; how well they are known counts in
+        the last round, which decides.
         """
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
@@ -106,8 +100,8 @@ class PoseSolver:
                 break
             last = number == len(narrowing) - 1
             noise = None
-            if last and self._points is not None:
-                noise = noise_of(self._points, correspondences.point_id[:m][inlier])
+            if last and points is not None:
+                noise = noise_of(points, correspondences.point_id[:m][inlier])
             better = refine_pose(
                 camera,
                 cam_from_world,
