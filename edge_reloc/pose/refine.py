@@ -83,7 +83,7 @@ def refine_pose(
             along = known.along(rows)
             squared = known.weight * (squared - known.less * along[6] * along[6])
         if not scale:
-            scale = float(np.clip(SPREAD * np.sqrt(np.median(squared)), *scale_px))
+            scale = float(np.clip(SPREAD * np.median(np.sqrt(squared)), *scale_px))
         robust = 1.0 / (1.0 + squared / scale**2)
         weight = share * robust
         pull = weight if known is None else weight * known.weight

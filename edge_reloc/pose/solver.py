@@ -12,7 +12,7 @@ from ..geometry.rigid import compose
 from ..settings import Gate
 from ..structs import Correspondences, PoseEstimate, Status
 from .point_noise import noise_of
-from .refine import Refined, image_part, refine_pose, reprojection_error_px
+from .refine import SPREAD, Refined, image_part, refine_pose, reprojection_error_px
 
 REFERENCE_SIDE_PX = 640
 ROUNDS = 3
@@ -99,9 +99,12 @@ class PoseSolver:
             if inlier.sum() < 6:
                 break
             last = number == len(narrowing) - 1
-            noise = None
+            noise, scale_px = None, (threshold / 8, threshold / 2)
             if last and points is not None:
                 noise = noise_of(points, correspondences.point_id[:m][inlier])
+            if noise is None:  # the residuals are known already
+                spread = float(np.clip(SPREAD * np.median(error[inlier]), *scale_px))
+                scale_px = spread, spread
             better = refine_pose(
                 camera,
                 cam_from_world,
@@ -109,7 +112,7 @@ class PoseSolver:
                 xyz[inlier],
                 trust=trust[inlier] if trust is not None else None,
                 noise=noise,
-                scale_px=(threshold / 8, threshold / 2),
+                scale_px=scale_px,
                 iterations=LAST_STEPS if last else STEPS,
             )
             if better is None:
