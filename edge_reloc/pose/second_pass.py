@@ -72,13 +72,15 @@ class SecondPass:
         threshold = self._solver.threshold_px(camera)
         best = first
         for _ in range(LOOKS):
-            for radius, narrowing in ((WIDE, NARROWING), (1.0, (1.0, 1.0))):
+            # How well points are known counts at the end, which decides.
+            for radius, narrowing, points in (
+                (WIDE, NARROWING, None),
+                (1.0, (1.0, 1.0), self._points),
+            ):
                 self._guided.match(
                     camera, cam_from_world, features, radius * threshold, self._spare
                 )
-                again = self._solver.refine(
-                    camera, cam_from_world, self._spare, narrowing, self._points
-                )
+                again = self._solver.refine(camera, cam_from_world, self._spare, narrowing, points)
                 if again.cam_from_world is None:
                     return again, matches
                 cam_from_world = again.cam_from_world
