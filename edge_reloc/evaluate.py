@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         "--stanford", type=Path, help="draw errors against protection levels into this PNG file"
     )
     parser.add_argument(
+        "--pit",
+        type=Path,
+        help="draw histograms of errors in terms of the covariance (probability integral "
+        "transforms) along each axis into this PNG file",
+    )
+    parser.add_argument(
         "--curves",
         type=Path,
         help="draw retrieval curves into this PNG file: share of exhaustive's inlier points "
@@ -102,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .evaluation.curves import format_curves, retrieval_curves
     from .evaluation.dataset import read_dataset
-    from .evaluation.plots import check_plot, plot_curves, plot_errors, plot_stanford
+    from .evaluation.plots import check_plot, plot_curves, plot_errors, plot_pit, plot_stanford
     from .evaluation.score import score_method
     from .evaluation.score_table import format_table
     from .evaluation.thresholds import thresholds_of
@@ -110,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_of(options)
     if options.output is not None:
         check_writable(options.output)
-    for path in (options.plot, options.stanford, options.curves):
+    for path in (options.plot, options.stanford, options.pit, options.curves):
         if path is not None:
             check_plot(path)
     scores: list[Score] = []
@@ -146,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         plot_errors(options.plot, scores)
     if options.stanford:
         plot_stanford(options.stanford, scores, settings.alert_limit_m)
+    if options.pit:
+        plot_pit(options.pit, scores)
     if options.curves:
         plot_curves(options.curves, curves)
     return _tell(unable)
@@ -187,8 +195,8 @@ def _show_wrong_cases(
     parser: argparse.ArgumentParser, options: argparse.Namespace, scenes: Sequence[_Scene]
 ) -> int:
     """`--adversarial`: what methods answer to wrong cases."""
-    if options.plot or options.stanford or options.curves:
-        parser.error("--plot, --stanford and --curves do not go with --adversarial")
+    if options.plot or options.stanford or options.pit or options.curves:
+        parser.error("--plot, --stanford, --pit and --curves do not go with --adversarial")
 
     from .evaluation.adversarial import format_wrong_cases, score_wrong_cases
     from .evaluation.album import PhotoAlbum

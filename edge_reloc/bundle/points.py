@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, DIRECTION, XYZ
+from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, DIRECTION, SIGMA, XYZ
 from .reader import MapBundle
 
 
@@ -31,6 +31,9 @@ class PointMap:
     #: (P,3), mean of the unit vectors from the point to the cameras that saw it, times 127;
     #: None in maps that do not tell
     direction: NDArray[np.int8] | None = None
+    #: (P,2), world units: standard deviations across that direction and along it; None in maps
+    #: that do not tell
+    sigma: NDArray[np.float16] | None = None
 
     @property
     def n(self) -> int:
@@ -69,4 +72,5 @@ def open_points(bundle: MapBundle) -> PointMap:
         cell_radius=np.asarray(bundle.array(CELL_RADIUS)),
         scale=bundle.manifest.features.descriptor_scale,
         direction=bundle.array(DIRECTION) if bundle.has(DIRECTION) else None,
+        sigma=bundle.array(SIGMA) if bundle.has(SIGMA) else None,
     )

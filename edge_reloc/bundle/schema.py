@@ -165,6 +165,7 @@ SCHEMA: dict[str, ArraySchema] = {
     layout.XYZ: ArraySchema(dtypes=_F32, shape=("P", 3)),
     layout.DESCRIPTORS: ArraySchema(dtypes=("float16", "int8"), shape=("P", "D"), check=_finite),
     layout.DIRECTION: ArraySchema(dtypes=("int8",), shape=("P", 3), check=_anything),
+    layout.SIGMA: ArraySchema(dtypes=("float16",), shape=("P", 2), check=_within(0, LARGEST)),
     layout.CELL_START: ArraySchema(dtypes=_I32, shape=("K+1",), check=_starts("P")),
     layout.CELL_CENTRE: ArraySchema(dtypes=_F32, shape=("K", 3)),
     layout.CELL_RADIUS: ArraySchema(dtypes=_F32, shape=("K",), check=_within(0, LARGEST)),

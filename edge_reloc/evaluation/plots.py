@@ -10,8 +10,11 @@ import numpy as np
 
 from ..errors import ConfigError, missing_package
 from ..files import check_writable, write_atomic
+from .claims import AXES, pit
 from .curves import RetrievalCurve
 from .score import Score
+
+PIT_BINS = 10
 
 
 def check_plot(path: Path) -> None:
@@ -87,13 +90,36 @@ def plot_reliability(path: Path, bins: list[tuple[float, float, int]]) -> None:
     _finish(figure, panels, path)
 
 
-def _panels(names: list[str]) -> tuple[Any, dict[str, Any]]:
+def plot_pit(path: Path, scores: list[Score]) -> None:
+    """Probability integral transforms of every pose, a row a scene, a panel an axis.
+
+    Level along 1 where covariances are true; high at both ends where they are too small, high
+    in the middle where they are too large, aslant where errors lean to one side.
+    """
+    scenes = sorted({s.scene for s in scores if s.claims})
+    figure, panels = _panels([f"{scene}, {axis}" for scene in scenes for axis in AXES], len(AXES))
+    for score in scores:
+        for axis, values in zip(AXES, pit(score.claims).T, strict=False):  # no claims, no axes
+            panels[f"{score.scene}, {axis}"].hist(
+                values, PIT_BINS, (0, 1), density=True, histtype="step", label=score.method
+            )
+    for panel in panels.values():
+        panel.axhline(1.0, color="black", lw=1)
+        panel.set_xlabel("claimed probability of a smaller error")
+        panel.set_ylabel("density")
+    _finish(figure, panels, path)
+
+
+def _panels(names: list[str], columns: int | None = None) -> tuple[Any, dict[str, Any]]:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise missing_package("matplotlib", "plotting", "export") from None
-    figure = Figure(figsize=(5.0 * max(len(names), 1), 4.0), layout="constrained")
-    axes = figure.subplots(1, max(len(names), 1), squeeze=False)[0]
+    columns = columns or max(len(names), 1)
+    rows = max(len(names) // columns, 1)
+    width = 5.0 if rows == 1 and columns < len(AXES) else 3.2
+    figure = Figure(figsize=(width * columns, 0.8 * width * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
     panels = dict(zip(names, axes, strict=False))
     for name, panel in panels.items():
         panel.set_title(name)

@@ -14,7 +14,7 @@ from ..geometry.rigid import compose, pose_error
 from ..localizer import Localizer
 from ..structs import Status
 from .chosen import Chosen
-from .claims import Claim, claim_of
+from .claims import Claim, claim_of, nees_by_axis
 from .dataset import Dataset, map_origin
 from .recognition import RecognitionJudge, open_judge
 from .thresholds import Threshold
@@ -63,12 +63,14 @@ class Score:
     covered: float | None = None
     #: median of what the poses claim of their position: its standard deviation, map units
     sigma: float | None = None
+    #: by axis, mean square of the errors in standard deviations: 1 if the claims are true
+    nees: dict[str, float] | None = None
     #: poses whose protection levels are known, and those of them whose error exceeds one
     levelled: int = 0
     misleading: int = 0
     #: median of the larger of the horizontal and the vertical protection level, metres
     level_m: float | None = None
-    #: by pose with levels: error and level (horizontal, vertical, heading)
+    #: by pose; error and level are horizontal, vertical, heading
     claims: list[Claim] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -175,6 +177,7 @@ def score_method(
         recognised=float(np.mean(recognised)) if recognised else None,
         covered=float(np.mean([c.covered for c in claims])) if claims else None,
         sigma=float(np.median([c.sigma for c in claims])) if claims else None,
+        nees=nees_by_axis(claims),
         levelled=len(levels),
         misleading=sum(c.misleading for c in claims),
         level_m=float(np.median(levels)) if levels else None,

@@ -128,6 +128,14 @@ def normalised_error(cam_from_world: Array, covariance: Array, reference: Array)
 
     Chi-square of six degrees of freedom if the covariance tells the truth.
     """
-    error = reference @ invert(cam_from_world)  # reference = Exp(delta) @ cam_from_world
-    delta = np.concatenate([rotation_vector(error[:3, :3]), error[:3, 3]])
+    delta = error_vector(cam_from_world, reference)
     return float(delta @ np.linalg.solve(covariance, delta))
+
+
+def error_vector(cam_from_world: Array, reference: Array) -> Array:
+    """`delta` (6,) of `reference = Exp(delta) @ cam_from_world`: rotation in radians, translation.
+
+    In the camera's axes, as a pose's covariance is.
+    """
+    error = reference @ invert(cam_from_world)
+    return np.concatenate([rotation_vector(error[:3, :3]), error[:3, 3]])

@@ -3,7 +3,7 @@
 Gauss-Newton with the left perturbation cam_from_world <- Exp(delta) @
 cam_from_world, delta = [rotation rad, translation], and Cauchy weights. The covariance
 allows for errors that neighbours share, as far as the residuals show them; errors of the
-whole map it cannot see.
+whole map it cannot see. Where the map knows how exact its points are, residuals count by that.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from ..arrays import F32, F64, Array
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose, so3_exp
+from .point_noise import PointNoise, Precision, precision
 
 MIN_DEPTH = 1e-6
 MIN_SIGMA_PX = 0.5  # keypoints are not better than this; keeps covariances honest
 IMAGE_PARTS = 4  # along each side: inliers must spread over them, errors may share them
 CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the last
+
+SPREAD = 1.5  # robust scale, as a multiple of the median residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +54,43 @@ def refine_pose(
     xyz_world: F64,
     *,
     trust: Array | None = None,
-    scale_px: float = 1.5,
+    noise: PointNoise | None = None,
+    scale_px: tuple[float, float] = (1.5, 1.5),
     iterations: int = 10,
 ) -> Refined | None:
-    """Minimise trust * Cauchy(reprojection error / scale_px); None when degenerate.
+    """Minimise trust * Cauchy(reprojection error / scale); None when degenerate.
 
     xy_px (M,2), xyz_world (M,3), M >= 4. trust (M,): inverse variances of the errors up to a
-    factor; None where all are alike.
+    factor; None where all are alike. noise: of the M points. scale_px: bounds of the robust
+    scale, which follows the residuals: features differ in how exactly they place a keypoint.
     """
     share = np.ones(len(xy_px)) if trust is None else trust / trust.mean()
     pose = cam_from_world.copy()
     world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
     rows = np.empty((7, 2, len(xy_px)))  # the Jacobian and, last, the residual
     residual = rows[6]
+    known: Precision | None = None
+    scale = 0.0
     for _ in range(iterations):
         xyz = pose[:3, :3] @ world + pose[:3, 3:]
         if (xyz[2] < MIN_DEPTH).any():
             return None
         residual[:] = project(camera, xyz, rows[:6]) - observed
         squared = residual[0] * residual[0] + residual[1] * residual[1]
-        robust = 1.0 / (1.0 + squared / scale_px**2)
+        if noise is not None:
+            if known is None:
+                known = precision(noise, pose[:3, :3], rows[3:6], squared)
+            along = known.along(rows)
+            squared = known.weight * (squared - known.less * along[6] * along[6])
+        if not scale:
+            scale = float(np.clip(SPREAD * np.median(np.sqrt(squared)), *scale_px))
+        robust = 1.0 / (1.0 + squared / scale**2)
         weight = share * robust
+        pull = weight if known is None else weight * known.weight
         flat = rows.reshape(7, -1)
-        system = (rows[:6] * weight).reshape(6, -1) @ flat.T
+        system = (rows[:6] * pull).reshape(6, -1) @ flat.T
+        if known is not None:
+            system -= (along[:6] * (pull * known.less)) @ along.T
         normal, gradient = system[:, :6], system[:, 6]
         try:
             step = -np.linalg.solve(normal, gradient)
@@ -82,13 +99,14 @@ def refine_pose(
         if not np.isfinite(step).all():
             return None
         pose = compose(so3_exp(step[:3]), step[3:]) @ pose
-        if -gradient @ step < (CONVERGED * scale_px) ** 2:
+        if -gradient @ step < (CONVERGED * scale) ** 2:
             break
     freedom = max(2.0 * weight.sum() - 6.0, 1.0)
     variance = float(weight @ squared) / freedom
     sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
+    white = residual if known is None else known.whitened(residual)
     inflation = cluster_inflation(
-        camera, observed, residual * weight, 2 * sigma**2 * float(weight @ robust)
+        camera, observed, white * weight, 2 * sigma**2 * float(weight @ robust)
     )
     try:
         covariance = np.linalg.inv(normal) * sigma**2 * inflation

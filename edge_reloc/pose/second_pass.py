@@ -31,6 +31,7 @@ NEAR_AGREEMENT = 0.4
 NEAR_KEYPOINTS = 1024  # the best ones are enough where the last frame had ENOUGH inliers
 ENOUGH = 300
 KEPT = 0.35  # of the last frame's inliers, found by fewer keypoints
+ONCE = (1.0,)  # a round of refinement, of what lies within the threshold
 LOOKS = 3  # at most; each starts from the pose that the one before ended with
 GROWTH = 1.2  # inliers over those before that make another look worth it
 SIMILARITY_CONCEDED = 0.12  # similarity that is conceded to the right place
@@ -56,6 +57,7 @@ class SecondPass:
         min_similarity: float,
         min_coverage: float,
     ) -> None:
+        self._points = points
         self._guided = GuidedMatcher(points, min_similarity=min_similarity - SIMILARITY_CONCEDED)
         self._solver = solver
         self._rough_solver = PoseSolver(
@@ -145,6 +147,11 @@ class SecondPass:
     def _judge(
         self, camera: Camera, features: Features, best: PoseEstimate, matches: Correspondences
     ) -> PoseEstimate:
+        """At last by how well each point is known, where the map tells; and the test."""
+        if self._points.sigma is not None and best.cam_from_world is not None:
+            best = self._solver.refine(camera, best.cam_from_world, matches, ONCE, self._points)
+            if best.cam_from_world is None:
+                return best
         coverage = self._guided.coverage(camera, features, matches.xy_px[best.inlier_index])
         if coverage >= self._min_coverage:
             return replace(best, refined=True)

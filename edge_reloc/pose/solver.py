@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 
 from ..arrays import F64
+from ..bundle.points import PointMap
 from ..geometry.camera import Camera
 from ..geometry.rigid import compose
 from ..settings import Gate
 from ..structs import Correspondences, PoseEstimate, Status
-from .refine import Refined, image_part, refine_pose, reprojection_error_px
+from .point_noise import noise_of
+from .refine import SPREAD, Refined, image_part, refine_pose, reprojection_error_px
 
 REFERENCE_SIDE_PX = 640
 ROUNDS = 3
@@ -78,12 +80,13 @@ class PoseSolver:
         cam_from_world: F64,
         correspondences: Correspondences,
         narrowing: tuple[float, ...] = NARROWING,
+        points: PointMap | None = None,
     ) -> PoseEstimate:
         """Refine a first pose on the matches that agree with it, and gate it.
 
         narrowing: one round each, inliers within that multiple of the
-        threshold. The robust scale of a round follows its own residuals:
-        features differ in how exactly they place a keypoint.
+        threshold. points: those that matches are of; how well they are known counts in
+        the last round, which decides.
         """
         m = correspondences.n
         xy, xyz = correspondences.xy_px[:m], correspondences.xyz_world[:m]
@@ -95,15 +98,22 @@ class PoseSolver:
             inlier = error < wide * threshold
             if inlier.sum() < 6:
                 break
-            spread = 1.5 * float(np.median(error[inlier]))
+            last = number == len(narrowing) - 1
+            noise, scale_px = None, (threshold / 8, threshold / 2)
+            if last and points is not None:
+                noise = noise_of(points, correspondences.point_id[:m][inlier])
+            if noise is None:  # the residuals are known already
+                spread = float(np.clip(SPREAD * np.median(error[inlier]), *scale_px))
+                scale_px = spread, spread
             better = refine_pose(
                 camera,
                 cam_from_world,
                 xy[inlier],
                 xyz[inlier],
                 trust=trust[inlier] if trust is not None else None,
-                scale_px=float(np.clip(spread, threshold / 8, threshold / 2)),
-                iterations=LAST_STEPS if number == len(narrowing) - 1 else STEPS,
+                noise=noise,
+                scale_px=scale_px,
+                iterations=LAST_STEPS if last else STEPS,
             )
             if better is None:
                 break

@@ -19,6 +19,7 @@ from edge_reloc.geometry.rigid import camera_centre
 
 from ..packing.drop_points import drop_points
 from ..packing.pack import mean_direction
+from ..packing.uncertainty import point_sigma
 from ..scene.model import SceneModel, View
 from ..scene.tracks import Tracks
 from ..scene.triangulate import retriangulated, widest_angle_deg
@@ -69,6 +70,9 @@ def write_without(model: SceneModel, bundle: Path, out: I32, target: Path) -> No
         drop_points(writer, source, keep)
         writer.add_array(layout.XYZ, xyz.astype(np.float32), unit)
         writer.add_array(layout.DIRECTION, mean_direction(stay)[keep])
+        if source.has(layout.SIGMA):
+            seen = replace(stay.keep_points(keep), xyz=xyz)
+            writer.add_array(layout.SIGMA, point_sigma(seen), unit)
         writer.add_array(layout.CELL_RADIUS, _radius(source, keep, xyz), unit)
         starts = np.cumsum([0] + [len(ids) for ids in lists]).astype(np.int32)
         writer.add_array(layout.VIEW_START, starts)

@@ -13,7 +13,7 @@ def drop_points(writer: BundleWriter, bundle: MapBundle, keep: NDArray[np.bool_]
     """Leave out the points where `keep` (P,) is false, wherever a bundle speaks of them."""
     before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)  # kept points before each
     files = bundle.manifest.files
-    of_points = (layout.XYZ, layout.DESCRIPTORS, layout.DIRECTION)
+    of_points = (layout.XYZ, layout.DESCRIPTORS, layout.DIRECTION, layout.SIGMA)
     for name in filter(bundle.has, of_points):
         writer.add_array(name, bundle.array(name)[keep], files[name].unit)
     writer.add_array(layout.CELL_START, before[bundle.array(layout.CELL_START)])

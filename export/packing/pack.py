@@ -23,6 +23,7 @@ from ..scene.model import SceneModel, View, save_model
 from .cells import make_cells
 from .descriptors import point_descriptors
 from .networks import add_network
+from .uncertainty import point_sigma
 from .vocabulary import learn_embedding
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def pack_map(
         bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
         bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
         bundle.add_array(layout.DIRECTION, mean_direction(packed))
+        bundle.add_array(layout.SIGMA, point_sigma(packed), unit)
         bundle.add_array(layout.CELL_START, grid.start)
         bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
         bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)

@@ -130,7 +130,7 @@ def widest_angle_deg(
     Farthest from the mean first, then farthest from that one: exact for rays
     on an arc, within a factor of 2 below otherwise.
     """
-    mean = _sum_by(track[use], direction[use], count)
+    mean = sum_by(track[use], direction[use], count)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
     reference = mean
     for _ in range(2):
@@ -155,7 +155,7 @@ def retriangulated(
     return xyz
 
 
-def _sum_by(track: NDArray[np.int32], values: F64, count: int) -> F64:
+def sum_by(track: NDArray[np.int32], values: F64, count: int) -> F64:
     """Sums (T, ...) of rows (O, ...) by track."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     columns = [np.bincount(track, flat[:, c], minlength=count) for c in range(flat.shape[1])]
@@ -172,8 +172,8 @@ def _error(tracks: Tracks, geometry: ViewGeometry, xyz: F64, observed: F64) -> F
 def _nearest_to_rays(track: NDArray[np.int32], centre: F64, direction: F64, count: int) -> F64:
     """Point (T,3) with the least squared distance to the rays of each track."""
     across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
-    normal = _sum_by(track, across, count) + 1e-9 * np.eye(3)
-    right = _sum_by(track, np.einsum("oij,oj->oi", across, centre), count)
+    normal = sum_by(track, across, count) + 1e-9 * np.eye(3)
+    right = sum_by(track, np.einsum("oij,oj->oi", across, centre), count)
     return np.asarray(np.linalg.solve(normal, right[:, :, None])[:, :, 0])
 
 
@@ -215,8 +215,8 @@ def _gauss_newton_step(
     view, track = tracks.view[inlier], tracks.track[inlier]
     residual = geometry.residual(view, xyz[track], observed[inlier])
     jacobian = geometry.jacobian(view, xyz[track])
-    normal = _sum_by(track, jacobian.transpose(0, 2, 1) @ jacobian, tracks.count)
-    gradient = _sum_by(track, np.einsum("oij,oi->oj", jacobian, residual), tracks.count)
+    normal = sum_by(track, jacobian.transpose(0, 2, 1) @ jacobian, tracks.count)
+    gradient = sum_by(track, np.einsum("oij,oi->oj", jacobian, residual), tracks.count)
     damping = 1e-9 * np.trace(normal, axis1=1, axis2=2) + 1e-12
     normal += damping[:, None, None] * np.eye(3)
     return np.asarray(xyz - np.linalg.solve(normal, gradient[:, :, None])[:, :, 0])

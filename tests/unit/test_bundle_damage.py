@@ -223,6 +223,7 @@ def test_wrong_array(bundle: Path, array: np.ndarray) -> None:
 ARRAYS = {
     "views/embedding.npy": np.eye(3, 2, dtype=np.float16),
     "points/direction.npy": np.array([[0, 0, 127]] * 6, np.int8),
+    "points/sigma.npy": np.full((6, 2), 0.01, np.float16),
     "views/start.npy": np.array([0, 2, 2, 4], np.int32),
     "views/point_id.npy": np.array([0, 5, 1, 2], np.int32),
     "embedding/centroids.npy": np.eye(2, 4, dtype=np.float32),
@@ -256,6 +257,7 @@ def test_arrays_that_fit_are_read(bundle: Path) -> None:
         (XYZ, np.zeros((6, 3, 1), np.float32), "expected float32 (6, 3), which is (P,3)"),
         (XYZ, np.full((6, 3), np.nan, np.float32), "holds nan to nan"),
         (XYZ, np.full((6, 3), 1e30, np.float32), "expected -1e+09 to 1e+09"),
+        ("points/sigma.npy", np.full((6, 2), -0.1, np.float16), "expected 0 to 1e+09"),
         (XYZ, np.asfortranarray(np.ones((6, 3), np.float32)), "in C order"),
         ("points/descriptors.npy", np.zeros((5, 4), np.float16), "(6, 4), which is (P,D)"),
         ("points/descriptors.npy", np.zeros((6, 4), np.float32), "float16 or int8"),

@@ -10,7 +10,7 @@ import pytest
 from edge_reloc import inspect
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity, World
 from edge_reloc.bundle.points import PointMap
-from edge_reloc.evaluation.claims import claim_of
+from edge_reloc.evaluation.claims import AXES, Claim, claim_of, nees_by_axis, pit
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, compose, invert, so3_exp
 from edge_reloc.memory.arena import Arena
@@ -182,6 +182,35 @@ def test_claims_are_compared_in_the_world() -> None:
     low, _ = _estimate(hpl_m=0.049, vpl_m=0.05, ypl_deg=1.0)
     tight = claim_of(low, reference, np.array(DOWN))
     assert tight is not None and tight.misleading
+
+
+def _claims(truth: np.ndarray, claimed: np.ndarray, tries: int) -> list[Claim]:
+    """Of poses whose errors have one covariance (6,6) and are said to have another."""
+    errors = np.random.default_rng(3).multivariate_normal(np.zeros(6), truth, tries)
+    estimate, _ = _estimate(covariance=claimed)
+    claims = []
+    for error in errors:
+        reference = compose(so3_exp(error[:3]), error[3:]) @ LOOKING_ALONG_X
+        claim = claim_of(estimate, reference, None)
+        assert claim is not None
+        claims.append(claim)
+    return claims
+
+
+def test_each_axis_tells_whether_its_errors_are_as_claimed() -> None:
+    truth = np.diag(np.concatenate([SIGMA_RAD, SIGMA_M]) ** 2)
+    truth[0, 4] = truth[4, 0] = 0.9 * SIGMA_RAD[0] * SIGMA_M[1]
+    claimed = truth.copy()
+    claimed[5, 5] /= 16.0  # too sure of the position along the view
+    claimed[2, 2] *= 16.0  # too modest of the turn around it
+    claims = _claims(truth, claimed, 2000)
+    nees = nees_by_axis(claims)
+    assert nees is not None and tuple(nees) == AXES
+    np.testing.assert_allclose(list(nees.values()), [1, 1, 1 / 16, 1, 1, 16], rtol=0.15)
+    share = np.array([np.histogram(values, 10, (0, 1))[0] / 2000 for values in pit(claims).T])
+    np.testing.assert_allclose(share[[0, 1, 3, 4]], 0.1, atol=0.03)
+    assert share[5, [0, -1]].min() > 0.3 and share[2, [0, -1]].max() == 0
+    assert nees_by_axis([]) is None
 
 
 def test_the_demo_tells_its_levels(tmp_path: Path) -> None:

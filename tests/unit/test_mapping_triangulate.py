@@ -9,14 +9,18 @@ import pytest
 from mapping_world import World, make_world
 
 from edge_reloc.errors import MappingError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, transform
 from edge_reloc_export.packing.descriptors import medoid, point_descriptors
+from edge_reloc_export.packing.uncertainty import point_sigma
 from edge_reloc_export.scene.clean import CleanOptions, clean, point_statistics
 from edge_reloc_export.scene.matching import PairMatches, match_descriptors, match_pairs
-from edge_reloc_export.scene.model import SceneModel, load_model, save_model
+from edge_reloc_export.scene.model import SceneModel, View, load_model, save_model
 from edge_reloc_export.scene.pairs import pairs_by_similarity
 from edge_reloc_export.scene.posed import map_posed
-from edge_reloc_export.scene.tracks import build_tracks
-from edge_reloc_export.scene.triangulate import TriangulationOptions
+from edge_reloc_export.scene.tracks import Tracks, build_tracks
+from edge_reloc_export.scene.triangulate import TriangulationOptions, retriangulated
+from edge_reloc_export.scene.view_geometry import ViewGeometry
 
 POINT_TOLERANCE_M = 0.02  # 0.3 px of noise at 5 m and 520 px is 3 mm, in depth some 5 times that
 OUTLIERS_TOLERATED = 0.02  # share of points; three photos may agree on a wrong one by chance
@@ -202,3 +206,41 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path) -> None:
     (tmp_path / "model.npz").write_bytes((tmp_path / "model.npz").read_bytes()[:500])
     with pytest.raises(MappingError, match="damaged"):
         load_model(tmp_path / "model.npz")
+
+
+def test_points_say_how_well_they_are_known() -> None:
+    """Errors in units of what is claimed are 1 along the mean ray and across it."""
+    rng, count = np.random.default_rng(4), 400
+    camera = Camera(model="pinhole", width=640, height=480, fx=500, fy=500, cx=319.5, cy=239.5)
+    xyz = rng.uniform([-2, -1, 5], [2, 1, 9], (count, 3))
+    poses = [compose(np.eye(3), [-x, 0.0, 0.0]) for x in (-0.4, 0.0, 0.1, 0.5)]
+    noise_px = 0.7
+    ids = np.arange(count, dtype=np.int32)
+    views = []
+    for n, pose in enumerate(poses):
+        xy = camera.project(transform(pose, xyz)) + rng.normal(size=(count, 2)) * noise_px
+        views.append(
+            View(
+                name=f"{n}.jpg",
+                camera=camera,
+                cam_from_world=pose,
+                xy_px=xy.astype(np.float32),
+                point_id=ids,
+                keypoint=ids,
+            )
+        )
+    tracks = Tracks(
+        view=np.tile(np.arange(4, dtype=np.int32), count),
+        keypoint=np.repeat(ids, 4),
+        track=np.repeat(ids, 4),
+    )
+    observed = np.stack([view.xy_px for view in views], axis=1).reshape(-1, 2).astype(np.float64)
+    found = retriangulated(tracks, ViewGeometry(views), xyz, observed)
+    sigma = point_sigma(SceneModel(views=views, xyz=found, metric=True)).astype(np.float64)
+    ray = found - [0.05, 0, 0]
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    along = ((found - xyz) * ray).sum(axis=1)
+    across = np.linalg.norm(found - xyz - along[:, None] * ray, axis=1) / np.sqrt(2)
+    assert np.median(sigma[:, 1] / sigma[:, 0]) > 5
+    assert np.mean((along / sigma[:, 1]) ** 2) == pytest.approx(1, abs=0.2)
+    assert np.mean((across / sigma[:, 0]) ** 2) == pytest.approx(1, abs=0.2)

@@ -8,6 +8,7 @@ import pytest
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, normalised_error, pose_error, so3_exp, transform
 from edge_reloc.memory.arena import Arena
+from edge_reloc.pose.point_noise import PointNoise
 from edge_reloc.pose.refine import refine_pose
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
@@ -86,11 +87,34 @@ def normalised_errors(shared_px: float) -> list[float]:
         x, y = (matches.xy_px / [camera.width / 4, camera.height / 4]).astype(int).clip(0, 3).T
         shared = np.random.default_rng(seed).normal(size=(4, 4, 2)) * shared_px
         estimate = refine_pose(
-            camera, truth, matches.xy_px + shared[y, x], matches.xyz_world, scale_px=10.0
+            camera, truth, matches.xy_px + shared[y, x], matches.xyz_world, scale_px=(10.0, 10.0)
         )
         assert estimate is not None
         squares.append(normalised_error(estimate.cam_from_world, estimate.covariance, truth))
     return squares
+
+
+def test_points_count_by_how_well_they_are_known() -> None:
+    """Half of them are off along a ray that the camera sees from the side, and known to be."""
+    camera, count = CAMERAS["opencv"], 150
+    rng = np.random.default_rng(5)
+    squares, errors = [], {"known": [], "alike": []}
+    for seed in range(60):
+        truth, matches = scene(camera, seed=seed, points=count)
+        xyz, direction = matches.xyz_world, rng.normal(size=(count, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        along = np.where(np.arange(count) % 2 == 1, 0.2, 0.0)
+        off = xyz + (along * rng.normal(size=count))[:, None] * direction
+        noise = PointNoise(np.zeros(count), along**2, direction.T)
+        known = refine_pose(camera, truth, matches.xy_px, off, noise=noise, scale_px=(30.0, 30.0))
+        alike = refine_pose(camera, truth, matches.xy_px, off, scale_px=(30.0, 30.0))
+        assert known is not None and alike is not None
+        squares.append(normalised_error(known.cam_from_world, known.covariance, truth))
+        errors["known"].append(pose_error(known.cam_from_world, truth).translation)
+        errors["alike"].append(pose_error(alike.cam_from_world, truth).translation)
+    assert np.median(errors["known"]) < 0.6 * np.median(errors["alike"])
+    # Keypoints are taken for as noisy as all residuals together: on the careful side of 6.
+    assert 2.5 < np.mean(squares) < 6.5
 
 
 def test_covariance_is_honest() -> None:
@@ -114,8 +138,8 @@ def test_matches_count_by_how_far_they_are_trusted() -> None:
         truth, matches = scene(camera, seed=seed, points=150)
         noise = np.random.default_rng(seed).normal(size=(150, 2)) * 8 * NOISE_PX
         xy, xyz = matches.xy_px + noise * noisy[:, None], matches.xyz_world
-        estimate = refine_pose(camera, truth, xy, xyz, trust=trust, scale_px=30.0)
-        alike = refine_pose(camera, truth, xy, xyz, scale_px=30.0)
+        estimate = refine_pose(camera, truth, xy, xyz, trust=trust, scale_px=(30.0, 30.0))
+        alike = refine_pose(camera, truth, xy, xyz, scale_px=(30.0, 30.0))
         assert estimate is not None and alike is not None
         squares.append(normalised_error(estimate.cam_from_world, estimate.covariance, truth))
         errors["trusted"].append(pose_error(estimate.cam_from_world, truth).translation)

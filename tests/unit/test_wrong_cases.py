@@ -306,7 +306,8 @@ def test_the_program_prints_a_table_and_a_summary(
 def test_wrong_cases_have_no_curves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--adversarial", "--map", "m", "--data", str(place), "--plot", "a.png"])
-    assert "--plot, --stanford and --curves do not go with --adversarial" in capsys.readouterr().err
+    refusal = "--plot, --stanford, --pit and --curves do not go with --adversarial"
+    assert refusal in capsys.readouterr().err
 
 
 def test_other_places_and_cases_must_be_there(
