@@ -19,6 +19,7 @@ ROUNDS = 3
 NARROWING = (2.4, 1.6, 1.0, 1.0)  # inlier thresholds of a second pass, relative
 STEPS = 2  # of a round that is not the last: the inliers change after it anyway
 LAST_STEPS = 10
+WEIGHED_STEPS = 2  # from a pose that is good already
 
 
 class PoseSolver:
@@ -93,6 +94,7 @@ class PoseSolver:
         threshold = self.threshold_px(camera)
         trust = correspondences.weight[:m].astype(np.float64) if self._weighted else None
         refined: Refined | None = None
+        steps = LAST_STEPS if points is None else WEIGHED_STEPS
         for number, wide in enumerate(narrowing):
             error = reprojection_error_px(camera, cam_from_world, xy, xyz)
             inlier = error < wide * threshold
@@ -113,7 +115,7 @@ class PoseSolver:
                 trust=trust[inlier] if trust is not None else None,
                 noise=noise,
                 scale_px=scale_px,
-                iterations=LAST_STEPS if last else STEPS,
+                iterations=steps if last else STEPS,
             )
             if better is None:
                 break
