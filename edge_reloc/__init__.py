@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from .localizer import Localizer
     from .localizer import open_localizer as open
     from .methods import Settings
+    from .reasons import Reason
     from .sinks import open_sink
     from .sources import open_source
-    from .structs import Frame, Localization, PoseEstimate, Status
+    from .structs import Frame, Localization, PoseEstimate, State, Status
 
 __version__ = "0.2.0"
 
@@ -60,6 +61,8 @@ _HOMES = {
     "Localization": "structs",
     "PoseEstimate": "structs",
     "Status": "structs",
+    "State": "structs",
+    "Reason": "reasons",
     "Settings": "methods",
     "EdgeRelocError": "errors",
     "BundleError": "errors",
@@ -88,10 +91,12 @@ __all__ = [
     "MappingError",
     "MissingPackageError",
     "PoseEstimate",
+    "Reason",
     "Settings",
     "SinkError",
     "SourceError",
     "StaleViewError",
+    "State",
     "Status",
     "__version__",
     "open",
