@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from .localizer import Localizer
     from .localizer import open_localizer as open
     from .methods import Settings
-    from .reasons import Reason
+    from .reasons import Fault, Reason
     from .sinks import open_sink
     from .sources import open_source
+    from .sources.options import CameraOptions
     from .structs import Frame, Localization, PoseEstimate, State, Status
 
 __version__ = "0.2.0"
@@ -57,12 +58,14 @@ _HOMES = {
     "open_sink": "sinks",
     "Localizer": "localizer",
     "Camera": "geometry.camera",
+    "CameraOptions": "sources.options",
+    "Fault": "reasons",
     "Frame": "structs",
     "Localization": "structs",
     "PoseEstimate": "structs",
+    "Reason": "reasons",
     "Status": "structs",
     "State": "structs",
-    "Reason": "reasons",
     "Settings": "methods",
     "EdgeRelocError": "errors",
     "BundleError": "errors",
@@ -81,10 +84,12 @@ __all__ = [
     "BundleError",
     "Camera",
     "CameraError",
+    "CameraOptions",
     "ConfigError",
     "DiskError",
     "EdgeRelocError",
     "EngineError",
+    "Fault",
     "Frame",
     "Localization",
     "Localizer",

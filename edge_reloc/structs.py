@@ -254,6 +254,10 @@ class PoseEstimate:
     received_ns: int | None = None
     #: whether the pose follows from motion alone: there is no frame at `t_ns`
     propagated: bool = False
+    #: of a rig, whose camera it is; None where there is one
+    camera: str | None = None
+    #: (4,4), world points to points of the rig's body; None where that is not known
+    body_from_world: F64 | None = None
 
     @property
     def usable(self) -> bool:
@@ -280,7 +284,7 @@ class PoseEstimate:
 
     def to_json(self) -> dict[str, Any]:
         """One line of `--output poses.jsonl`, the contract with other tools."""
-        return {
+        line = {
             "frame": self.index,
             "name": self.name,
             "t_ns": self.t_ns,
@@ -303,6 +307,11 @@ class PoseEstimate:
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
         }
+        if self.camera is not None:
+            body = self.body_from_world
+            line["camera"] = self.camera
+            line["body_from_world"] = None if body is None else body.tolist()
+        return line
 
 
 class Work:

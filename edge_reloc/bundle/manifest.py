@@ -108,7 +108,7 @@ class CovarianceScale:
 
 Weight = Annotated[float, Range(at_least=0, at_most=100)]
 # Of the model of right poses, as `edge_reloc_export.integrity.fit` found them.
-BIAS, EXPLAINED, CONCENTRATION = 5.6, 2.4, 0.8
+BIAS, EXPLAINED, CONCENTRATION = 5.8, 2.3, 0.6
 Spread = tuple[float, float]  # mean, standard deviation
 
 

@@ -100,7 +100,7 @@ class Tracker:
         if given is not None:
             t_ns, (cam_from_world, std_rad) = given
             pose = np.array(cam_from_world, np.float64).reshape(4, 4)
-            self._given = (int(t_ns), Expected(pose, std_rad))
+            self._given = (int(t_ns), Expected(pose, std_rad and float(std_rad)))
 
 
 def _timed(value: Any) -> tuple[int, Array] | None:

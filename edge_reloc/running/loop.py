@@ -58,17 +58,20 @@ def run(
     supervisor: Supervisor | None = None,
     between: Between | None = None,
     changed: Callable[[PoseEstimate], None] = lambda estimate: None,
+    silent: Callable[[], None] = lambda: None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Localise frames until the source ends, `limit` is reached or Ctrl-C.
 
     A live source hands over its newest frame and counts the ones it dropped, so poses never
     lag behind by a queue. supervisor: gives estimates their state and withholds poses that are
-    not confirmed. changed: called with what is told of a source that is silent. Raises what
+    not confirmed. changed: called with what is told of a source that is silent; silent: each
+    time that no frame came for a while. stop: ends the loop as Ctrl-C does. Raises what
     the source or a sink raises (SourceError, SinkError).
     """
     outlet = Outlet(source.live, statistics, sinks, watch, supervisor, between)
     with (
-        Interruptible() as interruptible,
+        Interruptible(stop) as interruptible,
         outlet.ticking(),
         pipeline(localizer, outlet.done) as push,
     ):
@@ -78,6 +81,7 @@ def run(
                 told = outlet.silent(source)
                 if told is not None:
                     changed(told)
+                silent()
                 continue
             outlet.before(frame)
             push(frame)
@@ -193,7 +197,8 @@ class Interruptible:
     works, after the frame. A second signal does not wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self._stop = threading.Event() if stop is None else stop
         self._asked = False
         self._waiting = False
         self._before: dict[signal.Signals, Any] = {}
@@ -222,7 +227,7 @@ class Interruptible:
         """The same, and None now and then while none comes."""
         patient = source if source.live and isinstance(source, Waits) else None
         frames = None if patient else iter(source)
-        while not self._asked:
+        while not self._asked and not self._stop.is_set():
             self._waiting = True
             frame = patient.wait(LOOK_S) if patient else next(frames or iter(()), None)
             self._waiting = False

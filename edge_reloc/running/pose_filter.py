@@ -10,8 +10,10 @@ have in common; the filter estimates it with the pose, and its covariance stays 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import exp, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -191,6 +193,23 @@ class PoseFilter:
             covariance=covariance,
         )
 
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        return {
+            "steps": [
+                (tuple(vars(fix).values()), tuple(vars(belief).values()))
+                for fix, belief in self._steps
+            ]
+        }
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the measurements that were recalled. Raises ValueError, TypeError."""
+        self._steps = [
+            (_fix(*fix), _belief(*belief)) for fix, belief in recalled["steps"][-HISTORY:]
+        ]
+        if not self._steps:
+            raise ValueError("a filter without a measurement")
+
 
 def _difference(cam_from_world: F64, reference: F64) -> F64:
     """(6,) delta with cam_from_world = Exp(delta) @ reference."""
@@ -204,3 +223,25 @@ def _root(covariance: F64) -> F64:
     return np.asarray(
         scale[:, None] * np.linalg.cholesky(covariance / np.outer(scale, scale) + 1e-9 * np.eye(6))
     )
+
+
+def _fix(t_ns: Any, cam_from_world: Any, covariance: Any) -> Fix:
+    return Fix(
+        t_ns=int(t_ns),
+        cam_from_world=_array(cam_from_world, 4, 4),
+        covariance=_array(covariance, 6, 6),
+    )
+
+
+def _belief(t_ns: Any, cam_from_world: Any, rate: Any, shared: Any, covariance: Any) -> _Belief:
+    return _Belief(
+        t_ns=int(t_ns),
+        cam_from_world=_array(cam_from_world, 4, 4),
+        rate=_array(rate, 6),
+        shared=_array(shared, 6),
+        covariance=_array(covariance, 18, 18),
+    )
+
+
+def _array(values: Any, *shape: int) -> F64:
+    return np.array(values, np.float64).reshape(shape)

@@ -7,8 +7,11 @@ Nothing here has a clock, a thread or a camera: events go in, a state comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..reasons import Reason
 from ..structs import State
@@ -161,3 +164,35 @@ class StateMachine:
         believed = self._believed_ns
         if self.gives_poses and (believed is None or t_ns - believed > self._long_ns()):
             self.state = State.LOST
+
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        return {
+            "state": self.state.value,
+            "reason": None if self.reason is None else self.reason.value,
+            "reset_counter": self.reset_counter,
+            "track": None if self.track is None else self.track.recall(),
+            "candidate": None if self._candidate is None else self._candidate.recall(),
+            "counts": (self._agreeing, self._missed, self._good),
+            "times_ns": (self._frame_ns, self._believed_ns),
+        }
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the events that were recalled. Raises ValueError, TypeError, KeyError."""
+        reason = recalled["reason"]
+        self.state, self.reason = State(recalled["state"]), reason and Reason(reason)
+        self.reset_counter = int(recalled["reset_counter"])
+        self.track = self._resumed(recalled["track"])
+        self._candidate = self._resumed(recalled["candidate"])
+        self._agreeing, self._missed, self._good = (int(n) for n in recalled["counts"])
+        self._frame_ns, self._believed_ns = (
+            None if t_ns is None else int(t_ns) for t_ns in recalled["times_ns"]
+        )
+
+    def _resumed(self, recalled: Mapping[str, Any] | None) -> PoseFilter | None:
+        if recalled is None:
+            return None
+        first = Fix(t_ns=0, cam_from_world=np.eye(4), covariance=np.eye(6))
+        track = self._new_track(first)
+        track.resume(recalled)
+        return track

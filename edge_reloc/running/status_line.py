@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TextIO
+from typing import Protocol
 
 from ..geometry.rigid import camera_centre
 from ..sources import Source
@@ -15,10 +15,20 @@ TERMINAL_PERIOD_S = 0.1
 LOG_PERIOD_S = 10.0
 
 
+class StatusOut(Protocol):
+    """What is used of a text stream."""
+
+    def isatty(self) -> bool: ...
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+
+
 class StatusLine:
     """One line that is overwritten on a terminal, a line every 10 s elsewhere."""
 
-    def __init__(self, out: TextIO, statistics: RunStatistics, source: Source, unit: str) -> None:
+    def __init__(
+        self, out: StatusOut, statistics: RunStatistics, source: Source, unit: str
+    ) -> None:
         self._out, self._statistics, self._source, self._unit = out, statistics, source, unit
         self._terminal = out.isatty()
         self._period_s = TERMINAL_PERIOD_S if self._terminal else LOG_PERIOD_S

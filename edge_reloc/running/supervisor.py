@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -136,6 +137,16 @@ class Supervisor:
             state_reason=machine.reason,
             reset_counter=machine.reset_counter,
         )
+
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        machine = self._machine.recall()
+        return {"machine": machine, "index": self._last.index, "name": self._last.name}
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self._machine.resume(recalled["machine"])
+        self._last = replace(self._last, index=int(recalled["index"]), name=str(recalled["name"]))
 
 
 def _fix_of(frame: Frame, estimate: PoseEstimate) -> Fix | None:

@@ -12,7 +12,7 @@ from .sink import Sink
 
 log = logging.getLogger(__name__)
 
-QUEUE_BYTES = 8 << 20  # of estimates that wait: minutes of them
+QUEUE_BYTES = 4 << 20  # of estimates that wait: half a minute of them
 ESTIMATE_BYTES = 4 << 10  # an estimate without its list of inliers
 PATIENCE_S = 5.0  # with a sink that takes nothing, when a live run has ended
 

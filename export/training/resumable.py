@@ -146,7 +146,8 @@ class ResumableTraining(ABC, Generic[Network]):
                 if last or self.iteration % self.report_every == 0:
                     self.history.append((self.iteration, loss.item(), *noted()))
                 report(self.iteration, self._shown_value())
-                if last or interruption.asked or self.iteration % self.checkpoint_every == 0:
+                due = self.iteration == 1 or self.iteration % self.checkpoint_every == 0
+                if last or interruption.asked or due:  # the first tells of a full disk at once
                     self.save()
                 if interruption.asked:
                     raise Interrupted(

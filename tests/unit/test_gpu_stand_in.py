@@ -27,7 +27,7 @@ def test_everything_over_the_driver_works_without_a_gpu(tmp_path: Path) -> None:
         "EDGE_RELOC_STAND_IN": str(tmp_path),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "tests/gpu"],
+        [sys.executable, "-m", "pytest", "-n0", "-x", "-p", "no:cacheprovider", "tests/gpu"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -21,40 +21,43 @@ inline void load_matrices(u32 (&out)[4], const void* row) {
     }
 }
 
-inline float half_value(uint16_t bits) { _Float16 h; memcpy(&h, &bits, 2); return (float)h; }
+template <class Element, class Value>
+Value element(u32 word, int index) {
+    Element e;
+    memcpy(&e, (const u8*)&word + sizeof(Element) * index, sizeof(Element));
+    return (Value)e;
+}
 
 // D = A B + D for one warp. Lane 4g+t holds A's rows g and g+8, B's column g, D's columns
 // 2t and 2t+1; words of A: (g, first half of k), (g+8, first), (g, second), (g+8, second).
-template <class Sum, class Element, class Value>
-void multiply_as(Sum (&sum)[4], const u32 (&a)[4], u32 b0, u32 b1, Value value) {
+template <class Element, class Value>
+void multiply_as(Value (&sum)[4], const u32 (&a)[4], u32 b0, u32 b1) {
     constexpr int EACH = 4 / sizeof(Element);  // elements a word
     stand_in::Word mine = {};
     for (int k = 0; k < 4; ++k) mine.value[k] = a[k];
     mine.value[4] = b0, mine.value[5] = b1;
     const stand_in::Word* all = stand_in::exchange(mine);
     const int lane = stand_in::current->lane, group = lane / 4, place = lane % 4;
-    for (int d = 0; d < 4; ++d) {
-        const int row = group + 8 * (d / 2), column = 2 * place + d % 2;
-        Sum total = sum[d];
-        for (int k = 0; k < 8 * EACH; ++k) {
-            const int half = k / (4 * EACH), of_lane = k % (4 * EACH) / EACH, in_word = k % EACH;
-            const u32 word_a = (u32)all[4 * (row % 8) + of_lane].value[2 * half + row / 8];
-            const u32 word_b = (u32)all[4 * column + of_lane].value[4 + half];
-            Element x, y;
-            memcpy(&x, (const u8*)&word_a + sizeof(Element) * in_word, sizeof(Element));
-            memcpy(&y, (const u8*)&word_b + sizeof(Element) * in_word, sizeof(Element));
-            total += value(x) * value(y);
+    Value x[2][8 * EACH], y[2][8 * EACH];  // of the rows and columns that meet here
+    for (int k = 0; k < 8 * EACH; ++k) {
+        const int half = k / (4 * EACH), of_lane = k % (4 * EACH) / EACH, in_word = k % EACH;
+        for (int i = 0; i < 2; ++i) {
+            const u32 word_a = (u32)all[4 * group + of_lane].value[2 * half + i];
+            const u32 word_b = (u32)all[4 * (2 * place + i) + of_lane].value[4 + half];
+            x[i][k] = element<Element, Value>(word_a, in_word);
+            y[i][k] = element<Element, Value>(word_b, in_word);
         }
-        sum[d] = total;
     }
+    for (int d = 0; d < 4; ++d)
+        for (int k = 0; k < 8 * EACH; ++k) sum[d] += x[d / 2][k] * y[d % 2][k];
 }
 
 inline void multiply(float (&sum)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    multiply_as<float, uint16_t>(sum, a, b0, b1, half_value);
+    multiply_as<_Float16>(sum, a, b0, b1);
 }
 
 inline void multiply(int (&sum)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    multiply_as<int, int8_t>(sum, a, b0, b1, [](int8_t v) { return (int)v; });
+    multiply_as<int8_t>(sum, a, b0, b1);
 }
 
 inline void copy_16_bytes(void* shared, const void* global) {
