@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .sinks import open_sink
     from .sources import open_source
     from .sources.options import CameraOptions
-    from .structs import Frame, Localization, PoseEstimate, Status
+    from .structs import Frame, Localization, PoseEstimate, State, Status
 
 __version__ = "0.2.0"
 
@@ -65,6 +65,7 @@ _HOMES = {
     "PoseEstimate": "structs",
     "Reason": "reasons",
     "Status": "structs",
+    "State": "structs",
     "Settings": "methods",
     "EdgeRelocError": "errors",
     "BundleError": "errors",
@@ -100,6 +101,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "StaleViewError",
+    "State",
     "Status",
     "__version__",
     "open",

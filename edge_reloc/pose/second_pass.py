@@ -106,27 +106,30 @@ class SecondPass:
         *,
         inliers: int,
     ) -> tuple[PoseEstimate, Correspondences]:
-        """One close look around a pose that is known well; inliers: of the frame before.
+        """Close looks around a pose that is known well; inliers: of the frame before.
 
         Returns as `refine` does.
         """
-        self._guided.forget()
         radius = NEAR * self._solver.threshold_px(camera)
         keypoints = NEAR_KEYPOINTS if inliers >= ENOUGH else None
-        self._guided.match(
-            camera, expected, features, radius, matches, keypoints=keypoints, once=True
-        )
-        found = self._solver.refine(camera, expected, matches, (NEAR, 1.0, 1.0))
-        if found.cam_from_world is None:
-            return found, matches
-        if found.inliers < max(NEAR_AGREEMENT * matches.n, KEPT * inliers):
-            return found.refused("what was found close by agrees as chance would have it"), matches
-        inlier = matches.xyz_world[found.inlier_index]
-        moved = _pixels(camera, found.cam_from_world, inlier) - _pixels(camera, expected, inlier)
-        # Farther away a pose is drawn to where it was looked for, and so is the next one.
-        if np.median(np.linalg.norm(moved, axis=1)) > 0.5 * radius:
-            return found.refused("the pose lies far from where it was expected"), matches
-        return self._judge(camera, features, found, matches), matches
+        for _ in range(LOOKS):
+            self._guided.forget()
+            self._guided.match(
+                camera, expected, features, radius, matches, keypoints=keypoints, once=True
+            )
+            found = self._solver.refine(camera, expected, matches, (NEAR, 1.0, 1.0))
+            if found.cam_from_world is None:
+                return found, matches
+            if found.inliers < max(NEAR_AGREEMENT * matches.n, KEPT * inliers):
+                return found.refused("what lies close by agrees as chance would have it"), matches
+            inlier = matches.xyz_world[found.inlier_index]
+            moved = _pixels(camera, found.cam_from_world, inlier)
+            moved -= _pixels(camera, expected, inlier)
+            # Farther away a pose is drawn to where it was looked for, and so is the next one.
+            if np.median(np.linalg.norm(moved, axis=1)) <= 0.5 * radius:
+                return self._judge(camera, features, found, matches), matches
+            expected = found.cam_from_world
+        return found.refused("the pose lies far from where it was expected"), matches
 
     def around(
         self, camera: Camera, features: Features, rough: Array, matches: Correspondences

@@ -18,6 +18,7 @@ from ..structs import State
 from .pose_filter import Fix, PoseFilter
 
 SECOND_NS = 1_000_000_000
+PACE = 0.2  # weight of the last period in what is usual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Rules:
     stale_s: float = 0.5
     #: without a pose that is believed, until LOST; also how far apart poses may agree
     lost_s: float = 1.0
+    #: periods that this is at least, where frames come slowly
+    lost_periods: float = 3.0
 
 
 class StateMachine:
@@ -55,6 +58,7 @@ class StateMachine:
         self._agreeing = 0  # poses of the candidate
         self._missed = self._good = 0  # frames in a row
         self._frame_ns: int | None = None  # newest frame
+        self._period_ns = 0.0  # between frames of late
         self._believed_ns: int | None = None  # newest pose that was believed
 
     @property
@@ -104,7 +108,7 @@ class StateMachine:
         last = self._frame_ns
         if last is None:
             self.reason = reason
-        elif t_ns - last > self._rules.stale_s * SECOND_NS:
+        elif t_ns - last > max(self._rules.stale_s * SECOND_NS, 2.0 * self._period_ns):
             if self.state is State.TRACKING:
                 self.state = State.DEGRADED
             self.reason, self._good = reason, 0
@@ -113,8 +117,9 @@ class StateMachine:
 
     def _begin(self, t_ns: int) -> None:
         """A frame after too long a time, or from before its time, follows on nothing."""
-        long = self._rules.lost_s * SECOND_NS
+        long = self._long_ns()
         last = t_ns if self._frame_ns is None else self._frame_ns
+        self._period_ns += PACE * (min(abs(t_ns - last), long) - self._period_ns)
         set_back = t_ns < last - long  # what belongs to the time before tells nothing now
         self._frame_ns = t_ns if set_back else max(t_ns, last)
         if set_back:
@@ -123,6 +128,11 @@ class StateMachine:
             self._candidate = None
         if self.gives_poses and abs(t_ns - last) > long:
             self.state, self.reason = State.LOST, Reason.STALE
+
+    def _long_ns(self) -> float:
+        """The time after which nothing follows on what was."""
+        rules = self._rules
+        return max(rules.lost_s * SECOND_NS, rules.lost_periods * self._period_ns)
 
     def _confirmed(self, fix: Fix, independent: bool) -> bool:
         """Whether as many poses agree with one another as it takes to believe them."""
@@ -152,9 +162,7 @@ class StateMachine:
     def _lose(self, t_ns: int) -> None:
         """LOST when the last pose that was believed is too old."""
         believed = self._believed_ns
-        if self.gives_poses and (
-            believed is None or t_ns - believed > self._rules.lost_s * SECOND_NS
-        ):
+        if self.gives_poses and (believed is None or t_ns - believed > self._long_ns()):
             self.state = State.LOST
 
     def recall(self) -> dict[str, Any]:

@@ -274,30 +274,16 @@ def plot(path: Path, runs: dict[str, list[PoseEstimate]], bench: Bench) -> None:
         at, error = [e.index / RATE_HZ for e in given], 100 * bench.errors(given)
         panel.plot(at, error, "k.", ms=3)
         panel.set(ylabel="error, cm", title=name, ylim=(0, None))
+        panel.margins(x=0)
     panels[-1].set_xlabel("seconds")
     handles = [plt.Rectangle((0, 0), 1, 1, color=c, alpha=0.35) for c in COLOURS.values()]
-    figure.legend(handles, [s.value for s in COLOURS], loc="upper right", ncol=4, fontsize=8)
-    figure.tight_layout()
+    figure.legend(handles, [s.value for s in COLOURS], loc="lower center", ncol=4, fontsize=8)
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, dpi=110)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--map", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--list", type=Path, required=True)
-    parser.add_argument("--reference", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--method", default=None)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=None)
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    frames = list(edge_reloc.open_source(options.photos, names=options.list, rate_hz=RATE_HZ))
-    bench = Bench(options, frames[: options.frames], read_truth(options.reference))
-    costs(bench)
-    live(bench)
-    live_alone(bench)
+def scenarios(bench: Bench) -> None:
+    """What is given out when something goes wrong."""
     runs = {}
     for name, shown, filtered in (
         ("as they are", bench.frames, False),
@@ -310,8 +296,35 @@ def main() -> int:
         runs[name] = supervised(bench, shown, localizer, filtered=filtered)
         localizer.close()
         report(bench, name, runs[name])
-    plot(options.output / "states.png", runs, bench)
-    still(bench)
+    plot(bench.options.output / "states.png", runs, bench)
+
+
+PARTS = {
+    "costs": costs,
+    "live": live,
+    "alone": live_alone,
+    "scenarios": scenarios,
+    "still": still,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--map", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--list", type=Path, default=None)
+    parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--method", default=None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=None)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    frames = list(edge_reloc.open_source(options.photos, names=options.list, rate_hz=RATE_HZ))
+    bench = Bench(options, frames[: options.frames], read_truth(options.reference))
+    for part in options.parts:
+        PARTS[part](bench)
     return 0
 
 

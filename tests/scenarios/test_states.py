@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -260,6 +261,22 @@ def test_poses_between_frames(scene: tuple[list[Frame], Known], tmp_path: Path) 
     assert all(line["state"] == "TRACKING" and line["inliers"] == 0 for line in between)
     sizes = np.array([np.trace(line["covariance"]) for line in between]).reshape(-1, 4)
     assert (np.diff(sizes, axis=1) > 0).all()
+
+
+def test_photos_replayed_are_live_and_late_ones_are_dropped() -> None:
+    source = edge_reloc.open_source(f"replay:{DEMO / 'frames'}", rate_hz=1000.0)
+    assert source.live
+    frames, begun_ns = [], time.monotonic_ns()
+    for frame in source:
+        frames.append(frame)
+        time.sleep(0.005)
+    assert [f.name for f in frames] == [f"frame_{f.index:03d}.jpg" for f in frames]
+    assert len(frames) + source.dropped == frames[-1].index + 1 == 80
+    assert source.dropped > 40
+    for frame, later in itertools.pairwise(frames):
+        periods = later.index - frame.index
+        assert later.t_ns - frame.t_ns == periods * 1_000_000
+        assert frame.received_ns is not None and frame.received_ns >= frame.t_ns > begun_ns
 
 
 class Silent(ReplaySource):

@@ -183,6 +183,32 @@ def test_every_method_tracks(world: PlaneWorld) -> None:
     localizer.close()
 
 
+def test_predictions_from_outside_are_tested_like_any_other(world: PlaneWorld) -> None:
+    localizer = Localizer.open(
+        open_bundle(world.bundle),
+        CAMERA,
+        Settings(method="exhaustive", tracking=True, threads=1, search_every=3),
+    )
+    shown, covariance = list(frames(world)), np.eye(6) * 1e-5
+    turn = compose(so3_exp([0.0, np.radians(15.0), 0.0]), np.zeros(3))
+    for (frame, truth), error, tracked in zip(
+        shown,
+        [np.eye(4), turn, None, None, None, None],
+        # Never seen before, and tracked at once; a wrong prediction costs a search; then
+        # constant motion, until a search is due.
+        [True, False, True, True, True, False],
+        strict=False,
+    ):
+        if error is not None:
+            localizer.predict(frame.t_ns, error @ truth, covariance)
+        estimate = localizer.localize(frame).estimate
+        assert estimate.status is Status.OK and estimate.tracked is tracked
+        assert pose_error(estimate.cam_from_world, truth)[0] < TRANSLATION_TOLERANCE_M
+    localizer.search_next()
+    assert not localizer.localize(shown[6][0]).estimate.tracked
+    localizer.close()
+
+
 def test_prediction_repeats_the_motion() -> None:
     tracker = Tracker()
     motion = compose(so3_exp([0.01, -0.02, 0.03]), [0.1, 0.0, -0.05])

@@ -121,6 +121,13 @@ def test_half_the_rate_makes_no_difference() -> None:
     assert table.feed("h_" * 6)[0] == "SSSSTTTTTTTT"
 
 
+def test_slow_frames_are_followed_once_their_pace_is_known() -> None:
+    """A frame in 0.7 s, then in 1.3 s, as a small computer may need."""
+    table = Table()
+    assert table.feed(("h" + "_" * 20) * 8)[0][-40:] == "T" * 40
+    assert table.feed(("h" + "_" * 38) * 4)[0].count("L") == 0
+
+
 @pytest.mark.parametrize("step_s", [3600, -3600, 2, -2])
 def test_a_clock_that_is_set_loses_the_track_once(step_s: int) -> None:
     table = Table()
