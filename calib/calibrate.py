@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_reloc.command_line.arguments import whole
+from edge_reloc.command_line.arguments import above_zero, whole
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.files import check_writable
 
@@ -22,6 +26,7 @@ examples:
   edge-reloc calibrate --print-board board.png
   edge-reloc calibrate --images photos --output camera.json
   edge-reloc calibrate --board chessboard:10x7:0.025 --source 0 --output camera.json
+  edge-reloc calibrate --source 0 --calibration camera.json --latency gyro.csv
 """
 
 
@@ -42,6 +47,18 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--images", help="folder, glob pattern or list of photos of the board")
     what.add_argument("--source", help="camera (0), stream or video to pick views from")
     what.add_argument("--print-board", metavar="PNG", help="write the board for printing and stop")
+    parser.add_argument(
+        "--latency",
+        metavar="CSV",
+        help="measure how late frames of --source are stamped, against this log of a gyro "
+        "(t_ns,wx,wy,wz) that is written meanwhile; goes into the camera file --calibration",
+    )
+    parser.add_argument(
+        "--calibration", metavar="JSON", help="camera file that --latency completes"
+    )
+    parser.add_argument(
+        "--seconds", type=above_zero(3600), default=30.0, help="of --latency (default 30)"
+    )
     parser.add_argument("--output", default="camera.json", help="camera file (default camera.json)")
     parser.add_argument(
         "--model",
@@ -69,6 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.rational and arguments.model not in ("auto", "opencv"):
         parser.error("--rational goes with --model opencv")
+    if arguments.latency:
+        if not (arguments.source and arguments.calibration):
+            parser.error("--latency needs a --source and the camera file --calibration")
+        return _measure_latency(arguments)
     from .boards import parse_board
 
     board = parse_board(arguments.board)
@@ -96,6 +117,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
+def _measure_latency(arguments: argparse.Namespace) -> int:
+    """Watch a moving camera, compare with the gyro's log, and complete the camera file."""
+    from edge_reloc.errors import SourceError
+    from edge_reloc.geometry.camera import read_camera, write_camera
+    from edge_reloc.sources import open_source
+
+    from .latency import compare, read_gyro, turn_rates
+
+    camera = replace(read_camera(arguments.calibration), latency_ms=None)
+    check_writable(arguments.calibration)
+    progress = _progress_line()
+    with contextlib.closing(open_source(arguments.source, camera, exit_on_end=True)) as source:
+        if not source.live:
+            raise SourceError(
+                f"{arguments.source}: no live source; its times are of no clock that a gyro's "
+                f"log could be of"
+            )
+        print(f"turn the camera to and fro for {arguments.seconds:.0f} s: {source.about}")
+        end_s = time.monotonic() + arguments.seconds
+        frames = itertools.takewhile(lambda _: time.monotonic() < end_s, source)
+        rates = turn_rates(frames, camera, progress)
+        progress("")
+    latency = compare(rates, *read_gyro(arguments.latency))
+    write_camera(arguments.calibration, replace(camera, latency_ms=round(latency.latency_ms, 2)))
+    print(latency.text())
+    print(f"written     {arguments.calibration}")
+    return OK
+
+
 def _gather(arguments: argparse.Namespace, board: Board) -> Gathered:
     """Views of the board from the source that the options name."""
     from edge_reloc.sources import open_source
@@ -103,7 +153,7 @@ def _gather(arguments: argparse.Namespace, board: Board) -> Gathered:
     from .gather import gather_live, gather_photos
 
     progress = _progress_line()
-    source = open_source(arguments.images or arguments.source)
+    source = open_source(arguments.images or arguments.source, exit_on_end=True)
     try:
         if arguments.images:
             gathered = gather_photos(source, board, progress)

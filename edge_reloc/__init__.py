@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from .localizer import Localizer
     from .localizer import open_localizer as open
     from .methods import Settings
+    from .reasons import Fault, Reason
     from .sinks import open_sink
     from .sources import open_source
+    from .sources.options import CameraOptions
     from .structs import Frame, Localization, PoseEstimate, Status
 
 __version__ = "0.2.0"
@@ -56,9 +58,12 @@ _HOMES = {
     "open_sink": "sinks",
     "Localizer": "localizer",
     "Camera": "geometry.camera",
+    "CameraOptions": "sources.options",
+    "Fault": "reasons",
     "Frame": "structs",
     "Localization": "structs",
     "PoseEstimate": "structs",
+    "Reason": "reasons",
     "Status": "structs",
     "Settings": "methods",
     "EdgeRelocError": "errors",
@@ -78,16 +83,19 @@ __all__ = [
     "BundleError",
     "Camera",
     "CameraError",
+    "CameraOptions",
     "ConfigError",
     "DiskError",
     "EdgeRelocError",
     "EngineError",
+    "Fault",
     "Frame",
     "Localization",
     "Localizer",
     "MappingError",
     "MissingPackageError",
     "PoseEstimate",
+    "Reason",
     "Settings",
     "SinkError",
     "SourceError",

@@ -8,7 +8,9 @@ import os
 import select
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import DiskError
 
@@ -86,19 +88,34 @@ def write_atomic(path: str | Path, content: bytes | str) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
+    except OSError as error:
+        raise cannot_write(path, error, len(data)) from error
+    with writing_atomic(path, len(data)) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing_atomic(path: Path, nbytes: int = 0) -> Iterator[BinaryIO]:
+    """A stream that becomes the file `path` when the block ends well, else nothing.
+
+    nbytes: that are known to come. Raises DiskError for what the disk does not take.
+    """
+    try:
         temporary = _hidden(path)
         with open(_open_alone(temporary), "wb") as stream:
             try:
                 stream.truncate()
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
                 os.replace(temporary, path)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, OSError):
+                    nbytes = max(nbytes, os.fstat(stream.fileno()).st_size)
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise cannot_write(path, error, len(data)) from error
+        raise cannot_write(path, error, nbytes) from error
 
 
 def _hidden(path: Path) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .arrays import I32, U8
+from .arrays import F64, I32, U8
 from .bundle.mapping_cameras import only_camera
 from .bundle.reader import MapBundle, open_bundle
 from .cuda.driver import CudaError
@@ -22,7 +23,17 @@ from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_li
 from .pose.plausibility import unless_unlikely
 from .settings import settings_from
 from .sources.frame_maker import frame_of
-from .structs import Clock, Features, Frame, Localization, PoseEstimate, Status, Work
+from .stages import Remembers
+from .structs import (
+    Clock,
+    Correspondences,
+    Features,
+    Frame,
+    Localization,
+    PoseEstimate,
+    Status,
+    Work,
+)
 
 log = logging.getLogger(__name__)
 
@@ -155,22 +166,43 @@ class Localizer:
                 work.clock.lap("retrieve")
             estimate = self._judged(line.registration.register(camera, work), frame, camera)
         if line.tracker is not None:
-            line.tracker.remember(frame.t_ns, estimate.cam_from_world)
+            line.tracker.remember(
+                frame.t_ns,
+                estimate.cam_from_world,
+                tracked=estimate.tracked,
+                inliers=estimate.inliers,
+            )
         return self._answer(frame, estimate)
 
     def _track(self, frame: Frame, camera: Camera) -> PoseEstimate | None:
-        """The pose found around the predicted one, None where there is none."""
+        """The pose found around the predicted one, None where there is none that is likely."""
         line, work = self._line, self._work
-        predicted = None if line.tracker is None else line.tracker.predict(frame.t_ns)
-        if predicted is None or line.second_pass is None:
+        if line.tracker is None or line.second_pass is None:
             return None
-        estimate, work.matches = line.second_pass.around(
-            camera, work.features, predicted, work.matches
-        )
+        expected = line.tracker.predict(frame.t_ns)
+        if expected is None:
+            return None
+        pose, features, refiner = expected.cam_from_world, work.features, line.second_pass
+        inliers, estimate = line.tracker.inliers, None
+        if expected.is_close(camera):
+            near = refiner.near(camera, features, pose, work.matches, inliers=inliers)
+            estimate = self._tracked(near, frame, camera)
+        if estimate is None:
+            around = refiner.around(camera, features, pose, work.matches)
+            estimate = self._tracked(around, frame, camera)
         work.clock.lap("track")
+        return estimate
+
+    def _tracked(
+        self, found: tuple[PoseEstimate, Correspondences], frame: Frame, camera: Camera
+    ) -> PoseEstimate | None:
+        """What a look around a prediction found, None where that is not to be believed."""
+        estimate, self._work.matches = found
         estimate = self._judged(estimate, frame, camera)
-        likely = estimate.p_right is None or estimate.p_right >= line.settings.min_p_right
-        return estimate if likely and estimate.cam_from_world is not None else None
+        likely = estimate.p_right is None or estimate.p_right >= self._line.settings.min_p_right
+        if not likely or estimate.cam_from_world is None:
+            return None
+        return replace(estimate, tracked=True)
 
     def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
         """The estimate with what may be believed of it."""
@@ -229,6 +261,45 @@ class Localizer:
         self.localize(image)
         if self._line.tracker is not None:
             self._line.tracker.forget()
+
+    def predict(self, t_ns: int, cam_from_world: F64, covariance: F64) -> None:
+        """Tell where the frame at a time should be found, as odometry or an IMU knows it.
+
+        Call it before `localize` of a frame with this `t_ns`; without it tracking expects
+        constant motion. cam_from_world: (4,4). covariance: (6,6) of [rotation rad, translation
+        map units], left perturbation. Used where `tracking` is on; what is found is tested
+        against the whole image as always, so that a wrong prediction costs time alone.
+        """
+        if self._line.tracker is not None:
+            self._line.tracker.expect(t_ns, cam_from_world, covariance)
+
+    def search_next(self) -> None:
+        """Look for the next frame in the whole map, as if no frame had been before it."""
+        if self._line.tracker is not None:
+            self._line.tracker.forget()
+
+    def recall(self) -> dict[str, Any]:
+        """What it remembers of the frames so far, by the part that does; arrays are shared.
+
+        Read between two frames; `resume` of a localiser of the same map, camera and settings
+        takes it, and goes on as this one would.
+        """
+        return {name: part.recall() for name, part in self._remembering().items()}
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        for name, part in self._remembering().items():
+            part.resume(recalled[name])
+
+    def _remembering(self) -> dict[str, Remembers]:
+        """The parts whose answer hangs on earlier frames."""
+        line = self._line
+        parts: dict[str, Remembers | None] = {
+            "tracker": line.tracker,
+            "calibration": line.calibration_check,
+            "turns": line.turns,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def point_labels(self) -> I32 | None:

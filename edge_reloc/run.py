@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING
 
 from .command_line.arguments import (
     add_budget_arguments,
+    add_recorder_arguments,
     add_settings_arguments,
     add_source_arguments,
+    add_stream_arguments,
+    check_recorder_arguments,
+    check_rig_arguments,
     check_source_arguments,
     session_options,
     whole,
@@ -29,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Localise every frame of a source in a map; 0 when that worked."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if options.rig is not None:
+        return run_rig(options)
     from .running.session import Session
 
     with Session(session_options(options)) as session:
@@ -42,6 +48,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
+def run_rig(options: argparse.Namespace) -> int:
+    """The same for all cameras of a rig."""
+    from .running.rig import Rig, read_rig
+
+    with Rig(session_options(options), read_rig(options.rig)) as rig:
+        if not options.json:
+            print(rig.headline())
+        try:
+            rig.run(sys.stderr)
+        finally:
+            summaries = rig.summaries()
+            if options.json:
+                cameras = {name: summary.to_json() for name, summary in summaries.items()}
+                print(json.dumps({"cameras": cameras}, allow_nan=False))
+            else:
+                print("\n".join(f"[{name}]\n{s.to_text()}" for name, s in summaries.items()))
+    return OK
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line; exits with 2 when they make no sense."""
     parser = argparse.ArgumentParser(
@@ -51,6 +76,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_source_arguments(parser)
     add_settings_arguments(parser)
     add_budget_arguments(parser)
+    add_recorder_arguments(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -60,12 +86,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="poses.jsonl (every frame) or poses.tum (localised frames); repeatable",
     )
     parser.add_argument(
+        "--rig",
+        type=Path,
+        metavar="JSON",
+        help="several cameras in one map: name, source, calibration and body_from_cam of each",
+    )
+    parser.add_argument(
         "--picture", type=Path, metavar="PNG", help="map, trajectory and one frame's inliers"
     )
     parser.add_argument("--frames", type=whole(1), metavar="N", help="stop after N frames")
+    add_stream_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     options = parser.parse_args(argv)
-    check_source_arguments(parser, options)
+    check_recorder_arguments(parser, options)
+    if options.rig is not None:
+        check_rig_arguments(parser, options)
+    elif options.replay is None:
+        check_source_arguments(parser, options)
     return options
 
 

@@ -133,6 +133,9 @@ class CommonSettings(Gate):
     tracking: bool = setting(
         False, "begin with the pose that the last frames predict; for videos and cameras"
     )
+    search_every: int = setting(
+        30, "tracked frames in a row before one is searched for in the whole map", at_least=1
+    )
     calibration_check: bool = setting(
         True,
         "refuse poses where the frames contradict the camera file's focal length or principal "

@@ -7,7 +7,8 @@ Correspondences -> Solver -> PoseEstimate; a Registration is how a method asks f
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,3 +122,13 @@ class Recogniser(Protocol):
         """Number and probability (n,) of the best keypoints; outlier: P(nothing) over which
         a keypoint is dropped.
         """
+
+
+class Remembers(Protocol):
+    """A part whose answer to a frame hangs on the frames before it."""
+
+    def recall(self) -> dict[str, Any]:
+        """All of that: plain values and arrays, which are never changed in place."""
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""

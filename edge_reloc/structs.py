@@ -19,6 +19,7 @@ from .arrays import F32, F64, I32, U8
 from .errors import StaleViewError
 from .geometry.camera import Camera
 from .memory.arena import Arena
+from .reasons import Fault, Reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
@@ -27,7 +28,7 @@ class Frame:
 
     #: (H,W) grey or (H,W,3) BGR
     image: U8
-    #: capture time, monotonic nanoseconds
+    #: capture time, monotonic nanoseconds: the middle of the exposure, as well as it is known
     t_ns: int
     #: that took it; None: the camera that the localiser was opened for
     camera: Camera | None = None
@@ -41,6 +42,10 @@ class Frame:
     #: counter-clockwise, that show the image upright, as its file says (EXIF, a video's
     #: rotation flag); where `quarter_turns` is None they are tried first
     upright_turns: int = 0
+    #: when it was handed to us, monotonic nanoseconds; None for photos and videos
+    received_ns: int | None = None
+    #: what its pixels alone show to be wrong: dark, overexposed, frozen
+    fault: Fault | None = None
     #: (3,) that points down in the camera's axes (x right, y down, z ahead), as an IMU knows it
     #: of a camera at rest; a pose that contradicts it is refused
     down: F64 | None = None
@@ -169,6 +174,19 @@ class Status(str, Enum):
     IMPLAUSIBLE = "IMPLAUSIBLE"
 
 
+class State(str, Enum):
+    """What a stream of frames has come to; only TRACKING and DEGRADED give poses."""
+
+    #: no pose was confirmed yet
+    SEARCHING = "SEARCHING"
+    #: poses follow on one another
+    TRACKING = "TRACKING"
+    #: poses are doubtful, or failed a moment ago
+    DEGRADED = "DEGRADED"
+    #: it is not known where the camera is
+    LOST = "LOST"
+
+
 class Evidence(NamedTuple):
     """What the inliers of a pose show of its being right; a map knows what is usual."""
 
@@ -222,6 +240,33 @@ class PoseEstimate:
     name: str = ""
     #: wall time by stage, milliseconds
     stages_ms: dict[str, float] = field(default_factory=dict)
+    #: whether it was found around the pose that was expected, without a search of the map
+    tracked: bool = False
+    #: of the stream; None where nobody watches over it, such as for photos
+    state: State | None = None
+    #: why that is not TRACKING, or why the pose is not used
+    state_reason: Reason | None = None
+    #: counts the jumps of the stream's poses that were confirmed
+    reset_counter: int = 0
+    #: from capture to output, milliseconds; None for photos and videos
+    age_ms: float | None = None
+    #: when the frame was handed to us, monotonic nanoseconds; None for photos and videos
+    received_ns: int | None = None
+    #: whether the pose follows from motion alone: there is no frame at `t_ns`
+    propagated: bool = False
+    #: of a rig, whose camera it is; None where there is one
+    camera: str | None = None
+    #: (4,4), world points to points of the rig's body; None where that is not known
+    body_from_world: F64 | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a pose to use: OK, and not withheld by the state of its stream."""
+        return self.status is Status.OK and self.cam_from_world is not None
+
+    def withheld(self) -> PoseEstimate:
+        """The same status without the pose, which the state of its stream does not allow."""
+        return replace(self.refused(""), status=self.status, reason=self.reason)
 
     def refused(self, reason: str) -> PoseEstimate:
         """The same without its pose and what was claimed of it; reason: one line."""
@@ -239,12 +284,19 @@ class PoseEstimate:
 
     def to_json(self) -> dict[str, Any]:
         """One line of `--output poses.jsonl`, the contract with other tools."""
-        return {
+        line = {
             "frame": self.index,
             "name": self.name,
             "t_ns": self.t_ns,
+            "received_ns": self.received_ns,
+            "age_ms": None if self.age_ms is None else round(self.age_ms, 3),
             "status": self.status.value,
             "reason": self.reason,
+            "state": None if self.state is None else self.state.value,
+            "state_reason": None if self.state_reason is None else self.state_reason.value,
+            "reset_counter": self.reset_counter,
+            "propagated": self.propagated,
+            "tracked": self.tracked,
             "cam_from_world": None if self.cam_from_world is None else self.cam_from_world.tolist(),
             "covariance": None if self.covariance is None else self.covariance.tolist(),
             "hpl_m": self.hpl_m,
@@ -255,6 +307,11 @@ class PoseEstimate:
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
         }
+        if self.camera is not None:
+            body = self.body_from_world
+            line["camera"] = self.camera
+            line["body_from_world"] = None if body is None else body.tolist()
+        return line
 
 
 class Work:

@@ -16,7 +16,8 @@ from ..methods.table import METHODS, Settings
 from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
 
 if TYPE_CHECKING:
-    from ..running.session import SessionOptions
+    from ..running.session import RecorderOptions, SessionOptions
+    from ..sources.options import CameraOptions
 
 MOST_DIGITS = 20
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -39,7 +40,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument(
         "--source",
         metavar="URI",
-        help="folder, photo, glob pattern, video, rtsp:// or other stream, gst:PIPELINE",
+        help="folder, photo, glob pattern, video; v4l2:///dev/videoN, csi://N, oak://, "
+        "realsense://, gst:PIPELINE; rtsp://, http://, rtp://, udp:// and other streams",
     )
     parser.add_argument(
         "--list",
@@ -52,6 +54,54 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="JSON",
         help="camera file of 'edge-reloc calibrate' (default: the only mapping camera)",
+    )
+    add_camera_arguments(parser)
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is asked of a camera, and what happens when it goes away."""
+    group = parser.add_argument_group("camera")
+    group.add_argument(
+        "--camera-size", type=image_size, metavar="WxH", help="pixels (default: the calibration's)"
+    )
+    group.add_argument(
+        "--camera-rate", type=above_zero(1000), metavar="HZ", help="frames a second (default: 30)"
+    )
+    group.add_argument(
+        "--camera-format",
+        metavar="CODE",
+        help="pixels of V4L2: GREY, NV12, YU12, YUYV, UYVY, MJPG (default: the first of these "
+        "that has the size at the rate)",
+    )
+    group.add_argument(
+        "--exposure-ms",
+        type=above_zero(10_000),
+        metavar="MS",
+        help="fixed exposure (default: the camera's own)",
+    )
+    group.add_argument(
+        "--gain",
+        type=above_zero(1e6),
+        metavar="X",
+        help="fixed, in the camera's units (default: its own)",
+    )
+    group.add_argument(
+        "--exit-on-end",
+        action="store_true",
+        help="end when a camera or stream goes away (default: open it again)",
+    )
+
+
+def camera_options(options: argparse.Namespace) -> CameraOptions:
+    """What the command line asks of a camera. Raises ConfigError."""
+    from ..sources.options import CameraOptions
+
+    return CameraOptions(
+        size=options.camera_size,
+        rate_hz=options.camera_rate,
+        pixel_format=options.camera_format,
+        exposure_ms=options.exposure_ms,
+        gain=options.gain,
     )
 
 
@@ -111,6 +161,33 @@ def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is made of the poses of consecutive frames."""
+    group = parser.add_argument_group("streams")
+    group.add_argument(
+        "--states",
+        action=argparse.BooleanOptionalAction,
+        help="give out poses only once they are confirmed, with the state of the stream "
+        "(default: for cameras, streams and videos)",
+    )
+    group.add_argument(
+        "--filter", action="store_true", help="give out smoothed poses instead of measured ones"
+    )
+    group.add_argument(
+        "--rate",
+        type=above_zero(10_000),
+        metavar="HZ",
+        help="poses by constant motion between frames, so many a second",
+    )
+    group.add_argument(
+        "--predict-ms",
+        type=above_zero(1_000),
+        metavar="MS",
+        help="such poses are for a time so much later, such as that of display; without "
+        "--rate one after each frame",
+    )
+
+
 def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
     given = [options.camera is not None, options.source is not None, options.list is not None]
@@ -126,8 +203,67 @@ def check_source_arguments(parser: argparse.ArgumentParser, options: argparse.Na
         parser.error("--fit needs a --budget to fit into")
 
 
+def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flight recorder, and running again what it wrote."""
+    group = parser.add_argument_group("flight recorder")
+    group.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="keep the last seconds of frames, poses and states in memory, and write them to this "
+        "folder as MCAP on SIGUSR1, when the state becomes LOST, and after an error",
+    )
+    group.add_argument(
+        "--record-seconds",
+        type=above_zero(86400),
+        metavar="S",
+        help="of the stream, as far as --record-memory goes (default: 20)",
+    )
+    group.add_argument(
+        "--record-memory",
+        type=byte_size,
+        metavar="SIZE",
+        help="for the frames, taken at the start (default: 256MiB at most)",
+    )
+    group.add_argument(
+        "--record-at-end", action="store_true", help="write a recording when the run ends, too"
+    )
+    group.add_argument(
+        "--replay",
+        type=Path,
+        metavar="MCAP",
+        help="run a recording again: same poses, to the bit. Map, camera and settings are the "
+        "recorded ones; --map, --calibration and settings given here go before them",
+    )
+
+
+def check_rig_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with 2 when the options make no sense together."""
+    alone = ("camera", "source", "list", "calibration", "replay", "record", "picture", "budget")
+    given = [name for name in alone if getattr(options, name) is not None]
+    if options.demo:
+        given.append("demo")
+    if given:
+        parser.error(f"--rig names the cameras and their files: no --{given[0]}")
+
+
+def check_recorder_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with 2 when the options make no sense together."""
+    given = options.record_seconds, options.record_memory, options.record_at_end or None
+    if options.record is None and any(value is not None for value in given):
+        parser.error("--record-seconds, --record-memory and --record-at-end need --record DIR")
+    others = options.camera, options.source, options.list
+    if options.replay is not None and (options.demo or any(o is not None for o in others)):
+        parser.error("--replay brings its own frames: no --camera, --source, --list or --demo")
+
+
 def settings_of(options: argparse.Namespace) -> Settings:
     """The settings that the command line asks for. Raises ConfigError."""
+    return Settings(**settings_asked(options))
+
+
+def settings_asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Those that a file or an option names, by name. Raises ConfigError."""
     values: dict[str, Any] = {}
     if options.settings is not None:
         values = read_settings_file(options.settings)
@@ -140,22 +276,53 @@ def settings_of(options: argparse.Namespace) -> Settings:
                 )
     known = {entry.name for entry in fields(Settings)}
     asked = {name: value for name, value in vars(options).items() if name in known}
-    return Settings(**{**values, **asked})
+    return {**values, **asked}
 
 
 def session_options(options: argparse.Namespace) -> SessionOptions:
     """What to run, as the command line says."""
     from ..running.demo import demo_folder
+    from ..running.loop import Between
     from ..running.session import SessionOptions
 
+    asked = settings_asked(options)
+    rate, predict_ms = getattr(options, "rate", None), getattr(options, "predict_ms", None)
+    between = None
+    if rate is not None or predict_ms is not None:
+        between = Between(rate_hz=rate, predict_s=(predict_ms or 0.0) * 1e-3)
     common: dict[str, Any] = {
-        "settings": settings_of(options),
+        "states": getattr(options, "states", None),
+        "filtered": getattr(options, "filter", False),
+        "between": between,
+        "settings": Settings(**asked),
         "output": tuple(getattr(options, "output", ())),
         "picture": getattr(options, "picture", None),
         "limit": options.frames,
         "budget_bytes": options.budget,
         "fit": options.fit,
+        "recorder": _recorder_options(options),
+        "camera_options": camera_options(options),
+        "exit_on_end": options.exit_on_end,
     }
+    if getattr(options, "replay", None) is not None:
+        from ..running.replay import Replay
+
+        replay = Replay.open(options.replay, options.map, asked)
+        return SessionOptions(
+            map=replay.find_map(),
+            source=str(options.replay),
+            calibration=options.calibration,
+            require_signed=options.require_signed,
+            replay=replay,
+            **{**common, **replay.options(options.states)},
+        )
+    if getattr(options, "rig", None) is not None:
+        return SessionOptions(
+            map=options.map or default_map(os.environ, Path.cwd()),
+            source="",
+            require_signed=options.require_signed,
+            **common,
+        )
     if options.demo:
         demo = demo_folder()
         return SessionOptions(
@@ -179,6 +346,20 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
         require_signed=options.require_signed,
         **common,
     )
+
+
+def _recorder_options(options: argparse.Namespace) -> RecorderOptions | None:
+    from ..running.session import RecorderOptions
+
+    if getattr(options, "record", None) is None:
+        return None
+    given = {
+        "seconds": options.record_seconds,
+        "most_bytes": options.record_memory,
+        "at_end": options.record_at_end,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return RecorderOptions(folder=options.record, **given)
 
 
 def default_map(environment: Mapping[str, str], here: Path) -> Path:
@@ -219,6 +400,14 @@ def above_zero(at_most: float = 1e9) -> Callable[[str], float]:
         return value
 
     return number
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """(width, height) of a size as people write it: 1280x720."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"'{text[:20]}' is no size; expected such as 1280x720")
+    return int(match[1]), int(match[2])
 
 
 def byte_size(text: str) -> int:

@@ -33,6 +33,7 @@ MODELS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
 MOST_PX = 1 << 16
 LEAST_FOCAL_PX, MOST_FOCAL_PX = 1e-3, 1e7
 MOST_DISTORTION = 1e6
+MOST_LATENCY_MS = 1e4
 ASPECT_TOLERANCE = 0.005  # relative; sensor modes round to a pixel or two
 
 
@@ -56,6 +57,9 @@ class Camera:
     distortion: tuple[float, ...] = ()
     #: Held-out reprojection error of the calibration, pixels, None when never measured.
     rms_px: float | None = None
+    #: From the middle of the exposure to the time that a live frame is stamped with,
+    #: milliseconds, None when never measured.
+    latency_ms: float | None = None
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -89,6 +93,11 @@ class Camera:
         if self.rms_px is not None and not 0 <= self.rms_px <= MOST_PX:
             raise CameraError(
                 f"camera rms_px: found {self.rms_px}, expected 0 to {MOST_PX} pixels, or null"
+            )
+        if self.latency_ms is not None and not abs(self.latency_ms) <= MOST_LATENCY_MS:
+            raise CameraError(
+                f"camera latency_ms: found {self.latency_ms}, expected milliseconds of "
+                f"{-MOST_LATENCY_MS:g} to {MOST_LATENCY_MS:g}, or null"
             )
         size = MODELS[self.model]
         if len(self.distortion) > size:
@@ -186,6 +195,7 @@ class Camera:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary, the content of a camera file."""
+        latency = {} if self.latency_ms is None else {"latency_ms": self.latency_ms}
         return {
             "model": self.model,
             "width": self.width,
@@ -196,13 +206,14 @@ class Camera:
             "cy": self.cy,
             "distortion": list(self.distortion),
             "rms_px": self.rms_px,
+            **latency,
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "camera") -> Camera:
         """Inverse of `to_dict`; unknown or missing keys raise CameraError."""
-        known = {"model", "width", "height", "fx", "fy", "cx", "cy", "distortion", "rms_px"}
-        needed = known - {"distortion", "rms_px"}
+        needed = {"model", "width", "height", "fx", "fy", "cx", "cy"}
+        known = needed | {"distortion", "rms_px", "latency_ms"}
         unknown, missing = set(values) - known, needed - set(values)
         if unknown or missing:
             problem = f"unknown keys {sorted(unknown)}" if unknown else f"no {sorted(missing)}"
@@ -218,6 +229,9 @@ class Camera:
                 cy=float(values["cy"]),
                 distortion=tuple(float(k) for k in values.get("distortion", ())),
                 rms_px=None if values.get("rms_px") is None else float(values["rms_px"]),
+                latency_ms=None
+                if values.get("latency_ms") is None
+                else float(values["latency_ms"]),
             )
         except (TypeError, ValueError, OverflowError, CameraError) as error:
             raise CameraError(f"{where}: {error}") from error

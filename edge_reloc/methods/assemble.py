@@ -129,7 +129,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         plausibility=PlausibilityCheck(
             stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
         ),
-        tracker=Tracker() if settings.tracking else None,
+        tracker=Tracker(settings.search_every) if settings.tracking else None,
         calibration_check=CalibrationCheck() if settings.calibration_check else None,
         turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
         recogniser=stages.recogniser,

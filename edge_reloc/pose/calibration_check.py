@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -196,6 +197,25 @@ class Evidence:
         scatter = max(scatter / (4.0 * max(equal - 1.0, 0.1)), 1.0)
         return self._sum.belief(scatter * (1.0 + SHARED * (equal - 1.0)))
 
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        return {
+            "information": self._sum.information,
+            "weighted": self._sum.weighted,
+            "agreement": self._agreement,
+            "weights": (self._weight, self._weight2),
+            "counts": (self._asked, self._calm, self.frames),
+        }
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        information = np.array(recalled["information"], np.float64).reshape(4, 4)
+        self._sum = Refit(information, np.array(recalled["weighted"], np.float64).reshape(4))
+        self._agreement = float(recalled["agreement"])
+        self._weight, self._weight2 = (float(weight) for weight in recalled["weights"])
+        self._asked, self._calm, self.frames = (int(count) for count in recalled["counts"])
+        self.belief = self._together() if self.frames >= SEVERAL else None
+
 
 class CalibrationCheck:
     """Refuses poses of a camera whose file its own frames contradict.
@@ -231,6 +251,20 @@ class CalibrationCheck:
             self._warned.add(camera)
             log.warning("poses are refused: %s", reason)
         return estimate.refused(reason)
+
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes; arrays are shared."""
+        return {
+            "evidence": [(c.to_dict(), e.recall()) for c, e in self._evidence.items()],
+            "warned": [camera.to_dict() for camera in self._warned],
+        }
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self._evidence.clear()
+        for values, evidence in recalled["evidence"][:CAMERAS]:
+            self._of(Camera.from_dict(values)).resume(evidence)
+        self._warned = {Camera.from_dict(values) for values in recalled["warned"][:CAMERAS]}
 
     def _of(self, camera: Camera) -> Evidence:
         evidence = self._evidence.setdefault(camera, Evidence())

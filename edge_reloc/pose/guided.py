@@ -73,17 +73,23 @@ class GuidedMatcher:
         features: Features,
         radius_px: float,
         out: Correspondences,
+        *,
+        keypoints: int | None = None,
+        once: bool = False,
     ) -> None:
         """Fill the correspondences with one keypoint a point and back; set n.
 
-        radius_px: how far from its projection a point may be found. Call `forget`
-        when the features are of another frame.
+        radius_px: how far from its projection a point may be found. keypoints: the best ones
+        to compare with, None for all. once: no other look will follow. Call `forget` when the
+        features are of another frame.
         """
         out.n = 0
         seen = self._seen
         xy = None if seen is None else self._moved_little(seen, camera, cam_from_world, radius_px)
         if seen is None or xy is None:
-            seen = self._seen = self._compare(camera, cam_from_world, features, radius_px)
+            few = features.n if keypoints is None else min(keypoints, features.n)
+            reach = radius_px if once else (1.0 + REACH_BEYOND) * radius_px
+            seen = self._seen = self._compare(camera, cam_from_world, features, reach, few)
             xy = seen.xy
         pairs = seen.pairs
         good = np.flatnonzero(_length2(xy[:, pairs.point] - seen.keypoint_xy) <= radius_px**2)
@@ -97,14 +103,18 @@ class GuidedMatcher:
         out.xyz_world[:m] = seen.xyz[pairs.point[good]]
 
     def _compare(
-        self, camera: Camera, cam_from_world: F64, features: Features, radius_px: float
+        self,
+        camera: Camera,
+        cam_from_world: F64,
+        features: Features,
+        reach: float,
+        keypoints: int,
     ) -> _Seen:
-        """Every similar pair within the radius and some slack."""
-        reach = (1.0 + REACH_BEYOND) * radius_px
+        """Every similar pair within reach."""
         ids, xy = self._project(camera, cam_from_world)
         self._expected = _count_by_part(camera, xy.T)
-        if features.n and len(ids):
-            pairs = self._similar(camera, ids, xy, features, reach)
+        if keypoints and len(ids):
+            pairs = self._similar(camera, ids, xy, features, reach, keypoints)
         else:
             nothing = np.zeros(0, np.intp)
             pairs = _Pairs(nothing, nothing, np.zeros(0, np.float32))
@@ -183,6 +193,7 @@ class GuidedMatcher:
         xy: F32,
         features: Features,
         radius_px: float,
+        keypoints: int,
     ) -> _Pairs:
         """All pairs that are similar and within the radius; xy (2,V).
 
@@ -194,7 +205,7 @@ class GuidedMatcher:
         bounds = np.searchsorted(part[order], np.arange(SEARCH_PARTS**2 + 1)).tolist()
         width, height = camera.width / SEARCH_PARTS, camera.height / SEARCH_PARTS
         ids, (our_x, our_y) = ids[order], xy[:, order]
-        their_x, their_y = np.ascontiguousarray(features.xy_px[: features.n].T)
+        their_x, their_y = np.ascontiguousarray(features.xy_px[:keypoints].T)
         descriptor = np.asarray(self._points.descriptor)  # slices of a memmap are slow to make
         room = np.empty((BLOCK, self._points.dim), np.float32)
         found = []

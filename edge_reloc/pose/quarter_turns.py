@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..structs import Frame, PoseEstimate, Status
 
@@ -46,6 +47,17 @@ class QuarterTurnSearch:
             self.quarter_turns = (best - frame.upright_turns) % 4
             self._inliers = estimate.inliers
         return replace(estimate, stages_ms=laps)
+
+    def recall(self) -> dict[str, Any]:
+        """What `resume` takes."""
+        inliers = None if math.isinf(self._inliers) else self._inliers
+        return {"quarter_turns": self.quarter_turns, "inliers": inliers}
+
+    def resume(self, recalled: Mapping[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self.quarter_turns = int(recalled["quarter_turns"]) % 4
+        inliers = recalled["inliers"]
+        self._inliers = math.inf if inliers is None else int(inliers)
 
 
 def _found(estimate: PoseEstimate) -> bool:

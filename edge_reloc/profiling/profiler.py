@@ -9,7 +9,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Profiler:
                     begun = time.monotonic()
                     continue
                 age = (end_ns - frame.t_ns) * 1e-6 if self._session.source.live else None
-                self._statistics.add(estimate, ms, age)
+                self._statistics.add(replace(estimate, age_ms=age), ms)
                 self._latency.add(measured, ms)
                 faults += pages
                 for sink in self._sinks:

@@ -59,6 +59,9 @@ class Row:
     nbytes: int
 
 
+Rows = tuple[Row, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
     """Memory of one localiser in bytes.
@@ -113,8 +116,12 @@ class Footprint:
         return "\n".join(lines)
 
 
-def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Footprint:
+def plan_footprint(
+    bundle: MapBundle, camera: Camera, settings: Settings, others: Rows = ()
+) -> Footprint:
     """What a localiser with these settings will take. Takes next to nothing itself.
+
+    others: what is planned beside it, such as a recorder.
 
     The line is put together with engines that know only their sizes, so that the plan and
     the real one cannot differ.
@@ -135,7 +142,7 @@ def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Foo
     if gpu is not None and gpu.arena.pinned_bytes:
         rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
     return Footprint(
-        rows=tuple(rows),
+        rows=(*rows, *others),
         arena_bytes=line.arena.nbytes,
         device_rows=tuple(_device_rows(line)),
         one_memory=gpu is not None and gpu.cuda.info.integrated,
@@ -143,25 +150,31 @@ def plan_footprint(bundle: MapBundle, camera: Camera, settings: Settings) -> Foo
 
 
 def check_budget(
-    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int
+    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int, others: Rows = ()
 ) -> Footprint:
     """The plan, when it fits with what the process holds already.
 
     ConfigError, with the table and what to lower, when it does not.
     """
-    plan, held = plan_footprint(bundle, camera, settings), libraries_bytes()
+    plan, held = plan_footprint(bundle, camera, settings, others), libraries_bytes()
+    room = budget_bytes - held - sum(row.nbytes for row in others)
     if plan.nbytes + held <= budget_bytes:
         return plan
     table = "; ".join(f"{kind} {nbytes / MIB:.1f}" for kind, nbytes in plan.by_kind().items())
     raise ConfigError(
         f"--budget {budget_bytes / MIB:.0f}MiB: {(plan.nbytes + held) / MIB:.1f} MiB are planned "
         f"(libraries {held / MIB:.1f}; {table}), {(plan.nbytes + held - budget_bytes) / MIB:.1f} "
-        f"too many; {_advice(bundle, camera, settings, budget_bytes - held)}"
+        f"too many; {_advice(bundle, camera, settings, room)}"
+        + (
+            "; --record-memory lowers what the recorder keeps"
+            if any(row.kind == "recorder" for row in others)
+            else ""
+        )
     )
 
 
 def fit_budget(
-    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int
+    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int, others: Rows = ()
 ) -> tuple[Settings, Footprint, str]:
     """Settings that fit, their plan, and what was lowered in words ("" for nothing).
 
@@ -169,10 +182,10 @@ def fit_budget(
     """
     room = budget_bytes - libraries_bytes()
     for lowered, words in _smaller(bundle, camera, settings):
-        plan = plan_footprint(bundle, camera, lowered)
+        plan = plan_footprint(bundle, camera, lowered, others)
         if plan.nbytes <= room:
             return lowered, plan, words
-    return settings, check_budget(bundle, camera, settings, budget_bytes), ""
+    return settings, check_budget(bundle, camera, settings, budget_bytes, others), ""
 
 
 def libraries_bytes() -> int:

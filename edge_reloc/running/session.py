@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +23,41 @@ from ..inference.acceleration import choose_acceleration
 from ..localizer import Localizer
 from ..memory.process import read_memory
 from ..methods import Settings
+from ..recording.recorder import FlightRecorder
+from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
-from ..sources import open_source
+from ..sinks.background import QUEUE_BYTES, BackgroundSinks
+from ..sources import Source, open_source
+from ..sources.options import CameraOptions
+from ..sources.recording import RecordingSource
+from ..sources.video import VideoSource
 from ..structs import Frame, Localization
-from .budget import MIB, check_budget, fit_budget
-from .loop import run
+from .budget import MIB, Row, Rows, check_budget, fit_budget
+from .loop import Between, run
 from .picture import RunPicture
+from .pipeline import Localizes
+from .replay import Replay, session_message
 from .statistics import RunStatistics, RunSummary
-from .status_line import StatusLine
+from .status_line import StatusLine, StatusOut
+from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
 
 NO_POINTS = np.zeros((0, 3), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderOptions:
+    """What a flight recorder keeps, and where it writes it."""
+
+    folder: Path
+    #: of the stream, as far as `most_bytes` go
+    seconds: float = 20.0
+    #: of pixels
+    most_bytes: int = 256 << 20
+    #: also when the run ends well
+    at_end: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,23 +84,41 @@ class SessionOptions:
     fit: bool = False
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
+    #: whether a state machine watches over the poses; None: over those of streams and videos
+    states: bool | None = None
+    #: give out the filter's poses instead of the measured ones
+    filtered: bool = False
+    #: poses given out between frames
+    between: Between | None = None
+    #: None: nothing is recorded
+    recorder: RecorderOptions | None = None
+    #: `source` is this recording
+    replay: Replay | None = None
+    #: asked of the camera
+    camera_options: CameraOptions | None = None
+    #: a camera or stream that goes away ends the run, instead of being opened again
+    exit_on_end: bool = False
 
 
 class Session:
     """Context manager. Opening raises EdgeRelocError and leaves nothing open."""
 
-    def __init__(self, options: SessionOptions) -> None:
+    def __init__(self, options: SessionOptions, bundle: MapBundle | None = None) -> None:
         self.options = options
-        self.bundle = open_bundle(options.map, require_signed=options.require_signed)
+        if bundle is None:
+            bundle = open_bundle(options.map, require_signed=options.require_signed)
+        self.bundle = bundle
         world = self.bundle.manifest.world
         grade = self.bundle.manifest.statistics.get("grade")
         if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):
             log.warning("the map's reconstruction is %s: see 'inspect'", grade["verdict"])
         self._unit = "m" if world.metric else "units"
+        if options.replay is not None:
+            options.replay.check_map(self.bundle)
         with contextlib.ExitStack() as stack:
             self._calibration, self._camera_note = _calibration(options, self.bundle)
             calibration = self._calibration
-            self.source = open_source(options.source, calibration, names=options.names)
+            self.source = self._open_source()
             stack.callback(lambda: self.source.close())
             if self.source.live and options.calibration is None:
                 log.warning(
@@ -81,11 +126,16 @@ class Session:
                     "one, and poses are as wrong as it is another; calibrate it with "
                     "'edge-reloc calibrate'"
                 )
-            self.camera = calibration.scaled_to(self.source.width, self.source.height)
+            self.camera = calibration
+            if not self._as_recorded:
+                self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
             self.localizer = Localizer.open(self.bundle, self.camera, settings)
-            self._check_held()
             stack.callback(self.localizer.close)
+            self._supervisor = self._open_supervisor()
+            if options.replay is not None and isinstance(self.source, RecordingSource):
+                self.source.resume = self._resume
+                options.replay.check_machine(self.localizer)
             self._picture = None
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
@@ -93,12 +143,17 @@ class Session:
                 labels = self.localizer.point_labels
                 self._picture = RunPicture(options.picture, xyz, gravity, self._unit, labels)
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
-            self._sinks: list[Sink] = []
+            self._sinks = BackgroundSinks(live=self.source.live)
+            stack.callback(self._sinks.close)
             for path in options.output:
-                self._sinks.append(open_sink(path))
-                stack.callback(self._sinks[-1].close)
+                self._sinks.add(open_sink(path), str(path))
+            self._recorder = self._open_recorder()
+            if self._recorder is not None:
+                stack.callback(self._recorder.close)
+            self._check_held()
             self._stack = stack.pop_all()
         self._statistics = RunStatistics()
+        self._status: StatusLine | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -112,35 +167,86 @@ class Session:
         if budget is None:
             return settings, ""
         if self.options.fit:
-            settings, _, words = fit_budget(self.bundle, self.camera, settings, budget)
+            settings, _, words = fit_budget(
+                self.bundle, self.camera, settings, budget, self._rows()
+            )
             return settings, words
-        check_budget(self.bundle, self.camera, settings, budget)
+        check_budget(self.bundle, self.camera, settings, budget, self._rows())
         return settings, ""
 
     def _check_held(self) -> None:
         """Refuse before the first frame when opening took more than the budget."""
         budget, held = self.options.budget_bytes, read_memory().rss_bytes
         if budget is not None and held is not None and held > budget:
-            self.localizer.close()
             raise ConfigError(
                 f"--budget {budget / MIB:.0f}MiB: the process holds {held / MIB:.1f} MiB with the "
                 f"map open, more than was planned; name a larger budget"
             )
 
+    @property
+    def _as_recorded(self) -> bool:
+        """Whether frames bring their cameras with them."""
+        return self.options.replay is not None and self.options.calibration is None
+
+    def _open_source(self) -> Source:
+        options = self.options
+        return open_source(
+            options.source,
+            None if self._as_recorded else self._calibration,
+            names=options.names,
+            options=options.camera_options,
+            exit_on_end=options.exit_on_end,
+        )
+
     def reopen_source(self) -> None:
         """Begin with the first frame again; not for live sources."""
         self.source.close()
-        self.source = open_source(self.options.source, self._calibration, names=self.options.names)
+        self.source = self._open_source()
+
+    def _rows(self) -> Rows:
+        """What is planned beside the localiser."""
+        rows = [
+            Row(kind="sinks", name=f"queue of {path}", nbytes=QUEUE_BYTES)
+            for path in self.options.output
+        ]
+        recorder = self.options.recorder
+        if recorder is not None:
+            rows.append(Row(kind="recorder", name="frames", nbytes=self._ring_bytes(recorder)))
+            rows.append(Row(kind="recorder", name="notes", nbytes=notes_bytes(recorder.seconds)))
+        return tuple(rows)
+
+    def _ring_bytes(self, recorder: RecorderOptions) -> int:
+        width, height = self.source.width, self.source.height
+        return ring_bytes(width, height, recorder.seconds, recorder.most_bytes)
+
+    def _open_recorder(self) -> FlightRecorder | None:
+        options = self.options.recorder
+        if options is None:
+            return None
+        ring = Ring(self._ring_bytes(options), options.seconds)
+        source = re.sub(r"//[^/@]*@", "//", self.options.source)  # no password
+        session = {
+            **session_message(self.localizer, source),
+            "states": self._has_states(),
+            "filtered": self.options.filtered,
+        }
+        return FlightRecorder(options.folder, ring, session, self._recall, self._tell)
+
+    def _tell(self, text: str) -> None:
+        if self._status is not None:
+            self._status.clear()
+        print(text, file=sys.stderr)
 
     def headline(self) -> str:
-        """What is about to run, in two lines, more when a GPU helps or limits were lowered."""
+        """What is about to run, in three lines, more when a GPU helps or limits were lowered."""
         manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
         content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
         method = self.localizer.settings.method
         return (
             f"map        {one_line(manifest.name)}, {content}, method {method}\n"
             f"camera     {camera.model} {camera.width}x{camera.height}, "
-            f"focal length {camera.fx:.1f} px, {self._camera_note}"
+            f"focal length {camera.fx:.1f} px, {self._camera_note}\n"
+            f"source     {one_line(self.source.about)}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
@@ -157,11 +263,26 @@ class Session:
         memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
         return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
 
-    def run(self, status_out: TextIO) -> None:
-        """Localise until the source ends, the limit is reached or Ctrl-C."""
+    def run(
+        self,
+        status_out: StatusOut,
+        *,
+        sinks: Sequence[Sink] | None = None,
+        localizer: Localizes | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Localise until the source ends, the limit is reached, Ctrl-C or `stop`.
+
+        sinks, localizer: instead of the session's own, for one that is part of a rig.
+        """
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
+        self._status = status
+
+        recorder = self._recorder
 
         def watch(frame: Frame, result: Localization) -> None:
+            if recorder is not None:
+                recorder.add(frame, result.estimate)
             status.update(result.estimate)
             if self._picture is not None:
                 self._picture.watch(frame, result)
@@ -169,22 +290,77 @@ class Session:
                 self._truth.add(result.estimate)
 
         try:
-            run(
-                self.localizer,
-                self.source,
-                self._statistics,
-                sinks=self._sinks,
-                limit=self.options.limit,
-                watch=watch,
-            )
+            with self._recording():
+                run(
+                    localizer or self.localizer,
+                    self.source,
+                    self._statistics,
+                    sinks=[self._sinks] if sinks is None else sinks,
+                    limit=self.options.limit,
+                    watch=watch,
+                    supervisor=self._supervisor,
+                    between=self.options.between,
+                    changed=status.update,
+                    silent=lambda: recorder.between_frames() if recorder else None,
+                    stop=stop,
+                )
         finally:
             status.clear()
+            self._sinks.drain()
+        self._sinks.check()
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        """While frames run: SIGUSR1 asks for a recording, and so does whatever ends it badly."""
+        recorder = self._recorder
+        if recorder is None or self.options.recorder is None:
+            yield
+            return
+        with _signalled(signal.SIGUSR1, recorder):
+            try:
+                yield
+            except Exception:
+                recorder.request("crash")
+                raise
+        if self.options.recorder.at_end:
+            recorder.request("end")
+
+    def _has_states(self) -> bool:
+        wanted = self.options.states
+        if wanted is None:
+            return self.source.live or isinstance(self.source, VideoSource)
+        return wanted
+
+    def _open_supervisor(self) -> Supervisor | None:
+        if not self._has_states():
+            return None
+        localizer = self.localizer
+        return Supervisor(
+            metre=metre_of(self.bundle.manifest.world, localizer.points),
+            filtered=self.options.filtered,
+            localizer=localizer,
+        )
+
+    def _recall(self) -> dict[str, Any]:
+        """What the next frame's answer hangs on."""
+        supervisor = self._supervisor
+        return {
+            "localizer": self.localizer.recall(),
+            "supervisor": None if supervisor is None else supervisor.recall(),
+        }
+
+    def _resume(self, recalled: dict[str, Any]) -> None:
+        """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self.localizer.resume(recalled["localizer"])
+        if self._supervisor is not None and recalled["supervisor"] is not None:
+            self._supervisor.resume(recalled["supervisor"])
 
     def summary(self) -> RunSummary:
         """The run so far."""
         return self._statistics.summary(
             dropped=self.source.dropped,
             skipped=len(self.source.skipped),
+            unwritten=self._sinks.dropped(),
             arena_bytes=self.localizer.arena_bytes,
             map_bytes=self.localizer.map_bytes,
             memory=read_memory(),
@@ -200,8 +376,23 @@ class Session:
             self._picture.write()
 
 
+@contextlib.contextmanager
+def _signalled(number: signal.Signals, recorder: FlightRecorder) -> Iterator[None]:
+    """The signal asks for a recording; Python allows that in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: recorder.request("signal"))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:
     """The camera, and where it comes from in words."""
+    if options.replay is not None and options.calibration is None:
+        return options.replay.session.camera, "as recorded"
     if options.calibration is not None:
         camera = read_camera(options.calibration)
         doubt = unlike_mapping(bundle, camera)
@@ -209,7 +400,9 @@ def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, st
             log.warning("%s", doubt)
         return camera, f"from {options.calibration}"
     if len(mapping_cameras(bundle)) > 1:
-        with contextlib.closing(open_source(options.source, names=options.names)) as source:
+        with contextlib.closing(
+            open_source(options.source, names=options.names, options=options.camera_options)
+        ) as source:
             camera, name = fitting_camera(bundle, source.width, source.height)
     else:
         camera, name = only_camera(bundle)

@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import one_line
 from ..memory.process import ProcessMemory
-from ..structs import PoseEstimate, Status
+from ..structs import PoseEstimate, State, Status
 from .histogram import Histogram
 
 
@@ -37,7 +38,7 @@ class RunSummary:
 
     frames: int
     localized: int
-    #: Frames by status.
+    #: Frames by status, whether or not their poses were used.
     statuses: dict[str, int]
     #: Frames that a live source threw away because a newer one was there.
     dropped: int
@@ -52,9 +53,15 @@ class RunSummary:
     age: Spread | None
     #: Poses a second, from the first frame's to the last's.
     frames_per_s: float | None = None
+    #: Frames by state of the stream; empty where nobody watched over it.
+    states: dict[str, int] = field(default_factory=dict)
+    #: Of the stream's poses, that were confirmed.
+    jumps: int = 0
     arena_bytes: int | None = None
     map_bytes: int | None = None
     memory: ProcessMemory = field(default_factory=ProcessMemory)
+    #: Poses that a sink did not take in time, by its name.
+    unwritten: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -71,6 +78,11 @@ class RunSummary:
             + (f"   {others}" if others else ""),
             f"dropped    {self.dropped}   unreadable {self.skipped}",
         ]
+        if self.states:
+            states = "  ".join(f"{name} {count}" for name, count in self.states.items())
+            lines.append(f"states     {states}   jumps {self.jumps}")
+        for name, count in self.unwritten.items():
+            lines.append(f"unwritten  {count} poses, which {one_line(name)} did not take in time")
         rows = {**self.stages}
         if self.localize is not None:
             rows["localize"] = self.localize
@@ -100,21 +112,23 @@ class RunStatistics:
     def __init__(self) -> None:
         self.frames = 0
         self._statuses = {status: 0 for status in Status}
+        self._states: dict[State, int] = {}
+        self._reset_counter = 0
+        self.localized = 0  # poses that are to be used
         self._first_ms: float | None = None
         self._first_s = self._last_s = 0.0  # when the first and the last pose were there
         self._stages: dict[str, Histogram] = {}
         self._localize = Histogram()
         self._age = Histogram()
 
-    @property
-    def localized(self) -> int:
-        """Frames with status OK."""
-        return self._statuses[Status.OK]
-
-    def add(self, estimate: PoseEstimate, localize_ms: float, age_ms: float | None) -> None:
-        """Count one frame. localize_ms: wall time; age_ms: capture to pose."""
+    def add(self, estimate: PoseEstimate, localize_ms: float) -> None:
+        """Count one frame. localize_ms: wall time."""
         self.frames += 1
+        self.localized += estimate.usable
         self._statuses[estimate.status] += 1
+        self._reset_counter = estimate.reset_counter
+        if estimate.state is not None:
+            self._states[estimate.state] = self._states.get(estimate.state, 0) + 1
         self._last_s = time.monotonic()
         if self._first_ms is None:
             self._first_ms, self._first_s = localize_ms, self._last_s
@@ -122,8 +136,8 @@ class RunStatistics:
         self._localize.add(localize_ms)
         for stage, ms in estimate.stages_ms.items():
             self._stages.setdefault(stage, Histogram()).add(ms)
-        if age_ms is not None:
-            self._age.add(age_ms)
+        if estimate.age_ms is not None:
+            self._age.add(estimate.age_ms)
 
     def summary(
         self,
@@ -133,12 +147,15 @@ class RunStatistics:
         arena_bytes: int | None = None,
         map_bytes: int | None = None,
         memory: ProcessMemory | None = None,
+        unwritten: dict[str, int] | None = None,
     ) -> RunSummary:
         """The run so far."""
         return RunSummary(
             frames=self.frames,
             localized=self.localized,
             statuses={s.value: n for s, n in self._statuses.items() if n or s is Status.OK},
+            states={s.value: self._states[s] for s in State if s in self._states},
+            jumps=self._reset_counter,
             dropped=dropped,
             skipped=skipped,
             first_ms=None if self._first_ms is None else round(self._first_ms, 3),
@@ -149,6 +166,7 @@ class RunStatistics:
             arena_bytes=arena_bytes,
             map_bytes=map_bytes,
             memory=memory or ProcessMemory(),
+            unwritten=unwritten or {},
         )
 
     def _rate(self) -> float | None:

@@ -13,6 +13,7 @@ from ..arrays import U8
 from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
+from .frame_faults import FrameFaults
 from .photo import load_photo
 from .photo_size import PhotoSize
 
@@ -21,9 +22,13 @@ SCALED_MOST = 8
 
 
 class FrameMaker:
-    """Makes a source's frames; without a calibration they have no camera."""
+    """Makes a source's frames; without a calibration they have no camera.
 
-    def __init__(self, calibration: Camera | None, *, grey: bool) -> None:
+    live: they are of a camera, which may freeze.
+    """
+
+    def __init__(self, calibration: Camera | None, *, grey: bool, live: bool = False) -> None:
+        self._faults = FrameFaults(frozen=live)
         self._calibration, self._grey = calibration, grey
         self._last = calibration
         self._pixels_calibrated = calibration.width * calibration.height if calibration else 0
@@ -67,6 +72,7 @@ class FrameMaker:
         name: str | None = None,
         *,
         upright_turns: int = 0,
+        received_ns: int | None = None,
     ) -> Frame:
         """The frame of an image (H,W) or (H,W,3) BGR; its number is its name."""
         if self._grey and image.ndim == 3:
@@ -80,6 +86,8 @@ class FrameMaker:
             index=index,
             name=name,
             upright_turns=upright_turns,
+            received_ns=received_ns,
+            fault=self._faults.look(image, t_ns),
         )
 
 

@@ -14,11 +14,12 @@ from .frame_maker import FrameMaker
 from .listing import count_kinds, kind_not_read
 from .photo import Photo, load_photo
 from .photo_size import PhotoSize
+from .recorded import Recorded
 
 log = logging.getLogger(__name__)
 
 
-class ImageSource:
+class ImageSource(Recorded):
     """Frames from photos; what cannot be read is skipped and listed.
 
     Photos carry no monotonic capture time: t_ns counts from 0 at `rate_hz`,
@@ -27,8 +28,6 @@ class ImageSource:
     what EXIF says. Iterating again starts again. others: files beside the photos,
     of kinds that are not read here, which are listed with what is skipped.
     """
-
-    live = False
 
     def __init__(
         self,
@@ -40,6 +39,7 @@ class ImageSource:
         grey: bool = True,
         others: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         if not rate_hz > 0:
             raise ConfigError(f"rate_hz: found {rate_hz}, expected above 0")
         self._base, self._names, self._grey = base, list(names), grey
@@ -48,14 +48,12 @@ class ImageSource:
             log.warning("%s: %s", base, line)
         self._period_ns = 1e9 / rate_hz
         self._maker = FrameMaker(camera, grey=grey)
-        self.dropped = 0
-        self.skipped: list[str] = []
         self.width, self.height = self._first_size()
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         self.skipped = []
         for name in self._others:
             kind = kind_not_read(name)
@@ -72,7 +70,10 @@ class ImageSource:
                 continue
             yield frame
 
-    def close(self) -> None: ...
+    @property
+    def about(self) -> str:
+        """What was opened."""
+        return f"{len(self._names)} photos, {self.width}x{self.height}, times counted from 0"
 
     def _first_size(self) -> tuple[int, int]:
         """(width, height) of the first readable photo, which must fit the camera."""

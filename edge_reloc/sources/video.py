@@ -6,19 +6,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .capture import open_file, rate_of, upright_turns_of
 from .frame_maker import FrameMaker
 from .photo_size import PhotoSize
+from .recorded import Recorded
 from .video_file import promised_bytes
+from .video_reader import open_video
 
 
-class VideoSource:
+class VideoSource(Recorded):
     """Frames of a video file, none dropped.
 
     t_ns is the frame's presentation time from the start of the file; where
@@ -27,18 +25,14 @@ class VideoSource:
     Frame.upright_turns is the file's rotation flag.
     """
 
-    live = False
-
     def __init__(self, path: Path, camera: Camera | None = None, *, grey: bool = True) -> None:
-        self._path = path
-        self._capture = open_file(path)
+        super().__init__()
+        self._path, self._grey = path, grey
         self._maker = FrameMaker(camera, grey=grey)
-        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        self.rate_hz = rate_of(self._capture)
-        self._upright_turns = upright_turns_of(self._capture)
-        self.dropped = 0
-        self.skipped: list[str] = []
+        self._reader = open_video(path, grey=grey)
+        self.width, self.height = self._reader.width, self._reader.height
+        self.rate_hz = self._reader.rate_hz
+        self.about = f"{self._reader.about}, times from the file's start"
         self._used = False
         try:
             self._maker.check_size(PhotoSize(self.width, self.height), f"{path}: ")
@@ -46,28 +40,24 @@ class VideoSource:
             self.close()
             raise
 
-    def __iter__(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         if self._used:
-            self._capture.release()
-            self._capture = open_file(self._path)
+            self._reader.close()
+            self._reader = open_video(self._path, grey=self._grey)
         self._used = True
         self.skipped = []
         period_ns = round(1e9 / self.rate_hz)
         index, t_ns = -1, -period_ns
-        while self._capture.grab():
+        for picture in self._reader:
             index += 1
-            stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
-            t_ns = stamp_ns if stamp_ns > t_ns else t_ns + period_ns
-            try:
-                ok, image = self._capture.retrieve()
-            except cv2.error:  # such as frames too large for OpenCV
-                ok, image = False, None
-            if not ok or image is None:
+            later = picture.t_ns is not None and picture.t_ns > t_ns
+            t_ns = picture.t_ns if later and picture.t_ns is not None else t_ns + period_ns
+            if picture.image is None:
                 self.skipped.append(f"frame {index}: cannot be decoded")
                 continue
-            image = np.asarray(image, dtype=np.uint8)
+            turns = picture.upright_turns
             try:
-                frame = self._maker.frame(image, t_ns, index, upright_turns=self._upright_turns)
+                frame = self._maker.frame(picture.image, t_ns, index, upright_turns=turns)
             except CameraError as error:  # a stream may change its size
                 self.skipped.append(f"frame {index}: {error}")
                 continue
@@ -83,4 +73,4 @@ class VideoSource:
 
     def close(self) -> None:
         """Release the file; iteration ends."""
-        self._capture.release()
+        self._reader.close()

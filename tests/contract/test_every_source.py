@@ -70,6 +70,20 @@ def test_frames_come_in_order_and_what_is_missing_is_counted(opened: Open) -> No
     source.close()
 
 
+def test_waiting_gives_the_frames_and_then_nothing(opened: Open) -> None:
+    source = opened()
+    frames = []
+    while (frame := source.wait(30.0)) is not None:
+        frames.append(frame)
+    assert source.ended and source.wait(0.0) is None and source.fault is None
+    index = [frame.index for frame in frames]
+    assert index == sorted(set(index)) and 1 <= len(frames) + source.dropped <= FRAMES
+    assert source.live or len(frames) == FRAMES
+    assert all((frame.received_ns is not None) is source.live for frame in frames)
+    assert f"{WIDTH}x{HEIGHT}" in source.about and "times" in source.about
+    source.close()
+
+
 def test_files_give_the_same_frames_again(opened: Open) -> None:
     source = opened()
     if not source.live:

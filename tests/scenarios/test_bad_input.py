@@ -88,7 +88,7 @@ def test_wrong_descriptor_size(edge_reloc: Program, corner: PlaneWorld, tmp_path
 
 def test_no_camera(edge_reloc: Program, corner: PlaneWorld) -> None:
     done = edge_reloc("run", "--map", corner.bundle, "--camera", "97")
-    fails(done, "camera 97")
+    fails(done, "/dev/video97")
 
 
 def test_empty_folder(edge_reloc: Program, corner: PlaneWorld, tmp_path: Path) -> None:

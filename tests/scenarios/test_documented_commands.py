@@ -50,15 +50,20 @@ ONLY_PARSED = {
     "map --weights": "needs a training",
     "train ": "minutes: test_landmark_program.py, test_scene_coordinate_program.py",
     "train-features": "hours",
+    "run --source": "needs a camera or a stream: test_streams.py, tests/unit/test_v4l2.py",
     "calibrate --source": "needs a camera: tests/unit/test_calib.py plays it a video",
     "calibrate --board": "needs photos of a board: tests/unit/test_calib.py draws them",
     "export engine --map maps/office": "needs a GPU, or tensorrt_rtx: tests/unit/test_engines.py",
     "export engine --map demo16": "needs tensorrt_rtx: tests/unit/test_engines.py",
     "sign --map": "needs a key: tests/unit/test_signing.py",
     "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
+    "run --map maps/office --rig": "needs a rig file: test_rig.py",
+    "run --replay flight/": "needs a recording: test_replay.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",
+    "run --map maps/office --calibration camera.json --output poses.jsonl --source csi:":
+        "needs a Jetson",
     "profile --demo --frames 320 --assert": "its conditions need all frames: "
         "test_profile_program.py",
 }  # fmt: skip
@@ -66,7 +71,8 @@ ONLY_PARSED = {
 #: commands of other programs, by their beginning
 OTHERS = (
     *("python3 -m venv", "pip install", ". .venv", "source .venv", "export 'PATH=", ".ci/run"),
-    *("sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
+    *("kill -USR1 ", "sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
+    "python -m edge_reloc_export.integrity.fit",  # test_plausibility.py asks it
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -157,6 +158,10 @@ def test_camera_file_round_trip(tmp_path: Path, camera: Camera) -> None:
     path = tmp_path / "camera.json"
     write_camera(path, camera)
     assert read_camera(path) == camera
+    assert "latency_ms" not in path.read_text()  # as files of before have none
+    late = replace(camera, latency_ms=41.5)
+    write_camera(path, late)
+    assert read_camera(path) == late
 
 
 GOOD = {"model": "pinhole", "width": 640, "height": 480, "fx": 500, "fy": 500, "cx": 320, "cy": 240}
@@ -182,6 +187,8 @@ GOOD = {"model": "pinhole", "width": 640, "height": 480, "fx": 500, "fy": 500, "
         ({"width": 1e308}, "at most 65536 pixels a side"),
         ({"rms_px": float("nan")}, "rms_px: found nan"),
         ({"rms_px": -1}, "rms_px: found -1"),
+        ({"latency_ms": float("nan")}, "latency_ms: found nan"),
+        ({"latency_ms": 20_000}, "latency_ms: found 20000"),
         ({"fx": "wide"}, "could not convert"),
         ({"distortion": None}, "NoneType"),
         ({"skew": 1.0}, r"unknown keys \['skew'\]"),

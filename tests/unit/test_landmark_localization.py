@@ -189,12 +189,14 @@ def test_prediction_repeats_the_motion() -> None:
     first = compose(so3_exp([0.3, 0.1, -0.2]), [1.0, 2.0, 3.0])
     assert tracker.predict(FRAME_NS) is None
     tracker.remember(FRAME_NS, first)
-    np.testing.assert_array_equal(tracker.predict(2 * FRAME_NS), first)
+    np.testing.assert_array_equal(tracker.predict(2 * FRAME_NS).cam_from_world, first)
     tracker.remember(2 * FRAME_NS, motion @ first)
-    np.testing.assert_allclose(tracker.predict(3 * FRAME_NS), motion @ motion @ first)
+    np.testing.assert_allclose(
+        tracker.predict(3 * FRAME_NS).cam_from_world, motion @ motion @ first
+    )
     # Another pace: the motion says nothing; too late: neither does the pose.
     late = 2 * FRAME_NS + 4 * FRAME_NS
-    np.testing.assert_array_equal(tracker.predict(late), motion @ first)
+    np.testing.assert_array_equal(tracker.predict(late).cam_from_world, motion @ first)
     assert tracker.predict(2 * FRAME_NS + OLDEST_NS + 1) is None
     assert tracker.predict(2 * FRAME_NS) is None
     tracker.remember(3 * FRAME_NS, None)

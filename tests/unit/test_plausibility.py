@@ -15,7 +15,7 @@ from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.plausibility import chance, evidence_of, explained_px, unless_unlikely
 from edge_reloc.pose.refine import refine_pose
 from edge_reloc.structs import Correspondences, Evidence, Features, PoseEstimate, Status
-from edge_reloc_export.integrity.fit import Tries, fit, judged
+from edge_reloc_export.integrity.fit import Tries, fit, judged, main
 from edge_reloc_export.integrity.measure import FEWEST_RIGHT, Try, fit_plausibility
 from edge_reloc_export.integrity.parts import worst
 
@@ -152,6 +152,11 @@ def test_in_several_maps_together_everything_is_usual_that_is_in_one() -> None:
 def test_absurd_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="explained is"):
         Usual(explained=(0.0, 0.0), concentration=(0.3, 0.2))
+
+
+def test_the_fit_wants_maps_to_judge_each_other_by(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--foreign", "photos", "--reliability", "out.png", "maps/a=photos/a"]) == 1
+    assert "name two maps or more, each as MAP=PHOTOS" in capsys.readouterr().err
 
 
 def test_the_fit_finds_weights_and_judges_maps_by_the_others() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.sources.live import LiveSource
 from edge_reloc.sources.queued import BUFFERS, PACE, QueuedCapture
 
 PERIOD_MS = 1000 / 30
@@ -150,30 +148,3 @@ def test_an_unplugged_camera_ends() -> None:
     while capture.grab():
         taken += 1
     assert taken == 5
-
-
-def test_lost_frames_are_dropped_ones_of_the_source() -> None:
-    class Frames:
-        """Ten frames; after each of the last eight two were lost."""
-
-        def __init__(self) -> None:
-            self.given = 0
-
-        def grab(self) -> bool:
-            self.given += 1
-            return self.given <= 10
-
-        def lost(self) -> int:
-            return 2 if self.given > 2 else 0
-
-        def retrieve(self) -> tuple[bool, Any]:
-            return True, np.zeros((48, 64), np.uint8)
-
-        def release(self) -> None: ...
-
-    frames = Frames()
-    source = LiveSource(frames, "fake", lost=frames.lost)
-    indices = [frame.index for frame in source]
-    source.close()
-    assert indices[-1] == 8 + 8 * 2
-    assert all(index == 0 or index % 3 == 0 for index in indices)

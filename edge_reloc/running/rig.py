@@ -1,0 +1,284 @@
+"""Several cameras that are fixed to one body: one map, poses of each and of the body."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ..arrays import F64
+from ..bundle import open_bundle
+from ..command_line.program import INTERRUPTED, ending_signals
+from ..errors import ConfigError
+from ..files import read_small
+from ..sinks import Sink, open_sink
+from ..sinks.background import BackgroundSinks
+from ..structs import Frame, Localization, PoseEstimate
+from .pipeline import Localizes
+from .session import Session, SessionOptions
+from .statistics import RunSummary
+
+log = logging.getLogger(__name__)
+
+MOST_CAMERAS = 16
+ORTHOGONAL = 1e-6  # what a rotation may be off by, written with as many digits
+KNOWN = {"name", "source", "calibration", "body_from_cam"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
+class RigCamera:
+    """One camera of a rig."""
+
+    name: str
+    #: as `open_source` takes it
+    source: str
+    #: camera file, None for the map's only mapping camera
+    calibration: Path | None
+    #: (4,4) metres of the map, None where nobody measured it
+    body_from_cam: F64 | None
+
+
+def read_rig(path: Path) -> tuple[RigCamera, ...]:
+    """Cameras of a rig file; files in it are relative to its folder. Raises ConfigError."""
+    try:
+        values = json.loads(read_small(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a rig file (JSON expected): {error}") from None
+    listed = values.get("cameras") if isinstance(values, dict) else None
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_CAMERAS or len(values) > 1:
+        raise ConfigError(
+            f'{path}: expected {{"cameras": [...]}} with one to {MOST_CAMERAS} objects that have '
+            f"name, source, and if known calibration and body_from_cam"
+        )
+    cameras = tuple(_camera(path, number, camera) for number, camera in enumerate(listed, 1))
+    names = [camera.name for camera in cameras]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{path}: two cameras have the same name; found {', '.join(names)}")
+    return cameras
+
+
+def _camera(path: Path, number: int, values: Any) -> RigCamera:
+    where = f"{path}: camera {number}"
+    if not isinstance(values, dict) or not {"name", "source"} <= set(values) <= KNOWN:
+        raise ConfigError(f"{where}: expected an object with name and source, and {sorted(KNOWN)}")
+    for key in KNOWN - {"body_from_cam"}:
+        if not isinstance(values.get(key, "x"), str) or not values.get(key, "x"):
+            raise ConfigError(f"{where}: {key}: found {values[key]!r}, expected text")
+    source, calibration = values["source"], values.get("calibration")
+    if (path.parent / source).exists():
+        source = str(path.parent / source)
+    given = values.get("body_from_cam")
+    return RigCamera(
+        name=values["name"],
+        source=source,
+        calibration=None if calibration is None else path.parent / calibration,
+        body_from_cam=None if given is None else _motion(f"{where}: body_from_cam", given),
+    )
+
+
+def _motion(where: str, values: Any) -> F64:
+    """(4,4) rotation and translation; ConfigError for anything else."""
+    try:
+        motion = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        motion = np.zeros(0)
+    rigid = motion.shape == (4, 4) and bool(np.isfinite(motion).all())
+    if rigid:
+        rotation = motion[:3, :3]
+        rigid = (
+            bool((motion[3] == [0, 0, 0, 1]).all())
+            and np.abs(rotation @ rotation.T - np.eye(3)).max() < ORTHOGONAL
+            and np.linalg.det(rotation) > 0
+        )
+    if not rigid:
+        raise ConfigError(
+            f"{where}: expected four rows of four numbers, a rotation (to {ORTHOGONAL:g}), a "
+            f"translation and 0 0 0 1, that take points of the camera to the body"
+        )
+    return motion
+
+
+class Rig:
+    """Context manager. A localiser for each camera; they work in turns, frames wait apart.
+
+    options: of all, but for source and calibration. Opening raises EdgeRelocError and leaves
+    nothing open.
+    """
+
+    def __init__(self, options: SessionOptions, cameras: tuple[RigCamera, ...]) -> None:
+        self._cameras = cameras
+        bundle = open_bundle(options.map, require_signed=options.require_signed)
+        # What keeps libraries from starting threads holds for one frame at a time.
+        settings = replace(options.settings, in_flight=1)
+        with contextlib.ExitStack() as stack:
+            self.sessions: dict[str, Session] = {}
+            for camera in cameras:
+                own = replace(
+                    options,
+                    source=camera.source,
+                    calibration=camera.calibration,
+                    settings=settings,
+                    output=(),
+                )
+                session = stack.enter_context(Session(own, bundle))
+                self.sessions[camera.name] = session
+            live = any(session.source.live for session in self.sessions.values())
+            self._sinks = BackgroundSinks(live=live)
+            stack.callback(self._sinks.close)
+            for path in options.output:
+                if path.suffix != ".jsonl":
+                    raise ConfigError(
+                        f"{path}: poses of several cameras go to a .jsonl file, which tells whose "
+                        f"each is"
+                    )
+                self._sinks.add(open_sink(path), str(path))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
+
+    def headline(self) -> str:
+        """What is about to run."""
+        return "\n".join(f"[{name}]\n{s.headline()}" for name, s in self.sessions.items())
+
+    def run(self, status_out: TextIO) -> None:
+        """Localise until all sources end, or Ctrl-C. Raises the first error, when all ended."""
+        turns, stop, errors = Turns(), threading.Event(), list[Exception]()
+
+        def one(camera: RigCamera, session: Session) -> None:
+            out = Prefixed(status_out, camera.name)
+            try:
+                session.run(
+                    out,
+                    sinks=[OfCamera(self._sinks, camera)],
+                    localizer=InTurn(session.localizer, turns),
+                    stop=stop,
+                )
+            except Exception as error:  # raised below
+                errors.append(error)
+                log.warning("camera %s ended: %s", camera.name, error)
+
+        threads = [
+            threading.Thread(target=one, args=(camera, self.sessions[camera.name]), daemon=True)
+            for camera in self._cameras
+        ]
+        with _stopped_by_signals(stop):
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads) and not stop.wait(0.1):
+                pass
+            if stop.is_set():
+                for session in self.sessions.values():
+                    if session.source.live:  # whoever waits for a frame waits no more
+                        session.source.close()
+            for thread in threads:
+                thread.join()
+        self._sinks.drain()
+        if errors:
+            raise errors[0]
+        self._sinks.check()
+
+    def summaries(self) -> dict[str, RunSummary]:
+        """The run so far, by camera."""
+        unwritten = self._sinks.dropped()
+        return {
+            name: replace(session.summary(), unwritten=unwritten)
+            for name, session in self.sessions.items()
+        }
+
+
+class Turns:
+    """A lock that those who wait get in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._given = self._served = 0
+
+    @contextlib.contextmanager
+    def mine(self) -> Iterator[None]:
+        with self._changed:
+            number, self._given = self._given, self._given + 1
+            self._changed.wait_for(lambda: self._served == number)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._served += 1
+                self._changed.notify_all()
+
+
+class InTurn:
+    """A localiser that waits for its turn among several."""
+
+    def __init__(self, localizer: Localizes, turns: Turns) -> None:
+        self._localizer, self._turns = localizer, turns
+
+    def localize(self, image: Frame) -> Localization:
+        """Never raises for what a camera shows."""
+        with self._turns.mine():
+            return self._localizer.localize(image)
+
+
+class OfCamera:
+    """A sink of all cameras, for the poses of one."""
+
+    def __init__(self, sink: Sink, camera: RigCamera) -> None:
+        self._sink, self._camera = sink, camera
+
+    def write(self, estimate: PoseEstimate) -> None:
+        """Pass the estimate on with the camera's name and the pose of the body."""
+        body_from_cam, cam_from_world = self._camera.body_from_cam, estimate.cam_from_world
+        body_from_world = None
+        if body_from_cam is not None and cam_from_world is not None:
+            body_from_world = body_from_cam @ cam_from_world
+        name = self._camera.name
+        self._sink.write(replace(estimate, camera=name, body_from_world=body_from_world))
+
+    def close(self) -> None: ...
+
+
+class Prefixed:
+    """Lines of a status, each with the name of its camera, and none on a terminal's one line."""
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        self._out, self._name = out, name
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        return self._out.write(f"{self._name}: {text}")
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """While it is open, what would end the program sets the event."""
+
+    def asked(*_: object) -> None:
+        if stop.is_set():
+            os._exit(INTERRUPTED)  # a second one does not wait
+        stop.set()
+
+    before = {kind: signal.signal(kind, asked) for kind in ending_signals()}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,175 @@
+"""Sinks that cannot hold up the frames: each is written by a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from functools import partial
+
+from ..structs import PoseEstimate
+from .sink import Sink
+
+log = logging.getLogger(__name__)
+
+QUEUE_BYTES = 4 << 20  # of estimates that wait: half a minute of them
+ESTIMATE_BYTES = 4 << 10  # an estimate without its list of inliers
+PATIENCE_S = 5.0  # with a sink that takes nothing, when a live run has ended
+
+
+class BackgroundSink:
+    """Hands estimates to a sink in order, from a thread, through a bounded queue.
+
+    What waits is at most `most_bytes`. Where it is full, `write` waits if `waits`, else the
+    oldest estimate that waits is dropped and counted. A sink that raises is not written to
+    again: `failure` is what it raised.
+    """
+
+    def __init__(
+        self, sink: Sink, name: str, *, waits: bool, most_bytes: int = QUEUE_BYTES
+    ) -> None:
+        self._sink, self._waits, self._most_bytes = sink, waits, most_bytes
+        self.name = name
+        #: estimates that were never written because the sink took none
+        self.dropped = 0
+        self.failure: Exception | None = None
+        self._queue: deque[PoseEstimate] = deque()
+        self._nbytes = 0
+        self._written = 0
+        self._busy = self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
+        self._thread.start()
+
+    def write(self, estimate: PoseEstimate) -> None:
+        """Put an estimate into the queue."""
+        nbytes = _nbytes(estimate)
+        with self._changed:
+            if self._waits:
+                self._changed.wait_for(lambda: self._has_room(nbytes) or self.failure is not None)
+            if self.failure is not None:
+                return
+            while not self._has_room(nbytes):
+                self._drop_oldest()
+            self._queue.append(estimate)
+            self._nbytes += nbytes
+            self._changed.notify_all()
+
+    def drain(self, patience_s: float | None = None) -> None:
+        """Wait until all is written; once nothing was for `patience_s`, the rest is dropped."""
+        with self._changed:
+            while (self._queue or self._busy) and self.failure is None:
+                if not self._changed.wait_for(partial(self._moved, self._written), patience_s):
+                    self.dropped += len(self._queue)  # and the one in its hands is in doubt
+                    self._clear()
+                    break
+
+    def close(self) -> None:
+        """Close the sink, if it is not stuck in a write; what waits is dropped."""
+        with self._changed:
+            self._closing = True
+            self._clear()
+            self._changed.notify_all()
+            if self._changed.wait_for(lambda: not self._busy, PATIENCE_S):
+                self._sink.close()
+
+    def _clear(self) -> None:
+        self._queue.clear()
+        self._nbytes = 0
+
+    def _moved(self, before: int) -> bool:
+        return self._written > before or self.failure is not None
+
+    def _has_room(self, nbytes: int) -> bool:
+        return not self._queue or self._nbytes + nbytes <= self._most_bytes
+
+    def _drop_oldest(self) -> None:
+        self._nbytes -= _nbytes(self._queue.popleft())
+        self.dropped += 1
+        if self.dropped == 1:
+            log.warning(
+                "%s: it takes poses too slowly or not at all; the oldest that wait are dropped",
+                self.name,
+            )
+
+    def _work(self) -> None:
+        while (estimate := self._next()) is not None:
+            failure = None
+            try:
+                self._sink.write(estimate)
+            except Exception as error:  # told to whoever writes next
+                failure = error
+            with self._changed:
+                self._busy = False
+                self._written += 1
+                self.failure = failure
+                self._changed.notify_all()
+            if failure is not None:
+                return
+
+    def _next(self) -> PoseEstimate | None:
+        """The estimate that waited longest; None when the sink is to be closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._queue) or self._closing)
+            if not self._queue:
+                return None
+            estimate = self._queue.popleft()
+            self._nbytes -= _nbytes(estimate)
+            self._busy = True
+            self._changed.notify_all()
+            return estimate
+
+
+class BackgroundSinks:
+    """All sinks of a run as one that never blocks a live source.
+
+    live: frames cannot wait, so that full queues drop the oldest estimates, and a sink that
+    fails is told in one line while another goes on. Else nothing is dropped, and the first
+    failure is raised at once.
+    """
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+        self._sinks: list[BackgroundSink] = []
+        self._told: set[str] = set()
+
+    def add(self, sink: Sink, name: str) -> None:
+        """One more, which is closed with the others."""
+        self._sinks.append(BackgroundSink(sink, name, waits=not self._live))
+
+    def write(self, estimate: PoseEstimate) -> None:
+        """Pass an estimate on to all. Raises a sink's failure, live only that of the last."""
+        for sink in self._sinks:
+            sink.write(estimate)
+        failed = [sink for sink in self._sinks if sink.failure is not None]
+        if failed and (not self._live or len(failed) == len(self._sinks)):
+            self.check()
+        for sink in failed:
+            if sink.name not in self._told:
+                self._told.add(sink.name)
+                log.warning("%s; the run goes on without it", sink.failure)
+
+    def drain(self) -> None:
+        """Wait until everything is written; raises nothing."""
+        for sink in self._sinks:
+            sink.drain(PATIENCE_S if self._live else None)
+
+    def check(self) -> None:
+        """Raise the first failure."""
+        for sink in self._sinks:
+            if sink.failure is not None:
+                raise sink.failure
+
+    def dropped(self) -> dict[str, int]:
+        """Estimates that a sink did not take, by its name, where there are any."""
+        return {sink.name: sink.dropped for sink in self._sinks if sink.dropped}
+
+    def close(self) -> None:
+        """Finish; safe to call twice."""
+        for sink in self._sinks:
+            sink.close()
+
+
+def _nbytes(estimate: PoseEstimate) -> int:
+    inliers = estimate.inlier_index
+    return ESTIMATE_BYTES + (0 if inliers is None else inliers.nbytes)
