@@ -13,7 +13,9 @@ class OnePass:
     """All candidates matched at once, one pose solved, then refined where that is asked for."""
 
     def __init__(self, matcher: Matcher, solver: Solver, refiner: Refiner | None) -> None:
-        self._matcher, self._solver, self._refiner = matcher, solver, refiner
+        self._matcher, self._solver = matcher, solver
+        #: begins with every pose that is solved
+        self.refiner = refiner
 
     def register(self, camera: Camera, work: Work) -> PoseEstimate:
         """Match, solve, refine."""
@@ -21,8 +23,8 @@ class OnePass:
         work.clock.lap("match")
         estimate = self._solver.solve(camera, work.matches)
         work.clock.lap("solve")
-        if self._refiner is not None and estimate.cam_from_world is not None:
-            estimate, work.matches = self._refiner.refine(
+        if self.refiner is not None and estimate.cam_from_world is not None:
+            estimate, work.matches = self.refiner.refine(
                 camera, work.features, estimate, work.matches
             )
             work.clock.lap("second_pass")

@@ -1,11 +1,11 @@
 """What a map's poses are off by, measured on mapping photos that were left out of it.
 
 Neighbourhoods of three sizes are left out one after the other, and photos of them localised
-against the rest, once without the second pass and once with it. A factor on the covariance is
-chosen so that 95 % of the errors lie where it says, as conformal prediction does (Vovk et al.,
-Algorithmic Learning in a Random World, 2005), and grows with the angle between a frame's rays
-and those of mapping. The tail beyond is Hill's (Annals of Statistics, 1975). What right poses
-show is kept, too: pose/plausibility.py compares frames with it.
+against the rest; poses before the second pass and after it are measured apart. A factor on the
+covariance is chosen so that 95 % of the errors lie where it says, as conformal prediction does
+(Vovk et al., Algorithmic Learning in a Random World, 2005), and grows with the angle between a
+frame's rays and those of mapping. The tail beyond is Hill's (Annals of Statistics, 1975). What
+right poses show is kept, too: pose/plausibility.py compares frames with it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest, Plausibility, Usual
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, normalised_error, pose_error
-from edge_reloc.inference.engines import Engines
 from edge_reloc.inference.planned import PlannedEngines
 from edge_reloc.localizer import Extracted, Localizer
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods import Settings
+from edge_reloc.methods.assemble import assemble
 from edge_reloc.methods.table import IMAGE_RETRIEVAL
+from edge_reloc.pose.registration import OnePass
 from edge_reloc.pose.viewing import viewing_angles
-from edge_reloc.structs import Evidence, Features, Frame
+from edge_reloc.structs import Correspondences, Evidence, Features, Frame, PoseEstimate
 
 from ..photos.features import PhotoFeatures
 from ..progress import open_bar
@@ -155,13 +156,16 @@ def _measure(bundle: Path, model: SceneModel, store: PhotoStore) -> tuple[list[T
     ]
     folder = store.work / "left_out"
     found: tuple[list[Try], list[Try]] = ([], [])
+    checked: set[str] = set()
     with open_bar(len(left_out), "leaving out", "neighbourhood") as bar:
         for rows in left_out:
             write_without(model, bundle, rows, folder / "map")
-            tried = [model.views[n] for n in _spread(rows)]
             rest = open_bundle(folder / "map")
-            for refines, tries in enumerate(found):
-                tries += _tries(rest, tried, model, store, second_pass=bool(refines))
+            rest.checked_networks |= checked  # of every rest they are the same
+            tried = [model.views[n] for n in _spread(rows)]
+            for tries, more in zip(found, _tries(rest, tried, model, store), strict=True):
+                tries += more
+            checked = rest.checked_networks
             bar.update()
     shutil.rmtree(folder, ignore_errors=True)
     return found
@@ -174,59 +178,102 @@ def _spread(rows: I32) -> I32:
 
 
 def _tries(
-    bundle: MapBundle,
-    views: Iterable[View],
-    model: SceneModel,
-    store: PhotoStore,
-    *,
-    second_pass: bool,
-) -> list[Try]:
-    """Of each photo that was localised."""
-    settings = Settings(
-        method=IMAGE_RETRIEVAL.name,
-        second_pass=second_pass,
-        calibration_check=False,
-        min_p_right=0.0,
-    )
+    bundle: MapBundle, views: Iterable[View], model: SceneModel, store: PhotoStore
+) -> tuple[list[Try], list[Try]]:
+    """Of each photo that was localised, before the second pass and after it."""
     features = _room(bundle.manifest)
-    localizers: dict[Camera, Localizer] = {}
-    found = []
+    localizers: dict[Camera, _TellsBoth] = {}
+    found: tuple[list[Try], list[Try]] = ([], [])
     for view in views:
         if view.camera not in localizers:
-            localizers[view.camera] = Localizer.open(
-                bundle, view.camera, settings, engines=_without_networks
-            )
-        localizer = localizers[view.camera]
+            localizers[view.camera] = _TellsBoth(bundle, view.camera)
         _fill(features, store.get(view.name))
-        result = localizer.locate(
-            Extracted(frame=_NO_IMAGE, camera=view.camera, features=features, laps={})
-        )
-        pose, covariance = result.cam_from_world, result.covariance
-        index = result.estimate.inlier_index
-        if pose is None or covariance is None or index is None or localizer.points is None:
-            continue
-        angles = viewing_angles(localizer.points, result.matches.point_id[index], pose)
-        assert angles is not None  # the map has just been written with directions
-        evidence = result.estimate.evidence
-        assert evidence is not None  # there are inliers
-        error = pose_error(pose, view.cam_from_world)
-        found.append(
-            Try(
-                normalised_error(pose, covariance, view.cam_from_world),
-                float(np.median(angles)),
-                error.translation <= right_within(distance_of(model, view))
-                and error.rotation_deg <= RIGHT_DEG,
-                evidence,
-            )
-        )
+        for tries, pose in zip(found, localizers[view.camera].locate(features), strict=True):
+            if pose is not None:
+                tries.append(_compared(pose, view, model))
     for localizer in localizers.values():
         localizer.close()
     return found
 
 
-def _without_networks(bundle: MapBundle, arena: Arena, settings: Settings) -> Engines:
-    """Features come from the cache: no network runs."""
-    return PlannedEngines(bundle, arena)
+class _Pose(NamedTuple):
+    """A pose, and the angle (I,) of each inlier's ray with those of mapping, radians."""
+
+    estimate: PoseEstimate
+    angles: F64
+
+
+class _TellsBoth:
+    """A localiser that says where it was before its second pass, too."""
+
+    def __init__(self, bundle: MapBundle, camera: Camera) -> None:
+        settings = Settings(
+            method=IMAGE_RETRIEVAL.name,
+            second_pass=True,
+            calibration_check=False,
+            min_p_right=0.0,
+        )
+        # Features come from the cache: no network runs.
+        self._line = assemble(bundle, camera, settings, PlannedEngines(bundle, Arena()))
+        self._localizer = Localizer(self._line)
+        registration = self._line.registration
+        assert isinstance(registration, OnePass) and registration.refiner is not None
+        self._second_pass = registration.refiner
+        registration.refiner = self
+        self._first: _Pose | None = None
+
+    def locate(self, features: Features) -> tuple[_Pose | None, _Pose | None]:
+        """Before and after."""
+        self._first = None
+        camera = self._line.camera
+        found = self._localizer.locate(
+            Extracted(frame=_NO_IMAGE, camera=camera, features=features, laps={})
+        )
+        return self._first, self._seen(found.estimate, found.matches.point_id)
+
+    def refine(
+        self, camera: Camera, features: Features, first: PoseEstimate, matches: Correspondences
+    ) -> tuple[PoseEstimate, Correspondences]:
+        """Note what it begins with."""
+        judged = self._line.monitor.judge(first, matches)
+        judged = self._line.plausibility.judge(camera, features, matches, judged)
+        self._first = self._seen(judged, matches.point_id)
+        return self._second_pass.refine(camera, features, first, matches)
+
+    def around(
+        self, camera: Camera, features: Features, rough: F64, matches: Correspondences
+    ) -> tuple[PoseEstimate, Correspondences]:
+        """As the second pass does."""
+        return self._second_pass.around(camera, features, rough, matches)
+
+    def close(self) -> None:
+        """Give its threads back."""
+        self._localizer.close()
+
+    def _seen(self, estimate: PoseEstimate, point_id: I32) -> _Pose | None:
+        """None where there is no pose; point_id (M,) of the correspondences."""
+        pose, points, index = estimate.cam_from_world, self._line.points, estimate.inlier_index
+        if pose is None or estimate.covariance is None or index is None or points is None:
+            return None
+        angles = viewing_angles(points, point_id[index], pose)
+        assert angles is not None  # the map has just been written with directions
+        return _Pose(estimate, angles)
+
+
+def _compared(found: _Pose, view: View, model: SceneModel) -> Try:
+    """With the pose that the photo was mapped with."""
+    pose, covariance = found.estimate.cam_from_world, found.estimate.covariance
+    evidence = found.estimate.evidence
+    assert pose is not None and covariance is not None
+    assert evidence is not None  # there are inliers
+    error = pose_error(pose, view.cam_from_world)
+    right = error.translation <= right_within(distance_of(model, view))
+    return Try(
+        normalised_error(pose, covariance, view.cam_from_world),
+        float(np.median(found.angles)),
+        right and error.rotation_deg <= RIGHT_DEG,
+        evidence,
+    )
 
 
 def _room(manifest: Manifest) -> Features:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,19 @@ from edge_reloc import evaluate, inspect, run
 from edge_reloc.bundle import open_bundle
 from edge_reloc_export import export_single as to_single
 from edge_reloc_export import map, train
+from edge_reloc_export.training.scene_coordinates.trainer import PRESETS
 from tests.plane_world import make_plane_world, write_truth
 
-PHOTOS, ITERATIONS = 10, 500  # of a schedule of 4,000: enough for ten photos by heart
+# Of a schedule of 4,000 with 2,560 cells: enough for ten photos by heart.
+PHOTOS, ITERATIONS, CELLS = 10, 400, 768
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches() -> Iterator[None]:
+    """The quick schedule with fewer cells a batch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "quick", replace(PRESETS["quick"], cells=CELLS))
+        yield
 
 
 @pytest.fixture(scope="module")
