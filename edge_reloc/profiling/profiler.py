@@ -78,7 +78,7 @@ class Profiler:
             if journal is not None:
                 stack.callback(journal.close)
             interruptible = stack.enter_context(Interruptible())
-            for frame in interruptible.frames(self._frames()):  # type: ignore[arg-type]
+            for frame in interruptible.frames(self._frames()):
                 pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
                 start_ns = time.monotonic_ns()
                 estimate = localizer.localize(frame).estimate

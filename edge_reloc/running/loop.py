@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -219,17 +219,22 @@ class Interruptible:
             signal.signal(number, handler)
         return kind is KeyboardInterrupt and self._asked
 
-    def frames(self, source: Source) -> Iterator[Frame]:
-        """The source's frames, until it ends or a signal arrives."""
-        return (frame for frame in self.events(source) if frame is not None)
+    def frames(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Those, until they end or a signal arrives."""
+        return (frame for frame in self._until_asked(iter(frames), None) if frame is not None)
 
     def events(self, source: Source) -> Iterator[Frame | None]:
-        """The same, and None now and then while none comes."""
-        patient = source if source.live and isinstance(source, Waits) else None
-        frames = None if patient else iter(source)
+        """A source's frames likewise, and None now and then while a live one has none."""
+        if source.live and isinstance(source, Waits):
+            return self._until_asked(iter(()), source)
+        return self._until_asked(iter(source), None)
+
+    def _until_asked(
+        self, frames: Iterator[Frame], patient: Waits | None
+    ) -> Iterator[Frame | None]:
         while not self._asked and not self._stop.is_set():
             self._waiting = True
-            frame = patient.wait(LOOK_S) if patient else next(frames or iter(()), None)
+            frame = patient.wait(LOOK_S) if patient else next(frames, None)
             self._waiting = False
             if frame is None and (patient is None or patient.ended):
                 return

@@ -38,6 +38,7 @@ from edge_reloc.evaluation.wrong_images import Rng, fitted
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
+from edge_reloc.methods.table import EXHAUSTIVE, IMAGE_RETRIEVAL
 from edge_reloc.pose.plausibility import deviations
 from edge_reloc.sources.listing import list_folder
 from edge_reloc.sources.photo import read_photo
@@ -55,9 +56,9 @@ log = logging.getLogger(__name__)
 SHARE, TIMES = 0.3, 3  # of the photos, left out at once, and how often
 UNALTERED = 14  # tries of photos as they are
 METHODS = (  # the first finds what the others need of a frame
-    ("image_retrieval", True),
-    ("exhaustive", False),
-    ("exhaustive", True),
+    (IMAGE_RETRIEVAL.name, True),
+    (EXHAUSTIVE.name, False),
+    (EXHAUSTIVE.name, True),
 )
 # Neither right nor wrong enough to learn from, times what is allowed.
 NEARLY, BARELY = 0.7, 1.5

@@ -103,10 +103,10 @@ def test_damaged_videos(edge_reloc: Program, corner: PlaneWorld, tmp_path: Path,
     for at in range(5000, len(data) - 8000, 3000):
         data[at : at + 40] = bytes(40)
     path.write_bytes(data)
-    done = edge_reloc("run", "--map", corner.bundle, "--source", path)
-    assert foreign(done.stderr) == []
+    call = ("run", "--no-states", "--map", corner.bundle, "--source", path)
+    assert foreign(edge_reloc(*call).stderr) == []
     path.write_bytes(data[: len(data) // 3])
-    assert foreign(edge_reloc("run", "--map", corner.bundle, "--source", path).stderr) == []
+    assert foreign(edge_reloc(*call).stderr) == []
 
 
 def test_our_own_lines_pass_while_libraries_decode() -> None:

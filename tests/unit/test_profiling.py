@@ -6,6 +6,7 @@ import json
 import math
 import mmap
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_statistics_do_not_grow() -> None:
     sizes = []
     for _ in range(3):
         for _ in range(500):
-            statistics.add(estimate, 4.0, 9.0)
+            statistics.add(estimate, 4.0)
         stages = statistics._stages.values()
         sizes.append(sum(h._counts.nbytes for h in stages))
     assert len(set(sizes)) == 1
@@ -62,8 +63,12 @@ def test_statistics_do_not_grow() -> None:
 
 def test_summary_counts_what_happened() -> None:
     statistics = RunStatistics()
-    for status in (Status.OK, Status.OK, Status.NO_FEATURES, Status.OK):
-        statistics.add(PoseEstimate(t_ns=0, status=status, stages_ms={"extract": 10.0}), 12.0, 30.0)
+    frame = PoseEstimate(
+        t_ns=0, status=Status.NO_FEATURES, stages_ms={"extract": 10.0}, age_ms=30.0
+    )
+    pose = replace(frame, status=Status.OK, cam_from_world=np.eye(4))
+    for estimate in (pose, pose, frame, pose):
+        statistics.add(estimate, 12.0)
     summary = statistics.summary(dropped=7, skipped=2, arena_bytes=1_000_000)
     assert (summary.frames, summary.localized) == (4, 3)
     assert summary.statuses == {"OK": 3, "NO_FEATURES": 1}
@@ -85,8 +90,8 @@ def test_summary_of_no_frames() -> None:
 def test_first_frame_pays_for_warming_up() -> None:
     statistics = RunStatistics()
     estimate = PoseEstimate(t_ns=0, status=Status.OK, stages_ms={})
-    statistics.add(estimate, 5000.0, None)
-    statistics.add(estimate, 10.0, None)
+    statistics.add(estimate, 5000.0)
+    statistics.add(estimate, 10.0)
     summary = statistics.summary()
     assert summary.first_ms == 5000.0
     assert summary.localize is not None and summary.localize.max_ms == 10.0
