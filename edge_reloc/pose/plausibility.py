@@ -28,7 +28,7 @@ CAUCHY = 1.5  # scale of the weights, in median errors
 PRIOR = np.diag(1.0 / np.square([1.0, 0.3, 0.3, 0.1, 0.1, 0.1]))
 NOTHING = 0.01  # in inlier thresholds: what is explained by chance
 
-#: for maps that do not know their own: as usual as on maps of real places that do
+#: for maps that do not know their own: more is usual than on maps of real places that do
 CAREFUL = Plausibility(
     first=Usual(explained=(-2.5, 0.8), concentration=(0.3, 0.35)),
     refined=Usual(explained=(-2.5, 0.8), concentration=(0.3, 0.35)),
@@ -67,8 +67,8 @@ def unless_unlikely(estimate: PoseEstimate, at_least: float) -> PoseEstimate:
         return estimate
     return estimate.refused(
         f"{estimate.inliers} inliers, but the pose is right with a chance of "
-        f"{estimate.p_right:.0%}, {at_least:.0%} are needed: their errors or the parts of the "
-        f"image that they leave out are not those of a view of the place"
+        f"{estimate.p_right:.0%}, {at_least:.0%} are needed: is it a picture of the place, cut "
+        f"or stretched, or is the camera file another camera's?"
     )
 
 

@@ -150,7 +150,7 @@ class SecondPass:
     def _judge(
         self, camera: Camera, features: Features, best: PoseEstimate, matches: Correspondences
     ) -> PoseEstimate:
-        """At last by how well each point is known, where the map tells; and the test."""
+        """Refine once more by how well each point is known, where the map tells; then test."""
         if self._points.sigma is not None and best.cam_from_world is not None:
             best = self._solver.refine(camera, best.cam_from_world, matches, ONCE, self._points)
             if best.cam_from_world is None:

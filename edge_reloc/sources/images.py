@@ -11,15 +11,15 @@ from ..errors import CameraError, ConfigError, SourceError, one_line
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
+from .in_files import InFiles
 from .listing import count_kinds, kind_not_read
 from .photo import Photo, load_photo
 from .photo_size import PhotoSize
-from .recorded import Recorded
 
 log = logging.getLogger(__name__)
 
 
-class ImageSource(Recorded):
+class ImageSource(InFiles):
     """Frames from photos; what cannot be read is skipped and listed.
 
     Photos carry no monotonic capture time: t_ns counts from 0 at `rate_hz`,

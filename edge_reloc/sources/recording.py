@@ -10,13 +10,13 @@ from typing import Any
 from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
-from .recorded import Recorded
+from .in_files import InFiles
 from .recording_file import Recording
 
 Resume = Callable[[dict[str, Any]], None]
 
 
-class RecordingSource(Recorded):
+class RecordingSource(InFiles):
     """Frames of a file of `edge-reloc run --record`, with their times and cameras.
 
     camera: instead of the recorded ones. resume: given what the localiser remembered, before

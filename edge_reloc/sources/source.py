@@ -18,9 +18,8 @@ from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource
 from .options import CameraOptions
-from .paced import PacedCapture
+from .paced import PacedCapture, ReplaySource
 from .recording import RecordingSource
-from .replay import ReplaySource
 from .schemes import opener_of
 from .video import VideoSource
 from .video_reader import open_video

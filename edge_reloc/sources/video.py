@@ -10,13 +10,13 @@ from ..errors import CameraError, SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .frame_maker import FrameMaker
+from .in_files import InFiles
 from .photo_size import PhotoSize
-from .recorded import Recorded
 from .video_file import promised_bytes
 from .video_reader import open_video
 
 
-class VideoSource(Recorded):
+class VideoSource(InFiles):
     """Frames of a video file, none dropped.
 
     t_ns is the frame's presentation time from the start of the file; where

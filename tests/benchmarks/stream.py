@@ -31,7 +31,7 @@ from edge_reloc.reference.truth import read_truth
 from edge_reloc.running.loop import run
 from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.running.supervisor import Supervisor, metre_of
-from edge_reloc.sources.replay import ReplaySource
+from edge_reloc.sources.paced import ReplaySource
 from edge_reloc.structs import Frame, PoseEstimate, State
 
 RATE_HZ = 30.0

@@ -28,7 +28,7 @@ from edge_reloc.running.loop import Between, run
 from edge_reloc.running.state_machine import Rules
 from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.running.supervisor import Supervisor
-from edge_reloc.sources.replay import ReplaySource
+from edge_reloc.sources.paced import ReplaySource
 from edge_reloc.structs import Frame, Localization, PoseEstimate, State, Status
 
 PERIOD_NS = 100_000_000  # the demo's camera flies some metres a second

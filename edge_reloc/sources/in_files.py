@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..structs import Frame
 
 
-class Recorded(ABC):
+class InFiles(ABC):
     """Frames that wait to be asked for: none is late, none is lost, and the end is the end."""
 
     live = False
