@@ -1,0 +1,128 @@
+"""Any COLMAP model with a list of queries, and NeRF's transforms.json.
+
+NeRF: Mildenhall et al., ECCV 2020, and instant-ngp's extension of it with lens parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_reloc.errors import CameraError, SourceError
+from edge_reloc.files import read_small
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
+from edge_reloc.geometry.rigid import compose, invert
+from edge_reloc.reference.colmap import read_model
+from edge_reloc.sources.listing import names_in_list
+
+from .pose_files import SKEWED
+from .scene import FINE, RELATIVE, Scene, Shot, need, size_of
+
+EVERY = 8  # photo is held out where no list says which, as is usual for NeRF
+
+
+def colmap(folder: Path, options: dict[str, str]) -> Scene:
+    """A folder with images/ and a COLMAP model (`reference/`, `sparse/0`, ...).
+
+    queries=LIST names the photos to localise (default queries.txt); the rest is mapped, or what
+    mapping.txt names. metric=no: the model's unit is not the metre.
+    """
+    reference = folder / "reference"
+    model = read_model(reference if reference.is_dir() else folder)
+    images = need(folder / "images", "the photos are looked for there")
+    shots = {
+        image.name: Shot(
+            name=image.name,
+            path=images / image.name,
+            camera=model.cameras[image.camera_id],
+            cam_from_world=image.cam_from_world,
+        )
+        for image in model.images
+    }
+    listing = Path(options.get("queries", str(folder / "queries.txt")))
+    asked = names_in_list(need(listing, "it names the photos to localise"), images)
+    mapping_list = folder / "mapping.txt"
+    mapped = names_in_list(mapping_list, images) if mapping_list.is_file() else sorted(shots)
+    unknown = [name for name in asked if name not in shots]
+    if unknown:
+        raise SourceError(f"{listing}: '{unknown[0]}' has no pose in the model")
+    metric = options.get("metric", "yes") != "no"
+    return Scene(
+        name=folder.name,
+        mapping=tuple(shots[n] for n in mapped if n in shots and n not in set(asked)),
+        queries=tuple(shots[n] for n in asked),
+        metric=metric,
+        thresholds=FINE if metric else RELATIVE,
+    )
+
+
+def nerf(folder: Path, options: dict[str, str]) -> Scene:
+    """A folder with transforms.json, or transforms_train.json and transforms_test.json."""
+    train, test = folder / "transforms_train.json", folder / "transforms_test.json"
+    if train.is_file() and test.is_file():
+        mapping, queries = _nerf_shots(folder, train), _nerf_shots(folder, test)
+    else:
+        path = need(folder / "transforms.json", "a NeRF scene has it")
+        shots = _nerf_shots(folder, path)
+        mapping = [shot for index, shot in enumerate(shots) if index % EVERY]
+        queries = shots[::EVERY]
+    return Scene(
+        name=folder.name,
+        mapping=tuple(mapping),
+        queries=tuple(queries),
+        metric=False,
+        thresholds=RELATIVE,
+    )
+
+
+def _nerf_shots(folder: Path, path: Path) -> list[Shot]:
+    try:
+        values = json.loads(read_small(path, 1 << 28))
+        shots = [_nerf_shot(folder, values, frame) for frame in values["frames"]]
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SourceError(f"{path}: not a transforms.json ({error!r})") from None
+    return sorted(shots, key=lambda shot: shot.name)
+
+
+def _nerf_shot(folder: Path, values: dict[str, Any], frame: dict[str, Any]) -> Shot:
+    name = str(frame["file_path"]).removeprefix("./")
+    if not Path(name).suffix:
+        name += ".png"
+    path = folder / name
+    world_from_view = np.array(frame["transform_matrix"], np.float64)
+    rotation = world_from_view[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > SKEWED:
+        raise ValueError(f"the matrix of {name} has no rotation")
+    # x right, y up, z back
+    world_from_cam = compose(rotation @ OPENXR_FROM_CAMERA, world_from_view[:3, 3])
+    camera = _nerf_camera(path, {**values, **frame})
+    return Shot(name=name, path=path, camera=camera, cam_from_world=invert(world_from_cam))
+
+
+def _nerf_camera(path: Path, values: dict[str, Any]) -> Camera:
+    size = size_of(need(path, "transforms.json names it"))
+    if "fl_x" in values:
+        fx = float(values["fl_x"])
+    else:
+        fx = 0.5 * size.width / math.tan(0.5 * float(values["camera_angle_x"]))
+    distortion = tuple(float(values.get(k, 0.0)) for k in ("k1", "k2", "p1", "p2", "k3"))
+    try:
+        return Camera(
+            model="opencv" if any(distortion) else "pinhole",
+            width=size.width,
+            height=size.height,
+            fx=fx,
+            fy=float(values.get("fl_y", fx)),
+            cx=float(values.get("cx", 0.5 * size.width)) - 0.5,  # as COLMAP, which most come from
+            cy=float(values.get("cy", 0.5 * size.height)) - 0.5,
+            distortion=distortion if any(distortion) else (),
+        )
+    except CameraError as error:
+        raise SourceError(f"{path}: {error}") from None

@@ -1,0 +1,132 @@
+"""Cambridge Landmarks and Aachen Day-Night.
+
+Cambridge Landmarks: Kendall et al., PoseNet, ICCV 2015, https://www.repository.cam.ac.uk.
+Aachen Day-Night v1.0 and v1.1: Sattler et al., CVPR 2018; Zhang et al., IJCV 2021,
+https://www.visuallocalization.net. Its query poses are kept back: write a submission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_reloc.errors import MappingError, SourceError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.reference.colmap import camera_from_colmap, read_model
+
+from .pose_files import Row, from_centre, numbers, rows
+from .scene import LONG_TERM, Scene, Shot, centred, need, size_of
+
+HEADER_LINES = 3
+
+
+def cambridge(folder: Path, options: dict[str, str]) -> Scene:
+    """A folder such as `KingsCollege`, with dataset_train.txt and reconstruction.nvm.
+
+    The lists have where each camera stands and its rotation; the focal length is of the NVM
+    file, whose radial distortion is left out, as those who publish figures do.
+    """
+    nvm = need(folder / "reconstruction.nvm", "a scene of Cambridge Landmarks has it")
+    focal = {Path(row.words[0]).with_suffix("").as_posix(): row for row in nvm_cameras(nvm)}
+    splits = []
+    for split in ("train", "test"):
+        path = need(folder / f"dataset_{split}.txt", "a scene of Cambridge Landmarks has it")
+        shots = []
+        for row in rows(path, skip=HEADER_LINES):
+            name = row.words[0]
+            values = numbers(row, 1, 7, "name X Y Z W P Q R")
+            camera = focal.get(Path(name).with_suffix("").as_posix())
+            if camera is None:
+                continue  # a few are listed and not reconstructed
+            focal_px = float(numbers(camera, 1, 1, "a focal length")[0])
+            shots.append(
+                Shot(
+                    name=name,
+                    path=folder / name,
+                    camera=centred(size_of(need(folder / name, "unpack all of it")), focal_px),
+                    cam_from_world=from_centre(values[3:], values[:3]),
+                )
+            )
+        splits.append(tuple(shots))
+    return Scene(
+        name=folder.name,
+        mapping=splits[0],
+        queries=splits[1],
+        metric=True,
+        thresholds=LONG_TERM,
+    )
+
+
+def aachen(folder: Path, options: dict[str, str]) -> Scene:
+    """v1.1 (3D-models/aachen_v_1_1) or v1.0 (3D-models/aachen_cvpr2018_db.nvm)."""
+    images = need(folder / "images_upright", "unpack database_and_query_images.zip")
+    v11, v10 = folder / "3D-models/aachen_v_1_1", folder / "3D-models/aachen_cvpr2018_db.nvm"
+    if v11.is_dir():
+        model = read_model(v11)
+        mapping = [
+            Shot(
+                name=image.name,
+                path=images / image.name,
+                camera=model.cameras[image.camera_id],
+                cam_from_world=image.cam_from_world,
+            )
+            for image in model.images
+        ]
+    elif v10.is_file():
+        mapping = list(_database(folder, images, v10))
+    else:
+        raise SourceError(f"{folder}: neither {v11.name} nor {v10.name} in 3D-models")
+    queries = []
+    lists = sorted((folder / "queries").glob("*_time_queries_with_intrinsics.txt"))
+    for path in lists:
+        queries += [
+            Shot(name=r.words[0], path=images / r.words[0], camera=_camera(r), cam_from_world=None)
+            for r in rows(path)
+        ]
+    name = "aachen_v1.1" if v11.is_dir() else "aachen_v1.0"
+    return Scene(
+        name=name,
+        mapping=tuple(mapping),
+        queries=tuple(queries),
+        metric=True,
+        thresholds=LONG_TERM,
+    )
+
+
+def _database(folder: Path, images: Path, nvm: Path) -> Iterator[Shot]:
+    listed = need(folder / "3D-models/database_intrinsics.txt", "v1.0 has it beside the model")
+    cameras = {row.words[0]: _camera(row) for row in rows(listed)}
+    for row in nvm_cameras(nvm):
+        name = row.words[0].removeprefix("./")
+        name = name if name in cameras else Path(name).with_suffix(".jpg").as_posix()
+        if name not in cameras:
+            raise SourceError(f"{listed}: no camera of '{name}', which {row.where} has")
+        values = numbers(row, 2, 7, "name focal qw qx qy qz x y z")
+        yield Shot(
+            name=name,
+            path=images / name,
+            camera=cameras[name],
+            cam_from_world=from_centre(values[:4], values[4:]),
+        )
+
+
+def nvm_cameras(path: Path) -> list[Row]:
+    """Lines `name focal qw qx qy qz x y z radial 0` of the first model of an NVM file."""
+    lines = rows(path, comment="NVM")
+    if not lines or not lines[0].words[0].isdigit():
+        raise SourceError(f"{path}: not an NVM file; expected the number of cameras")
+    count = int(lines[0].words[0])
+    if len(lines) <= count:
+        raise SourceError(f"{path}: {len(lines) - 1} cameras, expected {count}")
+    return lines[1 : 1 + count]
+
+
+def _camera(row: Row) -> Camera:
+    """Of `name MODEL width height parameters`, as COLMAP writes them."""
+    model, count = row.words[1], len(row.words) - 2
+    values = numbers(row, 2, count, "name MODEL width height parameters")
+    width, height = int(values[0]), int(values[1])
+    try:
+        return camera_from_colmap(model, width, height, values[2:].tolist(), row.where)
+    except MappingError as error:
+        raise SourceError(str(error)) from None

@@ -1,0 +1,105 @@
+"""Files of poses that several data sets share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge_reloc.arrays import F64
+from edge_reloc.errors import SourceError
+from edge_reloc.files import read_small
+from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
+
+MOST_BYTES = 1 << 28
+SKEWED = 0.02  # by which a rotation that was written with few digits may be off
+
+
+class Row(NamedTuple):
+    """Words of a line, and where it stands."""
+
+    words: list[str]
+    where: str
+
+
+def rows(
+    path: Path, *, skip: int = 0, comment: str = "#", separator: str | None = None
+) -> list[Row]:
+    """Lines of a text file that are not empty and no comment. Raises SourceError."""
+    try:
+        text = read_small(path, MOST_BYTES).decode()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: not a text file") from None
+    return [
+        Row([word.strip() for word in line.strip().split(separator)], f"{path}:{number}")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if number > skip and line.strip() and not line.startswith(comment)
+    ]
+
+
+def numbers(row: Row, first: int, count: int, what: str) -> F64:
+    """Words from `first` on as `count` finite numbers. Raises SourceError."""
+    try:
+        values = np.array([float(word) for word in row.words[first : first + count]])
+    except ValueError:
+        values = np.zeros(0)
+    if len(values) != count or not np.isfinite(values).all():
+        raise SourceError(f"{row.where}: expected {what}, found '{' '.join(row.words)[:80]}'")
+    return values
+
+
+def pose_matrix(path: Path) -> F64 | None:
+    """(4,4) or (3,4) numbers of a text file as a rigid (4,4); None where some are not finite.
+
+    Raises SourceError for anything else.
+    """
+    try:
+        values = np.array([[_number(word) for word in row.words] for row in rows(path)])
+    except ValueError:
+        values = np.zeros(0)
+    if values.shape not in ((4, 4), (3, 4)):
+        raise SourceError(f"{path}: expected a pose, three or four rows of four numbers")
+    if not np.isfinite(values).all():
+        return None
+    rotation = values[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > SKEWED or np.linalg.det(rotation) < 0:
+        raise SourceError(f"{path}: the first three columns are no rotation")
+    left, _, right = np.linalg.svd(rotation)
+    return compose(left @ right, values[:3, 3])
+
+
+def _number(word: str) -> float:
+    """Also of Windows' words for what is not finite, such as -1.#INF."""
+    return float("nan") if "#" in word else float(word)
+
+
+class ListedPose(NamedTuple):
+    """Of a photo, and its focal length where the list has one."""
+
+    cam_from_world: F64
+    focal_px: float | None
+
+
+def quaternion_list(path: Path) -> dict[str, ListedPose]:
+    """Poses of `name qw qx qy qz tx ty tz [focal length]`, world to camera, by name."""
+    found = {}
+    for row in rows(path):
+        values = numbers(row, 1, 7, "name qw qx qy qz tx ty tz")
+        focal = float(numbers(row, 8, 1, "a focal length")[0]) if len(row.words) > 8 else None
+        found[row.words[0]] = ListedPose(compose(rotation_from_quat(values[:4]), values[4:]), focal)
+    return found
+
+
+def from_centre(quat_wxyz: F64, centre: F64) -> F64:
+    """`cam_from_world` of its rotation and of where the camera stands."""
+    rotation = rotation_from_quat(quat_wxyz)
+    return compose(rotation, -rotation @ centre)
+
+
+def world_from_cam(path: Path) -> F64 | None:
+    """`cam_from_world` of a file with its inverse; None where that is not finite."""
+    pose = pose_matrix(path)
+    return None if pose is None else invert(pose)

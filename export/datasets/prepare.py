@@ -1,0 +1,68 @@
+"""A scene of a data set in this project's layout, by links."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_reloc.errors import DiskError
+from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
+
+from .scene import Scene, Shot
+
+FACTS = "dataset.json"
+
+
+def prepare(scene: Scene, folder: Path) -> None:
+    """Write images/ (links), mapping.txt, queries.txt, reference/ and dataset.json.
+
+    What is there already is made anew. Raises DiskError.
+    """
+    shots = (*scene.mapping, *scene.queries)
+    try:
+        for shot in shots:
+            _link(folder / "images" / shot.name, shot.path)
+    except OSError as error:
+        raise DiskError(f"{folder}: cannot be written ({error.strerror})") from None
+    write_atomic(folder / "mapping.txt", _names(scene.mapping))
+    write_atomic(folder / "queries.txt", _names(scene.queries))
+    write_model_text(folder / "reference", model_of(shots))
+    facts = {
+        "name": scene.name,
+        "metric": scene.metric,
+        "thresholds": scene.thresholds,
+        "scored": all(shot.cam_from_world is not None for shot in scene.queries),
+    }
+    write_atomic(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+
+
+def model_of(shots: Sequence[Shot]) -> ColmapModel:
+    """The poses that are known, with one camera for all photos that share it."""
+    ids: dict[Camera, int] = {}
+    images = []
+    for shot in shots:
+        if shot.cam_from_world is not None:
+            camera_id = ids.setdefault(shot.camera, len(ids) + 1)
+            images.append(
+                ColmapImage(name=shot.name, camera_id=camera_id, cam_from_world=shot.cam_from_world)
+            )
+    return ColmapModel(
+        cameras={camera_id: camera for camera, camera_id in ids.items()}, images=images, points={}
+    )
+
+
+def _names(shots: Sequence[Shot]) -> str:
+    return "".join(f"{shot.name}\n" for shot in shots)
+
+
+def _link(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        if os.readlink(link) == str(target):
+            return
+        link.unlink()
+    link.symlink_to(target)

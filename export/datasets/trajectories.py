@@ -1,0 +1,164 @@
+"""TUM RGB-D and EuRoC: sequences with a trajectory of a motion capture system.
+
+TUM RGB-D: Sturm et al., IROS 2012, https://cvg.cit.tum.de/data/datasets/rgbd-dataset.
+EuRoC: Burri et al., IJRR 2016, https://projects.asl.ethz.ch/datasets/euroc-mav.
+Both are for odometry and have no split for relocalisation: a sequence is mapped, and another one
+of the same room is localised (`queries=FOLDER`); without it, one block of frames in four.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edge_reloc.arrays import F64
+from edge_reloc.errors import SourceError
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
+
+from .pose_files import numbers, rows
+from .scene import FINE, Scene, Shot, every_block, need, size_of
+
+NEAR_NS = 20_000_000  # a frame and its reference pose
+BLOCK, PERIOD = 30, 4
+# Of the colour cameras of TUM's three Kinects: fx fy cx cy, k1 k2 p1 p2 k3.
+TUM_CAMERAS = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6, 0.0, 0.0, 0.0, 0.0, 0.0),
+}
+
+
+def tum_rgbd(folder: Path, options: dict[str, str]) -> Scene:
+    """A folder such as `rgbd_dataset_freiburg1_desk`, with rgb.txt and groundtruth.txt."""
+    return _split(folder, options, _tum_sequence)
+
+
+def euroc(folder: Path, options: dict[str, str]) -> Scene:
+    """A folder such as `V1_01_easy`, with mav0/cam0 and mav0/state_groundtruth_estimate0."""
+    return _split(folder, options, _euroc_sequence)
+
+
+def _split(folder: Path, options: dict[str, str], sequence: object) -> Scene:
+    assert callable(sequence)
+    shots = sequence(folder)
+    if "queries" in options:
+        mapping, queries = shots, sequence(Path(options["queries"]))
+    else:
+        mapping, queries = every_block(shots, BLOCK, PERIOD)
+    return Scene(
+        name=folder.name,
+        mapping=tuple(mapping),
+        queries=tuple(queries),
+        metric=True,
+        thresholds=FINE,
+    )
+
+
+def _tum_sequence(folder: Path) -> list[Shot]:
+    kinect = next((name for name in TUM_CAMERAS if name in folder.name), None)
+    if kinect is None:
+        raise SourceError(
+            f"{folder}: its name does not tell the camera; expected one of {', '.join(TUM_CAMERAS)}"
+        )
+    truth = rows(need(folder / "groundtruth.txt", "a sequence of TUM RGB-D has it"))
+    stamps = np.array([_nanoseconds(row.words[0], row.where) for row in truth])
+    fx, fy, cx, cy, *distortion = TUM_CAMERAS[kinect]
+    shots = []
+    for row in rows(need(folder / "rgb.txt", "a sequence of TUM RGB-D has it")):
+        place = _nearest(stamps, _nanoseconds(row.words[0], row.where))
+        if place is None:
+            continue
+        values = numbers(truth[place], 1, 7, "time tx ty tz qx qy qz qw")
+        path = folder / row.words[1]
+        size = size_of(need(path, "unpack all of it"))
+        camera = Camera(
+            model="opencv",
+            width=size.width,
+            height=size.height,
+            fx=fx,
+            fy=fy,
+            cx=cx,
+            cy=cy,
+            distortion=tuple(distortion),
+        )
+        rotation = rotation_from_quat(np.roll(values[3:], 1))
+        shots.append(
+            Shot(
+                name=f"{folder.name}/{row.words[1]}",
+                path=path,
+                camera=camera,
+                cam_from_world=invert(compose(rotation, values[:3])),
+            )
+        )
+    return shots
+
+
+def _euroc_sequence(folder: Path) -> list[Shot]:
+    cam0 = need(folder / "mav0/cam0", "a sequence of EuRoC has mav0/cam0")
+    camera, body_from_cam = _euroc_camera(need(cam0 / "sensor.yaml", "it has the calibration"))
+    truth_file = folder / "mav0/state_groundtruth_estimate0/data.csv"
+    truth = rows(need(truth_file, "a sequence of EuRoC has it"), separator=",")
+    stamps = np.array([int(row.words[0]) for row in truth])
+    shots = []
+    for row in rows(need(cam0 / "data.csv", "it names the frames"), separator=","):
+        place = _nearest(stamps, int(row.words[0]))
+        if place is None:
+            continue
+        values = numbers(truth[place], 1, 7, "time x y z qw qx qy qz")
+        world_from_body = compose(rotation_from_quat(values[3:]), values[:3])
+        shots.append(
+            Shot(
+                name=f"{folder.name}/{row.words[1]}",
+                path=cam0 / "data" / row.words[1],
+                camera=camera,
+                cam_from_world=invert(world_from_body @ body_from_cam),
+            )
+        )
+    return shots
+
+
+def _euroc_camera(path: Path) -> tuple[Camera, F64]:
+    """Camera and `body_from_cam` of a sensor.yaml: flat lists, so that no parser is needed."""
+    text = "".join(f"{' '.join(row.words)}\n" for row in rows(path))
+    width, height = _yaml_list(text, "resolution", 2, path)
+    fx, fy, cx, cy = _yaml_list(text, "intrinsics", 4, path)
+    distortion = _yaml_list(text, "distortion_coefficients", 4, path)
+    mount = np.array(_yaml_list(text, "data", 16, path)).reshape(4, 4)
+    camera = Camera(
+        model="opencv",
+        width=int(width),
+        height=int(height),
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        distortion=tuple(distortion),
+    )
+    return camera, mount
+
+
+def _yaml_list(text: str, key: str, count: int, path: Path) -> list[float]:
+    _, found, rest = text.partition(f"{key}:")
+    inside = rest.partition("[")[2].partition("]")[0]
+    try:
+        values = [float(word) for word in inside.replace("\n", " ").split(",")]
+    except ValueError:
+        values = []
+    if not found or len(values) != count:
+        raise SourceError(f"{path}: expected {key}: [{count} numbers]")
+    return values
+
+
+def _nearest(stamps: F64, t_ns: int) -> int | None:
+    """Row of the reference pose of a time; None where there is none near it."""
+    place = int(np.argmin(np.abs(stamps - t_ns)))
+    return place if abs(int(stamps[place]) - t_ns) <= NEAR_NS else None
+
+
+def _nanoseconds(seconds: str, where: str) -> int:
+    whole, _, part = seconds.partition(".")
+    if not (whole + part).isdigit():
+        raise SourceError(f"{where}: expected a time in seconds, found '{seconds}'")
+    return int(whole) * 1_000_000_000 + int(part.ljust(9, "0")[:9])
