@@ -25,6 +25,7 @@ PROGRAMS = {
     "inspect": Program("edge_reloc.inspect", "what is in a map bundle, and is it intact"),
     "map": Program("edge_reloc_export.map", "photos or a COLMAP model to a map bundle"),
     "train": Program("edge_reloc_export.train", "train a head of a map bundle"),
+    "bench": Program("edge_reloc_export.bench", "data sets as published to one table of results"),
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
     "train-features": Program("edge_reloc_export.train_features", "our own feature network"),
     "sign": Program("edge_reloc_export.sign", "sign a map bundle, or make the keys to"),

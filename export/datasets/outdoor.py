@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_reloc.errors import MappingError, SourceError
-from edge_reloc.geometry.camera import Camera
-from edge_reloc.reference.colmap import camera_from_colmap, read_model
+from edge_reloc.errors import SourceError
+from edge_reloc.reference.colmap import read_model
 
-from .pose_files import Row, from_centre, numbers, rows
+from .pose_files import Row, from_centre, listed_cameras, numbers, rows
 from .scene import LONG_TERM, Scene, Shot, centred, need, size_of
 
 HEADER_LINES = 3
@@ -80,8 +79,8 @@ def aachen(folder: Path, options: dict[str, str]) -> Scene:
     lists = sorted((folder / "queries").glob("*_time_queries_with_intrinsics.txt"))
     for path in lists:
         queries += [
-            Shot(name=r.words[0], path=images / r.words[0], camera=_camera(r), cam_from_world=None)
-            for r in rows(path)
+            Shot(name=name, path=images / name, camera=camera, cam_from_world=None)
+            for name, camera in listed_cameras(path)
         ]
     name = "aachen_v1.1" if v11.is_dir() else "aachen_v1.0"
     return Scene(
@@ -95,7 +94,7 @@ def aachen(folder: Path, options: dict[str, str]) -> Scene:
 
 def _database(folder: Path, images: Path, nvm: Path) -> Iterator[Shot]:
     listed = need(folder / "3D-models/database_intrinsics.txt", "v1.0 has it beside the model")
-    cameras = {row.words[0]: _camera(row) for row in rows(listed)}
+    cameras = dict(listed_cameras(listed))
     for row in nvm_cameras(nvm):
         name = row.words[0].removeprefix("./")
         name = name if name in cameras else Path(name).with_suffix(".jpg").as_posix()
@@ -119,14 +118,3 @@ def nvm_cameras(path: Path) -> list[Row]:
     if len(lines) <= count:
         raise SourceError(f"{path}: {len(lines) - 1} cameras, expected {count}")
     return lines[1 : 1 + count]
-
-
-def _camera(row: Row) -> Camera:
-    """Of `name MODEL width height parameters`, as COLMAP writes them."""
-    model, count = row.words[1], len(row.words) - 2
-    values = numbers(row, 2, count, "name MODEL width height parameters")
-    width, height = int(values[0]), int(values[1])
-    try:
-        return camera_from_colmap(model, width, height, values[2:].tolist(), row.where)
-    except MappingError as error:
-        raise SourceError(str(error)) from None

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_reloc.arrays import F64
-from edge_reloc.errors import SourceError
+from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.files import read_small
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
+from edge_reloc.reference.colmap import camera_from_colmap
 
 MOST_BYTES = 1 << 28
 SKEWED = 0.02  # by which a rotation that was written with few digits may be off
@@ -103,3 +105,20 @@ def world_from_cam(path: Path) -> F64 | None:
     """`cam_from_world` of a file with its inverse; None where that is not finite."""
     pose = pose_matrix(path)
     return None if pose is None else invert(pose)
+
+
+def listed_cameras(path: Path) -> list[tuple[str, Camera]]:
+    """Names and cameras of `name MODEL width height parameters`, as COLMAP has them.
+
+    Raises SourceError.
+    """
+    found = []
+    for row in rows(path):
+        values = numbers(row, 2, len(row.words) - 2, "name MODEL width height parameters")
+        width, height = int(values[0]), int(values[1])
+        try:
+            camera = camera_from_colmap(row.words[1], width, height, values[2:].tolist(), row.where)
+        except MappingError as error:
+            raise SourceError(str(error)) from None
+        found.append((row.words[0], camera))
+    return found

@@ -10,17 +10,24 @@ from pathlib import Path
 from edge_reloc.errors import DiskError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.reference.colmap import ColmapImage, ColmapModel, write_model_text
+from edge_reloc.reference.colmap import (
+    ColmapImage,
+    ColmapModel,
+    colmap_from_camera,
+    write_model_text,
+)
 
 from .scene import Scene, Shot
 
 FACTS = "dataset.json"
+QUERIES = "queries_with_intrinsics.txt"
 
 
 def prepare(scene: Scene, folder: Path) -> None:
     """Write images/ (links), mapping.txt, queries.txt, reference/ and dataset.json.
 
-    What is there already is made anew. Raises DiskError.
+    queries_with_intrinsics.txt has a camera for each query, by COLMAP's conventions. What is
+    there already is made anew. Raises DiskError.
     """
     shots = (*scene.mapping, *scene.queries)
     try:
@@ -30,6 +37,8 @@ def prepare(scene: Scene, folder: Path) -> None:
         raise DiskError(f"{folder}: cannot be written ({error.strerror})") from None
     write_atomic(folder / "mapping.txt", _names(scene.mapping))
     write_atomic(folder / "queries.txt", _names(scene.queries))
+    cameras = "".join(f"{shot.name} {_camera_words(shot.camera)}\n" for shot in scene.queries)
+    write_atomic(folder / QUERIES, cameras)
     write_model_text(folder / "reference", model_of(shots))
     facts = {
         "name": scene.name,
@@ -38,6 +47,12 @@ def prepare(scene: Scene, folder: Path) -> None:
         "scored": all(shot.cam_from_world is not None for shot in scene.queries),
     }
     write_atomic(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+
+
+def _camera_words(camera: Camera) -> str:
+    model, params = colmap_from_camera(camera)
+    words = " ".join(repr(float(value)) for value in params)
+    return f"{model} {camera.width} {camera.height} {words}"
 
 
 def model_of(shots: Sequence[Shot]) -> ColmapModel:

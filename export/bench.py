@@ -1,0 +1,274 @@
+"""Data sets in, one table out: map, train, localise and score, each of them once.
+
+Poses are written first and scored later, so that other systems' poses stand in the same table.
+What was done with the same command is not done again: an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edge_reloc.bundle.reader import open_bundle
+from edge_reloc.command_line.arguments import whole
+from edge_reloc.command_line.program import KNOWN_ERROR, OK
+from edge_reloc.errors import ConfigError
+from edge_reloc.evaluation.chosen import parse_method, shown_methods, syntax
+from edge_reloc.evaluation.dataset import read_dataset
+from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.files import write_atomic
+from edge_reloc.methods import Settings, variants
+from edge_reloc.running.budget import MIB
+
+from .benchmark.answers import read_answers, write_submission
+from .benchmark.page import to_html, to_markdown
+from .benchmark.scoring import Row, score
+from .benchmark.steps import Step, StepError, Steps
+from .datasets.prepare import FACTS, prepare
+from .datasets.table import DATASETS, open_dataset
+from .interruption import long_program
+from .training.table import TRAININGS
+
+#: of what every method opens beside what finds its candidates
+POINTS_ALONE = "exhaustive"
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """Of all scenes so far."""
+
+    rows: list[Row] = field(default_factory=list)
+    #: what could not be done, and why
+    notes: list[str] = field(default_factory=list)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-reloc bench", description=__doc__)
+    add = parser.add_argument
+    add(
+        "--dataset",
+        action="append",
+        required=True,
+        metavar="KIND:FOLDER",
+        help=f"a scene of {', '.join(DATASETS)}, as published; repeatable",
+    )
+    add("--output", type=Path, required=True, help="folder for all of it, and for going on")
+    add("--methods", help=f"comma-separated: {syntax()}; default: all that can run")
+    add(
+        "--train",
+        default="",
+        help=f"comma-separated: {', '.join(TRAININGS)}; default: none of them",
+    )
+    add("--preset", default="quick", help="of the trainings: quick (default) or paper")
+    add("--every", type=whole(1), default=1, help="each n-th query (default 1)")
+    add("--threads", type=whole(1, 256), default=2, help="of localisation (default 2)")
+    add(
+        "--map-options",
+        default="",
+        metavar="TEXT",
+        help="more for 'edge-reloc map', such as '--features sift'",
+    )
+    add(
+        "--poses",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="poses of another system for the one scene: poses.jsonl, or lines "
+        "'photo qw qx qy qz tx ty tz', world to camera; repeatable",
+    )
+    return parser
+
+
+@long_program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is left, write the table; 1 where something could not be done."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    _check(options)
+    scenes = [open_dataset(address) for address in options.dataset]
+    outcome = Outcome()
+    for scene in scenes:
+        folder = options.output / scene.name
+        prepare(scene, folder / "data")
+        _run_scene(folder, scene.name, options, outcome)
+        _write(options.output, outcome)
+    print(to_markdown(outcome.rows, outcome.notes))
+    print(f"written to {options.output}: results.md, results.json, results.html", file=sys.stderr)
+    return KNOWN_ERROR if outcome.notes else OK
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What makes no sense is told before the long work. Raises ConfigError and SourceError."""
+    if options.poses and len(options.dataset) > 1:
+        raise ConfigError("--poses are of one scene; name one --dataset")
+    unknown = [name for name in _list(options.train) if name not in TRAININGS]
+    if unknown:
+        raise ConfigError(f"--train: found '{unknown[0]}', expected one of {', '.join(TRAININGS)}")
+    for method in _list(options.methods or ""):
+        parse_method(method, Settings())
+    for text in options.poses:
+        system, equals, file = text.partition("=")
+        if not (system and equals and file):
+            raise ConfigError(f"--poses {text}: expected NAME=FILE")
+        read_answers(Path(file))
+
+
+def _run_scene(folder: Path, name: str, options: argparse.Namespace, outcome: Outcome) -> None:
+    """All methods on one scene; what fails is noted, and the rest goes on."""
+    data, bundle = folder / "data", folder / "map"
+    steps = Steps(folder)
+    facts = json.loads((data / FACTS).read_text())
+    try:
+        mapped = _map(steps, data, bundle, facts["metric"], options)
+    except StepError as error:
+        outcome.notes.append(f"{name}: {error}")
+        return
+    trained: dict[str, Step] = {}
+    for training in _list(options.train):
+        try:
+            trained[training] = _train(steps, bundle, training, options, after=[mapped])
+        except StepError as error:
+            outcome.notes.append(f"{name}: {error}")
+    rows: list[Row] = []
+    methods = _list(options.methods or "") or list(shown_methods(open_bundle(bundle).manifest))
+    for method in methods:
+        poses = folder / "poses" / f"{method.replace(':', '_')}.jsonl"
+        try:
+            made = [mapped, *trained.values()]
+            step = _localise(steps, bundle, data, method, poses, options, after=made)
+        except StepError as error:
+            outcome.notes.append(f"{name}: {error}")
+            continue
+        if not facts["scored"]:
+            outcome.notes.append(_submission(data, poses))
+            continue
+        rows.append(_row(data, method, poses, facts, options, command=step.command))
+    for text in options.poses:
+        system, _, file = text.partition("=")
+        rows.append(_row(data, system, Path(file), facts, options))
+    outcome.rows += [_with_training(_with_retrieval(row, rows), trained) for row in rows]
+
+
+def _map(steps: Steps, data: Path, bundle: Path, metric: bool, options: argparse.Namespace) -> Step:
+    arguments: list[str | Path] = ["--images", data / "images", "--list", data / "mapping.txt"]
+    arguments += ["--poses", data / "reference", "--output", bundle]
+    arguments += ["--metric"] if metric else []
+    arguments += options.map_options.split()
+    return steps.run("map", "edge_reloc_export.map", *arguments, output=bundle)
+
+
+def _train(
+    steps: Steps, bundle: Path, method: str, options: argparse.Namespace, after: list[Step]
+) -> Step:
+    return steps.run(
+        f"train {method}",
+        "edge_reloc_export.train",
+        "--map",
+        bundle,
+        "--method",
+        method,
+        "--preset",
+        options.preset,
+        output=bundle,
+        after=after,
+    )
+
+
+def _localise(
+    steps: Steps,
+    bundle: Path,
+    data: Path,
+    method: str,
+    poses: Path,
+    options: argparse.Namespace,
+    after: list[Step],
+) -> Step:
+    poses.parent.mkdir(exist_ok=True)
+    return steps.run(
+        f"localise {method}",
+        "edge_reloc_export.benchmark.localize",
+        "--map",
+        bundle,
+        "--scene",
+        data,
+        "--method",
+        method,
+        "--threads",
+        str(options.threads),
+        "--every",
+        str(options.every),
+        "--output",
+        poses,
+        output=poses,
+        after=after,
+    )
+
+
+def _row(
+    data: Path,
+    system: str,
+    poses: Path,
+    facts: dict[str, object],
+    options: argparse.Namespace,
+    command: str = "",
+) -> Row:
+    dataset = replace(read_dataset(data, every=options.every), name=str(facts["name"]))
+    thresholds = parse_thresholds(str(facts["thresholds"]))
+    row = score(system, read_answers(poses), dataset, thresholds, metric=bool(facts["metric"]))
+    measured = poses.with_suffix(".facts.json")
+    if not measured.is_file():
+        return replace(row, command=command)
+    took = json.loads(measured.read_text())
+    peak = took["peak_bytes"]
+    return replace(
+        row,
+        command=command,
+        peak_mib=None if peak is None else peak / MIB,
+        map_mb=took["map_bytes"] / 1e6,
+    )
+
+
+def _with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
+    """What a method opens beyond matching all points, where that was run, too."""
+    alone = next((r.map_mb for r in rows if r.system.partition("+")[0] == POINTS_ALONE), None)
+    if alone is None or row.map_mb is None:
+        return row
+    return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))
+
+
+def _with_training(row: Row, trained: dict[str, Step]) -> Row:
+    name = row.system.partition("+")[0].partition(":")[0]
+    method = next((m.name for m, variant in variants() if variant.name == name), None)
+    step = trained.get(method or "")
+    return row if step is None else replace(row, training_s=step.seconds)
+
+
+def _submission(data: Path, poses: Path) -> str:
+    """The reference poses are kept back by those who publish the data."""
+    names = (data / "queries.txt").read_text().split("\n")[:-1]
+    path = poses.with_suffix(".submission.txt")
+    count = write_submission(path, names, read_answers(poses))
+    return (
+        f"{path}: {count} of {len(names)} queries; its reference poses are kept back, hand it in "
+        f"at visuallocalization.net"
+    )
+
+
+def _write(folder: Path, outcome: Outcome) -> None:
+    values = {"rows": [row.to_json() for row in outcome.rows], "notes": outcome.notes}
+    write_atomic(folder / "results.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
+    write_atomic(folder / "results.md", to_markdown(outcome.rows, outcome.notes))
+    write_atomic(folder / "results.html", to_html(outcome.rows, outcome.notes))
+
+
+def _list(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Programs that are run once: what was done with the same command is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_reloc.errors import EdgeRelocError
+from edge_reloc.files import write_atomic
+
+DONE = "steps.json"
+TAIL_LINES = 3
+
+
+class StepError(EdgeRelocError):
+    """A program of a benchmark failed; the text ends with what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A program that was run to its end."""
+
+    #: as it is typed
+    command: str
+    #: by the clock
+    seconds: float
+    #: of this run of it
+    number: str
+    #: numbers of the steps that it rests on
+    after: tuple[str, ...] = ()
+
+
+class Steps:
+    """What was done in a folder, by name. Each step is kept as soon as it is done."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / DONE
+        self._log = folder / "log"
+        self._log.mkdir(parents=True, exist_ok=True)
+        self._done: dict[str, Step] = {}
+        if self._file.is_file():
+            for name, values in json.loads(self._file.read_text()).items():
+                self._done[name] = Step(**{**values, "after": tuple(values["after"])})
+
+    def run(
+        self,
+        name: str,
+        module: str,
+        *arguments: str | Path,
+        output: Path,
+        after: Sequence[Step] = (),
+    ) -> Step:
+        """`python -m module arguments`, unless it was run so and `output` is there.
+
+        after: steps that it rests on; when one of them was run again, so is this. Raises
+        StepError with the program's last words, which all are in log/NAME.txt.
+        """
+        words = [str(argument) for argument in arguments]
+        command = shlex.join(["python", "-m", module, *words])
+        before = self._done.get(name)
+        rests_on = tuple(step.number for step in after)
+        same = before is not None and (before.command, before.after) == (command, rests_on)
+        if before is not None and same and output.exists():
+            return before
+        print(f"{name}: {command}", file=sys.stderr)
+        log, begin = self._log / f"{name.replace('/', '_')}.txt", time.monotonic()
+        with log.open("w") as stream:
+            code = self._call([sys.executable, "-m", module, *words], stream.fileno())
+        if code != 0:
+            lines = log.read_text(errors="replace").strip().splitlines()[-TAIL_LINES:]
+            raise StepError(f"{name}: exit code {code}: {' / '.join(lines)} ({log})")
+        step = Step(
+            command=command,
+            seconds=round(time.monotonic() - begin, 1),
+            number=uuid.uuid4().hex,
+            after=rests_on,
+        )
+        self._done[name] = step
+        values = {key: vars(done) for key, done in self._done.items()}
+        write_atomic(self._file, json.dumps(values, indent=1) + "\n")
+        return step
+
+    def _call(self, command: Sequence[str], out: int) -> int:
+        with subprocess.Popen(command, stdout=out, stderr=out, env=dict(os.environ)) as process:
+            try:
+                return process.wait()
+            except BaseException:  # what was interrupted must not go on behind our back
+                process.terminate()
+                raise

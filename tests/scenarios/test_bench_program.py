@@ -1,0 +1,103 @@
+"""`edge-reloc bench`: a scene as published to a table, and going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edge_reloc
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.geometry.rigid import camera_centre, invert
+from edge_reloc.reference.colmap import read_model
+from edge_reloc_export.bench import main
+
+DEMO = Path(edge_reloc.__file__).parent / "demo"
+PHOTOS = 12
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of the demo in instant-ngp's layout, each fourth to be localised."""
+    folder = tmp_path_factory.mktemp("courtyard")
+    (folder / "images").mkdir()
+    camera = read_camera(DEMO / "camera.json")
+    poses = {i.name: i.cam_from_world for i in read_model(DEMO / "truth").images}
+    lens = dict(zip(("k1", "k2", "p1", "p2"), camera.distortion, strict=False))
+    values = {"fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx + 0.5, "cy": camera.cy + 0.5}
+    splits: dict[str, list[dict[str, object]]] = {"train": [], "test": []}
+    for index in range(PHOTOS):
+        name = f"frame_{index:03d}.jpg"
+        (folder / "images" / name).symlink_to(DEMO / "frames" / name)
+        view = invert(poses[name]) @ np.diag([1.0, -1.0, -1.0, 1.0])
+        frame = {"file_path": f"images/{name}", "transform_matrix": view.tolist()}
+        splits["test" if index % 4 == 2 else "train"].append(frame)
+    for split, frames in splits.items():
+        text = json.dumps({**values, **lens, "frames": frames})
+        (folder / f"transforms_{split}.json").write_text(text)
+    return folder
+
+
+def test_a_scene_to_a_table_and_again(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = {i.name: i.cam_from_world for i in read_model(DEMO / "truth").images}
+    others = tmp_path / "others.txt"
+    moved = []
+    for index in (2, 6):  # another system: 1 and 2 cm beside the truth, and one query lost
+        pose = truth[f"frame_{index:03d}.jpg"].copy()
+        pose[0, 3] += 0.01 * (index + 2) / 4
+        quat = edge_reloc.geometry.rigid.quat_from_rotation(pose[:3, :3])
+        words = " ".join(repr(float(v)) for v in (*quat, *pose[:3, 3]))
+        moved.append(f"frame_{index:03d}.jpg {words}")
+    others.write_text("\n".join(moved) + "\n")
+    command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out")]
+    command += ["--methods", "exhaustive+2,image_retrieval:5", "--poses", f"others={others}"]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert err.count("localise ") == 2 and "| exhaustive+2 |" in out
+    rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
+    assert set(rows) == {"exhaustive+2", "image_retrieval:5", "others"}
+    ours, theirs = rows["exhaustive+2"], rows["others"]
+    assert ours["localised"] == ours["queries"] == 3
+    assert ours["median"] < 0.02 * ours["scene_size"]
+    assert theirs["localised"] == 2 and theirs["queries"] == 3
+    assert theirs["median"] == pytest.approx(0.02)  # of 1 cm, 2 cm and infinity
+    assert theirs["median_95"][1] is None
+    assert ours["peak_mib"] > 0 and ours["map_mb"] > 0 and "localize" in ours["command"]
+    page = (tmp_path / "out/results.html").read_text()
+    assert page.count("<svg") == 1 and "others" in page
+    centres = [camera_centre(pose) for pose in truth.values()]
+    assert np.ptp(centres, axis=0).max() > 0.1  # the scene is one in which that means something
+
+    # What is there is not made again; what is not there is.
+    name = scene.name
+    poses = tmp_path / "out" / name / "poses"
+    (poses / "image_retrieval_5.jsonl").unlink()
+    assert main(command) == 0
+    err = capsys.readouterr().err
+    assert "localise image_retrieval:5:" in err
+    assert "localise exhaustive+2" not in err and "map:" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "nothing"], "method 'nothing': found 'nothing'"),
+        (["--poses", "hloc"], "expected NAME=FILE"),
+        (["--train", "everything"], "expected one of visible_structure"),
+        (["--dataset", "7scenes:/nowhere"], "no such folder; download the data set"),
+    ],
+)
+def test_what_it_cannot_do(
+    arguments: list[str],
+    words: str,
+    scene: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out"), *arguments]
+    assert main(command) == 1
+    assert words in capsys.readouterr().err
