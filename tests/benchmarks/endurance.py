@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.served_stream import Served  # noqa: E402
+from tests.served_stream import Served
 
 DEMO = ROOT / "edge_reloc" / "demo"
 AWAY_S = 1.0
