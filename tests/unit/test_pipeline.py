@@ -97,17 +97,19 @@ def test_a_frame_is_expected_when_those_before_it_are_done() -> None:
     camera, told = read_camera(DEMO / "camera.json"), list[tuple[str, int]]()
     settings = Settings(in_flight=2, threads=1, method="exhaustive")
     frames = list(itertools.islice(open_source(str(DEMO / "frames"), camera), FRAMES))
-    with Localizer.open(open_bundle(DEMO / "map"), camera, settings) as localizer:
-        with pipeline(
+    with (
+        Localizer.open(open_bundle(DEMO / "map"), camera, settings) as localizer,
+        pipeline(
             localizer,
             lambda frame: told.append(("before", frame.index)),
             lambda frame, *_: told.append(("done", frame.index)),
-        ) as flow:
-            for frame in frames:
-                flow.push(frame)
-                assert ("done", frame.index - 2) in told or frame.index < 2
-            flow.settle()
-            assert told == [(when, f.index) for f in frames for when in ("before", "done")]
+        ) as flow,
+    ):
+        for frame in frames:
+            flow.push(frame)
+            assert ("done", frame.index - 2) in told or frame.index < 2
+        flow.settle()
+        assert told == [(when, f.index) for f in frames for when in ("before", "done")]
 
 
 def test_a_sink_that_breaks_ends_the_run() -> None:
