@@ -64,6 +64,7 @@ def run_rig(options: argparse.Namespace) -> int:
                 print(json.dumps({"cameras": cameras}, allow_nan=False))
             else:
                 print("\n".join(f"[{name}]\n{s.to_text()}" for name, s in summaries.items()))
+        rig.write_pictures()
     return OK
 
 

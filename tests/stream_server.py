@@ -1,7 +1,8 @@
-"""Serves a stream on loopback until it is killed: `python stream_server.py KIND PORT`.
+"""Serves a stream on loopback until it is killed: `stream_server.py KIND PORT [FOLDER HZ]`.
 
 tcp, udp: MPEG-TS of H.264; rtp: H.264; rtsp: the same, by a client's request and through its
-connection; http: JPEG after JPEG. Pictures are noise about a grey that tells their number.
+connection; http: JPEG after JPEG. Pictures are noise about a grey that tells their number, or
+the photos of a folder, all of one size, back and forth.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +22,30 @@ LOOPBACK = "127.0.0.1"
 GREYS = (80, 180)  # of pictures by turns
 
 
-def pictures() -> Iterator[np.ndarray]:
-    """(H,W,3) in their time."""
-    start_s, number = time.monotonic(), 0
-    while True:
+def noise() -> Iterator[np.ndarray]:
+    """(HEIGHT,WIDTH,3) each."""
+    for number in count():
         grey = GREYS[number // 10 % 2]
-        noise = np.random.default_rng(number).integers(-20, 20, (HEIGHT, WIDTH, 1))
-        yield np.repeat(grey + noise, 3, 2).astype(np.uint8)
-        number += 1
+        shown = np.random.default_rng(number).integers(-20, 20, (HEIGHT, WIDTH, 1))
+        yield np.repeat(grey + shown, 3, 2).astype(np.uint8)
+
+
+def photos(folder: Path) -> Iterator[np.ndarray]:
+    """(H,W,3) each, from where in their row the clock is: no jump after a new start."""
+    import cv2
+
+    paths = sorted(folder.glob("*.jpg"))
+    around = [*paths, *paths[-2:0:-1]]
+    for number in count(int(time.time() * RATE_HZ)):
+        yield np.asarray(cv2.imread(str(around[number % len(around)])), np.uint8)
+
+
+def pictures() -> Iterator[np.ndarray]:
+    """In their time."""
+    start_s = time.monotonic()
+    for number, picture in enumerate(photos(Path(sys.argv[3])) if sys.argv[3:] else noise()):
         time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
+        yield picture
 
 
 def mux(file: Any, kind: str) -> None:
@@ -37,9 +55,10 @@ def mux(file: Any, kind: str) -> None:
     options = {"preset": "ultrafast", "tune": "zerolatency"}
     with av.open(file, "w", format=kind) as container:
         stream = container.add_stream("libx264", rate=RATE_HZ, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.gop_size = 10
+        stream.pix_fmt, stream.codec_context.gop_size = "yuv420p", 10
         for number, picture in enumerate(pictures()):
+            if number == 0:
+                stream.height, stream.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame.pts = number
             for packet in stream.encode(frame):
@@ -120,7 +139,10 @@ def mux_framed(to: Any) -> None:
 
 
 def main() -> None:
+    global RATE_HZ
     kind, port = sys.argv[1], int(sys.argv[2])
+    if sys.argv[3:]:
+        RATE_HZ = int(sys.argv[4])
     if kind == "http":
         serve_http(port)
     elif kind == "rtsp":

@@ -39,6 +39,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--camera", type=whole(0, 255), metavar="N", help="camera /dev/videoN")
     frames.add_argument(
         "--source",
+        action=Once,
         metavar="URI",
         help="folder, photo, glob pattern, video; v4l2:///dev/videoN, csi://N, oak://, "
         "realsense://, gst:PIPELINE; rtsp://, http://, rtp://, udp:// and other streams",
@@ -239,22 +240,14 @@ def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_rig_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
-    alone = [
-        "camera",
-        "source",
-        "list",
-        "calibration",
-        "replay",
-        "record",
-        "picture",
-        "budget",
-        "mount",
-    ]
-    given = [name for name in sorted(alone) if getattr(options, name) is not None]
+    alone = ("camera", "source", "list", "calibration", "replay", "mount")
+    given = [name for name in alone if getattr(options, name) is not None]
     if options.demo:
         given.append("demo")
     if given:
         parser.error(f"--rig names the cameras and their files: no --{given[0]}")
+    if options.fit:
+        parser.error("--fit lowers limits of one camera; lower them for a --rig by hand")
 
 
 def check_recorder_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -388,6 +381,21 @@ def default_map(environment: Mapping[str, str], here: Path) -> Path:
         f"which map? {several if found else 'there is none here or in maps/'}; name one with "
         f"--map DIR or EDGE_RELOC_MAP, or make one with 'edge-reloc map'"
     )
+
+
+class Once(argparse.Action):
+    """Stores a value; a second one, which would silently take its place, is refused."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        options: argparse.Namespace,
+        value: Any,
+        name: str | None = None,
+    ) -> None:
+        if getattr(options, self.dest) is not None:
+            parser.error(f"{name} is given twice; 'edge-reloc run --rig' takes several cameras")
+        setattr(options, self.dest, value)
 
 
 def whole(at_least: int, at_most: int = 1 << 31) -> Callable[[str], int]:

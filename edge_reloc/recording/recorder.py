@@ -38,10 +38,7 @@ class FlightRecorder:
         tell: Callable[[str], None],
     ) -> None:
         check_package()
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise DiskError(f"{folder}: cannot be made ({error.strerror})") from None
+        make_folder(folder)
         self._folder, self._ring, self._session = folder, ring, session
         self._recall, self._tell = recall, tell
         self._recalled = recall()
@@ -133,3 +130,11 @@ class FlightRecorder:
         stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{reason}"
         names = [stem, *(f"{stem}_{number}" for number in range(2, 10_000))]
         return next(p for n in names if not (p := self._folder / f"{n}.mcap").exists())
+
+
+def make_folder(folder: Path) -> None:
+    """Where recordings go, in a folder that is there. Raises DiskError."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{folder}: cannot be made ({error.strerror})") from None

@@ -88,6 +88,15 @@ class Footprint:
         """Of the GPU's."""
         return sum(row.nbytes for row in self.device_rows)
 
+    @property
+    def of_a_further_one(self) -> Rows:
+        """What another localiser of this map takes again in the same process.
+
+        Files are mapped once, and engines of the process have one pool, if they take turns.
+        """
+        once = {"map", "descriptors", "activations", "code of libraries", "modules and temporaries"}
+        return tuple(row for row in self.rows if not {row.kind, row.name} & once)
+
     def by_kind(self) -> dict[str, int]:
         """Sums, in the order of the rows."""
         sums: dict[str, int] = {}
@@ -150,13 +159,20 @@ def plan_footprint(
 
 
 def check_budget(
-    bundle: MapBundle, camera: Camera, settings: Settings, budget_bytes: int, others: Rows = ()
+    bundle: MapBundle,
+    camera: Camera,
+    settings: Settings,
+    budget_bytes: int,
+    others: Rows = (),
+    held_bytes: int | None = None,
 ) -> Footprint:
     """The plan, when it fits with what the process holds already.
 
-    ConfigError, with the table and what to lower, when it does not.
+    held_bytes: that, where `others` took some of it since; None to measure it. ConfigError,
+    with the table and what to lower, when it does not fit.
     """
-    plan, held = plan_footprint(bundle, camera, settings, others), libraries_bytes()
+    plan = plan_footprint(bundle, camera, settings, others)
+    held = libraries_bytes() if held_bytes is None else held_bytes
     room = budget_bytes - held - sum(row.nbytes for row in others)
     if plan.nbytes + held <= budget_bytes:
         return plan

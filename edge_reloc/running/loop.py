@@ -73,18 +73,18 @@ def run(
     with (
         Interruptible(stop) as interruptible,
         outlet.ticking(),
-        pipeline(localizer, outlet.done) as push,
+        pipeline(localizer, outlet.before, outlet.done) as frames,
     ):
         number = 0
         for frame in interruptible.events(source):
             if frame is None:
+                frames.settle()
                 told = outlet.silent(source)
                 if told is not None:
                     changed(told)
                 silent()
                 continue
-            outlet.before(frame)
-            push(frame)
+            frames.push(frame)
             number += 1
             if number == limit:
                 break

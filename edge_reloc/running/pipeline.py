@@ -2,24 +2,25 @@
 
 Of two, one is localised while the next one's features are found. Each half of the work has a
 thread. Poses come out in the order of the frames, as soon as they are there, whether or not
-the next frame has arrived.
+the next frame has arrived. What is known of a frame from those before it is asked for when
+they are done, so that two in flight give the answers of one at a time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Protocol
 
 from ..localizer import Extracted, Localizer
 from ..structs import Frame, Localization
 
+#: called with every frame when those before it are done, and before it is localised
+Before = Callable[[Frame], None]
 #: called with every frame, what became of it and when work on it began (monotonic ns)
 Done = Callable[[Frame, Localization, int], None]
-Push = Callable[[Frame], None]
 
 
 class Localizes(Protocol):
@@ -29,37 +30,73 @@ class Localizes(Protocol):
         """Never raises for what a camera shows."""
 
 
-def pipeline(localizer: Localizes, done: Done) -> AbstractContextManager[Push]:
-    """What takes in a frame and reports what became of it, as the localiser is made for."""
+class Pipeline(Protocol):
+    """Context manager. Raises what `before` and `done` raise, at the next occasion."""
+
+    def __enter__(self) -> Pipeline: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def push(self, frame: Frame) -> None:
+        """Take in a frame; returns when work on another one could begin."""
+
+    def settle(self) -> None:
+        """Wait until all that were taken in are done."""
+
+
+def pipeline(localizer: Localizes, before: Before, done: Done) -> Pipeline:
+    """As the localiser is made for."""
     if isinstance(localizer, Localizer) and localizer.in_flight == 2:
-        return TwoStagePipeline(localizer, done)
-    return _one_at_a_time(localizer, done)
+        return TwoInFlight(localizer, before, done)
+    return OneAtATime(localizer, before, done)
 
 
-@contextmanager
-def _one_at_a_time(localizer: Localizes, done: Done) -> Iterator[Push]:
-    def push(frame: Frame) -> None:
+class OneAtATime:
+    """All in the caller's thread."""
+
+    def __init__(self, localizer: Localizes, before: Before, done: Done) -> None:
+        self._localizer, self._before, self._done = localizer, before, done
+
+    def __enter__(self) -> OneAtATime:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def push(self, frame: Frame) -> None:
+        """Localise it."""
         begin_ns = time.monotonic_ns()
-        done(frame, localizer.localize(frame), begin_ns)
+        self._before(frame)
+        self._done(frame, self._localizer.localize(frame), begin_ns)
 
-    yield push
+    def settle(self) -> None:
+        """Nothing is under way."""
 
 
-class TwoStagePipeline:
-    """Context manager of a `Push`; `done` is called from the thread that localises."""
+class TwoInFlight:
+    """`before` and `done` are called from the thread that localises."""
 
-    def __init__(self, localizer: Localizer, done: Done) -> None:
-        self._localizer, self._done = localizer, done
+    def __init__(self, localizer: Localizer, before: Before, done: Done) -> None:
+        self._localizer, self._before, self._done = localizer, before, done
         self._pending: list[Future[None]] = []
         self._number = 0
         gpu = localizer.gpu
         enter = gpu.cuda.enter if gpu else None
         self._pool = ThreadPoolExecutor(1, "locate", initializer=enter)
 
-    def __enter__(self) -> Push:
+    def __enter__(self) -> TwoInFlight:
         self._limits = self._localizer.workers.frame()  # once, since both threads are in it
         self._limits.__enter__()
-        return self._push
+        return self
 
     def __exit__(
         self,
@@ -68,25 +105,34 @@ class TwoStagePipeline:
         trace: TracebackType | None,
     ) -> None:
         try:
-            while self._pending:
-                future = self._pending.pop(0)
-                if kind is None:
-                    future.result()
+            if kind is None:
+                self.settle()
         finally:
             if self._localizer.gpu is not None:
                 self._pool.submit(self._localizer.gpu.cuda.leave)
             self._pool.shutdown()
             self._limits.__exit__(kind, error, trace)
 
-    def _push(self, frame: Frame) -> None:
-        """Take in a frame; waits when two are in flight. Raises what `done` raised."""
+    def push(self, frame: Frame) -> None:
+        """Find its features, and wait until the frame before it is done.
+
+        Then, not later, the next frame is chosen: the newest one there is.
+        """
         begin_ns = time.monotonic_ns()
         slots = self._localizer.in_flight
-        while len(self._pending) >= slots:
-            self._pending.pop(0).result()
         extracted = self._localizer.extract(frame, self._number % slots)
         self._number += 1
         self._pending.append(self._pool.submit(self._finish, extracted, begin_ns))
+        self._wait(slots - 1)
+
+    def settle(self) -> None:
+        """Wait until all are done."""
+        self._wait(0)
+
+    def _wait(self, most: int) -> None:
+        while len(self._pending) > most:
+            self._pending.pop(0).result()
 
     def _finish(self, extracted: Extracted, begin_ns: int) -> None:
+        self._before(extracted.frame)
         self._done(extracted.frame, self._localizer.locate(extracted), begin_ns)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,21 +17,25 @@ from typing import Any, TextIO
 from ..arrays import F64
 from ..bundle import open_bundle
 from ..command_line.program import INTERRUPTED, ending_signals
-from ..errors import ConfigError
+from ..errors import ConfigError, one_line
 from ..files import read_small
 from ..geometry.rigid import RIGID, rigid
+from ..recording.recorder import make_folder
 from ..sinks import open_sink
 from ..sinks.background import BackgroundSinks
 from ..sinks.of_camera import OfCamera
 from ..structs import Frame, Localization
+from .budget import Row, libraries_bytes
 from .pipeline import Localizes
-from .session import Session, SessionOptions
+from .session import Session, SessionOptions, on_signal, sink_rows
 from .statistics import RunSummary
 
 log = logging.getLogger(__name__)
 
 MOST_CAMERAS = 16
 TELL_CAMERAS = (".jsonl",)  # how addresses of such sinks end, or begin
+FILE_NAME = r"[\w-]{1,64}"
+OTHERS = "other cameras"  # in the plan of memory
 KNOWN = {"name", "source", "calibration", "body_from_cam"}
 
 
@@ -63,6 +68,12 @@ def read_rig(path: Path) -> tuple[RigCamera, ...]:
         )
     cameras = tuple(_camera(path, number, camera) for number, camera in enumerate(listed, 1))
     names = [camera.name for camera in cameras]
+    unfit = next((name for name in names if not re.fullmatch(FILE_NAME, name)), None)
+    if unfit is not None:
+        raise ConfigError(
+            f"{path}: name: found '{one_line(unfit)}', expected letters, digits, '_' and '-': "
+            f"files are named by it"
+        )
     if len(set(names)) < len(names):
         raise ConfigError(f"{path}: two cameras have the same name; found {', '.join(names)}")
     return cameras
@@ -105,20 +116,18 @@ class Rig:
     def __init__(self, options: SessionOptions, cameras: tuple[RigCamera, ...]) -> None:
         self._cameras = cameras
         bundle = open_bundle(options.map, require_signed=options.require_signed)
-        # What keeps libraries from starting threads holds for one frame at a time.
-        settings = replace(options.settings, in_flight=1)
+        held = None if options.budget_bytes is None else libraries_bytes()
+        sinks, others = sink_rows(options.output), tuple[Row, ...]()
         with contextlib.ExitStack() as stack:
             self.sessions: dict[str, Session] = {}
             for camera in cameras:
-                own = replace(
-                    options,
-                    source=camera.source,
-                    calibration=camera.calibration,
-                    settings=settings,
-                    output=(),
-                )
+                own = options_of(options, camera, len(cameras))
+                own = replace(own, beside=(*sinks, *others), held_bytes=held)
                 session = stack.enter_context(Session(own, bundle))
                 self.sessions[camera.name] = session
+                if session.footprint is not None:
+                    again = session.footprint.of_a_further_one
+                    others = tuple(replace(r, kind=OTHERS) for r in again if r.kind != "sinks")
             live = any(session.source.live for session in self.sessions.values())
             self._sinks = BackgroundSinks(live=live)
             stack.callback(self._sinks.close)
@@ -166,7 +175,7 @@ class Rig:
             threading.Thread(target=one, args=(camera, self.sessions[camera.name]), daemon=True)
             for camera in self._cameras
         ]
-        with _stopped_by_signals(stop):
+        with _stopped_by_signals(stop), on_signal(signal.SIGUSR1, self._record):
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads) and not stop.wait(0.1):
@@ -182,6 +191,15 @@ class Rig:
             raise errors[0]
         self._sinks.check()
 
+    def _record(self) -> None:
+        for session in self.sessions.values():
+            session.record("signal")
+
+    def write_pictures(self) -> None:
+        """One a camera, where one was asked for. Raises DiskError."""
+        for session in self.sessions.values():
+            session.write_picture()
+
     def summaries(self) -> dict[str, RunSummary]:
         """The run so far, by camera."""
         unwritten = self._sinks.dropped()
@@ -189,6 +207,30 @@ class Rig:
             name: replace(session.summary(), unwritten=unwritten)
             for name, session in self.sessions.items()
         }
+
+
+def options_of(options: SessionOptions, camera: RigCamera, cameras: int) -> SessionOptions:
+    """Those of one camera of so many: files of its own, its share of the recorder's memory."""
+    recorder, picture = options.recorder, options.picture
+    if recorder is not None:
+        make_folder(recorder.folder)
+        recorder = replace(
+            recorder,
+            folder=recorder.folder / camera.name,
+            most_bytes=recorder.most_bytes // cameras,
+        )
+    if picture is not None:
+        picture = picture.with_stem(f"{picture.stem}_{camera.name}")
+    return replace(
+        options,
+        source=camera.source,
+        calibration=camera.calibration,
+        # What keeps libraries from starting threads holds for one frame at a time.
+        settings=replace(options.settings, in_flight=1),
+        output=(),
+        recorder=recorder,
+        picture=picture,
+    )
 
 
 class Turns:

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
 from ..sources.video import VideoSource
 from ..structs import Frame, Localization
-from .budget import MIB, Row, Rows, check_budget, fit_budget
+from .budget import MIB, Footprint, Row, Rows, check_budget, fit_budget
 from .loop import Between, run
 from .picture import RunPicture
 from .pipeline import Localizes
@@ -89,6 +89,10 @@ class SessionOptions:
     budget_bytes: int | None = None
     #: lower limits to keep the budget
     fit: bool = False
+    #: planned in the same process beside it
+    beside: Rows = ()
+    #: that the process held before any of that was taken, None to measure it now
+    held_bytes: int | None = None
     #: file of the public key whose holder must have signed the map
     require_signed: Path | None = None
     #: whether a state machine watches over the poses; None: over those of streams and videos
@@ -185,14 +189,18 @@ class Session:
     def _within_budget(self) -> tuple[Settings, str]:
         """Settings that keep the budget, and what had to be lowered for it."""
         settings, budget = self.options.settings, self.options.budget_bytes
+        self.footprint: Footprint | None = None
         if budget is None:
             return settings, ""
         if self.options.fit:
-            settings, _, words = fit_budget(
+            settings, self.footprint, words = fit_budget(
                 self.bundle, self.camera, settings, budget, self._rows()
             )
             return settings, words
-        check_budget(self.bundle, self.camera, settings, budget, self._rows())
+        held = self.options.held_bytes
+        self.footprint = check_budget(
+            self.bundle, self.camera, settings, budget, self._rows(), held
+        )
         return settings, ""
 
     def _check_held(self) -> None:
@@ -226,15 +234,12 @@ class Session:
 
     def _rows(self) -> Rows:
         """What is planned beside the localiser."""
-        rows = [
-            Row(kind="sinks", name=f"queue of {address}", nbytes=QUEUE_BYTES)
-            for address in self.options.output
-        ]
+        rows = list(sink_rows(self.options.output))
         recorder = self.options.recorder
         if recorder is not None:
             rows.append(Row(kind="recorder", name="frames", nbytes=self._ring_bytes(recorder)))
             rows.append(Row(kind="recorder", name="notes", nbytes=notes_bytes(recorder.seconds)))
-        return tuple(rows)
+        return (*rows, *self.options.beside)
 
     def _ring_bytes(self, recorder: RecorderOptions) -> int:
         width, height = self.source.width, self.source.height
@@ -342,14 +347,19 @@ class Session:
         if recorder is None or self.options.recorder is None:
             yield
             return
-        with _signalled(signal.SIGUSR1, recorder):
+        with on_signal(signal.SIGUSR1, lambda: self.record("signal")):
             try:
                 yield
             except Exception:
-                recorder.request("crash")
+                self.record("crash")
                 raise
         if self.options.recorder.at_end:
-            recorder.request("end")
+            self.record("end")
+
+    def record(self, reason: str) -> None:
+        """Write what the flight recorder holds, where there is one; reason: in a word."""
+        if self._recorder is not None:
+            self._recorder.request(reason)
 
     def _has_states(self) -> bool:
         wanted = self.options.states
@@ -402,13 +412,18 @@ class Session:
             self._picture.write()
 
 
+def sink_rows(outputs: Sequence[str]) -> Rows:
+    """What is planned for poses that wait to be written."""
+    return tuple(Row(kind="sinks", name=f"queue of {o}", nbytes=QUEUE_BYTES) for o in outputs)
+
+
 @contextlib.contextmanager
-def _signalled(number: signal.Signals, recorder: FlightRecorder) -> Iterator[None]:
-    """The signal asks for a recording; Python allows that in the main thread only."""
+def on_signal(number: signal.Signals, called: Callable[[], None]) -> Iterator[None]:
+    """While it is open, the signal does that; Python allows it in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(number, lambda *_: recorder.request("signal"))
+    before = signal.signal(number, lambda *_: called())
     try:
         yield
     finally:

@@ -175,6 +175,7 @@ class StateMachine:
             "candidate": None if self._candidate is None else self._candidate.recall(),
             "counts": (self._agreeing, self._missed, self._good),
             "times_ns": (self._frame_ns, self._believed_ns),
+            "period_ns": self._period_ns,
         }
 
     def resume(self, recalled: Mapping[str, Any]) -> None:
@@ -188,6 +189,7 @@ class StateMachine:
         self._frame_ns, self._believed_ns = (
             None if t_ns is None else int(t_ns) for t_ns in recalled["times_ns"]
         )
+        self._period_ns = float(recalled["period_ns"])
 
     def _resumed(self, recalled: Mapping[str, Any] | None) -> PoseFilter | None:
         if recalled is None:

@@ -14,25 +14,27 @@ from ..reasons import Fault, Reason
 from ..structs import Frame
 from .capture import Capture, Shot
 from .frame_maker import FrameMaker
+from .freshness import wait_ns
 from .photo_size import PhotoSize
 
 MOST_UNFIT = 100  # frames in a row, of a stream that has not changed for good
 KINDS_TOLD = 8  # of frames that do not fit the camera
 SHUTDOWN_S = 10.0  # longer than a read may block
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0  # between two tries to open what is gone
+PACE = 0.2  # weight of the last period in what is usual
 STALE_S = 1.0  # without a frame: told, though the camera may only be slow
 
 
 class LiveSource:
     """Frames of a camera or stream through a thread that never queues.
 
-    The thread reads frames as they arrive and keeps the newest in one slot; a frame
-    that is replaced before it was asked for counts in `dropped`, from the first
-    request on: what passes while a map is opened is not lost. So do those that
-    the capture lost, and those of a size that does not fit the camera. At most three
-    images are alive (one arriving, one waiting, one in use). Frame.t_ns is the capture's
-    stamp less the camera's latency. Frame.index counts arrivals, so a gap in it is a
-    dropped frame.
+    The thread reads frames as they arrive and keeps the newest in one slot; whoever asks when
+    the next one is nearly there gets that. A frame that is replaced before it was asked for
+    counts in `dropped`, from the first request on: what passes while a map is opened is not
+    lost. So do those that the capture lost, and those of a size that does not fit the camera.
+    At most three images are alive (one arriving, one waiting, one in use). Frame.t_ns is the
+    capture's stamp less the camera's latency. Frame.index counts arrivals, so a gap in it is
+    a dropped frame.
 
     A capture that ends, fails or falls silent is told in `fault` and opened again, at first
     soon and then every LONGEST_PAUSE_S, for as long as it takes; frames that do not fit the
@@ -65,6 +67,7 @@ class LiveSource:
         self._error: BaseException | None = None
         self._fault: Fault | None = None
         self._index = self._last_ns = 0
+        self._period_ns = 0.0  # between frames of late
         self._capture, first = self._opened()
         try:
             self.height, self.width = first.image.shape[:2]
@@ -106,13 +109,28 @@ class LiveSource:
 
         timeout_s: None for as long as it takes. Raises what ended the stream.
         """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             self._asked = True
             self._changed.wait_for(lambda: self._slot is not None or self._ended, timeout_s)
+            self._wait_for_a_younger(end_s)
             frame, self._slot = self._slot, None
             if frame is None and self._error is not None:
                 raise self._error
         return frame
+
+    def _wait_for_a_younger(self, end_s: float | None) -> None:
+        """Where the next frame is nearly there."""
+        here = self._slot
+        if here is None or here.received_ns is None:
+            return
+        waited_ns, index = time.monotonic_ns() - here.received_ns, here.index
+        del here  # it may make room
+        wait_s = wait_ns(waited_ns, self._period_ns) * 1e-9
+        if end_s is not None:
+            wait_s = min(wait_s, end_s - time.monotonic())
+        if wait_s > 0:
+            self._changed.wait_for(lambda: self._slot is None or self._slot.index > index, wait_s)
 
     def close(self) -> None:
         """Stop the thread and release the camera; iteration ends."""
@@ -202,6 +220,9 @@ class LiveSource:
 
     def _take(self, shot: Shot) -> None:
         """Offer a frame; one that does not fit the camera is left out, and said once a kind."""
+        gap_ns = (shot.received_ns - self._received_ns) / (shot.lost + 1)
+        if gap_ns < STALE_S * 1e9:
+            self._period_ns += PACE * (gap_ns - self._period_ns) if self._period_ns else gap_ns
         self._received_ns = shot.received_ns
         self._index += shot.lost
         self._count(shot.lost)

@@ -1,58 +1,29 @@
-"""Files that arrive like a camera: a video at its own times, or any frames at an even pace."""
+"""Files that arrive like a camera: each frame at its time, and late ones are dropped."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
 from ..reasons import Fault
 from ..structs import Frame
-from .capture import Shot
-from .video_reader import VideoReader
+from .freshness import wait_ns
+from .read_ahead import ReadAhead
 
-
-class PacedCapture:
-    """Frames of a file at the times that it presents them; what cannot be decoded is lost."""
-
-    clock = "arrival, at the file's pace"
-
-    def __init__(self, reader: VideoReader) -> None:
-        self._reader = reader
-        self.about = reader.about
-        self._pictures = iter(reader)
-        self._start_ns: int | None = None
-        self._due_ns = 0
-        self._period_ns = round(1e9 / reader.rate_hz)
-
-    def read(self) -> Shot | None:
-        """Wait for the next frame's turn, then hand it over; None at the end."""
-        lost = 0
-        for picture in self._pictures:
-            if self._start_ns is None:
-                self._start_ns = time.monotonic_ns()
-            elif picture.t_ns is not None and picture.t_ns > self._due_ns:
-                self._due_ns = picture.t_ns
-            else:
-                self._due_ns += self._period_ns
-            if picture.image is None:
-                lost += 1
-                continue
-            time.sleep(max(0, self._start_ns + self._due_ns - time.monotonic_ns()) * 1e-9)
-            return Shot.now(picture.image, lost=lost, upright_turns=picture.upright_turns)
-        return None
-
-    def release(self) -> None:
-        """Close the file."""
-        self._reader.close()
+AHEAD = 8  # frames that are in memory before they are due
 
 
 class Ends(Protocol):
     """What is used of a source that ends."""
 
+    width: int
+    height: int
     skipped: list[str]
+
+    @property
+    def about(self) -> str: ...
 
     def __iter__(self) -> Iterator[Frame]: ...
 
@@ -60,40 +31,38 @@ class Ends(Protocol):
 
 
 class ReplaySource:
-    """Frames become due at an even pace from the first request on; late ones are dropped.
+    """Frames of photos, a video or a recording, as if a camera took them now.
 
-    t_ns is when a frame became due.
+    The first one is due when it is asked for, the others as much later as their times say, or
+    when they are read, if that takes longer; t_ns becomes when a frame was due. now_ns, sleep:
+    the clock that they arrive by.
     """
 
     live = True
     fault: Fault | None = None
 
-    def __init__(self, frames: Sequence[Frame], rate_hz: float = 30.0) -> None:
-        self._frames, self._period_ns = frames, 1e9 / rate_hz
-        self._begun_ns: int | None = None
-        self._next = 0
-        self.height, self.width = frames[0].image.shape[:2]
+    def __init__(
+        self,
+        source: Ends,
+        *,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._source, self._now_ns, self._sleep = source, now_ns, sleep
+        self.width, self.height = source.width, source.height
         self.dropped = 0
-        self.skipped: list[str] = []
-
-    @classmethod
-    def of(cls, source: Ends, rate_hz: float) -> ReplaySource:
-        """All frames of another source, held in memory. SourceError where there are none."""
-        with contextlib.closing(source):
-            replay = cls(list(source), rate_hz)
-            replay.skipped = source.skipped
-        return replay
+        self.skipped = source.skipped
+        self.ended = False
+        self._taken = -1  # number of the newest frame that was handed over
+        self._begun_ns: int | None = None
+        self._period_ns = 0  # between frames of late
+        self._ahead: ReadAhead | None = None
 
     @property
     def about(self) -> str:
         """What was opened."""
-        rate_hz = 1e9 / self._period_ns
-        return f"{len(self._frames)} frames in memory, {self.width}x{self.height}, {rate_hz:g} Hz"
-
-    @property
-    def ended(self) -> bool:
-        """Whether the last frame has been due."""
-        return self._next >= len(self._frames)
+        about = self._source.about.partition(", times")[0]
+        return f"{about}, as if from a camera; times: when each is due"
 
     def __iter__(self) -> Iterator[Frame]:
         while not self.ended:
@@ -105,21 +74,61 @@ class ReplaySource:
         """The newest frame that is due, or the next one; None where none comes in time."""
         if self.ended:
             return None
-        now_ns = time.monotonic_ns()
-        if self._begun_ns is None:
-            self._begun_ns = now_ns
-        newest = int((now_ns - self._begun_ns) / self._period_ns)
-        taken = max(self._next, min(newest, len(self._frames) - 1))
-        due_ns = self._begun_ns + round(taken * self._period_ns)
-        if due_ns - now_ns > timeout_s * 1e9:
-            time.sleep(timeout_s)
+        if self._ahead is None:
+            self._ahead = ReadAhead(self._source, AHEAD)
+        ahead, end_ns = self._ahead, self._now_ns() + round(timeout_s * 1e9)
+        is_read = ahead.following() is not None
+        frame = ahead.following(timeout_s)
+        if frame is None:
+            ahead.check()
+            self.ended = ahead.ended
             return None
-        time.sleep(max(0, due_ns - now_ns) * 1e-9)
-        self.dropped += taken - self._next
-        self._next = taken + 1
-        frame = self._frames[taken]
-        return replace(frame, t_ns=due_ns, received_ns=time.monotonic_ns())
+        now_ns = self._now_ns()
+        if not is_read:
+            self._begin_at(max(now_ns, self._due_ns(frame)), frame)
+        due_ns = self._due_ns(frame)
+        self._sleep(max(0, min(due_ns, end_ns) - now_ns) * 1e-9)
+        if due_ns > end_ns:
+            return None
+        frame = self._newest(ahead, end_ns)
+        self.ended, self.skipped = ahead.ended, self._source.skipped
+        self.dropped += frame.index - self._taken - 1
+        self._taken = frame.index
+        return replace(frame, t_ns=self._due_ns(frame), received_ns=self._now_ns())
 
     def close(self) -> None:
         """No further frame."""
-        self._next = len(self._frames)
+        self.ended = True
+        if self._ahead is not None:
+            self._ahead.close()
+        self._source.close()
+
+    def _newest(self, ahead: ReadAhead, end_ns: int) -> Frame:
+        """Of those that are due, or the one after it where that is nearly due."""
+        frame = ahead.take()
+        while True:
+            waited_ns = self._now_ns() - self._due_ns(frame)
+            behind = waited_ns > self._period_ns > 0
+            following = ahead.following(self._period_ns * 1e-9 if behind else 0.0)
+            if following is None:
+                if behind and not ahead.ended:  # files cannot be read so fast
+                    self._begin_at(self._now_ns(), frame)
+                return frame
+            self._period_ns = following.t_ns - frame.t_ns
+            left_ns = self._due_ns(following) - self._now_ns()
+            if left_ns > 0:
+                soon = wait_ns(self._period_ns - left_ns, self._period_ns) > 0
+                if not soon or self._due_ns(following) > end_ns:
+                    return frame
+                self._sleep(left_ns * 1e-9)
+            frame = ahead.take()
+
+    def _due_ns(self, frame: Frame) -> int:
+        if self._begun_ns is None:
+            self._begin_at(self._now_ns(), frame)
+        assert self._begun_ns is not None
+        return self._begun_ns + frame.t_ns
+
+    def _begin_at(self, due_ns: int, frame: Frame) -> None:
+        """Later frames are as much later as their times say."""
+        self._begun_ns = due_ns - frame.t_ns

@@ -18,11 +18,10 @@ from .images import ImageSource
 from .listing import PHOTO_SUFFIXES, kind_not_read, list_folder, list_glob, names_in_list
 from .live import LiveSource
 from .options import CameraOptions
-from .paced import PacedCapture, ReplaySource
+from .paced import ReplaySource
 from .recording import RecordingSource
 from .schemes import opener_of
 from .video import VideoSource
-from .video_reader import open_video
 
 
 class Source(Protocol):
@@ -70,7 +69,6 @@ def open_source(
     names: str | Path | None = None,
     rate_hz: float = 30.0,
     grey: bool = True,
-    replay_live: bool = False,
     options: CameraOptions | None = None,
     exit_on_end: bool = False,
 ) -> Source:
@@ -83,10 +81,9 @@ def open_source(
     whose frames keep their times and, without `camera`, their cameras. camera: calibration,
     scaled to the frames; without one frames have no camera. names: text file of photo names
     relative to the folder `uri`. rate_hz: of photos, which have no time of their own. grey:
-    (H,W) frames, otherwise (H,W,3) BGR. replay_live: a video file arrives at
-    its own rate and drops late frames, like a camera. "replay:" and photos or a video: held
-    in memory, then the same. options: asked of a camera. exit_on_end: a camera or stream that
-    goes away is the end, instead of opened again.
+    (H,W) frames, otherwise (H,W,3) BGR. "replay:" and photos, a video or a recording: they
+    arrive at their times, and late ones are dropped, like a camera's. options: asked of a
+    camera. exit_on_end: a camera or stream that goes away is the end, instead of opened again.
 
     Raises SourceError when no frame can be had, CameraError when the
     calibration has another aspect.
@@ -94,7 +91,10 @@ def open_source(
     text = str(uri).strip()
     if text.startswith("replay:"):
         inner = open_source(text[7:], camera, names=names, rate_hz=rate_hz, grey=grey)
-        return ReplaySource.of(inner, getattr(inner, "rate_hz", rate_hz))
+        if inner.live:
+            inner.close()
+            raise SourceError(f"{text}: its frames arrive by themselves; leave 'replay:' out")
+        return ReplaySource(inner)
     if names is not None:
         if not Path(text).is_dir():
             raise SourceError(f"{text}: a list of names needs a folder that they are relative to")
@@ -112,7 +112,7 @@ def open_source(
         raise SourceError(
             f"{text}: size, rate, format, exposure and gain are asked of a camera, and this is none"
         )
-    return _open_path(text.removeprefix("file://"), camera, rate_hz, grey, replay_live)
+    return _open_path(text.removeprefix("file://"), camera, rate_hz, grey)
 
 
 def _address_of(text: str) -> str:
@@ -123,9 +123,7 @@ def _address_of(text: str) -> str:
     return f"v4l2://{text}" if text.startswith("/dev/v4l/") else text
 
 
-def _open_path(
-    text: str, camera: Camera | None, rate_hz: float, grey: bool, replay_live: bool
-) -> Source:
+def _open_path(text: str, camera: Camera | None, rate_hz: float, grey: bool) -> Source:
     path = Path(text)
     if path.is_dir():
         found = list_folder(path)
@@ -151,10 +149,4 @@ def _open_path(
         return ImageSource(
             path.parent, names_in_list(path, path.parent), camera, rate_hz=rate_hz, grey=grey
         )
-    if replay_live:
-
-        def opened() -> PacedCapture:
-            return PacedCapture(open_video(path, grey=grey))
-
-        return LiveSource(opened, text, camera, grey=grey, exit_on_end=True)
     return VideoSource(path, camera, grey=grey)

@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def costs(bench: Bench) -> None:
 def live(bench: Bench) -> None:
     """As fast as they come, what is late is dropped; by the clock, busy as the machine may be."""
     localizer, statistics = bench.open(tracking=True), RunStatistics()
-    source = ReplaySource(bench.frames, RATE_HZ)
+    source = ReplaySource(Shown(bench.frames))
     estimates: list[PoseEstimate] = []
     run(
         localizer,
@@ -134,22 +134,56 @@ def live(bench: Bench) -> None:
 
 def live_alone(bench: Bench) -> None:
     """The same as if a core had nothing else to do: time is what the processor works."""
-    localizer = bench.open(tracking=True)
+    localizer, clock = bench.open(tracking=True), ProcessorClock()
     supervisor = bench.supervisor(localizer)
-    period_ms, now_ms, following, dropped = 1e3 / RATE_HZ, 0.0, 0, 0
-    ages, estimates = [], []
-    while following < len(bench.frames):
-        taken = max(following, min(int(now_ms / period_ms), len(bench.frames) - 1))
-        frame, due_ms = bench.frames[taken], taken * period_ms
-        dropped, following = dropped + taken - following, taken + 1
-        begun_s, now_ms = time.process_time(), max(now_ms, due_ms)
+    source = ReplaySource(Shown(bench.frames), now_ns=clock.now_ns, sleep=clock.sleep)
+    estimates, ages, waits = [], [], []
+    while (frame := source.wait(1.0)) is not None:
+        waits.append((clock.now_ns() - frame.t_ns) * 1e-6)
+        clock.begin()
         supervisor.before(frame.t_ns)
         estimates.append(supervisor.judge(frame, localizer.localize(frame).estimate))
-        now_ms += 1e3 * (time.process_time() - begun_s)
-        ages.append(now_ms - due_ms)
+        clock.end()
+        ages.append((clock.now_ns() - frame.t_ns) * 1e-6)
     localizer.close()
-    tell_ages("live, alone", ages, dropped, "by processor time")
+    tell_ages("live, alone", ages, source.dropped, "by processor time")
+    tracked = [age for age, e in zip(ages, estimates, strict=True) if e.tracked]
+    tell_ages("  of those tracked", tracked, 0, "the same")
+    tell_ages("  when work began", waits, 0, "the same")
     report(bench, "live alone", estimates)
+
+
+class Shown:
+    """Frames in memory as a source."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self._frames, self.skipped = frames, list[str]()
+        self.height, self.width = frames[0].image.shape[:2]
+        self.about = f"{len(frames)} frames in memory"
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._frames)
+
+    def close(self) -> None: ...
+
+
+class ProcessorClock:
+    """What the processor works between `begin` and `end`, and what is slept."""
+
+    def __init__(self) -> None:
+        self._now_ns = self._begun_ns = 0
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self._now_ns += round(seconds * 1e9)
+
+    def begin(self) -> None:
+        self._begun_ns = time.process_time_ns()
+
+    def end(self) -> None:
+        self._now_ns += time.process_time_ns() - self._begun_ns
 
 
 def tell_ages(name: str, ages_ms: list[float], dropped: int, where: str) -> None:

@@ -37,14 +37,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["photos", "photos/*.png", "list.txt", "video.avi", "live"])
+@pytest.fixture(
+    params=["photos", "photos/*.png", "list.txt", "video.avi", "replay:photos", "replay:video.avi"]
+)
 def opened(request: pytest.FixtureRequest, files: Path) -> Open:
-    """Opens one kind of source; live: the video as if it were a camera."""
-    if request.param == "live":
-        return lambda camera=CAMERA, **options: open_source(
-            files / "video.avi", camera, replay_live=True, **options
-        )
-    return lambda camera=CAMERA, **options: open_source(files / request.param, camera, **options)
+    """Opens one kind of source."""
+    scheme, colon, name = str(request.param).rpartition(":")
+    address = f"{scheme}{colon}{files / name}"
+    return lambda camera=CAMERA, **options: open_source(address, camera, **options)
 
 
 def test_the_size_is_known_before_the_first_frame_and_true(opened: Open) -> None:
@@ -62,7 +62,7 @@ def test_frames_come_in_order_and_what_is_missing_is_counted(opened: Open) -> No
     index, t_ns = [f.index for f in frames], [f.t_ns for f in frames]
     assert index == sorted(set(index)) and t_ns == sorted(set(t_ns))
     assert len({f.name for f in frames}) == len(frames)
-    if source.live:  # the first frame tells the size, late ones are dropped
+    if source.live:  # late ones are dropped
         assert 1 <= len(frames) + source.dropped <= FRAMES
     else:
         assert len(frames) == FRAMES and source.dropped == 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 pytest.importorskip("mcap")
@@ -17,7 +18,9 @@ from edge_reloc.run import main
 from edge_reloc.running.demo import demo_folder
 from edge_reloc.sources.recording import RecordingSource
 
-SECONDS = 0.15  # of the ring: five frames at 30 Hz
+RATE_HZ = 30  # of photos
+WALK_HZ = 4  # of a video of them, at which a person could have taken them
+KEPT = 5  # frames in the ring
 FRAMES = 9
 WRONG_FOCAL = 1.05  # noticed by several frames together, not by one
 CLOCK = ("stages_ms", "age_ms")  # what no two runs have in common
@@ -29,6 +32,17 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in CLOCK} for line in found]
 
 
+def video(folder: Path, path: Path, hz: int) -> Path:
+    """A video of photos."""
+    images = [cv2.imread(str(photo)) for photo in sorted(folder.iterdir())]
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), hz, (width, height))
+    for image in images:
+        writer.write(image)
+    writer.release()
+    return path
+
+
 @pytest.fixture
 def record(tmp_path: Path) -> Callable[..., tuple[Path, list[dict[str, Any]]]]:
     """Runs some frames of the demo; the recording of the last ones, and their lines."""
@@ -38,17 +52,18 @@ def record(tmp_path: Path) -> Callable[..., tuple[Path, list[dict[str, Any]]]]:
         shutil.copy(path, frames)
 
     def recorded(
-        *options: str, focal: float = 1.0, count: int = FRAMES
+        *options: str, focal: float = 1.0, count: int = FRAMES, hz: int = RATE_HZ
     ) -> tuple[Path, list[dict[str, Any]]]:
+        source = frames if hz == RATE_HZ else video(frames, tmp_path / "walk.avi", hz)
         camera = read_camera(demo / "camera.json")
         camera = type(camera)(**{**vars(camera), "fx": camera.fx * focal, "fy": camera.fy * focal})
         write_camera(tmp_path / "camera.json", camera)
         code = main(
             [
-                *("--map", str(demo / "map"), "--source", str(frames)),
+                *("--map", str(demo / "map"), "--source", str(source)),
                 *("--calibration", str(tmp_path / "camera.json")),
                 *("--output", str(tmp_path / "a.jsonl")),
-                *("--record", str(tmp_path / "flight"), "--record-seconds", str(SECONDS)),
+                *("--record", str(tmp_path / "flight"), "--record-seconds", str((KEPT - 0.5) / hz)),
                 *("--record-at-end", "--frames", str(count), *options),
             ]
         )
@@ -56,25 +71,31 @@ def record(tmp_path: Path) -> Callable[..., tuple[Path, list[dict[str, Any]]]]:
         (recording,) = (tmp_path / "flight").iterdir()
         whole = lines(tmp_path / "a.jsonl")
         assert len(whole) == count
-        return recording, whole[-5:]
+        return recording, whole[-KEPT:]
 
     return recorded
 
 
 @pytest.mark.parametrize(
-    ("options", "focal"),
-    [(["--tracking"], 1.0), (["--in-flight", "2"], WRONG_FOCAL)],
-    ids=["tracking", "calibration check, two in flight"],
+    ("options", "focal", "hz"),
+    [
+        (["--tracking"], 1.0, RATE_HZ),
+        (["--in-flight", "2"], WRONG_FOCAL, RATE_HZ),
+        (["--in-flight", "2", "--tracking", "--states"], 1.0, WALK_HZ),
+    ],
+    ids=["tracking", "calibration check, two in flight", "states, two in flight"],
 )
 def test_a_replay_gives_the_same_poses_to_the_bit(
     record: Callable[..., tuple[Path, list[dict[str, Any]]]],
     options: list[str],
     focal: float,
+    hz: int,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recording, expected = record(*options, focal=focal)
+    recording, expected = record(*options, focal=focal, hz=hz)
+    assert all(line["tracked"] for line in expected) is ("--states" in options)
     capsys.readouterr()
     replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
     assert main(replayed) == 0

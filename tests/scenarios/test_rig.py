@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import ConfigError
+from edge_reloc.geometry.camera import read_camera
+from edge_reloc.methods import Settings
 from edge_reloc.run import main
+from edge_reloc.running.budget import MIB, libraries_bytes, plan_footprint
 from edge_reloc.running.demo import demo_folder
 from edge_reloc.running.rig import Turns, _stopped_by_signals, read_rig
+from edge_reloc.sinks.background import QUEUE_BYTES
 
 FRONT = [[0, 0, 1, 0.1], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]]
 WAIT_S = 60.0
@@ -72,6 +77,45 @@ def test_poses_are_those_of_each_camera_alone(
     tum = [*common, str(tmp_path / "both.tum"), "--rig", str(rig)]
     assert main(tum) == 1
     assert "poses of several cameras go where" in capsys.readouterr().err
+    check_recordings_and_pictures(common, rig, alone, tmp_path)
+    check_budget_of_both(common, rig, capsys)
+
+
+def check_recordings_and_pictures(
+    common: list[str], rig: Path, alone: dict[str, list[dict[str, Any]]], folder: Path
+) -> None:
+    """Each camera has files of its own; a recording of one runs again without the rig."""
+    pytest.importorskip("mcap")
+    files = ["--record", str(folder / "flight"), "--record-at-end", "--picture"]
+    options = [*files, str(folder / "seen.png"), "--rig", str(rig)]
+    assert main([*common, str(folder / "c.jsonl"), *options]) == 0
+    assert {path.name for path in folder.glob("seen*")} == {"seen_front.png", "seen_left.png"}
+    for name, expected in alone.items():
+        (recording,) = (folder / "flight" / name).iterdir()
+        again = str(folder / f"{name}_again.jsonl")
+        assert main(["--replay", str(recording), "--output", again]) == 0
+        assert lines(Path(again)) == expected
+
+
+def check_budget_of_both(common: list[str], rig: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is enough for either camera and not for both is refused, with the table."""
+    bundle, settings = open_bundle(Path(common[1])), Settings(method="exhaustive")
+    one = plan_footprint(bundle, read_camera(demo_folder() / "camera.json"), settings)
+    further = sum(row.nbytes for row in one.of_a_further_one)
+    assert 4 * MIB < further < one.nbytes
+    for enough, code in ((further / 2, 1), (further + QUEUE_BYTES + 64 * MIB, 0)):
+        size = str(int(libraries_bytes() + one.nbytes + enough))
+        capsys.readouterr()
+        options = ["--rig", str(rig), "--budget", size, "--frames", "1"]
+        assert main([*common[:-1], *options]) == code
+        error = capsys.readouterr().err
+        assert ("other cameras" in error and "too many" in error) is (code == 1)
+
+
+def test_a_second_source_is_refused_and_told_of_rigs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--source", "0", "--source", "1"])
+    assert "--source is given twice; 'edge-reloc run --rig'" in capsys.readouterr().err
 
 
 CAMERA = {"name": "a", "source": "0"}
@@ -88,6 +132,7 @@ CAMERA = {"name": "a", "source": "0"}
         ({"cameras": [{**CAMERA, "lens": 1}]}, "camera 1: expected an object"),
         ({"cameras": [{**CAMERA, "source": 0}]}, "source: found 0, expected text"),
         ({"cameras": [CAMERA, CAMERA]}, "the same name; found a, a"),
+        ({"cameras": [{**CAMERA, "name": "../a"}]}, "name: found '../a', expected letters"),
         ({"cameras": [{**CAMERA, "body_from_cam": [[1]]}]}, "four rows of four numbers"),
         ({"cameras": [{**CAMERA, "body_from_cam": "x"}]}, "four rows of four numbers"),
         (

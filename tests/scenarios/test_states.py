@@ -80,9 +80,10 @@ def spoilt(frame: Frame, kind: str) -> Frame:
 class Shown:
     """Frames as a recording, at an even pace unless they say otherwise."""
 
-    live, width, height, dropped, skipped = False, 640, 480, 0, ()
+    live, width, height, dropped, about = False, 640, 480, 0, "frames"
 
     def __init__(self, frames: Sequence[Frame], times: Sequence[int] | None = None) -> None:
+        self.skipped: list[str] = []
         times = times or [i * PERIOD_NS for i in range(len(frames))]
         self._frames = [
             replace(f, t_ns=t, index=i) for i, (f, t) in enumerate(zip(frames, times, strict=True))
@@ -264,18 +265,18 @@ def test_poses_between_frames(scene: tuple[list[Frame], Known], tmp_path: Path) 
 
 
 def test_photos_replayed_are_live_and_late_ones_are_dropped() -> None:
-    source = edge_reloc.open_source(f"replay:{DEMO / 'frames'}", rate_hz=1000.0)
+    source = edge_reloc.open_source(f"replay:{DEMO / 'frames'}", rate_hz=100.0)
     assert source.live
     frames, begun_ns = [], time.monotonic_ns()
     for frame in source:
         frames.append(frame)
-        time.sleep(0.005)
+        time.sleep(0.05)
     assert [f.name for f in frames] == [f"frame_{f.index:03d}.jpg" for f in frames]
     assert len(frames) + source.dropped == frames[-1].index + 1 == 80
     assert source.dropped > 40
     for frame, later in itertools.pairwise(frames):
         periods = later.index - frame.index
-        assert later.t_ns - frame.t_ns == periods * 1_000_000
+        assert later.t_ns - frame.t_ns >= periods * 10_000_000  # photos take time to read
         assert frame.received_ns is not None and frame.received_ns >= frame.t_ns > begun_ns
 
 
@@ -283,16 +284,17 @@ class Silent(ReplaySource):
     """A live source that falls silent for a moment before its last frames."""
 
     def __init__(self, frames: list[Frame], looks: int, fault: Fault | None) -> None:
-        super().__init__(frames, 1e9 / PERIOD_NS)
-        self._looks, self._told = looks, fault
+        super().__init__(Shown(frames))
+        self._looks, self._told, self._last = looks, fault, len(frames) - 5
 
     def wait(self, timeout_s: float) -> Frame | None:
         self.fault = None
-        if self._next == len(self._frames) - 4 and self._looks > 0:
+        if self._taken == self._last and self._looks > 0:
             self._looks -= 1
             self.fault = self._told
             self._begun_ns = (self._begun_ns or 0) + round(timeout_s * 1e9)
-            return super().wait(0.0) or super().wait(timeout_s)
+            time.sleep(timeout_s)
+            return None
         return super().wait(timeout_s)
 
 

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from edge_reloc.reasons import Reason
 from edge_reloc.sources import Source, live, open_source
 from edge_reloc.structs import Frame
+from tests.served_stream import Served
 
-SERVER = Path(__file__).parents[1] / "stream_server.py"
 GREYS = {80, 180}  # of the pictures, by turns
 WIDTH, HEIGHT = 160, 120
 LIMIT_S = 60.0
 
 pytest.importorskip("av")
 
-Serve = Callable[[str], "Served"]
-
-
-class Served:
-    """A stream that a process of its own serves."""
-
-    def __init__(self, kind: str) -> None:
-        kind_of_socket = socket.SOCK_DGRAM if kind in ("udp", "rtp") else socket.SOCK_STREAM
-        with socket.socket(socket.AF_INET, kind_of_socket) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._arguments = [kind, str(probe.getsockname()[1])]
-        self.url = f"{kind}://127.0.0.1:{self._arguments[1]}"
-        self.url += "/stream" if kind in ("http", "rtsp") else ""
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER), *self._arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdout is not None
-        with self._process.stdout as out:
-            assert out.readline() == b"ready\n"
-
-    def cut(self) -> None:
-        self._process.kill()
-        self._process.wait()
+Serve = Callable[[str], Served]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -16,10 +16,10 @@ from edge_reloc.reasons import Reason
 from edge_reloc.sources import live as live_module
 from edge_reloc.sources.capture import Shot
 from edge_reloc.sources.frame_faults import DARKEST, REPEATS, FrameFaults
+from edge_reloc.sources.freshness import wait_ns
 from edge_reloc.sources.live import LiveSource
-from edge_reloc.sources.paced import PacedCapture
+from edge_reloc.sources.paced import ReplaySource
 from edge_reloc.sources.stream_clock import JUMP_NS, StreamClock
-from edge_reloc.sources.video_reader import Picture
 from edge_reloc.structs import Frame
 
 WIDTH, HEIGHT = 64, 48
@@ -334,19 +334,104 @@ def test_a_streams_clock_shows_no_jitter_of_the_network() -> None:
     assert clock.stamp(None, 901 * JUMP_NS) == 901 * JUMP_NS
 
 
-def test_a_file_is_paced_by_its_own_times() -> None:
-    class File(list[Picture]):
-        rate_hz, about = 1000.0, "a file"
+def test_a_frame_that_waited_gives_way_to_one_that_is_nearly_there() -> None:
+    period = 33 * MS_NS
+    assert [wait_ns(waited * MS_NS, period) for waited in (0, 16, 45)] == [0, 0, 0]
+    assert wait_ns(25 * MS_NS, period) == pytest.approx(1.25 * period - 25 * MS_NS, abs=1)
+    assert wait_ns(40 * MS_NS, period) > 0  # it may be late
+    assert wait_ns(150 * MS_NS, 200 * MS_NS) == 0 == wait_ns(40 * MS_NS, 0.0)
 
-        def close(self) -> None: ...
 
-    image = np.zeros((HEIGHT, WIDTH), np.uint8)
-    times_ns = [0, 20 * MS_NS, 40 * MS_NS, 120 * MS_NS]
-    pictures = [Picture(image=image, t_ns=t_ns) for t_ns in times_ns]
-    pictures.insert(2, Picture(image=None, t_ns=None))
-    begin_ns = time.monotonic_ns()
-    paced = PacedCapture(File(pictures))  # type: ignore[arg-type]
-    shots = [shot for _ in times_ns if (shot := paced.read())]
-    since_ns = [shot.stamp_ns - begin_ns for shot in shots]
-    assert all(at >= due for at, due in zip(since_ns, times_ns, strict=True))
-    assert [shot.lost for shot in shots] == [0, 0, 1, 0] and paced.read() is None
+def test_a_live_source_waits_for_the_younger_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Released(CountingCapture):
+        """Gives a frame whenever one is released."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.released_frames = threading.Semaphore(3)
+
+        def read(self) -> Shot | None:
+            return super().read() if self.released_frames.acquire(timeout=60.0) else None
+
+    capture = Released()
+    source = opened(capture)
+    until(lambda: source._index == 2)
+    asked: list[tuple[int, float]] = []
+
+    def long(waited_ns: int, period_ns: float) -> int:
+        asked.append((waited_ns, period_ns))
+        return 60_000 * MS_NS
+
+    monkeypatch.setattr(live_module, "wait_ns", long)
+    late = threading.Timer(0.05, capture.released_frames.release)
+    late.start()
+    frame = source.wait(60.0)
+    assert frame is not None and frame.index == 2 and source.dropped == 1
+    ((waited_ns, period_ns),) = asked
+    assert waited_ns > 0 and 0 < period_ns < live_module.STALE_S * 1e9
+    capture.released_frames.release()
+    until(lambda: source._index == 4)
+    frame = source.wait(0.0)  # there is no time for it
+    assert frame is not None and frame.index == 3
+    capture.frames = 0
+    capture.released_frames.release()
+    source.close()
+
+
+class Listed:
+    """Frames of these times."""
+
+    width, height, about = WIDTH, HEIGHT, "some frames, times from the start"
+
+    def __init__(self, times_ns: list[int]) -> None:
+        self.skipped: list[str] = []
+        image = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self._frames = [Frame(image=image, t_ns=t, index=i) for i, t in enumerate(times_ns)]
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._frames)
+
+    def close(self) -> None: ...
+
+
+class Clock:
+    """That only moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+def test_files_arrive_at_their_times_and_late_ones_are_dropped() -> None:
+    clock, begin_ns = Clock(), 1_000_000_000
+    times_ns = [t * MS_NS for t in (0, 33, 66, 100, 133, 166, 500)]
+    source = ReplaySource(Listed(times_ns), now_ns=lambda: clock.now_ns, sleep=clock.sleep)
+    taken = []
+    for work_ms in (10, 80, 60, 5, 5):
+        frame = None
+        while frame is None:
+            frame = source.wait(0.1)
+        assert frame.t_ns - begin_ns == times_ns[frame.index] <= clock.now_ns - begin_ns
+        taken.append((frame.index, (clock.now_ns - begin_ns) // MS_NS, source.dropped))
+        clock.sleep(work_ms * 1e-3)
+    # The third and the fifth frame had just come when they were asked for; at 193 ms nothing
+    # was nearly there.
+    assert taken == [(0, 0, 0), (1, 33, 0), (3, 113, 1), (5, 173, 2), (6, 500, 2)]
+    assert source.ended and source.wait(0.1) is None
+    assert source.about == "some frames, as if from a camera; times: when each is due"
+    source.close()
+
+
+def test_what_cannot_be_read_ahead_is_raised_where_it_is_asked_for() -> None:
+    class Broken(Listed):
+        def __iter__(self) -> Iterator[Frame]:
+            yield from super().__iter__()
+            raise SourceError("photos: gone")
+
+    source = ReplaySource(Broken([0]))
+    assert source.wait(60.0) is not None
+    with pytest.raises(SourceError, match="photos: gone"):
+        source.wait(60.0)
+    source.close()

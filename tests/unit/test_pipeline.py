@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
 from edge_reloc.running.loop import run
+from edge_reloc.running.pipeline import pipeline
 from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sources import open_source
 from edge_reloc.structs import Frame, Localization, PoseEstimate
@@ -88,6 +90,26 @@ def test_poses_are_those_of_one_frame_at_a_time(method: dict[str, Any], tracking
     assert summary.frames == summary.localized == FRAMES
     assert summary.frames_per_s is not None and summary.frames_per_s > 0
     assert "throughput" in summary.to_text()
+
+
+def test_a_frame_is_expected_when_those_before_it_are_done() -> None:
+    """Not when its features are looked for, while another one is still localised."""
+    camera, told = read_camera(DEMO / "camera.json"), list[tuple[str, int]]()
+    settings = Settings(in_flight=2, threads=1, method="exhaustive")
+    frames = list(itertools.islice(open_source(str(DEMO / "frames"), camera), FRAMES))
+    with (
+        Localizer.open(open_bundle(DEMO / "map"), camera, settings) as localizer,
+        pipeline(
+            localizer,
+            lambda frame: told.append(("before", frame.index)),
+            lambda frame, *_: told.append(("done", frame.index)),
+        ) as flow,
+    ):
+        for frame in frames:
+            flow.push(frame)
+            assert ("done", frame.index - 2) in told or frame.index < 2
+        flow.settle()
+        assert told == [(when, f.index) for f in frames for when in ("before", "done")]
 
 
 def test_a_sink_that_breaks_ends_the_run() -> None:

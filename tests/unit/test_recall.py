@@ -71,6 +71,23 @@ def test_a_supervisor_goes_on_where_another_was(filtered: bool) -> None:
     assert told[-2]["reset_counter"] == 1
 
 
+def test_slow_frames_are_remembered_as_slow() -> None:
+    """At 2 Hz a gap of 1.3 s is no loss, for whoever knows the pace."""
+    whole, resumed = Supervisor(), Supervisor()
+
+    def seen_at(seconds: float, supervisor: Supervisor) -> State | None:
+        t_ns = round(seconds * 1e9)
+        estimate = PoseEstimate(
+            t_ns=t_ns, status=Status.OK, cam_from_world=np.eye(4), covariance=np.eye(6) * 1e-5
+        )
+        return supervisor.judge(Frame(image=IMAGE, t_ns=t_ns), estimate).state
+
+    for number in range(20):
+        seen_at(0.5 * number, whole)
+    resumed.resume(through_json(whole.recall()))
+    assert seen_at(10.8, resumed) is seen_at(10.8, whole) is State.TRACKING
+
+
 def test_damaged_memories_raise_what_a_replay_tells() -> None:
     supervisor = Supervisor()
     walk(supervisor, 0, 10)

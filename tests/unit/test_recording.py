@@ -354,13 +354,13 @@ def test_a_recording_tells_what_was_running(recorded: Path) -> None:
 
 
 def test_a_signal_asks_for_a_recording(tmp_path: Path) -> None:
-    from edge_reloc.running.session import _signalled
+    from edge_reloc.running.session import on_signal
 
     told: list[str] = []
     recorder = recorder_of(tmp_path, Ring(4 * IMAGE_BYTES, seconds=60.0), told)
     recorder.add(frame(0), estimate(0))
     before = signal.getsignal(signal.SIGUSR1)
-    with _signalled(signal.SIGUSR1, recorder):
+    with on_signal(signal.SIGUSR1, lambda: recorder.request("signal")):
         os.kill(os.getpid(), signal.SIGUSR1)
     assert signal.getsignal(signal.SIGUSR1) is before
     recorder.close()
