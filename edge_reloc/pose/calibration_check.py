@@ -41,6 +41,10 @@ CALM, NOW_AND_THEN = 20, 10  # frames without doubt, after which one of so many 
 CALM_DOUBT = 0.6  # of what refuses a frame
 CAMERAS = 8  # whose evidence is kept
 
+# A wrong camera chooses the inliers that suit it, so that they say less of it than is true. Of
+# 182 poses of left-out photos of three maps that were told wrong cameras and passed every check,
+# 181 are held by levels with this factor, 180 with 2.
+PULL = 3.0
 MOST_ALIKE = 2 / 3  # of the inliers: those of a wrong camera are partly wrong
 MOST, FEWEST = 300, 30  # inliers of a frame that are looked at
 NARROW = 0.4  # scale of the Cauchy weights in median errors: finds what fits the right camera
@@ -83,7 +87,8 @@ UNASKED = Refit(np.zeros((4, 4)), np.zeros(4)).belief()
 class CameraError(NamedTuple):
     """By how much a wrong camera file moves a pose, in the terms of its covariance.
 
-    shift (6,): if the numbers are what frames say. covariance (6,6): of what they do not.
+    shift (6,): if the numbers are PULL times what frames say. covariance (6,6): of what they do
+    not say.
     """
 
     shift: F64
@@ -291,7 +296,9 @@ class CalibrationCheck:
             return None
         said, bent = self._of(camera).said, _bent(matches, inliers)
         covariance = said.covariance + np.diag(np.square(bent * MAP_ERROR))
-        return CameraError(by_number @ said.numbers, by_number @ covariance @ by_number.T)
+        return CameraError(
+            PULL * by_number @ said.numbers, by_number @ covariance @ by_number.T
+        )
 
     def recall(self) -> dict[str, Any]:
         """What `resume` takes; arrays are shared."""

@@ -17,16 +17,12 @@ from ..bundle.points import PointMap
 from ..geometry.rigid import Array
 from ..structs import Correspondences, PoseEstimate, Status
 from .calibration_check import CameraError
-from .viewing import viewing_angles
+from .viewing import FACING, is_behind, viewing_angles
 
 #: for maps that do not know their own: what maps of real places that do know it have, or more
 CAREFUL = CovarianceScale(factor=8.0, angle_rad=0.2, per_radian=1.5, tail=3.0)
 # Within so many standard deviations lie 95 % of normal errors along one axis, in a plane.
 AXIS_95, PLANE_95 = 1.960, 2.448
-# Share of the inliers that is seen from within 90 degrees of where mapping saw it: of 150
-# mapping photos of five places, localised in their own maps, at least 0.98.
-LEAST_IN_FRONT = 0.8
-FACING = 0.5 * np.pi
 # How often a camera file is another camera's: a fault, in the sense of solution separation
 # (Blanch et al., ION ITM 2012). Its hypothesis is allowed the integrity risk divided by that.
 WRONG_FILE = 0.01
@@ -103,7 +99,7 @@ class IntegrityMonitor:
                 f"down is, at most {self._max_tilt_deg:.1f} are believed"
             )
         angles = self._angles(estimate, matches, pose)
-        if angles is not None and np.mean(angles < FACING) < LEAST_IN_FRONT:
+        if angles is not None and self._is_behind(estimate, matches, pose, angles):
             return estimate.refused(
                 f"{np.count_nonzero(angles >= FACING)} of {len(angles)} inliers are seen "
                 f"from behind, where no mapping photo saw them: is the image mirrored?"
@@ -154,6 +150,13 @@ class IntegrityMonitor:
         if self._points is None or estimate.inlier_index is None or not len(estimate.inlier_index):
             return None
         return viewing_angles(self._points, matches.point_id[estimate.inlier_index], pose)
+
+    def _is_behind(
+        self, estimate: PoseEstimate, matches: Correspondences, pose: Array, angles: F64
+    ) -> bool:
+        assert self._points is not None and estimate.inlier_index is not None  # as for the angles
+        ids = matches.point_id[estimate.inlier_index]
+        return is_behind(self._points, ids, pose, angles)
 
     def _scale(self, estimate: PoseEstimate) -> CovarianceScale:
         return self._refined if estimate.refined else self._first
