@@ -180,7 +180,8 @@ def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(1),
         default=5,
         metavar="N",
-        help="of each case: other photos each time, as --seed draws them, or all there are (default 5)",
+        help="of each case: other photos each time, as --seed draws them, or all there are "
+        "(default 5)",
     )
     group.add_argument(
         "--foreign",

@@ -132,7 +132,10 @@ def score_wrong_cases(
     cases: Sequence[Case],
     progress: Callable[[int], None] = lambda done: None,
 ) -> MethodScore:
-    """Show a method `tries` photos of each case, or all there are. With tracking, each follows its unaltered photo."""
+    """Show a method `tries` photos of each case, or all there are.
+
+    With tracking, each follows its unaltered photo.
+    """
     lacks = album.lacks if method.settings.tracking else album.lacks | {Need.TRACKING}
     skipped = {
         case.name: ", ".join(need.value for need in case.needs if need in lacks)
@@ -154,9 +157,7 @@ def score_wrong_cases(
                 before = [album.shot(index)] if alone else []
                 estimates = session.localize([shot.frame for shot in [*before, *shots]])
                 verdicts += [
-                    judge(
-                        estimate, shot.right, tolerance, number, down=down, alert_limit_m=limit_m
-                    )
+                    judge(estimate, shot.right, tolerance, number, down=down, alert_limit_m=limit_m)
                     for shot, estimate in zip(shots, estimates[len(before) :], strict=True)
                 ]
                 done += 1

@@ -36,9 +36,7 @@ class Outcome(str, Enum):
 MISLEADS = (Outcome.MISLEADING, Outcome.HAZARDOUS)
 
 
-def outcome_of(
-    estimate: PoseEstimate, claim: Claim | None, alert_limit_m: float | None
-) -> Outcome:
+def outcome_of(estimate: PoseEstimate, claim: Claim | None, alert_limit_m: float | None) -> Outcome:
     """claim: None where no pose is right, so that every error is infinite."""
     if estimate.cam_from_world is None:
         return Outcome.NO_POSE

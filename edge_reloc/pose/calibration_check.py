@@ -296,9 +296,7 @@ class CalibrationCheck:
             return None
         said, bent = self._of(camera).said, _bent(matches, inliers)
         covariance = said.covariance + np.diag(np.square(bent * MAP_ERROR))
-        return CameraError(
-            PULL * by_number @ said.numbers, by_number @ covariance @ by_number.T
-        )
+        return CameraError(PULL * by_number @ said.numbers, by_number @ covariance @ by_number.T)
 
     def recall(self) -> dict[str, Any]:
         """What `resume` takes; arrays are shared."""
