@@ -180,7 +180,8 @@ def _add_adversarial_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole(1),
         default=5,
         metavar="N",
-        help="of each case, other photos each time, as --seed draws them (default 5)",
+        help="of each case: other photos each time, as --seed draws them, or all there are "
+        "(default 5)",
     )
     group.add_argument(
         "--foreign",
@@ -198,9 +199,10 @@ def _show_wrong_cases(
     if options.plot or options.stanford or options.pit or options.curves:
         parser.error("--plot, --stanford, --pit and --curves do not go with --adversarial")
 
-    from .evaluation.adversarial import format_wrong_cases, score_wrong_cases
+    from .evaluation.adversarial import by_method, format_wrong_cases, score_wrong_cases
     from .evaluation.album import PhotoAlbum
     from .evaluation.dataset import read_dataset
+    from .evaluation.stanford import together
     from .evaluation.verdicts import tolerance_of
     from .evaluation.wrong_cases import chosen_cases
 
@@ -236,7 +238,11 @@ def _show_wrong_cases(
     values = {
         "adversarial": [score.to_json() for score in scores],
         "tries": sum(score.tries for score in scores),
-        "misleading": sum(score.misleading for score in scores),
+        "wrong": sum(score.wrong for score in scores),
+        "stanford": {
+            name: together(score.stanford for score in parts).to_json()
+            for name, parts in by_method(scores).items()
+        },
         "unable": unable,
     }
     _show(options, values, format_wrong_cases(scores))

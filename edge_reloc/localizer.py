@@ -254,7 +254,16 @@ class Localizer:
         checked = unless_unlikely(checked, line.settings.min_p_right)
         if line.tracker is not None and checked.cam_from_world is None:
             line.tracker.forget()
-        return checked
+        return self._protected(checked)
+
+    def _protected(self, estimate: PoseEstimate) -> PoseEstimate:
+        """The estimate with its protection levels, for what its camera file may be wrong by."""
+        line, work = self._line, self._work
+        error = None
+        if line.calibration_check is not None and line.monitor.has_levels:
+            camera = work.features.camera or line.camera
+            error = line.calibration_check.error(camera, work.matches, estimate)
+        return line.monitor.protect(estimate, error)
 
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""

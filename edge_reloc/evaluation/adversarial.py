@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +17,13 @@ from ..structs import Frame, PoseEstimate
 from .album import PhotoAlbum
 from .chosen import Chosen
 from .dataset import FRAME_NS
+from .stanford import MISLEADS, Outcome, Stanford, together
 from .verdicts import Tolerance, Verdict, judge
 from .wrong_cases import Case, Need
 from .wrong_images import Rng
 
-APART_NS = 3_600_000_000_000  # between tries: tracking knows nothing of the one before
+SHOWN = (Outcome.NOMINAL, *MISLEADS, Outcome.UNAVAILABLE)
+APART_NS = 3_600_000_000_000  # between tries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,23 +41,30 @@ class CaseScore:
     @property
     def right(self) -> int:
         """Of these, right."""
-        return sum(v.right for v in self.verdicts)
+        return sum(v.ok and v.right for v in self.verdicts)
 
     @property
-    def misleading(self) -> tuple[Verdict, ...]:
-        """OK and wrong, the worst first."""
-        wrong = [v for v in self.verdicts if v.misleading]
+    def wrong(self) -> tuple[Verdict, ...]:
+        """Called OK and wrong, the worst first."""
+        wrong = [v for v in self.verdicts if v.wrong]
         return tuple(sorted(wrong, key=lambda v: -(v.error or 0.0)))
 
+    @property
+    def stanford(self) -> Counter[Outcome]:
+        """Frames by outcome."""
+        return Counter(v.outcome for v in self.verdicts)
+
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready dictionary, with every misleading pose."""
+        """JSON-ready dictionary, with every verdict."""
         return {
             "case": self.case.name,
             "expected": self.case.expected.value,
             "tries": len(self.verdicts),
             "ok": self.ok,
             "right": self.right,
-            "misleading": [asdict(verdict) for verdict in self.misleading],
+            "wrong": len(self.wrong),
+            **{outcome.value: self.stanford[outcome] for outcome in Outcome},
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
         }
 
 
@@ -68,6 +78,8 @@ class MethodScore:
     metric: bool
     tolerance: Tolerance
     seed: int
+    #: beyond which protection levels make a pose unavailable
+    alert_limit_m: float | None
     cases: tuple[CaseScore, ...]
     #: why cases were left out: name of the case, what it needs
     skipped: dict[str, str]
@@ -78,9 +90,18 @@ class MethodScore:
         return sum(len(case.verdicts) for case in self.cases)
 
     @property
-    def misleading(self) -> int:
+    def wrong(self) -> int:
         """Poses called OK that are wrong."""
-        return sum(len(case.misleading) for case in self.cases)
+        return sum(len(case.wrong) for case in self.cases)
+
+    @property
+    def stanford(self) -> Stanford:
+        """All cases together."""
+        return Stanford.of(
+            (case.case.name, verdict.number, verdict.outcome)
+            for case in self.cases
+            for verdict in case.verdicts
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -92,7 +113,9 @@ class MethodScore:
             "tolerance": asdict(self.tolerance),
             "seed": self.seed,
             "tries": self.tries,
-            "misleading": self.misleading,
+            "wrong": self.wrong,
+            "alert_limit_m": self.alert_limit_m,
+            "stanford": self.stanford.to_json(),
             "cases": [case.to_json() for case in self.cases],
             "skipped": self.skipped,
         }
@@ -109,7 +132,10 @@ def score_wrong_cases(
     cases: Sequence[Case],
     progress: Callable[[int], None] = lambda done: None,
 ) -> MethodScore:
-    """Show a method `tries` of each case. With tracking, each follows its unaltered photo."""
+    """Show a method `tries` photos of each case, or all there are.
+
+    With tracking, each follows its unaltered photo.
+    """
     lacks = album.lacks if method.settings.tracking else album.lacks | {Need.TRACKING}
     skipped = {
         case.name: ", ".join(need.value for need in case.needs if need in lacks)
@@ -117,19 +143,21 @@ def score_wrong_cases(
         if lacks.intersection(case.needs)
     }
     made: list[CaseScore] = []
+    gravity, limit_m = bundle.manifest.world.gravity, method.settings.alert_limit_m
+    down = None if gravity is None else np.array(gravity)
     done = 0
     with Session(bundle, method) as session:
         for case in cases:
             if case.name in skipped:
                 continue
             verdicts: list[Verdict] = []
-            for number, index, rng in draw(case, album.size, tries, seed):
+            for number, index, rng in draw(case, album.size, min(tries, album.size), seed):
                 shots = case.make(album, index, rng)
                 alone = method.settings.tracking and Need.TRACKING not in case.needs
                 before = [album.shot(index)] if alone else []
                 estimates = session.localize([shot.frame for shot in [*before, *shots]])
                 verdicts += [
-                    judge(estimate, shot.right, tolerance, number)
+                    judge(estimate, shot.right, tolerance, number, down=down, alert_limit_m=limit_m)
                     for shot, estimate in zip(shots, estimates[len(before) :], strict=True)
                 ]
                 done += 1
@@ -142,6 +170,7 @@ def score_wrong_cases(
         metric=bundle.manifest.world.metric,
         tolerance=tolerance,
         seed=seed,
+        alert_limit_m=limit_m,
         cases=tuple(made),
         skipped=skipped,
     )
@@ -159,17 +188,20 @@ def draw(case: Case, photos: int, tries: int, seed: int) -> Iterator[tuple[int, 
 
 
 class Session:
-    """A localiser for each size of image, and time that goes on."""
+    """A localiser for each size of image, that knows nothing of what it was shown before."""
 
     def __init__(self, bundle: MapBundle, method: Chosen) -> None:
         self._bundle, self._method = bundle, method
         self._localizers: dict[tuple[int, ...], Localizer] = {}
+        self._new: dict[tuple[int, ...], dict[str, Any]] = {}
         self._opened = ExitStack()
         self._t_ns = 0
 
     def localize(self, frames: Sequence[Frame]) -> list[PoseEstimate]:
-        """Frames at 30 Hz, long after those before."""
+        """Frames at 30 Hz, as the first that a localiser sees."""
         self._t_ns += APART_NS
+        for size, localizer in self._localizers.items():
+            localizer.resume(self._new[size])
         return [
             self._localizer(frame)
             .localize(replace(frame, t_ns=self._t_ns + number * FRAME_NS))
@@ -183,6 +215,7 @@ class Session:
             assert frame.camera is not None  # a data set's frames have one
             localizer = Localizer.open(self._bundle, frame.camera, self._method.settings)
             self._localizers[size] = self._opened.enter_context(localizer)
+            self._new[size] = localizer.recall()
         return self._localizers[size]
 
     def __enter__(self) -> Session:
@@ -201,18 +234,53 @@ def format_wrong_cases(scores: Sequence[MethodScore]) -> str:
     for need in dict.fromkeys(skipped.values()):
         names = [name for name in skipped if skipped[name] == need and name not in scored]
         lines += [f"left out {', '.join(names)}: needs {need}"] if names else []
-    tries, misleading = sum(s.tries for s in scores), sum(s.misleading for s in scores)
-    lines.append(f"wrong cases: {tries} tries, {misleading} poses called OK that are wrong")
+    lines += [_summary(name, parts) for name, parts in by_method(scores).items()]
+    tries, wrong = sum(s.tries for s in scores), sum(s.wrong for s in scores)
+    lines.append(f"wrong cases: {tries} tries, {wrong} poses called OK that are wrong")
     return "\n\n".join([*blocks, "\n".join(lines)])
 
 
+def by_method(scores: Sequence[MethodScore]) -> dict[str, list[MethodScore]]:
+    """Scores of several scenes by their method."""
+    return {
+        name: [score for score in scores if score.method == name]
+        for name in dict.fromkeys(score.method for score in scores)
+    }
+
+
+def availability(scores: Sequence[MethodScore]) -> tuple[int, int]:
+    """Poses within the tolerance that have levels, and those of them called OK."""
+    right = [
+        verdict.ok
+        for score in scores
+        for case in score.cases
+        for verdict in case.verdicts
+        if verdict.right and verdict.levels is not None
+    ]
+    return len(right), sum(right)
+
+
+def _summary(method: str, scores: Sequence[MethodScore]) -> str:
+    """Protection levels of one method in all scenes."""
+    counts = together(score.stanford for score in scores)
+    outcomes = ", ".join(f"{counts.frames.get(o, 0)} {o.value}" for o in Outcome)
+    right, available = availability(scores)
+    return (
+        f"{method}: {outcomes}; of {counts.independent} independent tries {counts.misleading} "
+        f"mislead, at most {counts.at_most:.2%} (95 %); available {available} of {right} right"
+    )
+
+
 def _table(score: MethodScore) -> str:
-    header = ("case", "expected", "tries", "OK", "right", "misleading", "worst", "sigmas")
+    header = (
+        *("case", "expected", "tries", "OK", "right", "wrong", "worst", "sigmas"),
+        *("nominal", "misleading", "hazardous", "unavailable"),
+    )
     rows = [header, *(_row(score, case) for case in score.cases)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     title = (
         f"{score.scene}, map {score.map}, {score.method}: right within {score.tolerance.text}, "
-        f"seed {score.seed}; {score.misleading} of {score.tries} tries mislead"
+        f"seed {score.seed}; {score.wrong} of {score.tries} tries are OK and wrong"
     )
     return "\n".join(
         [title]
@@ -227,7 +295,7 @@ def _table(score: MethodScore) -> str:
 
 
 def _row(score: MethodScore, case: CaseScore) -> tuple[str, ...]:
-    wrong = case.misleading
+    wrong = case.wrong
     worst, sigmas = "", ""
     if wrong:
         error, sigma = wrong[0].error, wrong[0].sigmas
@@ -242,6 +310,7 @@ def _row(score: MethodScore, case: CaseScore) -> tuple[str, ...]:
         str(len(wrong)),
         worst,
         sigmas,
+        *(str(case.stanford[outcome]) for outcome in SHOWN),
     )
 
 

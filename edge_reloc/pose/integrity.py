@@ -16,16 +16,16 @@ from ..bundle.manifest import CovarianceScale, Integrity, World
 from ..bundle.points import PointMap
 from ..geometry.rigid import Array
 from ..structs import Correspondences, PoseEstimate, Status
-from .viewing import viewing_angles
+from .calibration_check import CameraError
+from .viewing import FACING, is_behind, viewing_angles
 
 #: for maps that do not know their own: what maps of real places that do know it have, or more
 CAREFUL = CovarianceScale(factor=8.0, angle_rad=0.2, per_radian=1.5, tail=3.0)
 # Within so many standard deviations lie 95 % of normal errors along one axis, in a plane.
 AXIS_95, PLANE_95 = 1.960, 2.448
-# Share of the inliers that is seen from within 90 degrees of where mapping saw it: of 150
-# mapping photos of five places, localised in their own maps, at least 0.98.
-LEAST_IN_FRONT = 0.8
-FACING = 0.5 * np.pi
+# How often a camera file is another camera's: a fault, in the sense of solution separation
+# (Blanch et al., ION ITM 2012). Its hypothesis is allowed the integrity risk divided by that.
+WRONG_FILE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,25 @@ class Levels:
     hpl_m: float
     vpl_m: float
     ypl_deg: float
+
+    def beyond(self, pose: Array, shift: F64, down: F64) -> Levels:
+        """Of a pose that is off by shift (6,) beside; down (3,) in the world."""
+        turned, moved = pose[:3, :3].T @ shift[:3], pose[:3, :3].T @ shift[3:]
+        down = down / np.linalg.norm(down)
+        upright = float(moved @ down)
+        return Levels(
+            hpl_m=self.hpl_m + float(np.linalg.norm(moved - upright * down)),
+            vpl_m=self.vpl_m + abs(upright),
+            ypl_deg=self.ypl_deg + abs(float(np.degrees(turned @ down))),
+        )
+
+    def or_worse(self, other: Levels) -> Levels:
+        """The larger of each."""
+        return Levels(
+            hpl_m=max(self.hpl_m, other.hpl_m),
+            vpl_m=max(self.vpl_m, other.vpl_m),
+            ypl_deg=max(self.ypl_deg, other.ypl_deg),
+        )
 
 
 class IntegrityMonitor:
@@ -80,18 +99,36 @@ class IntegrityMonitor:
                 f"down is, at most {self._max_tilt_deg:.1f} are believed"
             )
         angles = self._angles(estimate, matches, pose)
-        if angles is not None and np.mean(angles < FACING) < LEAST_IN_FRONT:
+        if angles is not None and self._is_behind(estimate, matches, pose, angles):
             return estimate.refused(
                 f"{np.count_nonzero(angles >= FACING)} of {len(angles)} inliers are seen "
                 f"from behind, where no mapping photo saw them: is the image mirrored?"
             )
-        scale = self._refined if estimate.refined else self._first
+        scale = self._scale(estimate)
         away = 0.0 if angles is None else float(np.median(angles))
-        covariance = covariance * scale.variance(away)
-        levels = self._levels(pose, covariance, scale.tail)
-        if levels is None:
-            return replace(estimate, covariance=covariance)
-        estimate = replace(estimate, covariance=covariance, **vars(levels))
+        return replace(estimate, covariance=covariance * scale.variance(away))
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether the map has a metre and a vertical, without which there are none."""
+        return self._world.metric and self._world.gravity is not None
+
+    def protect(self, estimate: PoseEstimate, camera: CameraError | None) -> PoseEstimate:
+        """The estimate that was judged, with its protection levels.
+
+        camera: what its file may be wrong by; None where it is taken for exact.
+        """
+        pose, covariance = estimate.cam_from_world, estimate.covariance
+        if pose is None or covariance is None or not self.has_levels:
+            return estimate
+        down, tail = np.array(self._world.gravity), self._scale(estimate).tail
+        levels = protection_levels(pose, covariance, down, tail=tail, risk=self._risk)
+        if camera is not None:
+            covariance = covariance + camera.covariance
+            risk = min(self._risk / WRONG_FILE, 1.0)
+            other = protection_levels(pose, covariance, down, tail=tail, risk=risk)
+            levels = levels.or_worse(other.beyond(pose, camera.shift, down))
+        estimate = replace(estimate, **vars(levels))
         limit, worst = self._alert_limit_m, max(levels.hpl_m, levels.vpl_m)
         if limit is None or worst <= limit:
             return estimate
@@ -114,13 +151,15 @@ class IntegrityMonitor:
             return None
         return viewing_angles(self._points, matches.point_id[estimate.inlier_index], pose)
 
-    def _levels(self, pose: Array, covariance: F64, tail: float) -> Levels | None:
-        """None where the map has no metre or no vertical."""
-        if not self._world.metric or self._world.gravity is None:
-            return None
-        return protection_levels(
-            pose, covariance, np.array(self._world.gravity), tail=tail, risk=self._risk
-        )
+    def _is_behind(
+        self, estimate: PoseEstimate, matches: Correspondences, pose: Array, angles: F64
+    ) -> bool:
+        assert self._points is not None and estimate.inlier_index is not None  # as for the angles
+        ids = matches.point_id[estimate.inlier_index]
+        return is_behind(self._points, ids, pose, angles)
+
+    def _scale(self, estimate: PoseEstimate) -> CovarianceScale:
+        return self._refined if estimate.refined else self._first
 
 
 def protection_levels(

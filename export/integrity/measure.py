@@ -69,6 +69,9 @@ class Try(NamedTuple):
     angle: float
     right: bool
     evidence: Evidence
+    #: of the position, and its standard deviation by the solver's covariance, map units
+    error: float
+    claimed: float
 
 
 class PoseErrors(NamedTuple):
@@ -87,7 +90,7 @@ def measure(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | N
     if seeing < FEWEST_VIEWS:
         log.info("%d photos: too few to leave some out, errors are guessed", seeing)
         return None
-    first, refined = _measure(bundle, model, store)
+    first, refined = left_out_tries(bundle, model, store)
     fewest = min(len(first), len(refined))
     if fewest < FEWEST_ERRORS:
         log.info("%d photos were localised without their neighbours: too few", fewest)
@@ -147,11 +150,16 @@ def _tail(size: F64) -> float:
     return float(np.clip(index, HEAVIEST_TAIL, LIGHTEST_TAIL))
 
 
-def _measure(bundle: Path, model: SceneModel, store: PhotoStore) -> tuple[list[Try], list[Try]]:
-    """Without and with the second pass."""
+def left_out_tries(
+    bundle: Path, model: SceneModel, store: PhotoStore, shares: Sequence[float] = SHARES
+) -> tuple[list[Try], list[Try]]:
+    """Poses of photos that were left out, without and with the second pass.
+
+    model: with points in the bundle's order. shares: of all photos, left out at once.
+    """
     left_out = [
         rows
-        for share in SHARES
+        for share in shares
         for rows in neighbourhoods(model.views, model.xyz, NEIGHBOURHOODS, share)
     ]
     folder = store.work / "left_out"
@@ -273,6 +281,8 @@ def _compared(found: _Pose, view: View, model: SceneModel) -> Try:
         float(np.median(found.angles)),
         right and error.rotation_deg <= RIGHT_DEG,
         evidence,
+        error.translation,
+        float(np.sqrt(np.trace(covariance[3:, 3:]))),
     )
 
 

@@ -13,16 +13,16 @@ import pytest
 import edge_reloc
 from edge_reloc.arrays import F64
 from edge_reloc.geometry.camera import Camera, read_camera
-from edge_reloc.geometry.rigid import compose, so3_exp, transform
+from edge_reloc.geometry.rigid import compose, error_vector, so3_exp, transform
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose import calibration_check
 from edge_reloc.pose.calibration_check import (
     CALM,
     CAMERAS,
     NOW_AND_THEN,
+    PULL,
     SEVERAL,
     SHARED,
-    Belief,
     CalibrationCheck,
     Evidence,
     refit,
@@ -85,14 +85,14 @@ def located(camera: Camera, frame: tuple[F64, F64, F64]) -> tuple[Correspondence
     return matches, estimate
 
 
-def refitted(camera: Camera, frame: tuple[F64, F64, F64]) -> Belief:
-    """What the frame alone says of the camera."""
+def refitted(camera: Camera, frame: tuple[F64, F64, F64]) -> tuple[F64, F64]:
+    """What the frame alone says of the camera: numbers (4,), standard deviations (4,)."""
     _, estimate = located(camera, frame)
     assert estimate.cam_from_world is not None and estimate.inlier_index is not None
     rows = estimate.inlier_index
     found = refit(camera, estimate.cam_from_world, frame[1][rows], frame[2][rows])
     assert found is not None
-    return found.belief()
+    return found.belief().numbers, found.belief().sigma
 
 
 def judged(
@@ -232,6 +232,36 @@ def test_frames_err_together() -> None:
     assert evidence.belief is not None
     shared = np.sqrt(SHARED) * found.belief().sigma[0]
     assert shared < evidence.belief.sigma[0] < 1.2 * shared
+
+
+def test_a_pose_knows_what_a_wrong_file_does_to_it() -> None:
+    camera = with_focal(1.03)
+    for seed in range(5):
+        frame, check = view(seed), CalibrationCheck()
+        matches, estimate = located(camera, frame)
+        check.judge(camera, matches, estimate)  # refused or not: what it is off by is the same
+        found = check.error(camera, matches, estimate)
+        assert found is not None and estimate.cam_from_world is not None
+        # The depths of 300 points tell the focal length, so the shift alone mends the pose.
+        away = error_vector(estimate.cam_from_world, frame[0])
+        off = away - found.shift / PULL
+        sigma = np.sqrt(np.diag(found.covariance + estimate.covariance))
+        assert (np.abs(off) < SIGMAS * sigma).all()
+        assert abs(away[5]) > 3 * abs(off[5])
+
+
+def test_the_more_frames_the_less_a_file_may_be_wrong() -> None:
+    check, sigma = CalibrationCheck(), []
+    few, few_estimate = located(CAMERA, view(1, points=25))
+    for seed in range(20):
+        found = check.error(CAMERA, few, few_estimate)
+        assert found is not None
+        sigma.append(float(np.sqrt(np.trace(found.covariance[3:, 3:]))))
+        check.judge(CAMERA, *located(CAMERA, view(seed, depth=NEARLY_FLAT)))
+    unasked, once, often = sigma[0], sigma[1], sigma[-1]
+    assert unasked > 10 * once and once > 1.2 * often
+    none = replace(few_estimate, cam_from_world=None)
+    assert check.error(CAMERA, few, none) is None
 
 
 def test_each_camera_stands_for_itself() -> None:

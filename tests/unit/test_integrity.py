@@ -14,8 +14,15 @@ from edge_reloc.evaluation.claims import AXES, Claim, claim_of, nees_by_axis, pi
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, compose, invert, so3_exp
 from edge_reloc.memory.arena import Arena
-from edge_reloc.pose.integrity import AXIS_95, PLANE_95, IntegrityMonitor, protection_levels
-from edge_reloc.pose.viewing import viewing_angles
+from edge_reloc.pose.calibration_check import CameraError
+from edge_reloc.pose.integrity import (
+    AXIS_95,
+    PLANE_95,
+    WRONG_FILE,
+    IntegrityMonitor,
+    protection_levels,
+)
+from edge_reloc.pose.viewing import is_behind, viewing_angles
 from edge_reloc.structs import Correspondences, PoseEstimate, Status
 from edge_reloc_export.integrity.leave_out import neighbourhoods
 from edge_reloc_export.integrity.measure import FEWEST_VIEWS, PoseErrors, fit_scale, measure
@@ -130,13 +137,38 @@ def test_covariance_is_scaled_by_what_was_measured() -> None:
 def test_beyond_the_alert_limit_a_pose_is_degraded() -> None:
     estimate, matches = _estimate()
     points = _wall((-127, 0, 0))
-    level = _monitor(points).judge(estimate, matches).hpl_m
+    estimate = _monitor(points).judge(estimate, matches)
+    level = _monitor(points).protect(estimate, None).hpl_m
     assert level is not None
-    kept = _monitor(points, alert_limit_m=1.01 * level).judge(estimate, matches)
+    kept = _monitor(points, alert_limit_m=1.01 * level).protect(estimate, None)
     assert kept.status is Status.OK
-    judged = _monitor(points, alert_limit_m=0.99 * level).judge(estimate, matches)
+    judged = _monitor(points, alert_limit_m=0.99 * level).protect(estimate, None)
     assert judged.status is Status.DEGRADED and judged.cam_from_world is not None
     assert judged.reason is not None and "alert limit" in judged.reason
+
+
+def test_levels_allow_for_a_wrong_camera_file() -> None:
+    estimate, _ = _estimate()
+    monitor = _monitor(None, risk=0.05 * WRONG_FILE)  # 0.05 is left where the file is wrong
+    exact = monitor.protect(estimate, None)
+    little = CameraError(np.zeros(6), np.zeros((6, 6)))
+    assert monitor.protect(estimate, little).hpl_m == exact.hpl_m  # rare faults may be more
+    # Displaced by 0.3 m along the view (level) and 0.4 m down, turned by 2 deg; and 1 m unsure.
+    shift = np.array([0.0, np.radians(2.0), 0.0, 0.0, 0.4, 0.3])
+    wrong = monitor.protect(estimate, CameraError(shift, np.diag([0.0, 0, 0, 0, 0, 1.0])))
+    assert wrong.hpl_m == pytest.approx(0.3 + PLANE_95 * np.hypot(0.01, 1.0))
+    assert wrong.vpl_m == pytest.approx(max(0.4 + AXIS_95 * 0.02, exact.vpl_m or 0.0))
+    assert wrong.ypl_deg == pytest.approx(max(2.0 + AXIS_95 * 0.2, exact.ypl_deg or 0.0))
+    np.testing.assert_array_equal(wrong.covariance, estimate.covariance)
+
+
+def test_a_wall_is_rightly_seen_from_its_other_end() -> None:
+    points, ids = _wall((-40, 120, 0)), np.arange(40, dtype=np.int32)
+    for x, behind in ((3.0, False), (7.0, True)):  # before the plane x = 5, and beyond it
+        pose = compose(np.eye(3), [-x, 12.0, 0.0])  # centre at y = -12; mapped from y > 0
+        angles = viewing_angles(points, ids, pose)
+        assert angles is not None and np.median(angles) > np.pi / 2
+        assert is_behind(points, ids, pose, angles) is behind
 
 
 @pytest.mark.parametrize("scale", [1.5, 3.0])

@@ -121,13 +121,21 @@ def test_an_unlikely_pose_is_refused_in_one_line() -> None:
 def _tries(count: int, right: bool = True) -> list[Try]:
     rng = np.random.default_rng(1)
     return [
-        Try(1.0, 0.1, right, Evidence(float(rng.normal(-3, 1)), float(rng.normal(1, 0.5))))
+        Try(
+            squared=1.0,
+            angle=0.1,
+            right=right,
+            evidence=Evidence(float(rng.normal(-3, 1)), float(rng.normal(1, 0.5))),
+            error=0.1,
+            claimed=0.1,
+        )
         for _ in range(count)
     ]
 
 
 def test_a_map_knows_what_is_usual_of_its_right_poses() -> None:
-    wrong = Try(1.0, 0.1, False, Evidence(explained=5.0, concentration=9.0))
+    odd = Evidence(explained=5.0, concentration=9.0)
+    wrong = _tries(1, right=False)[0]._replace(evidence=odd)
     found = fit_plausibility([*_tries(400), wrong], _tries(400))
     assert found is not None and found.first == found.refined
     assert found.first.explained == pytest.approx((-3.0, np.hypot(1.0, 0.25)), abs=0.15)

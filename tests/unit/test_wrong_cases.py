@@ -18,6 +18,7 @@ from edge_reloc.evaluation.adversarial import draw, score_wrong_cases
 from edge_reloc.evaluation.album import PhotoAlbum
 from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
+from edge_reloc.evaluation.stanford import Outcome, Stanford, together, upper_bound
 from edge_reloc.evaluation.verdicts import judge, tolerance_of
 from edge_reloc.evaluation.wrong_cases import CASES, Expected, Need, chosen_cases
 from edge_reloc.evaluation.wrong_frames import HALF_TURN, Shot, camera_of
@@ -179,19 +180,59 @@ def answer(cam_from_world: np.ndarray | None, sigma: float | None = None) -> Pos
 def test_poses_are_judged_by_the_nearest_that_is_right() -> None:
     here, there = np.eye(4), compose(np.eye(3), [0.0, 0.0, -3.0])
     near = judge(answer(compose(np.eye(3), [0.049, 0.0, 0.0])), [there, here], TOLERANCE)
-    assert near.right and not near.misleading and near.error == pytest.approx(0.049)
+    assert near.right and not near.wrong and near.error == pytest.approx(0.049)
     far = judge(answer(compose(np.eye(3), [0.06, 0.0, 0.0]), 0.01), [there, here], TOLERANCE)
-    assert far.misleading and far.sigmas == pytest.approx(6.0)
+    assert far.wrong and far.sigmas == pytest.approx(6.0)
     turned = judge(answer(compose(so3_exp([0.0, np.radians(1.1), 0.0]), np.zeros(3))), [here],
                    TOLERANCE)  # fmt: skip
-    assert turned.misleading and turned.error_deg == pytest.approx(1.1)
+    assert turned.wrong and turned.error_deg == pytest.approx(1.1)
 
 
 def test_without_a_right_pose_any_is_wrong_and_none_is_not() -> None:
     any_pose = judge(answer(np.eye(4), 0.01), [], TOLERANCE)
-    assert any_pose.misleading and any_pose.error is None and any_pose.sigmas is None
+    assert any_pose.wrong and any_pose.error is None and any_pose.sigmas is None
     none = judge(answer(None), [np.eye(4)], TOLERANCE)
-    assert not none.ok and not none.right and not none.misleading
+    assert not none.ok and not none.right and not none.wrong
+
+
+def test_outcomes_are_those_of_the_stanford_diagram() -> None:
+    levels = {"hpl_m": 0.2, "vpl_m": 0.2, "ypl_deg": 1.0}
+    down = np.array([0.0, 1.0, 0.0])
+
+    def outcome(moved: float, *, right: bool = True, **more: object) -> Outcome:
+        estimate = replace(answer(compose(np.eye(3), [moved, 0.0, 0.0]), 0.01), **levels)
+        estimate = replace(estimate, **more)  # type: ignore[arg-type]
+        poses = [np.eye(4)] if right else []
+        return judge(estimate, poses, TOLERANCE, down=down, alert_limit_m=0.5).outcome
+
+    assert outcome(0.19) is Outcome.NOMINAL
+    assert outcome(0.21) is Outcome.MISLEADING
+    assert outcome(0.51) is Outcome.HAZARDOUS
+    assert outcome(0.0, right=False) is Outcome.HAZARDOUS
+    assert outcome(9.0, status=Status.DEGRADED) is Outcome.UNAVAILABLE
+    assert outcome(9.0, hpl_m=None) is Outcome.UNLEVELLED
+    assert outcome(9.0, cam_from_world=None) is Outcome.NO_POSE
+    degraded = replace(answer(np.eye(4), 0.01), status=Status.DEGRADED)
+    assert not judge(degraded, [np.eye(4)], TOLERANCE).ok
+
+
+def test_a_photo_in_a_case_is_one_try() -> None:
+    one = Stanford.of([("mirrored", 0, Outcome.MISLEADING)] * 5)
+    assert one.frames == {Outcome.MISLEADING: 5}
+    assert (one.independent, one.misleading) == (1, 1)
+    other = Stanford.of(
+        [("dark", 0, Outcome.NOMINAL), ("dark", 1, Outcome.HAZARDOUS), ("a", 0, Outcome.UNLEVELLED)]
+    )
+    both = together([one, other])
+    assert (both.independent, both.misleading) == (3, 2)
+    assert both.frames[Outcome.MISLEADING] == 5 and both.frames[Outcome.NOMINAL] == 1
+
+
+def test_few_events_leave_room_for_more() -> None:
+    assert upper_bound(0, 3000) == pytest.approx(1 - 0.05 ** (1 / 3000))
+    assert upper_bound(3, 100) == pytest.approx(0.0757, abs=1e-4)  # tables of Clopper, Pearson
+    assert upper_bound(400, 3000) == pytest.approx(0.1440, abs=1e-3)
+    assert upper_bound(2, 2) == 1.0
 
 
 def test_tolerance_follows_the_map_and_the_option() -> None:
@@ -222,10 +263,10 @@ def test_the_demo_is_right_where_it_must_be_and_silent_where_nothing_is(
     cases = {case.case.name: case for case in score.cases}
     assert {name: cases[name].right for name in right} == dict.fromkeys(right, 2)
     assert {name: cases[name].ok for name in silent} == dict.fromkeys(silent, 0)
-    assert (score.tries, score.misleading) == (20, 0)
+    assert (score.tries, score.wrong) == (20, 0)
 
 
-def test_a_wrong_focal_length_is_counted_as_misleading_with_its_error(
+def test_a_wrong_focal_length_is_counted_with_its_error_and_its_levels(
     bundle: MapBundle, album: PhotoAlbum
 ) -> None:
     loose = Settings(
@@ -246,8 +287,12 @@ def test_a_wrong_focal_length_is_counted_as_misleading_with_its_error(
     )
     (case,) = score.to_json()["cases"]
     assert (case["tries"], case["ok"], case["right"]) == (2, 2, 0)
-    assert [wrong["error"] > 0.05 for wrong in case["misleading"]] == [True, True]
-    assert all(wrong["sigmas"] > 3 for wrong in case["misleading"])
+    assert [wrong["error"] > 0.05 for wrong in case["verdicts"]] == [True, True]
+    assert all(wrong["sigmas"] > 3 for wrong in case["verdicts"])
+    for wrong in case["verdicts"]:  # nobody asked whether the file is right
+        assert any(e > level for e, level in zip(wrong["errors"], wrong["levels"], strict=True))
+    assert (case["misleading"], case["hazardous"], case["wrong"]) == (2, 0, 2)
+    assert score.to_json()["stanford"]["independent misleading"] == 2
 
 
 def test_with_tracking_sequences_are_shown_and_each_of_their_frames_is_judged(
@@ -299,8 +344,12 @@ def test_the_program_prints_a_table_and_a_summary(
     assert shown == [case["case"] for case in score["cases"]]
     assert "left out elsewhere: needs photos of other places (--foreign FOLDER)" in table
     assert sum(case["tries"] for case in score["cases"]) == values["tries"] == len(shown)
-    wrong = sum(len(case["misleading"]) for case in score["cases"])
-    assert wrong == values["misleading"]
+    wrong = sum(case["wrong"] for case in score["cases"])
+    assert wrong == values["wrong"]
+    counts = values["stanford"]["exhaustive"]
+    assert counts["independent"] == sum(counts[o.value] for o in Outcome) == values["tries"]
+    assert counts["nominal"] == sum(case["nominal"] for case in score["cases"]) > 5
+    assert f"of {len(shown)} independent tries" in table.splitlines()[-2]
     last = f"wrong cases: {values['tries']} tries, {wrong} poses called OK that are wrong"
     assert table.splitlines()[-1] == last
 
