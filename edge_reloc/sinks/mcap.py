@@ -74,12 +74,12 @@ class McapSink:
 
     def _add(self, messages: Iterable[Message]) -> None:
         try:
-            for channel, content, t_ns, received_ns in messages:
+            for message in messages:
                 self._writer.add_message(
-                    self._ids[channel.topic],
-                    max(t_ns, 0),
-                    encode(content),
-                    max(received_ns, 0),
+                    self._ids[message.channel.topic],
+                    max(message.t_ns, 0),
+                    encode(message.content),
+                    max(message.received_ns, 0),
                 )
         except SinkError:
             self._ended = True  # the writer's own account is wrong from here on

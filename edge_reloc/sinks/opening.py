@@ -20,10 +20,12 @@ SINKS: dict[str, Callable[[Path], Sink]] = {".jsonl": JsonlSink, ".tum": TumSink
 #: receivers, by how their address begins: module and class, which takes the address after the
 #: colon and the RunFacts
 SCHEMES: dict[str, str] = {
+    "foxglove": "foxglove:open_foxglove",
     "mcap": "mcap:open_mcap",
+    "rerun": "rerun:open_rerun",
 }
 #: files that are receivers, by suffix
-FILE_SCHEMES = {".mcap": "mcap"}
+FILE_SCHEMES = {".mcap": "mcap", ".rrd": "rerun"}
 
 
 def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:

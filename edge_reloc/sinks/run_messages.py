@@ -77,6 +77,8 @@ class Message(NamedTuple):
     t_ns: int
     #: when it was known
     received_ns: int
+    #: whether it holds for the whole run
+    once: bool = False
 
 
 class RunMessages:
@@ -122,7 +124,7 @@ class RunMessages:
             told = transform_message(t_ns, parent, child, parent_from_child)
             messages.append((FIXED_TRANSFORM, told))
         for channel, content in messages:
-            yield Message(channel, content, t_ns, t_ns)
+            yield Message(channel, content, t_ns, t_ns, once=True)
 
     def _fixed_frames(self) -> Iterator[tuple[str, str, F64]]:
         gravity, mount = self._facts.world.gravity, self._mount
