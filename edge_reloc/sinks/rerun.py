@@ -9,6 +9,7 @@ their JPEG). What is served has no password: anyone who reaches this machine may
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ KEPT = "128MiB"  # of what is served, for viewers that come later
 PATIENCE_S = 5.0  # with a viewer that takes nothing, at the end
 SECOND_NS = 1_000_000_000
 CORNER_PX = 0.5  # rerun's pixels begin at the corner of the first one
-TIMELINE = "capture"
+TIMELINE, FILE = "capture", ".rrd"
+CHECK_S = 1.0  # how often a file is asked whether it takes what it gets
 
 WORLD, POINTS, PATH, SEEN = "world", "world/points", "world/path", "world/inliers"
 CAMERA, IMAGE = "world/camera", "world/camera/image"
@@ -84,6 +86,8 @@ class RerunSink:
         self._told: tuple[State | Status, int] | None = None
         self._process_ns = -SECOND_NS
         self._placed = False
+        self._where, self._is_file = where, where.endswith(FILE)
+        self._checked_s = time.monotonic()
         self._log_world()
 
     def write(self, estimate: PoseEstimate) -> None:
@@ -92,6 +96,18 @@ class RerunSink:
         self._log_state(estimate)
         self._log_numbers(estimate)
         self._log_pose(estimate)
+        if self._is_file and time.monotonic() - self._checked_s > CHECK_S:
+            self._check()
+
+    def _check(self) -> None:
+        """Raise SinkError where a file took nothing: its own thread writes it."""
+        self._checked_s = time.monotonic()
+        try:
+            self._recording.flush(timeout_sec=PATIENCE_S)
+        except RuntimeError as error:
+            raise SinkError(
+                f"{self._where}: writing stopped ({error}); what came before that is in the file"
+            ) from None
 
     def close(self) -> None:
         """Send what is left; safe to call twice."""
@@ -205,13 +221,23 @@ def blueprint(rerun: Any, facts: RunFacts) -> Any:
         contents=[f"+ /{WORLD}/**", f"- /{KEYPOINTS}", f"- /{INLIERS}"],
         name=facts.map_name,
         overrides={PATH: rrb.VisibleTimeRanges(everything)},
+        eye_controls=_eye(rrb, facts),
     )
     image = rrb.Spatial2DView(origin=CAMERA, name="camera")
     plots = (
         rrb.TimeSeriesView(origin="latency", name="milliseconds"),
         rrb.TimeSeriesView(origin="counts", name="keypoints, matches, inliers"),
-        rrb.TimeSeriesView(origin="trust", name="chance of being right"),
-        rrb.TimeSeriesView(origin="memory", name="memory, MB"),
+        rrb.TimeSeriesView(
+            origin="trust",
+            name="chance of being right",
+            axis_y=rrb.ScalarAxis(range=(0.0, 1.05)),
+            plot_legend=rrb.PlotLegend(visible=False),
+        ),
+        rrb.TimeSeriesView(
+            origin="memory",
+            name="memory, MB",
+            plot_legend=rrb.PlotLegend(visible=False),
+        ),
     )
     return rrb.Blueprint(
         rrb.Vertical(
@@ -232,22 +258,40 @@ def blueprint(rerun: Any, facts: RunFacts) -> Any:
     )
 
 
+def _eye(rrb: Any, facts: RunFacts) -> Any:
+    """Looks down on the place from beside it; where that is not known, as the viewer chooses."""
+    if facts.world.gravity is None or not len(facts.xyz):
+        return None
+    xyz = facts.xyz @ level_from_world(facts.world.gravity).T
+    low, high = np.percentile(xyz, (5, 95), axis=0)
+    middle, size = (low + high) / 2, float(np.linalg.norm(high - low))
+    return rrb.EyeControls3D(
+        position=middle + size * np.array([-0.45, -0.65, 0.6]),
+        look_target=middle,
+        eye_up=(0.0, 0.0, 1.0),
+    )
+
+
 def _open(rerun: Any, recording: Any, where: str, blueprint: Any) -> str:
-    """Connect a recording; in words, where it is to be seen."""
+    """Connect a recording; in words, where it is to be seen, "" where `where` says that."""
     address = f"rerun:{where}"
     kind, _, rest = where.partition(":")
     try:
         if not where:
             recording.spawn(default_blueprint=blueprint)
             return "rerun's viewer"
-        if where.endswith(".rrd"):
+        if where.endswith(FILE):
             if not Path(where).parent.is_dir():
                 raise SinkError(f"{where}: there is no folder {Path(where).parent}; make it first")
             recording.save(where, default_blueprint=blueprint)
-            return where
+            return ""
         if kind == "serve":
             _, port = host_port(address, rest, WEB_PORT)
-            uri = recording.serve_grpc(default_blueprint=blueprint, server_memory_limit=KEPT)
+            uri = recording.serve_grpc(
+                default_blueprint=blueprint,
+                server_memory_limit=KEPT,
+                cors_allow_origin=[f"http://*:{port}"],  # the page that is served here
+            )
             rerun.serve_web_viewer(web_port=port, open_browser=False)
             return f"http://localhost:{port}/?url={quote(uri, safe='')} for browsers"
         if kind == "connect":
