@@ -31,6 +31,11 @@ def read_memory() -> ProcessMemory:
     )
 
 
+def resident_bytes() -> int | None:
+    """`rss_bytes` alone, in a fiftieth of the time."""
+    return _kilobyte_fields(PROC_SELF / "status").get("VmRSS")
+
+
 def resident_of_files(folder: Path) -> int | None:
     """Resident bytes of mapped files below a folder; None where not told."""
     try:

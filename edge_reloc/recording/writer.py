@@ -9,22 +9,10 @@ from typing import Any, BinaryIO
 from ..errors import missing_package
 from ..files import writing_atomic
 from ..geometry.camera import Camera
-from .channels import (
-    CALIBRATION,
-    CHANNELS,
-    ESTIMATE,
-    FRAME,
-    IMAGE,
-    POSE,
-    SESSION,
-    Channel,
-    calibration_message,
-    encode,
-    estimate_message,
-    frame_message,
-    image_message,
-    pose_message,
-)
+from ..messages.channel import Channel, encode
+from ..messages.estimate import ESTIMATE, estimate_message
+from ..messages.foxglove import CALIBRATION, IMAGE, POSE, calibration_message, pose_message
+from .channels import CHANNELS, FRAME, SESSION, frame_message, png_message
 from .ring import Entry
 
 
@@ -76,7 +64,7 @@ class _Writer:
     def entry(self, entry: Entry, number: int) -> None:
         frame = entry.frame
         self._add(FRAME, frame_message(entry, number == 0), entry, number)
-        self._add(IMAGE, image_message(frame), entry, number)
+        self._add(IMAGE, png_message(frame), entry, number)
         self._add(ESTIMATE, estimate_message(entry.estimate), entry, number)
         if (pose := pose_message(entry.estimate)) is not None:
             self._add(POSE, pose, entry, number)

@@ -273,6 +273,7 @@ class Session:
             f"focal length {camera.fx:.1f} px, {self._camera_note}\n"
             f"source     {one_line(self.source.about)}"
             + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
+            + "".join(f"\nsee        {one_line(about)}" for about in self._sinks.about())
             + (f"\nfitted     {self._fitted}" if self._fitted else "")
         )
 

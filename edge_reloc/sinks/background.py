@@ -37,6 +37,8 @@ class BackgroundSink:
         self._look_period_ns = round(1e9 / sink.looks_hz) if isinstance(sink, Draws) else None
         self._looked_ns = -(1 << 62)
         self.name = name
+        #: where what it gets is to be seen, "" where its name says it
+        self.about = str(getattr(sink, "about", ""))
         #: estimates that were never written because the sink took none
         self.dropped = 0
         #: and looks
@@ -177,6 +179,10 @@ class BackgroundSinks:
     def add(self, sink: Sink, name: str) -> None:
         """One more, which is closed with the others."""
         self._sinks.append(BackgroundSink(sink, name, waits=not self._live))
+
+    def about(self) -> list[str]:
+        """Where those that serve what they get are to be found."""
+        return [sink.about for sink in self._sinks if sink.about]
 
     def write(self, estimate: PoseEstimate) -> None:
         """Pass an estimate on to all. Raises a sink's failure, live only that of the last."""

@@ -19,7 +19,13 @@ from .tum import TumSink
 SINKS: dict[str, Callable[[Path], Sink]] = {".jsonl": JsonlSink, ".tum": TumSink}
 #: receivers, by how their address begins: module and class, which takes the address after the
 #: colon and the RunFacts
-SCHEMES: dict[str, str] = {}
+SCHEMES: dict[str, str] = {
+    "foxglove": "foxglove:open_foxglove",
+    "mcap": "mcap:open_mcap",
+    "rerun": "rerun:open_rerun",
+}
+#: files that are receivers, by suffix
+FILE_SCHEMES = {".mcap": "mcap", ".rrd": "rerun"}
 
 
 def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
@@ -32,8 +38,12 @@ def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
     """
     found = re.match(r"([a-z][a-z0-9]+):", str(address))
     if found is None:
-        return _file(Path(address))
-    scheme, rest = found.group(1), str(address)[found.end() :]
+        path = Path(address)
+        if path.suffix not in FILE_SCHEMES:
+            return _file(path)
+        scheme, rest = FILE_SCHEMES[path.suffix], str(address)
+    else:
+        scheme, rest = found.group(1), str(address)[found.end() :]
     if scheme not in SCHEMES:
         raise ConfigError(f"{address}: '{scheme}' is no kind of receiver; there are {_known()}")
     rest, rate_hz = _rate(rest)
@@ -52,7 +62,7 @@ def _file(path: Path) -> Sink:
 
 
 def _known() -> str:
-    return ", ".join([*SINKS, *(f"{scheme}:" for scheme in SCHEMES)])
+    return ", ".join([*SINKS, *FILE_SCHEMES, *(f"{scheme}:" for scheme in SCHEMES)])
 
 
 def _rate(rest: str) -> tuple[str, float | None]:

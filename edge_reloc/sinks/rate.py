@@ -19,6 +19,11 @@ class RateLimited:
         #: estimates that came too soon
         self.left_out = 0
 
+    @property
+    def about(self) -> str:
+        """As the sink itself says it."""
+        return str(getattr(self._sink, "about", ""))
+
     def write(self, estimate: PoseEstimate) -> None:
         """Pass on, or leave out."""
         told = estimate.state, estimate.reset_counter

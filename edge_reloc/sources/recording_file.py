@@ -16,8 +16,10 @@ import numpy as np
 from ..arrays import U8
 from ..errors import MissingPackageError, SourceError, missing_package, one_line
 from ..geometry.camera import Camera
+from ..messages.estimate import ESTIMATE
+from ..messages.foxglove import IMAGE
 from ..reasons import Fault, Reason
-from ..recording.channels import ESTIMATE, FORMAT, FRAME, IMAGE, SESSION, VERSION
+from ..recording.channels import FORMAT, FRAME, SESSION, VERSION
 from ..structs import Frame
 from .photo_size import MAX_PIXELS, size_told
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_reloc.geometry.rigid import compose, so3_exp
+from edge_reloc.messages.channel import encode
 from edge_reloc.pose.quarter_turns import QuarterTurnSearch
 from edge_reloc.reasons import Fault, Reason
-from edge_reloc.recording.channels import encode
 from edge_reloc.running.supervisor import Supervisor
 from edge_reloc.structs import Frame, PoseEstimate, State, Status
 

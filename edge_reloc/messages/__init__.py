@@ -1,0 +1,1 @@
+"""JSON messages on channels, as recordings and live views have them."""
