@@ -30,7 +30,7 @@ from .statistics import RunSummary
 log = logging.getLogger(__name__)
 
 MOST_CAMERAS = 16
-TELL_CAMERAS = (".jsonl",)  # how addresses of such sinks end, or begin
+TELL_CAMERAS = (".jsonl", "-", "udp:")  # how addresses of such sinks end, or begin
 KNOWN = {"name", "source", "calibration", "body_from_cam"}
 
 
