@@ -91,7 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="TO",
         help="poses.jsonl (every frame), poses.tum (localised frames), - (standard output: lines "
-        "of JSON), udp://HOST:PORT, colmap:FOLDER, shm:NAME; ?rate=HZ at the end limits "
+        "of JSON), udp://HOST:PORT, colmap:FOLDER, shm:NAME, ros2:; ?rate=HZ at the end limits "
         "it; repeatable",
     )
     parser.add_argument(

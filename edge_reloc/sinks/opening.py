@@ -24,6 +24,7 @@ SCHEMES: dict[str, str] = {
     "udp": "udp:UdpSink",
     "colmap": "colmap:ColmapSink",
     "shm": "shm:ShmSink",
+    "ros2": "ros2:Ros2Sink",
 }
 
 
