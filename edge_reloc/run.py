@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from .command_line.arguments import (
     add_budget_arguments,
@@ -33,37 +33,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Localise every frame of a source in a map; 0 when that worked."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    out = human_output(options)
     if options.rig is not None:
-        return run_rig(options)
+        return run_rig(options, out)
     from .running.session import Session
 
     with Session(session_options(options)) as session:
         if not options.json:
-            print(session.headline())
+            print(session.headline(), file=out)
         try:
             session.run(sys.stderr)
         finally:  # an error after an hour must not cost the summary of that hour
-            report(session, as_json=options.json)
+            report(session, out, as_json=options.json)
         session.write_picture()
     return OK
 
 
-def run_rig(options: argparse.Namespace) -> int:
+def human_output(options: argparse.Namespace) -> TextIO:
+    """Where headline and summary go: not where poses go."""
+    taken = any(address.partition("?")[0] == "-" for address in options.output)
+    return sys.stderr if taken else sys.stdout
+
+
+def run_rig(options: argparse.Namespace, out: TextIO) -> int:
     """The same for all cameras of a rig."""
     from .running.rig import Rig, read_rig
 
     with Rig(session_options(options), read_rig(options.rig)) as rig:
         if not options.json:
-            print(rig.headline())
+            print(rig.headline(), file=out)
         try:
             rig.run(sys.stderr)
         finally:
             summaries = rig.summaries()
             if options.json:
                 cameras = {name: summary.to_json() for name, summary in summaries.items()}
-                print(json.dumps({"cameras": cameras}, allow_nan=False))
+                print(json.dumps({"cameras": cameras}, allow_nan=False), file=out)
             else:
-                print("\n".join(f"[{name}]\n{s.to_text()}" for name, s in summaries.items()))
+                texts = (f"[{name}]\n{s.to_text()}" for name, s in summaries.items())
+                print("\n".join(texts), file=out)
         rig.write_pictures()
     return OK
 
@@ -83,7 +91,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="TO",
-        help="poses.jsonl (every frame), poses.tum (localised frames); repeatable",
+        help="poses.jsonl (every frame), poses.tum (localised frames), - (standard output: lines "
+        "of JSON), udp://HOST:PORT, colmap:FOLDER, shm:NAME, ros2:; ?rate=HZ at the end limits "
+        "it; repeatable",
     )
     parser.add_argument(
         "--mount",
@@ -112,18 +122,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def report(session: Session, *, as_json: bool) -> None:
+def report(session: Session, out: TextIO, *, as_json: bool) -> None:
     """Print what could not be read and what the run came to."""
     for line in session.source.skipped:
         print(f"skipped {line}", file=sys.stderr)
     summary, errors = session.summary(), session.errors()
     if as_json:
         values = {**summary.to_json(), "errors": None if errors is None else errors.to_json()}
-        print(json.dumps(values, allow_nan=False))
+        print(json.dumps(values, allow_nan=False), file=out)
         return
-    print(summary.to_text())
+    print(summary.to_text(), file=out)
     if errors is not None:
-        print(errors.to_text())
+        print(errors.to_text(), file=out)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ FRD_FROM_LEVEL = FRD_FROM_FLU
 #: of a world whose z points up; x stays
 OPENXR_FROM_LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 OPENXR_FROM_CAMERA = np.diag([1.0, -1.0, -1.0])
+OPENXR_FROM_FLU = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 
 #: body (forward, left, up) from a camera that is mounted so, (4,4) without a lever arm
 MOUNTS: dict[str, F64] = {

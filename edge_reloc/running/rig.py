@@ -33,7 +33,7 @@ from .statistics import RunSummary
 log = logging.getLogger(__name__)
 
 MOST_CAMERAS = 16
-TELL_CAMERAS = (".jsonl",)  # how addresses of such sinks end, or begin
+TELL_CAMERAS = (".jsonl", "-", "udp:")  # how addresses of such sinks end, or begin
 FILE_NAME = r"[\w-]{1,64}"
 OTHERS = "other cameras"  # in the plan of memory
 KNOWN = {"name", "source", "calibration", "body_from_cam"}

@@ -20,6 +20,11 @@ SINKS: dict[str, Callable[[Path], Sink]] = {".jsonl": JsonlSink, ".tum": TumSink
 #: receivers, by how their address begins: module and class, which takes the address after the
 #: colon and the RunFacts
 SCHEMES: dict[str, str] = {
+    "-": "stdout:StdoutSink",
+    "udp": "udp:UdpSink",
+    "colmap": "colmap:ColmapSink",
+    "shm": "shm:ShmSink",
+    "ros2": "ros2:Ros2Sink",
     "foxglove": "foxglove:open_foxglove",
     "mcap": "mcap:open_mcap",
     "rerun": "rerun:open_rerun",
@@ -31,19 +36,21 @@ FILE_SCHEMES = {".mcap": "mcap", ".rrd": "rerun"}
 def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
     """The sink of a file by its suffix, or of a receiver by its scheme; a file is replaced.
 
+    "-" is standard output, a line of JSON a frame.
+
     `?rate=HZ` at the end of an address is for every receiver: at most so many poses a second.
     facts: of the run, for receivers that want more than poses. Raises ConfigError for an address
     that nothing takes, MissingPackageError where a receiver's package is missing, and SinkError
     for what cannot be opened.
     """
-    found = re.match(r"([a-z][a-z0-9]+):", str(address))
+    found = re.match(r"([a-z][a-z0-9]+):|(-)(?=\?|$)", str(address))
     if found is None:
         path = Path(address)
         if path.suffix not in FILE_SCHEMES:
             return _file(path)
         scheme, rest = FILE_SCHEMES[path.suffix], str(address)
     else:
-        scheme, rest = found.group(1), str(address)[found.end() :]
+        scheme, rest = found.group(1) or found.group(2), str(address)[found.end() :]
     if scheme not in SCHEMES:
         raise ConfigError(f"{address}: '{scheme}' is no kind of receiver; there are {_known()}")
     rest, rate_hz = _rate(rest)
@@ -62,7 +69,8 @@ def _file(path: Path) -> Sink:
 
 
 def _known() -> str:
-    return ", ".join([*SINKS, *FILE_SCHEMES, *(f"{scheme}:" for scheme in SCHEMES)])
+    schemes = (scheme if scheme == "-" else f"{scheme}:" for scheme in SCHEMES)
+    return ", ".join([*SINKS, *FILE_SCHEMES, *schemes])
 
 
 def _rate(rest: str) -> tuple[str, float | None]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from edge_reloc.errors import SinkError
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
-from edge_reloc.sinks import open_sink
+from edge_reloc.sinks import Sink, open_sink
+from edge_reloc.sinks.facts import RunFacts
 from edge_reloc.sinks.opening import SINKS
 from edge_reloc.structs import PoseEstimate, Status
 
@@ -31,61 +34,84 @@ def lost(index: int) -> PoseEstimate:
     return PoseEstimate(t_ns=index, status=Status.NO_MATCHES, reason="3 matches", index=index)
 
 
-@pytest.fixture(params=SINKS)
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+FACTS = RunFacts(camera=Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=32, cy=24))
+# the pose file of an address
+FILES = {f"poses{suffix}": f"poses{suffix}" for suffix in SINKS} | {
+    "colmap:model": "model/images.txt"
+}
+
+
+class Target(NamedTuple):
+    """What is opened, and the file that the poses go to."""
+
+    name: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILES[self.name]
+
+    def open(self, below: str = "") -> Sink:
+        scheme, _, file = self.name.rpartition(":")
+        return open_sink(f"{scheme}:" * bool(scheme) + str(self.folder / below / file), FACTS)
+
+
+@pytest.fixture(params=FILES)
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
     """A file of each format."""
-    return tmp_path / f"poses{request.param}"
+    return Target(request.param, tmp_path)
 
 
-def test_an_estimate_is_there_before_the_sink_is_closed(path: Path) -> None:
-    sink = open_sink(path)
+def test_an_estimate_is_there_before_the_sink_is_closed(target: Target) -> None:
+    sink = target.open()
     sink.write(located(0))
-    whole = path.read_bytes()
+    whole = target.path.read_bytes()
     assert whole.endswith(b"\n")
     sink.close()
     sink.close()
-    assert path.read_bytes() == whole
+    assert target.path.read_bytes() == whole
 
 
-def test_estimates_stay_in_order_and_an_old_file_goes(path: Path) -> None:
+def test_estimates_stay_in_order_and_an_old_file_goes(target: Target) -> None:
     estimates = [located(0), lost(1), located(2)]
     alone = []
     for estimate in estimates:
-        sink = open_sink(path)
+        sink = target.open()
         sink.write(estimate)
         sink.close()
-        alone.append(path.read_bytes())
+        alone.append(target.path.read_bytes())
     assert len(alone[1]) < len(alone[0]), "a lost frame has no pose"
-    sink = open_sink(path)
+    sink = target.open()
     for estimate in estimates:
         sink.write(estimate)
     sink.close()
-    assert path.read_bytes() == b"".join(alone)
+    assert target.path.read_bytes() == b"".join(alone)
 
 
-def test_no_folder(path: Path) -> None:
+def test_no_folder(target: Target) -> None:
     with pytest.raises(SinkError, match="no folder"):
-        open_sink(path.parent / "nowhere" / path.name)
+        target.open("nowhere")
 
 
-def test_full_disk(path: Path) -> None:
+def test_full_disk(target: Target) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("/dev/full exists only on Linux")
-    path.symlink_to(full)
-    sink = open_sink(path)
+    target.path.parent.mkdir(exist_ok=True)
+    target.path.symlink_to(full)
+    sink = target.open()
     with pytest.raises(SinkError, match="No space left on device"):
         sink.write(located(0))
     sink.close()
 
 
-def test_a_file_has_one_writer(path: Path) -> None:
-    sink = open_sink(path)
+def test_a_file_has_one_writer(target: Target) -> None:
+    sink = target.open()
     sink.write(located(0))
-    before = path.read_bytes()
+    before = target.path.read_bytes()
     with pytest.raises(SinkError, match="another program is writing it, or it is named twice"):
-        open_sink(path)
-    assert path.read_bytes() == before
+        target.open()
+    assert target.path.read_bytes() == before
     sink.close()
-    open_sink(path).close()
-    assert path.read_bytes() == b""
+    target.open().close()
+    assert target.path.read_bytes() == b""

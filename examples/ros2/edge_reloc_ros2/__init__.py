@@ -1,0 +1,1 @@
+"""edge_reloc as a node of ROS 2."""
