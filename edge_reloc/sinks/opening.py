@@ -19,7 +19,7 @@ from .tum import TumSink
 SINKS: dict[str, Callable[[Path], Sink]] = {".jsonl": JsonlSink, ".tum": TumSink}
 #: receivers, by how their address begins: module and class, which takes the address after the
 #: colon and the RunFacts
-SCHEMES: dict[str, str] = {}
+SCHEMES: dict[str, str] = {"mavlink": "mavlink:MavlinkSink"}
 
 
 def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
