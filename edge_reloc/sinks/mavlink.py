@@ -34,6 +34,7 @@ HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
 ORIGIN_TRIES = 10  # a second apart
 UNSYNCHRONISED_S = 5.0  # from PX4's first heartbeat until it should have asked for the time
 
+ATTITUDES = ("ATTITUDE", "ATTITUDE_QUATERNION")
 KINDS = ("odometry", "vision", "gps_input", "global_position")
 
 
@@ -119,9 +120,7 @@ class MavlinkSink:
         """Send the pose, if there is one to use, and the state, if it changed."""
         if estimate.state is not self._told and estimate.state is not None:
             self._told = estimate.state
-            self._send(
-                "statustext", dict(zip(("severity", "text"), messages.news(estimate), strict=True))
-            )
+            self._send("statustext", messages.news(estimate))
         if not (estimate.usable and messages.finite(estimate)):
             if estimate.state in (State.LOST, State.SEARCHING):
                 self._pace.interrupted()
@@ -198,14 +197,17 @@ class MavlinkSink:
         if self._target and self._origin is not None and self._origin_tries < ORIGIN_TRIES:
             self._origin_tries += 1
             self._send("set_gps_global_origin", messages.origin(self._origin, self._target))
+        self._check_synchronised()
+
+    def _check_synchronised(self) -> None:
         first_s = self._heard.get("px4")
-        if first_s is not None and time.monotonic() - first_s > UNSYNCHRONISED_S:
-            if not self.clock.answered and self._first("unsynchronised"):
-                log.warning(
-                    "mavlink:%s: PX4 asks for no TIMESYNC here and stamps poses with their "
-                    "arrival: set this port's MAV_x_MODE to Onboard, or EKF2_EV_DELAY to their age",
-                    self._link.name,
-                )
+        waited_s = 0.0 if first_s is None else time.monotonic() - first_s
+        if self.clock.answered or waited_s < UNSYNCHRONISED_S or not self._first("unsynchronised"):
+            return
+        self._complain(
+            "PX4 asks for no TIMESYNC here and stamps poses with their arrival: set this port's "
+            "MAV_x_MODE to Onboard, or EKF2_EV_DELAY to their age"
+        )
 
     def _take(self, message: Any, now_ns: int) -> None:
         """Something that the other side said."""
@@ -216,9 +218,7 @@ class MavlinkSink:
             self._take_timesync(message, now_ns)
         elif kind == "GPS_GLOBAL_ORIGIN":
             self._origin_tries = ORIGIN_TRIES
-        elif (
-            kind in ("ATTITUDE", "ATTITUDE_QUATERNION") and message.get_srcSystem() == self._target
-        ):
+        elif kind in ATTITUDES and message.get_srcSystem() == self._target:
             self._take_attitude(message)
 
     def _take_heartbeat(self, message: Any) -> None:
@@ -281,7 +281,7 @@ def _mount(where: str, facts: RunFacts) -> F64:
     if mount is None:
         raise ConfigError(
             f"{where}: how the camera is mounted is not known, and an autopilot that is told the "
-            f"wrong way crashes: say --mount front, nadir or FILE, or body_from_cam in the camera file"
+            f"wrong way crashes: say --mount front, nadir or FILE"
         )
     return mount
 

@@ -75,9 +75,8 @@ class UdpLink:
             if listens:
                 self._socket.bind(address)
         except (OSError, OverflowError) as error:
-            raise SinkError(
-                f"mavlink:{self.name}: {_reason(error)}; is the address right?"
-            ) from None
+            problem = f"mavlink:{self.name}: {_reason(error)}; is the address right?"
+            raise SinkError(problem) from None
         self._socket.setblocking(False)
         self._peer = None if listens else address
 

@@ -25,7 +25,7 @@ from ..geometry.frames import (
 )
 from ..geometry.geodesy import geodetic_from_enu
 from ..geometry.rigid import quat_from_rotation
-from ..structs import PoseEstimate
+from ..structs import PoseEstimate, State
 
 # MAV_FRAME, MAV_ESTIMATOR_TYPE, GLOBAL_POSITION_SRC
 LOCAL_NED, BODY_FRD, LOCAL_FRD = 1, 12, 20
@@ -35,7 +35,7 @@ SOURCE_VISION = 2
 NO_VELOCITY = 8 | 16 | 32
 SATELLITES = 10  # GPS_INPUT alone: as many as ArduPilot wants to see before it arms
 GPS_EPOCH_S, LEAP_S, WEEK_MS = 315_964_800, 18, 604_800_000
-TEXT_CHARACTERS = 50  # of STATUSTEXT
+WARNING, INFO, TEXT_CHARACTERS = 4, 6, 50  # MAV_SEVERITY and length of STATUSTEXT
 
 
 class WorldAxes(NamedTuple):
@@ -191,13 +191,13 @@ def origin(georeference: Mapping[str, float], system: int) -> dict[str, Any]:
     }
 
 
-def news(estimate: PoseEstimate) -> tuple[int, bytes]:
-    """STATUSTEXT of a state: MAV_SEVERITY and words."""
+def news(estimate: PoseEstimate) -> dict[str, Any]:
+    """STATUSTEXT of a state."""
     state, reason = estimate.state, estimate.state_reason
     assert state is not None
     words = f"edge-reloc {state.value}" + ("" if reason is None else f" {reason.value}")
-    severity = {"TRACKING": 6, "SEARCHING": 6, "DEGRADED": 4, "LOST": 4}[state.value]
-    return severity, words.encode()[:TEXT_CHARACTERS]
+    severity = WARNING if state in (State.DEGRADED, State.LOST) else INFO
+    return {"severity": severity, "text": words.encode()[:TEXT_CHARACTERS]}
 
 
 def finite(estimate: PoseEstimate) -> bool:

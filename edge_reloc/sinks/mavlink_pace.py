@@ -49,8 +49,8 @@ class Pace:
         """A pose was too old to be sent."""
         return self._once(
             "late",
-            f"a pose was {age_ms:.0f} ms old and was not sent ({OLDEST_MS:.0f} ms at most): filters "
-            f"would take it for a younger one; give out poses between frames with --rate 30",
+            f"a pose was {age_ms:.0f} ms old and was not sent ({OLDEST_MS:.0f} ms at most): it "
+            f"would be taken for a younger one; give out poses between frames with --rate 30",
         )
 
     def interrupted(self) -> None:
