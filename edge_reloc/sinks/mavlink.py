@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import F64
 from ..errors import ConfigError, missing_package
-from ..geometry.frames import FRD_FROM_FLU
+from ..geometry.frames import FRD_FROM_FLU, Placed
 from ..geometry.rigid import rotation_from_quat
 from ..structs import PoseEstimate, State
 from . import mavlink_messages as messages
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # MAV_COMP_ID_VISUAL_INERTIAL_ODOMETRY
 COMPANION, NO_AUTOPILOT, ACTIVE, COMPONENT = 18, 8, 4, 197
 AUTOPILOTS = {3: "ardupilot", 12: "px4"}
+BACK_NS = 1_000_000_000  # a pose older than the last by this: the clock was put back
 HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
 ORIGIN_TRIES = 10  # a second apart
 UNSYNCHRONISED_S = 5.0  # from PX4's first heartbeat until it should have asked for the time
@@ -101,12 +102,14 @@ class MavlinkSink:
         self._lock = threading.Lock()
         self._pace = Pace(ARDUPILOT if self._autopilot == "ardupilot" else PX4)
         self._told: State | None = None
+        self._p_right: float | None = None
         self._heard: dict[str, float] = {}  # when, by what
         self._target = 0  # system of the autopilot
         self._origin_tries = 0
         self.clock = AutopilotClock()
-        #: poses that were sent, and that were too old to be
-        self.sent = self.late = 0
+        self._sent_ns = -BACK_NS
+        #: poses that were sent, that were too old to be, and that were older than one sent before
+        self.sent = self.late = self.passed_over = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"mavlink {link}", daemon=True)
         self._thread.start()
@@ -125,6 +128,9 @@ class MavlinkSink:
             if estimate.state in (State.LOST, State.SEARCHING):
                 self._pace.interrupted()
             return
+        if 0 <= self._sent_ns - estimate.t_ns < BACK_NS:
+            self.passed_over += 1  # filters want them in order, and what followed knows of it
+            return
         age_ms = (time.monotonic_ns() - estimate.t_ns) * 1e-6
         if self._facts.live and age_ms > OLDEST_MS:
             self.late += 1
@@ -132,12 +138,13 @@ class MavlinkSink:
             return
         self._send_pose(estimate, age_ms)
         self.sent += 1
+        self._sent_ns = estimate.t_ns
         self._complain(self._pace.sent(estimate.t_ns))
 
     def _send_pose(self, estimate: PoseEstimate, age_ms: float) -> None:
         body = messages.placed(estimate, self._axes, self._mount)
         if self._kind == "odometry":
-            self._send("odometry", messages.odometry(estimate, body, self._axes.frame_id))
+            self._send("odometry", self._odometry(estimate, body))
         elif self._kind == "vision":
             self._send("vision_position_estimate", messages.vision_position(estimate, body))
         else:
@@ -149,6 +156,12 @@ class MavlinkSink:
                 age_us = max(round(age_ms * 1e3), 0) if self._facts.live else 0
                 fields = messages.global_position_sensor(estimate, place, age_us)
                 self._send("global_position_sensor", fields)
+
+    def _odometry(self, estimate: PoseEstimate, body: Placed) -> dict[str, Any]:
+        """A pose between frames is as likely right as the frame that it follows from."""
+        if not estimate.propagated:
+            self._p_right = estimate.p_right
+        return messages.odometry(estimate, body, self._axes.frame_id, self._p_right)
 
     def close(self) -> None:
         """Stop; safe to call twice."""

@@ -71,7 +71,9 @@ def quality_of(p_right: float | None) -> int:
     return 0 if p_right is None else int(np.clip(round(100.0 * p_right), 1, 100))
 
 
-def odometry(estimate: PoseEstimate, body: Placed, frame_id: int) -> dict[str, Any]:
+def odometry(
+    estimate: PoseEstimate, body: Placed, frame_id: int, p_right: float | None
+) -> dict[str, Any]:
     """ODOMETRY. Its time is ours: autopilots bring it to theirs, PX4 by TIMESYNC."""
     x, y, z = body.xyz
     return {
@@ -87,7 +89,7 @@ def odometry(estimate: PoseEstimate, body: Placed, frame_id: int) -> dict[str, A
         "velocity_covariance": [nan] * 21,
         "reset_counter": estimate.reset_counter % 256,
         "estimator_type": VISION,
-        "quality": quality_of(estimate.p_right),
+        "quality": quality_of(p_right),
     }
 
 

@@ -63,7 +63,7 @@ INCLUDES = (
     f"{EKF}/python",
     "src/modules/ekf2",
 )
-FLAGS = "-std=gnu++17 -O1 -fno-associative-math -D__PX4_POSIX -D__PX4_LINUX".split()
+FLAGS = ["-std=gnu++17", "-O1", "-fno-associative-math", "-D__PX4_POSIX", "-D__PX4_LINUX"]
 TOPICS = ("EstimatorAidSource1d", "EstimatorAidSource2d", "EstimatorAidSource3d")
 C_TYPES = {"float32": "float", "float64": "double", "bool": "bool"}
 

@@ -26,13 +26,7 @@ from edge_reloc.bundle.manifest import World
 from edge_reloc.errors import ConfigError, SinkError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import FRD_FROM_FLU, MOUNTS, NED_FROM_ENU, roll_pitch_yaw
-from edge_reloc.geometry.rigid import (
-    compose,
-    invert,
-    rotation_from_quat,
-    rotation_vector,
-    so3_exp,
-)
+from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat, rotation_vector, so3_exp
 from edge_reloc.reasons import Reason
 from edge_reloc.sinks import open_sink
 from edge_reloc.sinks.advice import Advice
@@ -273,8 +267,13 @@ def test_what_is_not_to_be_used_is_not_sent(autopilot: Autopilot, opened: Open) 
     ):
         sink.write(estimate)
     assert sink.sent == 0
-    sink.write(replace(good, propagated=True))
-    assert autopilot.next("ODOMETRY").time_usec == good.t_ns // 1000
+    sink.write(good)
+    sink.write(replace(good, propagated=True, p_right=None, t_ns=good.t_ns + 30_000_000))
+    sink.write(replace(good, t_ns=good.t_ns + 10_000_000))
+    assert (sink.sent, sink.passed_over) == (2, 1), "filters want poses in order"
+    measured, between = autopilot.next("ODOMETRY"), autopilot.next("ODOMETRY")
+    assert measured.time_usec == good.t_ns // 1000
+    assert measured.quality == between.quality == 87, "EKF2_EV_QMIN must not stop the latter"
 
 
 def test_changes_of_state_are_told(autopilot: Autopilot, opened: Open) -> None:
