@@ -108,16 +108,13 @@ class MavlinkSink:
         self._origin_tries = 0
         self.clock = AutopilotClock()
         self._sent_ns = -BACK_NS
-        #: poses that were sent, that were too old to be, and that were older than one sent before
-        self.sent = self.late = self.passed_over = 0
+        #: poses that were sent, and that were not: too old, or not taken by the link
+        self.sent = self.unsent = 0
+        #: that were older than one sent before
+        self.passed_over = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"mavlink {link}", daemon=True)
         self._thread.start()
-
-    @property
-    def lost(self) -> int:
-        """Messages that the link did not take."""
-        return self._link.lost
 
     def write(self, estimate: PoseEstimate) -> None:
         """Send the pose, if there is one to use, and the state, if it changed."""
@@ -133,29 +130,31 @@ class MavlinkSink:
             return
         age_ms = (time.monotonic_ns() - estimate.t_ns) * 1e-6
         if self._facts.live and age_ms > OLDEST_MS:
-            self.late += 1
+            self.unsent += 1
             self._complain(self._pace.late(age_ms))
             return
-        self._send_pose(estimate, age_ms)
+        if not self._send_pose(estimate, age_ms):
+            self.unsent += 1
+            return
         self.sent += 1
         self._sent_ns = estimate.t_ns
         self._complain(self._pace.sent(estimate.t_ns))
 
-    def _send_pose(self, estimate: PoseEstimate, age_ms: float) -> None:
+    def _send_pose(self, estimate: PoseEstimate, age_ms: float) -> bool:
         body = messages.placed(estimate, self._axes, self._mount)
         if self._kind == "odometry":
-            self._send("odometry", self._odometry(estimate, body))
-        elif self._kind == "vision":
-            self._send("vision_position_estimate", messages.vision_position(estimate, body))
-        else:
-            assert self._georeference is not None
-            place = messages.on_earth(body, self._georeference)
-            if self._kind == "gps_input":
-                self._send("gps_input", messages.gps_input(place, time.time() - age_ms * 1e-3))
-            else:
-                age_us = max(round(age_ms * 1e3), 0) if self._facts.live else 0
-                fields = messages.global_position_sensor(estimate, place, age_us)
-                self._send("global_position_sensor", fields)
+            return self._send("odometry", self._odometry(estimate, body))
+        if self._kind == "vision":
+            fields = messages.vision_position(estimate, body)
+            return self._send("vision_position_estimate", fields)
+        assert self._georeference is not None
+        place = messages.on_earth(body, self._georeference)
+        if self._kind == "gps_input":
+            taken_unix_s = time.time() - age_ms * 1e-3
+            return self._send("gps_input", messages.gps_input(place, taken_unix_s))
+        age_us = max(round(age_ms * 1e3), 0) if self._facts.live else 0
+        fields = messages.global_position_sensor(estimate, place, age_us)
+        return self._send("global_position_sensor", fields)
 
     def _odometry(self, estimate: PoseEstimate, body: Placed) -> dict[str, Any]:
         """A pose between frames is as likely right as the frame that it follows from."""
@@ -170,25 +169,17 @@ class MavlinkSink:
         self._closing.set()
         self._thread.join()
         self._link.close()
-        if self._link.lost or self.late:
-            log.warning(
-                "mavlink:%s: %d poses sent, %d too old to be; %d messages lost on the link",
-                self._link.name,
-                self.sent,
-                self.late,
-                self._link.lost,
-            )
 
     def _complain(self, text: str | None) -> None:
         if text is not None:
             log.warning("mavlink:%s: %s", self._link.name, text)
 
-    def _send(self, name: str, fields: Mapping[str, Any]) -> None:
+    def _send(self, name: str, fields: Mapping[str, Any]) -> bool:
         message = getattr(self._dialect, f"MAVLink_{name}_message")(**fields)
         with self._lock:
             packed = message.pack(self._encoder)
             self._encoder.seq = (self._encoder.seq + 1) % 256
-            self._link.send(packed)
+            return self._link.send(packed)
 
     def _serve(self) -> None:
         """Say that we are there, ask for the time, listen."""

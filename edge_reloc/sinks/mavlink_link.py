@@ -1,6 +1,6 @@
 """The line to an autopilot: datagrams, a TCP stream or a serial port, none of which blocks.
 
-What cannot be sent at once is dropped and counted: an old pose is worth nothing to a filter.
+What cannot be sent at once is dropped: an old pose is worth nothing to a filter.
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ class Link(Protocol):
 
     #: as in the address
     name: str
-    #: messages that could not be sent
-    lost: int
 
-    def send(self, message: bytes) -> None:
-        """Send, or drop and count. Never raises, never waits longer than PATIENCE_S."""
+    def send(self, message: bytes) -> bool:
+        """Whether it was sent, else it is dropped. Never raises, waits PATIENCE_S at most."""
 
     def receive(self, timeout_s: float) -> bytes:
         """What came, b"" where nothing did in time."""
@@ -68,7 +66,7 @@ class UdpLink:
     """Datagrams. listens: at an address of ours, to whoever spoke last; else to theirs."""
 
     def __init__(self, host: str, port: int, *, listens: bool) -> None:
-        self.name, self.lost = f"{'udpin' if listens else 'udpout'}:{host}:{port}", 0
+        self.name = f"{'udpin' if listens else 'udpout'}:{host}:{port}"
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -80,14 +78,14 @@ class UdpLink:
         self._socket.setblocking(False)
         self._peer = None if listens else address
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes) -> bool:
         if self._peer is None:  # nobody spoke yet
-            self.lost += 1
-            return
+            return False
         try:
             self._socket.sendto(message, self._peer)
         except OSError:  # no route, no listener, a full buffer: gone, like any datagram
-            self.lost += 1
+            return False
+        return True
 
     def receive(self, timeout_s: float) -> bytes:
         if not _readable(self._socket, timeout_s):
@@ -108,9 +106,10 @@ class TcpLink:
     """A stream, connected again when it breaks."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.name, self.lost = f"tcp:{host}:{port}", 0
+        self.name = f"tcp:{host}:{port}"
         self._host, self._port = host, port
         self._again_s = 0.0
+        self._told = False
         try:
             self._socket: socket.socket | None = self._connected()
         except OSError as error:
@@ -125,15 +124,15 @@ class TcpLink:
         connection.settimeout(PATIENCE_S)
         return connection
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes) -> bool:
         if self._socket is None:
-            self.lost += 1
-            return
+            return False
         try:
             self._socket.sendall(message)
         except OSError as error:  # half a message may be out: the stream begins anew
-            self.lost += 1
             self._broken(error)
+            return False
+        return True
 
     def receive(self, timeout_s: float) -> bytes:
         connection = self._socket
@@ -153,10 +152,13 @@ class TcpLink:
         return message
 
     def _broken(self, error: OSError) -> None:
-        log.warning("mavlink:%s: lost (%s); tried again every second", self.name, _reason(error))
         connection, self._socket = self._socket, None
-        if connection is not None:
-            connection.close()
+        if connection is None:  # the other thread was first
+            return
+        connection.close()
+        level = logging.INFO if self._told else logging.WARNING
+        self._told = True
+        log.log(level, "mavlink:%s: lost (%s); tried every second", self.name, _reason(error))
 
     def _reconnect(self) -> None:
         now_s = time.monotonic()
@@ -177,11 +179,11 @@ class SerialLink:
     """A serial port, eight bits, no parity, no flow control."""
 
     def __init__(self, device: str, baud: int) -> None:
-        self.name, self.lost = f"{device},{baud}", 0
+        self.name = f"{device},{baud}"
         self._port = _open_serial(device, baud)
         self._told = False
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes) -> bool:
         try:
             while message:
                 _, ready, _ = select.select([], [self._port], [], PATIENCE_S)
@@ -189,11 +191,12 @@ class SerialLink:
                     raise BlockingIOError
                 message = message[os.write(self._port, message) :]
         except (OSError, ValueError) as error:
-            self.lost += 1
             if not self._told:
                 self._told = True
                 what = "takes no bytes" if isinstance(error, BlockingIOError) else _reason(error)
                 log.warning("mavlink:%s: %s; messages are lost", self.name, what)
+            return False
+        return True
 
     def receive(self, timeout_s: float) -> bytes:
         try:
