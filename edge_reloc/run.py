@@ -82,7 +82,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="TO",
-        help="poses.jsonl (every frame), poses.tum (localised frames); repeatable",
+        help="poses.jsonl (every frame), poses.tum (localised frames), mavlink:LINK (an autopilot, "
+        "docs/autopilots.md); repeatable",
     )
     parser.add_argument(
         "--mount",
