@@ -21,11 +21,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when nothing that localisation needs is missing, else 1."""
     parser = argparse.ArgumentParser(prog="edge-reloc doctor", description=__doc__)
     parser.add_argument("--map", type=Path, help="also look at this map and its engines")
+    parser.add_argument(
+        "--autopilot",
+        choices=("px4", "ardupilot"),
+        help="instead, the parameters that it needs to fly on our poses, and why",
+    )
+    parser.add_argument(
+        "--link",
+        metavar="ADDRESS",
+        help="read them from the autopilot: udpin:0.0.0.0:14550, /dev/ttyACM0,57600",
+    )
+    parser.add_argument(
+        "--age-ms", type=float, metavar="MS", help="of poses that are sent (age_ms of a line)"
+    )
     parser.add_argument("--json", action="store_true", help="every line as JSON")
     options = parser.parse_args(argv)
+    if options.autopilot is None and (options.link or options.age_ms is not None):
+        parser.error("--link and --age-ms go with --autopilot")
     from .diagnosis.check import State
 
-    checks = examine(Path("/"), options.map)
+    if options.autopilot is None:
+        checks = examine(Path("/"), options.map)
+    else:
+        checks = examine_autopilot(options.autopilot, options.link, options.age_ms, options.map)
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
@@ -53,6 +71,23 @@ def examine(root: Path, map_dir: Path | None = None) -> list[Check]:
     if map_dir is not None:
         checks += check_map(map_dir)
     return checks
+
+
+def examine_autopilot(
+    autopilot: str, link: str | None, age_ms: float | None, map_dir: Path | None
+) -> list[Check]:
+    """Parameters of an autopilot: what they have to be, and what they are over a link."""
+    from .bundle.reader import open_bundle
+    from .diagnosis.autopilot import check_autopilot, needs_of
+
+    integrity = None if map_dir is None else open_bundle(map_dir).manifest.integrity
+    judged = map_dir is None or (integrity is not None and integrity.plausibility is not None)
+    needs = needs_of(autopilot, age_ms, judged=judged)
+    if link is None:
+        return check_autopilot(needs, None)
+    from .diagnosis.autopilot_link import read_parameters
+
+    return check_autopilot(needs, read_parameters(link, [need.name for need in needs], autopilot))
 
 
 def to_text(checks: Sequence[Check]) -> str:

@@ -92,8 +92,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar="TO",
         help="poses.jsonl (every frame), poses.tum (localised frames), - (standard output: lines "
-        "of JSON), udp://HOST:PORT, colmap:FOLDER, shm:NAME, ros2:; ?rate=HZ at the end limits "
-        "it; repeatable",
+        "of JSON), udp://HOST:PORT, colmap:FOLDER, shm:NAME, mavlink:LINK, ros2:, mcap:FILE, "
+        "rerun:, foxglove: (docs/outputs.md); ?rate=HZ at the end limits it; repeatable",
     )
     parser.add_argument(
         "--mount",

@@ -60,14 +60,15 @@ def run(
     changed: Callable[[PoseEstimate], None] = lambda estimate: None,
     silent: Callable[[], None] = lambda: None,
     stop: threading.Event | None = None,
+    advise: Callable[[Frame], Frame] = lambda frame: frame,
 ) -> None:
     """Localise frames until the source ends, `limit` is reached or Ctrl-C.
 
     A live source hands over its newest frame and counts the ones it dropped, so poses never
     lag behind by a queue. supervisor: gives estimates their state and withholds poses that are
     not confirmed. changed: called with what is told of a source that is silent; silent: each
-    time that no frame came for a while. stop: ends the loop as Ctrl-C does. Raises what
-    the source or a sink raises (SourceError, SinkError).
+    time that no frame came for a while. stop: ends the loop as Ctrl-C does. advise: adds what
+    others know of a frame. Raises what the source or a sink raises (SourceError, SinkError).
     """
     outlet = Outlet(source.live, statistics, sinks, watch, supervisor, between)
     with (
@@ -84,7 +85,7 @@ def run(
                     changed(told)
                 silent()
                 continue
-            frames.push(frame)
+            frames.push(advise(frame))
             number += 1
             if number == limit:
                 break

@@ -28,6 +28,7 @@ from ..recording.recorder import FlightRecorder
 from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
+from ..sinks.advice import Advice
 from ..sinks.background import QUEUE_BYTES, BackgroundSinks
 from ..sinks.facts import RunFacts
 from ..sinks.look import take_look
@@ -124,6 +125,7 @@ class Session:
         if isinstance(grade, dict) and grade.get("verdict") not in (None, "good"):
             log.warning("the map's reconstruction is %s: see 'inspect'", grade["verdict"])
         self._unit = "m" if world.metric else "units"
+        self._advice = Advice()
         if options.replay is not None:
             options.replay.check_map(self.bundle)
         with contextlib.ExitStack() as stack:
@@ -184,6 +186,7 @@ class Session:
             xyz=NO_POINTS if points is None else points.xyz,
             source=_without_password(self.options.source),
             live=self.source.live,
+            advice=self._advice,
         )
 
     def _within_budget(self) -> tuple[Settings, str]:
@@ -331,11 +334,17 @@ class Session:
                     changed=status.update,
                     silent=lambda: recorder.between_frames() if recorder else None,
                     stop=stop,
+                    advise=self._advised,
                 )
         finally:
             status.clear()
             self._sinks.drain()
         self._sinks.check()
+
+    def _advised(self, frame: Frame) -> Frame:
+        """With what an autopilot told of the vertical, where the mount is known."""
+        mount = self.camera.mount
+        return frame if mount is None else self._advice.frame(frame, mount)
 
     def _own_sinks(self) -> Sink:
         mount = self.camera.mount

@@ -52,6 +52,11 @@ class BackgroundSink:
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
         self._thread.start()
 
+    @property
+    def unsent(self) -> int:
+        """Estimates that the sink could not pass on, where it counts them."""
+        return int(getattr(self._sink, "unsent", 0))
+
     def write(self, estimate: PoseEstimate) -> None:
         """Put an estimate into the queue."""
         nbytes = _nbytes(estimate)
@@ -218,7 +223,8 @@ class BackgroundSinks:
 
     def dropped(self) -> dict[str, int]:
         """Estimates that a sink did not take, by its name, where there are any."""
-        return {sink.name: sink.dropped for sink in self._sinks if sink.dropped}
+        counts = {sink.name: sink.dropped + sink.unsent for sink in self._sinks}
+        return {name: count for name, count in counts.items() if count}
 
     def close(self) -> None:
         """Finish; safe to call twice."""

@@ -9,6 +9,7 @@ import numpy as np
 from ..arrays import F32
 from ..bundle.manifest import World
 from ..geometry.camera import Camera
+from .advice import Advice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
@@ -27,3 +28,5 @@ class RunFacts:
     source: str = ""
     #: whether frames come as they are taken, so that nothing may wait for a receiver
     live: bool = False
+    #: told by sinks that hear of attitudes; None: nobody asks
+    advice: Advice | None = None

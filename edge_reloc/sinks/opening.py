@@ -22,12 +22,13 @@ SINKS: dict[str, Callable[[Path], Sink]] = {".jsonl": JsonlSink, ".tum": TumSink
 SCHEMES: dict[str, str] = {
     "-": "stdout:StdoutSink",
     "udp": "udp:UdpSink",
-    "colmap": "colmap:ColmapSink",
     "shm": "shm:ShmSink",
+    "mavlink": "mavlink:MavlinkSink",
     "ros2": "ros2:Ros2Sink",
-    "foxglove": "foxglove:open_foxglove",
     "mcap": "mcap:open_mcap",
     "rerun": "rerun:open_rerun",
+    "foxglove": "foxglove:open_foxglove",
+    "colmap": "colmap:ColmapSink",
 }
 #: files that are receivers, by suffix
 FILE_SCHEMES = {".mcap": "mcap", ".rrd": "rerun"}

@@ -40,6 +40,11 @@ class RateLimited:
         self._told = told
         self._sink.write(estimate)
 
+    @property
+    def unsent(self) -> int:
+        """Of the sink, where it counts them."""
+        return int(getattr(self._sink, "unsent", 0))
+
     def close(self) -> None:
         self._sink.close()
 

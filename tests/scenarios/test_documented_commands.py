@@ -58,6 +58,7 @@ ONLY_PARSED = {
     "sign --map": "needs a key: tests/unit/test_signing.py",
     "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
     "run --map maps/office --rig": "needs a rig file: test_rig.py",
+    "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
