@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_reloc.arrays import F64, Bool
+from edge_reloc.bundle.manifest import Alignment
+from edge_reloc.geometry.rigid import camera_centre, compose
 
 TRIALS = 1000
 
@@ -22,6 +24,31 @@ class Similarity:
     def apply(self, xyz: F64) -> F64:
         """Points (N,3) of the source frame in the target frame."""
         return np.asarray(self.scale * xyz @ self.rotation.T + self.translation)
+
+    def of_pose(self, cam_from_source: F64) -> F64:
+        """`cam_from_target` (4,4) of a camera in the source frame."""
+        rotation = cam_from_source[:3, :3] @ self.rotation.T
+        centre = self.apply(camera_centre(cam_from_source)[None])[0]
+        return compose(rotation, -rotation @ centre)
+
+    def after(self, first: Similarity) -> Similarity:
+        """Both, `first` before this one."""
+        return Similarity(
+            scale=self.scale * first.scale,
+            rotation=self.rotation @ first.rotation,
+            translation=self.apply(first.translation[None])[0],
+        )
+
+
+def similarity_of(alignment: Alignment | None) -> Similarity:
+    """From the frame that a map was mapped in to its world."""
+    if alignment is None:
+        return Similarity(scale=1.0, rotation=np.eye(3), translation=np.zeros(3))
+    return Similarity(
+        scale=alignment.scale,
+        rotation=np.array(alignment.rotation),
+        translation=np.array(alignment.translation),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

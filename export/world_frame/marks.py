@@ -1,0 +1,80 @@
+"""Places of the world from the pixels that show them in posed photos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_reloc.arrays import F64
+from edge_reloc.errors import MappingError
+
+from ..scene.model import View
+from ..scene.tracks import Tracks
+from ..scene.triangulate import TriangulationOptions, triangulate
+from ..scene.view_geometry import ViewGeometry
+from .control_points import Mark
+
+log = logging.getLogger(__name__)
+
+FEWEST_PHOTOS = 2
+# Of marks set by hand, at 1024 pixels; a photo of 4000 pixels may be off by four times that.
+LARGEST_ERROR_PX = 6.0
+LEAST_ANGLE_DEG = 1.0
+
+
+def places_of_marks(views: Sequence[View], marks: Sequence[Mark], source: str) -> dict[str, F64]:
+    """Where (3,) the places lie that two photos or more show; the others are logged.
+
+    Raises MappingError for a photo that there is none of, or a mark outside of it.
+    """
+    row_of = {view.name: row for row, view in enumerate(views)}
+    known = [mark for mark in marks if mark.photo in row_of]
+    if marks and not known:
+        raise MappingError(
+            f"{source}: none of its photos is posed; it names '{marks[0].photo}', the map knows "
+            f"photos like '{views[0].name}'"
+        )
+    xy_px: list[list[tuple[float, float]]] = [[] for _ in views]
+    names = list(dict.fromkeys(mark.name for mark in known))
+    number = {name: index for index, name in enumerate(names)}
+    observed = []
+    for mark in known:
+        row = row_of[mark.photo]
+        camera = views[row].camera
+        if not (0 <= mark.xy_px[0] < camera.width and 0 <= mark.xy_px[1] < camera.height):
+            raise MappingError(
+                f"{source}: '{mark.name}' is marked at {mark.xy_px} of {mark.photo}, which has "
+                f"{camera.width}x{camera.height} pixels"
+            )
+        observed.append((row, len(xy_px[row]), number[mark.name]))
+        xy_px[row].append(mark.xy_px)
+    view, keypoint, track = np.array(observed, np.int32).reshape(-1, 3).T
+    options = TriangulationOptions(
+        reprojection_px=LARGEST_ERROR_PX, min_angle_deg=LEAST_ANGLE_DEG, min_length=FEWEST_PHOTOS
+    )
+    geometry = ViewGeometry(views)
+    pixels = [np.array(xy, np.float32).reshape(-1, 2) for xy in xy_px]
+    found: dict[str, F64] = {}
+    for index, name in enumerate(names):  # few, and each is asked whether it was found
+        rows = track == index
+        one = Tracks(view[rows], keypoint[rows], track[rows])
+        place = triangulate(one, geometry, pixels, options)
+        if len(place.xyz):
+            found[name] = place.xyz[0]
+        else:
+            log.warning("%s: %s", source, _why_not(name, int(rows.sum())))
+    for mark in marks:
+        if mark.photo not in row_of:
+            log.warning("%s: no posed photo '%s'; its marks are left out", source, mark.photo)
+    return found
+
+
+def _why_not(name: str, photos: int) -> str:
+    if photos < FEWEST_PHOTOS:
+        return f"'{name}' is marked in {photos} posed photo, expected {FEWEST_PHOTOS} or more"
+    return (
+        f"'{name}': the rays of its {photos} marks meet at no place within {LARGEST_ERROR_PX:g} px "
+        f"(at 1024 pixels) and at {LEAST_ANGLE_DEG:g} degree or more"
+    )
