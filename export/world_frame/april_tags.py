@@ -7,6 +7,7 @@ y up, z out of it towards whoever looks at it; its origin is its centre.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ from ..photos.positions import (
 from ..progress import open_bar
 from .control_points import KnownPlaces, Mark
 from .fit import CORNER
-from .marks import places_of_marks
+from .marks import Place, exact, places_of_marks
 from .posed_photos import PosedPhotos
+from .tag_edges import refined_corners
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Tag:
 
     number: int
     corners: F64
+    error: float  #: relative standard error of its size
 
     @property
     def side(self) -> float:
@@ -78,7 +81,9 @@ def tags_in_photos(photos: PosedPhotos, family: str) -> list[Tag]:
                 continue
             corners, numbers, _ = detector.detectMarkers(image)
             for square, number in zip(corners, [] if numbers is None else numbers, strict=True):
-                for index, (x, y) in enumerate(square.reshape(4, 2).tolist()):
+                for index, (x, y) in enumerate(
+                    refined_corners(image, square.reshape(4, 2)).tolist()
+                ):
                     name = _corner(int(np.ravel(number)[0]), index)
                     marks.append(Mark(name=name, photo=view.name, xy_px=(x, y)))
     seen = list(dict.fromkeys(mark.name.partition(CORNER)[0] for mark in marks))
@@ -119,13 +124,17 @@ def _once_a_photo(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if count[mark.name, mark.photo] == 1]
 
 
-def _tag(name: str, places: dict[str, F64]) -> Tag | None:
+def _tag(name: str, places: dict[str, Place]) -> Tag | None:
     """None where a corner is missing, or they are no square: two tags with one number."""
     number = int(name.removeprefix("tag "))
     names = [_corner(number, index) for index in range(4)]
     if not all(corner in places for corner in names):
         return None
-    tag = Tag(number=number, corners=np.array([places[corner] for corner in names]))
+    tag = Tag(
+        number=number,
+        corners=np.array([places[c].xyz for c in names]),
+        error=_relative_error([places[c] for c in names]),
+    )
     if np.ptp(tag.sides()) > ALIKE * tag.side:
         log.warning("%s: its corners are no square in the map; it is left out", name)
         return None
@@ -171,10 +180,22 @@ def read_tags(path: Path, size_m: float) -> KnownPlaces:
     return KnownPlaces(xyz=places, origin=origin)
 
 
-def places_of_tags(tags: list[Tag]) -> dict[str, F64]:
-    """Centres and corners (3,) in the map's world, by the names of `read_tags`."""
+def _relative_error(corners: Sequence[Place]) -> float:
+    """Of the mean side of a tag."""
+    variances = []
+    for a, b in SIDES:
+        along = corners[a].xyz - corners[b].xyz
+        along /= np.linalg.norm(along)
+        both = corners[a].covariance + corners[b].covariance
+        variances.append(float(along @ both @ along))
+    side = np.mean([np.linalg.norm(corners[a].xyz - corners[b].xyz) for a, b in SIDES])
+    return float(np.sqrt(np.sum(variances)) / len(SIDES) / side)
+
+
+def places_of_tags(tags: list[Tag]) -> dict[str, Place]:
+    """Centres and corners in the map's world, by the names of `read_tags`."""
     places = {}
     for tag in tags:
-        places[f"tag {tag.number}"] = tag.corners.mean(axis=0)
-        places |= {_corner(tag.number, i): xyz for i, xyz in enumerate(tag.corners)}
+        places[f"tag {tag.number}"] = exact(tag.corners.mean(axis=0))
+        places |= {_corner(tag.number, i): exact(xyz) for i, xyz in enumerate(tag.corners)}
     return places

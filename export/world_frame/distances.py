@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from edge_reloc.arrays import F64
-
 from ..photos.positions import PositionsError, read_number, read_rows
+from .fit import Length
+from .marks import Place
 
 
 class Distance(NamedTuple):
@@ -35,13 +36,13 @@ def read_distances(path: Path) -> list[Distance]:
 
 
 def measured_lengths(
-    distances: list[Distance], places: Mapping[str, F64], source: str
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Lengths in the map, and metres, by `first to second`. Raises PositionsError.
+    distances: list[Distance], places: Mapping[str, Place], source: str
+) -> list[Length]:
+    """Each in the map and in metres, named `first to second`. Raises PositionsError.
 
-    places: positions (3,) of photos and of marked places in the map's world.
+    places: of photos and of marks, in the map's world.
     """
-    lengths, metres = {}, {}
+    lengths = []
     for distance in distances:
         for name in distance[:2]:
             if name not in places:
@@ -50,8 +51,12 @@ def measured_lengths(
                     f"show; mark it in two photos or more (--marks FILE with name,photo,x,y)"
                 )
         name = f"{distance.first} to {distance.second}"
-        between = places[distance.first] - places[distance.second]
-        lengths[name], metres[name] = float(np.linalg.norm(between)), distance.metres
-        if lengths[name] == 0:
+        first, second = places[distance.first], places[distance.second]
+        between = first.xyz - second.xyz
+        length = float(np.linalg.norm(between))
+        if length == 0:
             raise PositionsError(f"{source}: '{name}' has no length in the map")
-    return lengths, metres
+        along = between / length
+        variance = float(along @ (first.covariance + second.covariance) @ along)
+        lengths.append(Length(name, length, distance.metres, sqrt(variance) / length))
+    return lengths

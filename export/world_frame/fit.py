@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,14 +13,16 @@ from edge_reloc.bundle import World
 from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, rotation_angle_rad
 
-from ..scene.align import MAX_SCALE_ERROR, MAX_TILT_RAD
+from ..scene.align import LINE_RATIO, MAX_SCALE_ERROR, MAX_TILT_RAD
 from ..scene.similarity import Fit, Similarity, robust_similarity, umeyama, upright_fit
+from .marks import Place
 
 DOWN = (0.0, 0.0, -1.0)
 CORNER = "/corner "  # between the name of a tag and the number of a corner
 FEWEST = 3
 LARGEST_SHARE = 0.02  # of the extent, that the residual of a place may be
 MOST_LEFT_OUT = 1 / 3  # of the places
+TAPE = 0.002  # relative standard error of a measured length
 LARGEST_SCALE_SHARE = 0.05  # of a measured length, that its residual may be
 LARGEST_TURN_DEG = 3.0  # median, of photos' orientations in two worlds
 CLEARLY_BETTER = 0.3  # of the largest residual: what is left without the worst place
@@ -46,14 +49,14 @@ class WorldFit:
 
 
 def fit_places(
-    places: Mapping[str, F64],
+    places: Mapping[str, Place],
     known: Mapping[str, F64],
     *,
     source: str,
     gravity: F64 | None,
     largest_m: float | None = None,
 ) -> tuple[Similarity, list[Item]]:
-    """Similarity that takes places (3,) of the map's world to where they are known to be, z up.
+    """Similarity that takes places of the map's world to where (3,) they are known to be, z up.
 
     The corners of a tag, `tag 3/corner 0` and so on, are one item. gravity (3,): down in the map's
     world, for places on a line, about which nothing else tells the roll. largest_m: residual
@@ -65,18 +68,18 @@ def fit_places(
             f"{source}: {len(names)} of its {len(known)} places were found in the photos "
             f"({', '.join(names) or 'none'}), expected {FEWEST} or more"
         )
-    here = np.array([places[name] for name in names])
+    here = np.array([places[name].xyz for name in names])
     there = np.array([known[name] for name in names])
-    fit = robust_similarity(here, there)
-    level = False
-    if fit.tilt_error_rad > MAX_TILT_RAD:
-        if gravity is None:
-            raise MappingError(
-                f"{source}: its places lie on a line, which tells no tilt, and the map knows no "
-                f"gravity; add a place beside the line"
-            )
-        fit, level = upright_fit(here, there, gravity), True
-    return _believed(fit, names, here, there, source, largest_m, gravity if level else None)
+    fit, down = robust_similarity(here, there), None
+    if fit.tilt_error_rad > MAX_TILT_RAD and gravity is not None:
+        fit, down = upright_fit(here, there, gravity), gravity
+    elif _on_a_line(there):
+        raise MappingError(
+            f"{source}: its places lie on a line, which tells no tilt, and the map knows no "
+            f"gravity; add a place beside the line"
+        )
+    spread = np.array([np.sqrt(np.trace(places[name].covariance)) for name in names])
+    return _believed(fit, names, here, there, spread, source, largest_m, down)
 
 
 def _believed(
@@ -84,6 +87,7 @@ def _believed(
     names: Sequence[str],
     here: F64,
     there: F64,
+    spread: F64,
     source: str,
     largest_m: float | None,
     down: F64 | None,
@@ -106,13 +110,24 @@ def _believed(
             f"{source}: the scale is known to {checked}, expected {MAX_SCALE_ERROR:.0%} or "
             f"better; add places, farther apart{_without(names, here, there, residual)}"
         )
-    if not good.all():
-        some = here[good], there[good]
-        similarity = umeyama(*some) if down is None else upright_fit(*some, down).similarity
-        residual = np.linalg.norm(similarity.apply(here) - there, axis=1)
+    if fit.tilt_error_rad > MAX_TILT_RAD:
+        raise MappingError(
+            f"{source}: the tilt is known to {np.degrees(fit.tilt_error_rad):.1f} degrees, "
+            f"expected {np.degrees(MAX_TILT_RAD):.1f} or better; add places, farther from the "
+            f"line through these{_without(names, here, there, residual)}"
+        )
+    if down is None:  # what is known better counts for more
+        sigma = np.hypot(fit.similarity.scale * spread, np.median(residual))[good]
+        similarity = umeyama(here[good], there[good], 1 / np.maximum(sigma, 1e-12) ** 2)
     else:
-        similarity = fit.similarity
+        similarity = upright_fit(here[good], there[good], down).similarity
+    residual = np.linalg.norm(similarity.apply(here) - there, axis=1)
     return similarity, _grouped(names, residual, good)
+
+
+def _on_a_line(xyz: F64) -> bool:
+    extent = np.linalg.svd(xyz - xyz.mean(axis=0), compute_uv=False)
+    return bool(extent[1] < LINE_RATIO * extent[0])
 
 
 def _without(names: Sequence[str], here: F64, there: F64, residual: F64) -> str:
@@ -142,36 +157,41 @@ def _grouped(names: Sequence[str], residual: F64, good: np.ndarray) -> list[Item
     return list(items.values())
 
 
-def fit_scale(
-    lengths: Mapping[str, float],
-    metres: Mapping[str, float],
-    *,
-    source: str,
-    largest_m: float | None = None,
-) -> tuple[float, list[Item]]:
-    """Metres in a unit of the map, from lengths that were measured in both.
+class Length(NamedTuple):
+    """A length that was measured in the map and in metres."""
 
-    Least squares, so that long ones count for more: what is marked in photos is off by as
-    much on either. largest_m: residual that is accepted (default: LARGEST_SCALE_SHARE of the
-    length). Raises MappingError.
+    name: str
+    units: float  #: in the map
+    metres: float
+    error: float  #: relative standard error of the former
+
+
+def fit_scale(
+    lengths: Sequence[Length], *, source: str, largest_m: float | None = None
+) -> tuple[float, list[Item]]:
+    """Metres in a unit of the map, by least squares.
+
+    largest_m: residual that is accepted (default: LARGEST_SCALE_SHARE of the length). Raises
+    MappingError.
     """
-    here = np.array([lengths[name] for name in lengths])
-    there = np.array([metres[name] for name in lengths])
-    scale = float(here @ there / (here @ here))
+    here = np.array([length.units for length in lengths])
+    there = np.array([length.metres for length in lengths])
+    weight = 1 / (here**2 * (np.array([length.error for length in lengths]) ** 2 + TAPE**2))
+    scale = float(weight @ (here * there) / (weight @ here**2))
     residual = scale * here - there
     limit = np.full(len(here), largest_m) if largest_m else LARGEST_SCALE_SHARE * there
     worst = int(np.argmax(np.abs(residual) / limit))
     if abs(residual[worst]) > limit[worst]:
         raise MappingError(
-            f"{source}: '{list(lengths)[worst]}' measures {there[worst]:.4g} m and is "
+            f"{source}: '{lengths[worst].name}' measures {there[worst]:.4g} m and is "
             f"{scale * here[worst]:.4g} m in the map that fits all {len(here)}, expected a "
             f"difference of at most {limit[worst]:.3g} m; measure or mark it again, or allow more "
             f"with --max-residual"
         )
-    items = [
-        Item(name=name, residual=abs(float(r))) for name, r in zip(lengths, residual, strict=True)
+    return scale, [
+        Item(name=length.name, residual=abs(float(r)))
+        for length, r in zip(lengths, residual, strict=True)
     ]
-    return scale, items
 
 
 def fit_poses(

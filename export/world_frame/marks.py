@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from edge_reloc.errors import MappingError
 
 from ..scene.model import View
 from ..scene.tracks import Tracks
-from ..scene.triangulate import TriangulationOptions, triangulate
+from ..scene.triangulate import Triangulation, TriangulationOptions, triangulate
 from ..scene.view_geometry import ViewGeometry
 from .control_points import Mark
 
@@ -22,10 +23,23 @@ FEWEST_PHOTOS = 2
 # Of marks set by hand, at 1024 pixels; a photo of 4000 pixels may be off by four times that.
 LARGEST_ERROR_PX = 6.0
 LEAST_ANGLE_DEG = 1.0
+MARK_PX = 1.0  # standard deviation of a mark, at 1024 pixels
 
 
-def places_of_marks(views: Sequence[View], marks: Sequence[Mark], source: str) -> dict[str, F64]:
-    """Where (3,) the places lie that two photos or more show; the others are logged.
+class Place(NamedTuple):
+    """Where something lies in the map's world."""
+
+    xyz: F64  #: (3,)
+    covariance: F64  #: (3,3)
+
+
+def exact(xyz: F64) -> Place:
+    """A place that is known without marks."""
+    return Place(xyz, np.zeros((3, 3)))
+
+
+def places_of_marks(views: Sequence[View], marks: Sequence[Mark], source: str) -> dict[str, Place]:
+    """Where the places lie that two photos or more show; the others are logged.
 
     Raises MappingError for a photo that there is none of, or a mark outside of it.
     """
@@ -56,19 +70,27 @@ def places_of_marks(views: Sequence[View], marks: Sequence[Mark], source: str) -
     )
     geometry = ViewGeometry(views)
     pixels = [np.array(xy, np.float32).reshape(-1, 2) for xy in xy_px]
-    found: dict[str, F64] = {}
+    found: dict[str, Place] = {}
     for index, name in enumerate(names):  # few, and each is asked whether it was found
         rows = track == index
         one = Tracks(view[rows], keypoint[rows], track[rows])
-        place = triangulate(one, geometry, pixels, options)
-        if len(place.xyz):
-            found[name] = place.xyz[0]
+        met = triangulate(one, geometry, pixels, options)
+        if len(met.xyz):
+            found[name] = Place(met.xyz[0], _covariance(met, geometry))
         else:
             log.warning("%s: %s", source, _why_not(name, int(rows.sum())))
     for mark in marks:
         if mark.photo not in row_of:
             log.warning("%s: no posed photo '%s'; its marks are left out", source, mark.photo)
     return found
+
+
+def _covariance(met: Triangulation, geometry: ViewGeometry) -> F64:
+    """(3,3) of the one place of a triangulation, each mark off by MARK_PX."""
+    view = met.tracks.view
+    jacobian = geometry.jacobian(view, np.repeat(met.xyz, len(view), axis=0))
+    jacobian /= MARK_PX * geometry.tolerance[view, None, None]
+    return np.asarray(np.linalg.inv(np.einsum("oij,oik->jk", jacobian, jacobian)))
 
 
 def _why_not(name: str, photos: int) -> str:

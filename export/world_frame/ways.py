@@ -13,18 +13,22 @@ from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre
 
 from ..photos.positions import gps_from_exif, local_positions, read_gps, read_positions
-from ..scene.align import Axes, fit_positions
+from ..scene.align import Axes, UnfitPositionsError, fit_positions
 from ..scene.similarity import Similarity
 from ..work_folder import work_folder
 from .april_tags import places_of_tags, read_tags, tags_in_photos
 from .control_points import Mark, read_gcp_list, read_marks, read_places
 from .distances import measured_lengths, read_distances
-from .fit import DOWN, LARGEST_SCALE_SHARE, Item, WorldFit, fit_places, fit_poses, fit_scale
-from .marks import places_of_marks
+from .fit import DOWN, LARGEST_SCALE_SHARE, Item, Length, WorldFit, fit_places, fit_poses, fit_scale
+from .marks import exact, places_of_marks
 from .other_map import poses_in_both
 from .posed_photos import PosedPhotos
 
 FARTHEST = 1e4  # of points from the origin: beyond, float32 rounds them to more than a millimetre
+BETTER_POSITIONS = (
+    "correct them, give more exact ones or photos farther apart, or align by --points, --tags or "
+    "--distances"
+)
 NOTHING_CHECKS = "one length: nothing checks it; measure another one"
 
 
@@ -45,7 +49,10 @@ def to_photo_positions(options: argparse.Namespace, photos: PosedPhotos) -> Worl
         axes = "compass" if signed else "unsigned"
         positions, origin = local_positions(gps) if gps else ({}, None)
         origin = origin if signed else None
-    fit = fit_positions(photos.model, positions, source=source, facts=facts, axes=axes)
+    try:
+        fit = fit_positions(photos.model, positions, source=source, facts=facts, axes=axes)
+    except UnfitPositionsError as error:
+        raise MappingError(f"{error}; {BETTER_POSITIONS}") from None
     worst = fit.facts.p90_residual_m
     if options.max_residual is not None and worst > options.max_residual:
         raise MappingError(
@@ -97,14 +104,9 @@ def to_tags(options: argparse.Namespace, photos: PosedPhotos) -> WorldFit:
                 f"--tags {options.tags:g} m, the side of the black square"
             )
         return _in_metres(source, similarity, items, known.origin, photos, [])
-    lengths = {f"tag {tag.number}": tag.side for tag in tags}
+    lengths = [Length(f"tag {tag.number}", tag.side, options.tags, tag.error) for tag in tags]
     source = f"{len(tags)} AprilTags of {options.tags:g} m"
-    scale, items = fit_scale(
-        lengths,
-        dict.fromkeys(lengths, options.tags),
-        source=source,
-        largest_m=options.max_residual,
-    )
+    scale, items = fit_scale(lengths, source=source, largest_m=options.max_residual)
     return _scaled(source, scale, items, photos)
 
 
@@ -113,10 +115,10 @@ def to_distances(options: argparse.Namespace, photos: PosedPhotos) -> WorldFit:
     source = options.distances.name
     distances = read_distances(options.distances)
     marks: list[Mark] = [] if options.marks is None else read_marks(options.marks)
-    places = {view.name: camera_centre(view.cam_from_world) for view in photos.views}
+    places = {view.name: exact(camera_centre(view.cam_from_world)) for view in photos.views}
     places |= places_of_marks(photos.views, marks, source)
-    lengths, metres = measured_lengths(distances, places, source)
-    scale, items = fit_scale(lengths, metres, source=source, largest_m=options.max_residual)
+    lengths = measured_lengths(distances, places, source)
+    scale, items = fit_scale(lengths, source=source, largest_m=options.max_residual)
     return _scaled(source, scale, items, photos)
 
 
