@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--map", type=Path, default=DEMO / "map")
     parser.add_argument("--images", type=Path, default=DEMO / "frames")
     parser.add_argument("--reference", type=Path, default=DEMO / "truth")
+    parser.add_argument("--other", type=Path, help="another true map of the place (default: none)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -82,10 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "--tags", SIDE_M, "--work", tagged,
                 "--tag-poses", made.write_tag_poses(folder / "tags.csv", tags, 0.01),
             ],
-            "another map, photos localised in both": [
-                "--to-map", options.map, "--photos", _some(world, folder / "some")
-            ],
         }  # fmt: skip
+        if options.other is not None:
+            some = _some(world, folder / "some")
+            ways["another map, photos localised in both"] = [
+                "--to-map", options.other, "--photos", some
+            ]  # fmt: skip
         print(f"{options.map}: {len(views)} photos, {len(world.xyz)} points")
         for number, (name, extra) in enumerate(ways.items()):
             output = folder / f"aligned{number}"
