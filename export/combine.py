@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = options.names or [path.name for path in options.maps]
     if len(names) != len(options.maps):
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
+    if len(set(names)) != len(names):
+        parser.error(f"two parts have one name ({', '.join(names)}); name them with --names")
     works = {name: work_folder(path) for name, path in zip(names, options.maps, strict=True)}
     bundles = [open_bundle(path) for path in options.maps]
     models = {

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from edge_reloc.bundle import World, extend_bundle, open_bundle
 from edge_reloc.bundle.layout import XYZ
@@ -33,6 +35,7 @@ ARBITRARY = Similarity(
 #: of the true world, which is east, north, up there
 ORIGIN = {"latitude_deg": 48.2, "longitude_deg": 16.37, "altitude_m": 171.0}
 COMPARED = 200  # points
+GPS_IFD = 0x8825
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,38 @@ def write_gps(path: Path, views: Sequence[View], noise_m: float, seed: int = 0) 
         xyz = camera_centre(view.cam_from_world) + noise_m * rng.standard_normal(3)
         lines.append(f"{view.name},{_told(geodetic_from_enu(xyz, ORIGIN), ',')}")
     return _written(path, lines)
+
+
+def write_photos_with_gps(world: ScrambledWorld, folder: Path, every: int) -> list[View]:
+    """Each n-th photo with its exact place in its EXIF; their views."""
+    folder.mkdir()
+    some = world.views[::every]
+    for view in some:
+        where = geodetic_from_enu(camera_centre(view.cam_from_world), ORIGIN)
+        exif = Image.Exif()
+        exif[GPS_IFD] = {
+            1: "N",
+            2: _degrees(where.latitude_deg),
+            3: "E",
+            4: _degrees(where.longitude_deg),
+            5: b"\0",
+            6: IFDRational(round(where.altitude_m * 1000), 1000),
+        }
+        with Image.open(world.images / view.name) as image:
+            image.save(folder / view.name, exif=exif)
+    return some
+
+
+def _degrees(angle: float) -> tuple[IFDRational, IFDRational, IFDRational]:
+    """To a hundred-thousandth of a second, 0.3 mm."""
+    whole = int(angle)
+    minutes = int((angle - whole) * 60)
+    seconds = ((angle - whole) * 60 - minutes) * 60
+    return (
+        IFDRational(whole, 1),
+        IFDRational(minutes, 1),
+        IFDRational(round(seconds * 100_000), 100_000),
+    )
 
 
 def write_positions(path: Path, views: Sequence[View], noise_m: float, seed: int = 0) -> Path:

@@ -25,6 +25,7 @@ MOST_LEFT_OUT = 1 / 3  # of the places
 TAPE = 0.002  # relative standard error of a measured length
 LARGEST_SCALE_SHARE = 0.05  # of a measured length, that its residual may be
 LARGEST_TURN_DEG = 3.0  # median, of photos' orientations in two worlds
+MOST_COMPARED = 200  # rotations, each with each
 CLEARLY_BETTER = 0.3  # of the largest residual: what is left without the worst place
 
 
@@ -247,8 +248,9 @@ def fit_poses(
 
 def _mean_rotation(turns: F64) -> F64:
     """Chordal mean (3,3) of rotations (N,3,3), those left out that are far from the median one."""
-    apart = np.array([[np.trace(a.T @ b) for b in turns] for a in turns])
-    middle = turns[int(np.argmax(np.median(apart, axis=1)))]
+    some = turns[np.unique(np.linspace(0, len(turns) - 1, MOST_COMPARED).astype(int))]
+    alike = np.einsum("aij,bij->ab", some, some)  # traces of the turns between them
+    middle = some[int(np.argmax(np.median(alike, axis=1)))]
     near = [t for t in turns if rotation_angle_rad(t @ middle.T) < np.radians(LARGEST_TURN_DEG)]
     u, _, vt = np.linalg.svd(np.mean(near, axis=0))
     return np.asarray(u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt)

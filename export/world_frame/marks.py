@@ -79,9 +79,14 @@ def places_of_marks(views: Sequence[View], marks: Sequence[Mark], source: str) -
             found[name] = Place(met.xyz[0], _covariance(met, geometry))
         else:
             log.warning("%s: %s", source, _why_not(name, int(rows.sum())))
-    for mark in marks:
-        if mark.photo not in row_of:
-            log.warning("%s: no posed photo '%s'; its marks are left out", source, mark.photo)
+    unknown = sorted({mark.photo for mark in marks if mark.photo not in row_of})
+    if unknown:
+        log.warning(
+            "%s: %d photos have no pose, their marks are left out; first '%s'",
+            source,
+            len(unknown),
+            unknown[0],
+        )
     return found
 
 

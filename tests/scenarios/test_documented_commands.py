@@ -59,6 +59,7 @@ ONLY_PARSED = {
     "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
     "run --map maps/office --rig": "needs a rig file: test_rig.py",
     "run --replay flight/": "needs a recording: test_replay.py",
+    "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

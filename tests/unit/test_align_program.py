@@ -140,6 +140,17 @@ def test_gps_gives_the_place_on_earth(
     assert "origin at latitude 4" in told and "aligned    to gps.csv, 80 items" in told
 
 
+def test_gps_of_the_photos_headers_does_as_well(
+    world: ScrambledWorld, aligned: Callable[..., Path], tmp_path: Path
+) -> None:
+    some = made.write_photos_with_gps(world, tmp_path / "photos", every=8)
+    work = tmp_path / "gps.work"
+    work.mkdir()
+    made.write_work(work, some, world.xyz, tmp_path / "photos")
+    found = aligned("--gps", "exif", "--work", work)
+    assert made.frame_error(found, world.xyz).largest_m < 0.005
+
+
 def test_surveyed_points_give_the_frame_and_a_wrong_one_is_left_out(
     world: ScrambledWorld, aligned: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -265,6 +276,7 @@ def test_what_is_missing_is_said(
     other.mkdir()
     made.write_work(other, world.views, world.xyz + [0.0, 0.0, 0.5], world.images)
     assert "of another map" in refusal("--gps", gps, "--work", other)
+    assert "0 photos have a position from the photos' EXIF" in refusal("--gps", "exif")
     assert "no AprilTag of family 36h11" in refusal("--tags", 0.2, "--work", _few(world, tmp_path))
     listing = tmp_path / "gcp_list.txt"
     listing.write_text("EPSG:31468\n1 2 3 4 5 a.jpg\n")
