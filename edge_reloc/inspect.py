@@ -14,6 +14,9 @@ from .command_line.arguments import add_signature_argument
 from .command_line.program import OK, program
 from .errors import one_line
 
+PLACE = ("latitude_deg", "longitude_deg", "altitude_m")
+SHOWN = 5  # residuals, the worst
+
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +80,31 @@ def _integrity_text(integrity: dict[str, Any] | None) -> str:
     )
 
 
+def _origin_text(place: dict[str, float] | None) -> str:
+    if place is None:
+        return "no geo-reference"
+    latitude, longitude, altitude = (place.get(key) for key in PLACE)
+    return (
+        f"origin at latitude {latitude:.8f}, longitude {longitude:.8f}, altitude {altitude:.3f} m"
+        if None not in (latitude, longitude, altitude)
+        else f"origin at {place}"
+    )
+
+
+def _alignment_text(alignment: dict[str, Any] | None, unit: str) -> list[str]:
+    """What the world was aligned to, and the worst that is left of the difference."""
+    if alignment is None:
+        return []
+    residuals, left_out = alignment["residuals"], alignment["left_out"]
+    worst = sorted(residuals, key=lambda name: -residuals[name])[:SHOWN]
+    told = ", ".join(
+        f"{name} {residuals[name]:.3g} {unit}" + (" (left out)" if name in left_out else "")
+        for name in worst
+    )
+    text = f"aligned    to {alignment['source']}, {alignment['items']} items"
+    return [f"{text}, residuals {told}" if told else text]
+
+
 def to_text(values: dict[str, Any]) -> str:
     """The description as lines for people."""
     world, features, embedding = values["world"], values["features"], values["embedding"]
@@ -86,7 +114,8 @@ def to_text(values: dict[str, Any]) -> str:
         + (f", made by {values['generator']}" if values["generator"] else ""),
         f"world      {'metres' if world['metric'] else 'not metric (units of its own)'}, "
         f"gravity {'known' if world['gravity'] else 'unknown'}, "
-        + (f"origin {world['georeference']}" if world["georeference"] else "no geo-reference"),
+        + _origin_text(world["georeference"]),
+        *_alignment_text(values["alignment"], "m" if world["metric"] else "units"),
         f"features   {features.get('kind')}, {features.get('dim')} numbers each, "
         f"up to {features.get('keypoints')} a frame",
         f"embedding  {embedding.get('kind', 'none')}"

@@ -11,9 +11,9 @@ from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.command_line.program import program
 
 from .integrity.parts import worst
-from .packing.pack import PACKED_MODEL, pack_map
+from .packing.pack import pack_map
+from .packing.packed_model import load_packed
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
-from .scene.model import load_model
 from .work_folder import at_work, work_folder
 
 
@@ -34,14 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = options.names or [path.name for path in options.maps]
     if len(names) != len(options.maps):
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
+    if len(set(names)) != len(names):
+        parser.error(f"two parts have one name ({', '.join(names)}); name them with --names")
     works = {name: work_folder(path) for name, path in zip(names, options.maps, strict=True)}
-    models = {name: load_model(work / PACKED_MODEL) for name, work in works.items()}
     bundles = [open_bundle(path) for path in options.maps]
+    models = {
+        name: load_packed(works[name], bundle) for name, bundle in zip(works, bundles, strict=True)
+    }
     spec = combine_specs([bundle.manifest.features for bundle in bundles])
     model, origins = combine_models(models)
     work = work_folder(options.output)
     with at_work(work):
-        write_parts(work, works)
+        write_parts(work, works, {name: model.gravity for name, model in models.items()})
         store = open_any_store(work)
         pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
         with extend_bundle(options.output) as writer:

@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .packing.covering_points import points_that_cover
     from .packing.drop_points import drop_points
+    from .packing.packed_model import load_packed
     from .packing.pruning import PruningOptions, points_to_keep
-    from .training.session import load_packed
 
     pruning = PruningOptions(radius_px=options.radius, cover=options.cover)
     work = options.work or options.map.with_name(options.map.name + ".work")
     bundle = open_bundle(options.map)
     points = open_points(bundle)
-    model = load_packed(work, points.xyz)
+    model = load_packed(work, bundle)
     if options.published:
         keep = points_to_keep(model, _label(bundle, model, work), pruning)
     else:

@@ -85,6 +85,40 @@ class World:
     parts: dict[str, tuple[float, float, float]] | None = None
 
 
+Row = tuple[float, float, float]
+ORTHONORMAL = 1e-6  # what rows of a rotation may be off by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How the world got its frame after mapping, docs/alignment.md; the runtime reads none of it.
+
+    world = scale * rotation @ mapped + translation: what lies in the map's work folder stays
+    as it was mapped.
+    """
+
+    #: world units in a unit of the mapped frame
+    scale: Annotated[float, Range(above=0, at_most=1e9)]
+    rotation: tuple[Row, Row, Row]
+    #: world units
+    translation: Row
+    #: what the world was aligned to last, in words
+    source: str
+    #: how many items that had, those that were left out included
+    items: Count = 0
+    #: what these items are off by, world units; of many the worst
+    residuals: dict[str, float] = field(default_factory=dict)
+    #: items that contradict the others
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for a, first in enumerate(self.rotation):
+            for b, second in enumerate(self.rotation):
+                product = sum(x * y for x, y in zip(first, second, strict=True))
+                if abs(product - (a == b)) > ORTHONORMAL:
+                    raise ConfigError(f"rotation is {self.rotation}, expected orthonormal rows")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CovarianceScale:
     """How many times larger errors are than the solver's covariance says, docs/integrity.md.
@@ -193,6 +227,8 @@ class Manifest:
     parity: dict[str, Any] = field(default_factory=dict)
     #: None: too few photos to leave some out, or an older map
     integrity: Integrity | None = None
+    #: None: the world is as it was mapped
+    alignment: Alignment | None = None
     #: mapping cameras by name (Camera.to_dict)
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: counts for people; the runtime reads none of them

@@ -24,6 +24,7 @@ def describe(bundle: MapBundle) -> dict[str, Any]:
         "directory": str(bundle.directory),
         "generator": manifest.generator,
         "world": asdict(manifest.world),
+        "alignment": asdict(manifest.alignment) if manifest.alignment else None,
         "integrity": asdict(manifest.integrity) if manifest.integrity else None,
         "features": asdict(manifest.features),
         "embedding": asdict(manifest.embedding) if manifest.embedding else {},

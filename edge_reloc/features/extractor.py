@@ -11,9 +11,9 @@ from ..inference.engine import Engine
 from ..inference.signature import check_signature
 from ..stages import Extractor
 from .image_fit_cuda import FitOnGpu
-from .network import DESCRIPTORS, IMAGE, SCORES, XY, XYZ_WORLD, NetworkExtractor
+from .network import DESCRIPTORS, IMAGE, SCORES, XY, NetworkExtractor
 from .sift import SiftExtractor
-from .spec import SIFT, SIFT_DIM, FeatureSpec, NetworkSpec
+from .spec import SIFT, SIFT_DIM, XYZ_WORLD, FeatureSpec, NetworkSpec
 
 
 def open_extractor(

@@ -11,10 +11,9 @@ from ..errors import BundleError
 from ..inference.engine import Engine
 from ..structs import Features, Frame
 from .image_fit import FitOnCpu, ImageFitter
-from .spec import FeatureSpec
+from .spec import XYZ_WORLD, FeatureSpec
 
 IMAGE, XY, SCORES, DESCRIPTORS, PLACE = "image", "xy_px", "scores", "descriptors", "place"
-XYZ_WORLD = "xyz_world"  # what scene coordinate regression answers instead of descriptors
 PLACE_CELL_PX = 32
 BORDER_PX = 4  # padding ends in an edge, and edges make keypoints that are not there
 

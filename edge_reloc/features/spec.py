@@ -10,6 +10,7 @@ from ..errors import ConfigError
 
 SIFT = "sift"
 SIFT_DIM = 128
+XYZ_WORLD = "xyz_world"  # what scene coordinate regression answers instead of descriptors
 Cosine = Annotated[float, Range(at_least=-1, at_most=1)]
 SidePx = Annotated[int, Range(at_least=16, at_most=1 << 14)]
 

@@ -56,6 +56,8 @@ class Network:
     size: tuple[int, int] | None = None
     #: feature network that it holds as its encoder
     encoder: str | None = None
+    #: output of places (·,3) in the world, None where it has none
+    world_output: str | None = None
 
     @property
     def float16_file(self) -> str:
@@ -140,6 +142,9 @@ class Method(ABC):
 
     def scale_candidates(self, manifest: Manifest, share: float) -> None:  # noqa: B027
         """Of a map that kept this share of its points; most methods were told no number."""
+
+    def scale_lengths(self, manifest: Manifest, factor: float) -> None:  # noqa: B027
+        """Of a map whose unit became smaller by this factor; most methods know no length."""
 
     def judgement(self, manifest: Manifest) -> Judgement | None:
         """How what was trained finds mapping photos again, where that is known."""

@@ -6,14 +6,14 @@ SS-DVR (Nie et al., IJCAI 2025). The network is the map: no point or descriptor 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from ..bundle.fields import Range
 from ..bundle.manifest import Manifest, Plausibility
 from ..errors import ConfigError
-from ..features.spec import FeatureSpec
+from ..features.spec import XYZ_WORLD, FeatureSpec
 from ..settings import CommonSettings
 from .judgement import Judgement
 from .method import MethodStages, Network, Trainable, Variant, Wiring
@@ -69,12 +69,21 @@ class SceneCoordinates(Trainable[TrainedSceneCoordinates]):
                 file=network.file,
                 size=(network.width, network.height),
                 encoder=trained.encoder if trained else None,
+                world_output=XYZ_WORLD,
             )
 
     def judgement(self, manifest: Manifest) -> Judgement | None:
         """Of the network."""
         trained = self.trained(manifest)
         return trained.judged if trained else None
+
+    def scale_lengths(self, manifest: Manifest, factor: float) -> None:
+        """The error that was measured on mapping photos."""
+        trained = self.trained(manifest)
+        judged = trained.judged if trained else None
+        if trained is not None and judged is not None and judged.median_error is not None:
+            judged = replace(judged, median_error=judged.median_error * factor)
+            self.record(manifest, replace(trained, judged=judged))
 
     def open(self, bundle: MapBundle, engines: Engines, settings: CommonSettings) -> MethodStages:
         """Needs the trained network; ConfigError for what asks for descriptors."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..stages import Retriever
 
 GENERATIVE, CELLS = "generative", "cells"
+POINTS = "points"  # what the generative head answers
 WHOLE_WORLD = 1e9  # a radius that leaves no point out
 Length = Annotated[float, Range(at_least=1e-6, at_most=WHOLE_WORLD)]
 
@@ -98,7 +99,8 @@ class VisibleStructure(Trainable[TrainedVisibleStructure]):
         """One a head."""
         trained = self.trained(manifest)
         for head, tuned in trained.heads.items() if trained else ():
-            yield Network(role=head, file=tuned.network)
+            output = POINTS if head == GENERATIVE else None
+            yield Network(role=head, file=tuned.network, world_output=output)
 
     def open(
         self, bundle: MapBundle, engines: Engines, settings: VisibleStructureSettings
@@ -143,7 +145,7 @@ class VisibleStructure(Trainable[TrainedVisibleStructure]):
             engine,
             f"{bundle.directory}: network '{tuned.network}'",
             inputs={"embedding": (1, None if embedding is None else embedding.dim)},
-            outputs={"share": (1, points.cells)} if head == CELLS else {"points": (None, 3)},
+            outputs={"share": (1, points.cells)} if head == CELLS else {POINTS: (None, 3)},
         )
         if head == CELLS:
             return CellsRetriever(points, engine)
@@ -166,6 +168,20 @@ class VisibleStructure(Trainable[TrainedVisibleStructure]):
         if trained is not None:
             heads = {
                 name: replace(head, candidates=max(1, round(head.candidates * share)))
+                for name, head in trained.heads.items()
+            }
+            self.record(manifest, replace(trained, heads=heads))
+
+    def scale_lengths(self, manifest: Manifest, factor: float) -> None:
+        """Radius and voxel of the generative head."""
+        trained = self.trained(manifest)
+        if trained is not None:
+            heads = {
+                name: replace(
+                    head,
+                    radius=None if head.radius is None else head.radius * factor,
+                    voxel=None if head.voxel is None else head.voxel * factor,
+                )
                 for name, head in trained.heads.items()
             }
             self.record(manifest, replace(trained, heads=heads))

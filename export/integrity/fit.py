@@ -44,9 +44,9 @@ from edge_reloc.sources.listing import list_folder
 from edge_reloc.sources.photo import read_photo
 from edge_reloc.structs import Frame
 
-from ..packing.pack import PACKED_MODEL
+from ..packing.packed_model import load_packed
 from ..progress import open_bar
-from ..scene.model import SceneModel, load_model
+from ..scene.model import SceneModel
 from ..work_folder import work_folder
 from .leave_out import neighbourhoods, write_without
 from .measure import RIGHT_DEG, distance_of, right_within
@@ -131,8 +131,8 @@ def tries_of(
 ) -> Tries:
     """Localise the photos that a map is left without, spoilt and not."""
     work = work_folder(bundle)
-    model = load_model(work / PACKED_MODEL)
-    integrity = open_bundle(bundle).manifest.integrity
+    opened = open_bundle(bundle)
+    model, integrity = load_packed(work, opened), opened.manifest.integrity
     if integrity is None or integrity.plausibility is None:
         raise ConfigError(f"{bundle}: knows nothing of left-out photos; map the place again")
     usual = integrity.plausibility

@@ -50,26 +50,26 @@ class GpsPosition:
     signed: bool = True
 
 
-def read_positions(path: Path) -> dict[str, F64]:
-    """Camera positions (3,) in metres of a csv with name, x, y, z."""
+def read_positions(path: Path, key: str = "name") -> dict[str, F64]:
+    """Positions (3,) in metres of a csv with name, x, y, z; key: another column of names."""
     out = {}
-    for where, row in _rows(path, {"name", "x", "y", "z"}):
-        values = [_number(row[axis], where, axis) for axis in "xyz"]
+    for where, row in read_rows(path, {key, "x", "y", "z"}):
+        values = [read_number(row[axis], where, axis) for axis in "xyz"]
         if None not in values:
-            out[row["name"]] = np.array(values, np.float64)
+            out[row[key]] = np.array(values, np.float64)
     return out
 
 
-def read_gps(path: Path) -> dict[str, GpsPosition]:
-    """Positions of a csv with name, lat, lon and, if known, alt.
+def read_gps(path: Path, key: str = "name") -> dict[str, GpsPosition]:
+    """Positions of a csv with name, lat, lon and, if known, alt; key: another column of names.
 
     Rows with empty cells have no position and are left out, and so are those
     at latitude 0, longitude 0: what receivers write before their first fix.
     """
     out = {}
-    for where, row in _rows(path, {"name", "latitude_deg", "longitude_deg"}):
-        latitude = _number(row["latitude_deg"], where, "lat")
-        longitude = _number(row["longitude_deg"], where, "lon")
+    for where, row in read_rows(path, {key, "latitude_deg", "longitude_deg"}):
+        latitude = read_number(row["latitude_deg"], where, "lat")
+        longitude = read_number(row["longitude_deg"], where, "lon")
         if latitude is None or longitude is None:
             continue
         if latitude == 0 and longitude == 0:
@@ -77,10 +77,10 @@ def read_gps(path: Path) -> dict[str, GpsPosition]:
             continue
         if abs(latitude) > 90 or abs(longitude) > 360:
             raise PositionsError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
-        out[row["name"]] = GpsPosition(
+        out[row[key]] = GpsPosition(
             latitude_deg=latitude,
             longitude_deg=longitude,
-            altitude_m=_number(row.get("altitude_m") or "", where, "alt"),
+            altitude_m=read_number(row.get("altitude_m") or "", where, "alt"),
         )
     return out
 
@@ -153,7 +153,8 @@ def local_positions(
     return out, origin
 
 
-def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
+def read_rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
+    """Rows of a csv by column, each with its file and line; PositionsError for what is none."""
     try:
         with io.StringIO(read_small(path, LIST_BYTES).decode("utf-8-sig"), newline="") as stream:
             reader = csv.reader(stream)
@@ -180,7 +181,8 @@ def _rows(path: Path, needed: set[str]) -> list[tuple[str, dict[str, str]]]:
         raise PositionsError(f"{path}: cannot read these positions ({error})") from error
 
 
-def _number(text: str, where: str, column: str) -> float | None:
+def read_number(text: str, where: str, column: str) -> float | None:
+    """Of a cell; None for an empty one. Raises PositionsError."""
     if not text.strip():
         return None
     try:

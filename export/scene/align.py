@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from edge_reloc.arrays import F64
-from edge_reloc.geometry.rigid import camera_centre, compose
+from edge_reloc.arrays import F64, Bool
+from edge_reloc.geometry.rigid import camera_centre
 
 from ..photos.exif import PhotoFacts
 from ..photos.positions import PositionsError
@@ -64,36 +64,88 @@ def align_to_positions(
     explains, or that put the ground above photos that look down, are a
     PositionsError when they are `explicit`: a file that somebody named.
     """
+    try:
+        fit = fit_positions(model, positions, source=source, facts=facts, axes=axes)
+    except DoubtfulPositionsError as error:
+        if explicit:
+            raise PositionsError(f"{error}; correct the file, or map without it") from None
+        return _unaligned(replace(model, alignment=error.facts), str(error))
+    except UnfitPositionsError as error:
+        return _unaligned(replace(model, alignment=error.facts), str(error))
+    for note in fit.notes:
+        log.info("%s", note)
+    for note in fit.warnings:
+        log.warning("%s", note)
+    notes = [*model.notes, *fit.notes, *fit.warnings]
+    return replace(fit.model, alignment=fit.facts, metric=True, notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionFit:
+    """A reconstruction in the frame of N known camera positions."""
+
+    similarity: Similarity  #: from the reconstruction's frame
+    model: SceneModel  #: moved, and nothing else
+    names: list[str]  #: of the photos whose positions are known
+    residual: F64  #: (N,) metres
+    agrees: Bool  #: (N,)
+    facts: AlignmentFacts
+    notes: list[str]
+    warnings: list[str]
+
+
+class UnfitPositionsError(PositionsError):
+    """Positions that do not fit a reconstruction."""
+
+    def __init__(self, text: str, facts: AlignmentFacts | None = None) -> None:
+        super().__init__(text)
+        self.facts = facts
+
+
+class DoubtfulPositionsError(UnfitPositionsError):
+    """Positions whose world the photos contradict."""
+
+
+def fit_positions(
+    model: SceneModel,
+    positions: Mapping[str, F64],
+    *,
+    source: str,
+    facts: Mapping[str, PhotoFacts] | None = None,
+    axes: Axes = "local",
+) -> PositionFit:
+    """What takes a model to known camera positions, as `align_to_positions` asks of it.
+
+    Raises UnfitPositionsError, and DoubtfulPositionsError where the photos contradict.
+    """
     views = [view for view in model.views if view.name in positions]
     if len(views) < MIN_POSITIONS:
-        return _unaligned(
-            model, f"{len(views)} photos have a position from {source}, expected 3 or more"
+        raise UnfitPositionsError(
+            f"{len(views)} photos have a position from {source}, expected 3 or more"
         )
     target = np.array([positions[view.name] for view in views])
     if np.ptp(target, axis=0).max() < 1e-6:
-        return _unaligned(model, f"all positions from {source} are the same place")
+        raise UnfitPositionsError(f"all positions from {source} are the same place")
     told = facts or {}
     found = _try(model, views, target, told, axes)
     mirrored = _try(model, views, target * MIRROR, told, axes)
     doubt = _doubt(found, mirrored, axes)
     if axes == "unsigned" and _mirror_is_right(found, mirrored):
         found, doubt = mirrored, None
-    model = replace(model, alignment=found.facts)
     if found.problem is not None and doubt is None:
-        return _unaligned(model, found.problem.format(source=source))
+        raise UnfitPositionsError(found.problem.format(source=source), found.facts)
     if doubt is not None:
-        if explicit:
-            raise PositionsError(f"{source}: {doubt}; correct the file, or map without it")
-        return _unaligned(model, f"{source}: {doubt}")
-    assert found.model is not None
-    notes = [f"aligned to {len(views)} positions from {source}: {found.told}", *found.notes]
-    warnings = _warnings(found, told, axes)
-    for note in notes:
-        log.info("%s", note)
-    for note in warnings:
-        log.warning("%s", note)
-    return replace(
-        found.model, alignment=found.facts, metric=True, notes=[*model.notes, *notes, *warnings]
+        raise DoubtfulPositionsError(f"{source}: {doubt}", found.facts)
+    assert found.model is not None and found.facts is not None and found.fit is not None
+    return PositionFit(
+        similarity=found.fit.similarity,
+        model=found.model,
+        names=[view.name for view in views],
+        residual=found.fit.residual,
+        agrees=found.agrees,
+        facts=found.facts,
+        notes=[f"aligned to {len(views)} positions from {source}: {found.told}", *found.notes],
+        warnings=_warnings(found, told, axes),
     )
 
 
@@ -105,6 +157,8 @@ class _Trial:
     told: str  #: how well it fits
     facts: AlignmentFacts | None
     residual: float  #: median (m), height included; NaN without a fit
+    fit: Fit | None = None
+    agrees: Bool = field(default_factory=lambda: np.zeros(0, bool))  #: (N,)
     model: SceneModel | None = None  #: in the positions' frame
     up: Up = UNTOLD
     heading_deg: float | None = None  #: median turn from the told attitudes
@@ -149,6 +203,8 @@ def _try(
         told=text,
         facts=facts,
         residual=float(np.median(np.linalg.norm(moved, axis=1))),
+        fit=fit,
+        agrees=agree,
         model=aligned,
         up=told_up(aligned.views, told),
         heading_deg=heading_error_deg(aligned.views, told) if axes == "compass" else None,
@@ -264,11 +320,10 @@ def _warnings(found: _Trial, told: Mapping[str, PhotoFacts], axes: Axes) -> list
 
 def transform_model(model: SceneModel, similarity: Similarity) -> SceneModel:
     """The model in the target frame; gravity turns along."""
-    views = []
-    for view in model.views:
-        rotation = view.cam_from_world[:3, :3] @ similarity.rotation.T
-        centre = similarity.apply(camera_centre(view.cam_from_world)[None])[0]
-        views.append(replace(view, cam_from_world=compose(rotation, -rotation @ centre)))
+    views = [
+        replace(view, cam_from_world=similarity.of_pose(view.cam_from_world))
+        for view in model.views
+    ]
     gravity = None if model.gravity is None else similarity.rotation @ model.gravity
     return replace(model, views=views, xyz=similarity.apply(model.xyz), gravity=gravity)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_reloc.arrays import F64
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec
 from edge_reloc.files import write_atomic
@@ -19,7 +20,7 @@ from edge_reloc.geometry.rigid import compose
 from ..photos.features import FeatureStore, PhotoFeatures, open_store
 from .model import SceneModel, View
 
-PARTS_FILE = "parts.json"
+PARTS_FILE, GRAVITY_FILE = "parts.json", "gravity.json"
 GAP_SHARE = 0.5  # free space between parts, relative to the larger neighbour
 
 
@@ -137,8 +138,23 @@ def combine_specs(specs: Sequence[FeatureSpec]) -> FeatureSpec:
     )
 
 
-def write_parts(work: Path, parts: dict[str, Path]) -> None:
-    """Note the parts' work folders for `open_any_store`."""
+def write_parts(work: Path, parts: dict[str, Path], gravity: dict[str, F64 | None]) -> None:
+    """Note the parts' work folders for `open_any_store`, and down in each part."""
     work.mkdir(parents=True, exist_ok=True)
     values = {name: str(path.resolve()) for name, path in parts.items()}
     write_atomic(work / PARTS_FILE, json.dumps(values, indent=1) + "\n")
+    downs = {name: None if down is None else down.tolist() for name, down in gravity.items()}
+    write_atomic(work / GRAVITY_FILE, json.dumps(downs) + "\n")
+
+
+def part_gravity(work: Path) -> dict[str, F64 | None] | None:
+    """Down (3,) in each part of a combined map; None for a single map.
+
+    Of work folders of before it was noted: nothing, so that photos tell it.
+    """
+    if not (work / PARTS_FILE).is_file():
+        return None
+    if not (work / GRAVITY_FILE).is_file():
+        return dict.fromkeys(json.loads((work / PARTS_FILE).read_text()))
+    downs = json.loads((work / GRAVITY_FILE).read_text())
+    return {name: None if down is None else np.array(down) for name, down in downs.items()}

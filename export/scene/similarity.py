@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edge_reloc.arrays import F64, Bool
+from edge_reloc.bundle.manifest import Alignment
+from edge_reloc.geometry.rigid import camera_centre, compose
 
-TRIALS = 1000
+TRIALS, TOGETHER = 1000, 100  # samples in all, and of them at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,31 @@ class Similarity:
     def apply(self, xyz: F64) -> F64:
         """Points (N,3) of the source frame in the target frame."""
         return np.asarray(self.scale * xyz @ self.rotation.T + self.translation)
+
+    def of_pose(self, cam_from_source: F64) -> F64:
+        """`cam_from_target` (4,4) of a camera in the source frame."""
+        rotation = cam_from_source[:3, :3] @ self.rotation.T
+        centre = self.apply(camera_centre(cam_from_source)[None])[0]
+        return compose(rotation, -rotation @ centre)
+
+    def after(self, first: Similarity) -> Similarity:
+        """Both, `first` before this one."""
+        return Similarity(
+            scale=self.scale * first.scale,
+            rotation=self.rotation @ first.rotation,
+            translation=self.apply(first.translation[None])[0],
+        )
+
+
+def similarity_of(alignment: Alignment | None) -> Similarity:
+    """From the frame that a map was mapped in to its world."""
+    if alignment is None:
+        return Similarity(scale=1.0, rotation=np.eye(3), translation=np.zeros(3))
+    return Similarity(
+        scale=alignment.scale,
+        rotation=np.array(alignment.rotation),
+        translation=np.array(alignment.translation),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +83,21 @@ def umeyama(source: F64, target: F64, weight: F64 | None = None) -> Similarity:
     )
 
 
+def _umeyama_of_many(source: F64, target: F64) -> tuple[F64, F64, F64]:
+    """Scales (T,), rotations (T,d,d) and translations (T,d) of T sets of points (T,N,d)."""
+    from_mean, to_mean = source.mean(axis=1), target.mean(axis=1)
+    a, b = source - from_mean[:, None], target - to_mean[:, None]
+    u, s, vt = np.linalg.svd(b.transpose(0, 2, 1) @ a / source.shape[1])
+    sign = np.ones_like(s)
+    flipped = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    sign[:, -1] = np.where(flipped == 0, 1.0, flipped)
+    rotation = (u * sign[:, None]) @ vt
+    spread = np.maximum((a * a).sum(axis=(1, 2)) / source.shape[1], 1e-18)
+    scale = (s * sign).sum(axis=1) / spread
+    moved = to_mean - scale[:, None] * np.einsum("tij,tj->ti", rotation, from_mean)
+    return scale, rotation, moved
+
+
 def robust_similarity(source: F64, target: F64, *, seed: int = 0) -> Fit:
     """Similarity that most positions agree on, whatever their noise.
 
@@ -66,17 +108,23 @@ def robust_similarity(source: F64, target: F64, *, seed: int = 0) -> Fit:
     rng = np.random.default_rng(seed)
     count, size = len(source), source.shape[1]
     best, best_median = umeyama(source, target), np.inf
-    for _ in range(TRIALS):
-        rows = rng.choice(count, size, replace=False)
-        trial = umeyama(source[rows], target[rows])
-        if not 0 < trial.scale < np.inf:
-            continue
-        residual = np.linalg.norm(trial.apply(source) - target, axis=1)
-        # Of few positions the median is one of the sample: take a later one.
-        rank = min(count - 1, max(count // 2, size))
-        median = float(np.partition(residual, rank)[rank])
-        if median < best_median:
-            best, best_median = trial, median
+    # Of few positions the median is one of the sample: take a later one.
+    rank = min(count - 1, max(count // 2, size))
+    for _ in range(TRIALS // TOGETHER):
+        rows = np.array([rng.choice(count, size, replace=False) for _ in range(TOGETHER)])
+        scale, rotation, translation = _umeyama_of_many(source[rows], target[rows])
+        placed = scale[:, None, None] * source @ rotation.transpose(0, 2, 1)
+        residual = np.linalg.norm(placed + translation[:, None] - target, axis=2)
+        medians = np.partition(residual, rank, axis=1)[:, rank]
+        medians[~((scale > 0) & np.isfinite(medians))] = np.inf
+        first = int(np.argmin(medians))
+        if medians[first] < best_median:
+            best_median = float(medians[first])
+            best = Similarity(
+                scale=float(scale[first]),
+                rotation=rotation[first],
+                translation=translation[first],
+            )
     for _ in range(20):
         residual = np.linalg.norm(best.apply(source) - target, axis=1)
         sigma = max(1.4826 * float(np.median(residual)), 1e-12)

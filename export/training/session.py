@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.arrays import F32, Bool
+from edge_reloc.arrays import Bool
 from edge_reloc.bundle import BundleWriter, open_bundle
 from edge_reloc.bundle.points import open_points
 from edge_reloc.errors import MappingError
 
 from ..packing.networks import add_network, forget_float16
-from ..packing.pack import PACKED_MODEL
+from ..packing.packed_model import load_packed
 from ..progress import open_bar
 from ..scene.combine import PhotoStore, open_any_store
-from ..scene.model import SceneModel, load_model
+from ..scene.model import SceneModel
 from .device import training_device
 
 HELD_OUT_BLOCKS = 2
@@ -36,22 +36,10 @@ class TrainingSession:
         self.device = training_device(device)
         self.bundle = open_bundle(bundle_dir)
         self.points = open_points(self.bundle)
-        self.model = load_packed(work, self.points.xyz)
+        self.model = load_packed(work, self.bundle)
         self.store = open_any_store(work)
         check_photos(self.model, self.store)
         self.held_out = held_out_views(len(self.model.views))
-
-
-def load_packed(work: Path, xyz: F32) -> SceneModel:
-    """The model that a bundle with points xyz (P,3) was packed from; MappingError else."""
-    model = load_model(work / PACKED_MODEL)
-    if not np.array_equal(model.xyz.astype(np.float32), xyz):
-        raise MappingError(
-            f"{work}: of another map: its {len(model.xyz)} points are not the {len(xyz)} of the "
-            f"bundle; name this map's own work folder with --work, or map again (also after "
-            f"pruning)"
-        )
-    return model
 
 
 def check_photos(model: SceneModel, store: PhotoStore) -> None:

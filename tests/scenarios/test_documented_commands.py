@@ -60,6 +60,7 @@ ONLY_PARSED = {
     "run --map maps/office --rig": "needs a rig file: test_rig.py",
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
+    "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from edge_reloc.methods.table import LANDMARKS
 from ...nets.landmarks import ExportedRecogniser, Recogniser
 from ...onnx.export import export_module
 from ...packing.landmarks import LandmarkOptions, Landmarks, define_landmarks, write_landmarks
-from ...packing.pack import PACKED_MODEL
 from ...progress import Progress, silent
-from ...scene.combine import PARTS_FILE
-from ...scene.model import SceneModel, load_model
+from ...scene.combine import part_gravity
+from ...scene.model import SceneModel
 from ..plots import plot_recognition
 from ..report import History, TrainingReport, doubt
 from ..session import TrainingSession, replace_network
@@ -131,12 +129,7 @@ class LandmarkSession(TrainingSession):
 
 def landmarks_of(model: SceneModel, work: Path, options: LandmarkOptions) -> Landmarks:
     """Landmarks of a packed model; of combined maps part by part."""
-    listing = work / PARTS_FILE
-    if not listing.is_file():
-        return define_landmarks(model, options)
-    parts = json.loads(listing.read_text())
-    gravity = {name: load_model(Path(at) / PACKED_MODEL).gravity for name, at in parts.items()}
-    return define_landmarks(model, options, gravity)
+    return define_landmarks(model, options, part_gravity(work))
 
 
 def export_recogniser(network: Recogniser, path: Path) -> None:
