@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from edge_reloc.errors import CameraError
 from edge_reloc.structs import Frame
 
-from .boards import Board, BoardDetector, Detection
+from .boards import Board
 from .corners import edge_width_px
 from .coverage import Coverage
+from .detectors import BoardDetector, Detection
+from .recognise import board_shown, chessboard_size
 from .residuals import View
 
 MIN_CORNERS = 8
@@ -21,7 +23,9 @@ FLATTEST = 0.05  # smallest spread of the corners over their largest: else a lin
 SHARP_PX = 5.0  # widest edge of a sharp photo of up to 2000 pixels across
 STILL = 0.0015  # of the image width, a frame: mean corner motion of a board held still
 NEW_PLACE = 0.05  # of the image diagonal: mean corner distance to every kept view
-HINT_PHOTOS = 8  # photos in which look-alike boards are tried
+SAME_PLACE = 0.01  # likewise of photos: nearer to another one, it says nothing new
+HINT_PHOTOS = 8  # photos in which other boards are looked for
+LARGER_PHOTOS = 2  # that show the board named, in which a larger chessboard is looked for
 
 
 @dataclass(kw_only=True)
@@ -35,6 +39,8 @@ class Gathered:
     views: list[View] = field(default_factory=list)
     #: photo name -> reason
     rejected: dict[str, str] = field(default_factory=dict)
+    #: those of them that show what another photo shows
+    repeated: int = 0
 
     @property
     def photos(self) -> int:
@@ -47,10 +53,12 @@ def gather_photos(
 ) -> Gathered:
     """Every photo that shows the board sharply.
 
-    Raises CameraError when photos differ in size or none shows the board.
+    Photos that show the board where another one does are set aside. Raises CameraError when
+    photos differ in size, none shows the board, or they show a larger one.
     """
     detector, gathered = BoardDetector(board), Gathered(board=board)
     tried: list[NDArray[np.uint8]] = []
+    kept: dict[str, Detection] = {}
     first = ""
     for frame in frames:
         height, width = frame.image.shape[:2]
@@ -65,9 +73,15 @@ def gather_photos(
             )
         found = detector.detect(frame.image)
         problem = unusable(frame.image, found)
+        if not problem and found is not None:
+            problem = _repetition(found, kept, SAME_PLACE * float(np.hypot(width, height)))
+            gathered.repeated += bool(problem)
         if problem:
             gathered.rejected[frame.name] = problem
         elif found is not None:
+            if len(kept) < LARGER_PHOTOS:
+                _check_whole(frame, board)
+            kept[frame.name] = found
             gathered.views.append(_view(frame, found, board))
         if found is None and len(tried) < HINT_PHOTOS:
             tried.append(frame.image)
@@ -75,6 +89,29 @@ def gather_photos(
     if not gathered.views:
         raise CameraError(_no_board(gathered, tried))
     return gathered
+
+
+def _repetition(found: Detection, kept: dict[str, Detection], distance_px: float) -> str:
+    """Which photo shows the same already, or an empty text."""
+    for name, other in kept.items():
+        apart_px = mean_distance_px(found, other)
+        if apart_px is not None and apart_px < distance_px:
+            return f"shows the board where {name} does ({apart_px:.1f} px apart)"
+    return ""
+
+
+def _check_whole(frame: Frame, board: Board) -> None:
+    """CameraError for a board that is a part of the one that is seen."""
+    if board.kind != "chessboard":
+        return
+    size = chessboard_size(frame.image)
+    if size is not None and size[0] * size[1] > board.cols * board.rows:
+        shown = board_shown([frame.image], board)
+        assert shown is not None
+        raise CameraError(
+            f"calibration: {frame.name} shows {shown.text}, of which {board.text} is a part: "
+            f"pass {shown.text} as --board"
+        )
 
 
 def gather_live(
@@ -168,16 +205,15 @@ def is_new(found: Detection, kept: Iterable[Detection], distance_px: float) -> b
 
 def _view(frame: Frame, found: Detection, board: Board) -> View:
     xyz = board.corners_m[found.corner]
-    return View(name=frame.name, xyz_board=xyz, xy_px=found.xy_px)
+    return View(name=frame.name, xyz_board=xyz, xy_px=found.xy_px, radius_m=board.radius_m)
 
 
 def _no_board(gathered: Gathered, tried: list[NDArray[np.uint8]]) -> str:
     board = gathered.board
     problem = f"calibration: no photo of {gathered.photos} shows {board.text} usably"
-    for other in board.look_alikes():
-        detector = BoardDetector(other)
-        if any(detector.detect(image) is not None for image in tried):
-            return f"{problem}, but they show {other.text}: pass that as --board"
+    shown = board_shown(tried, board)
+    if shown is not None and shown != board:
+        return f"{problem}, but they show {shown.text}: pass that as --board"
     reasons = sorted(set(gathered.rejected.values()))
     return (
         f"{problem} ({'; '.join(reasons[:3])}); check the board's text, and that the board is "
