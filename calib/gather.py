@@ -13,8 +13,8 @@ from edge_reloc.structs import Frame
 
 from .boards import Board
 from .corners import edge_width_px
-from .coverage import Coverage
 from .detectors import BoardDetector, Detection
+from .guide import Guide
 from .recognise import board_shown, chessboard_size
 from .residuals import View
 
@@ -115,10 +115,15 @@ def _check_whole(frame: Frame, board: Board) -> None:
 
 
 def gather_live(
-    frames: Iterable[Frame], board: Board, views: int, progress: Callable[[str], None]
+    frames: Iterable[Frame],
+    board: Board,
+    views: int,
+    progress: Callable[[str], None],
+    show: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> Gathered:
     """Pick `views` frames in which the board is sharp, still and somewhere new.
 
+    show: is handed each frame with what is missing drawn on it, (H,W,3) BGR.
     Ends early when the stream ends or the user presses Ctrl-C. Raises
     CameraError when the board was never usable.
     """
@@ -128,11 +133,9 @@ def gather_live(
         for frame in frames:
             hint = picker.offer(frame)
             taken = len(gathered.views)
-            covered = Coverage.of(gathered.views, gathered.width, gathered.height)
-            progress(
-                f"views {taken}/{views}  coverage {covered.share:4.0%}  "
-                f"{'|'.join(covered.rows())}  {hint}"
-            )
+            progress(f"views {taken}/{views}  {picker.guide_text()}  {hint}")
+            if show is not None:
+                show(picker.drawn(frame))
             if taken >= views:
                 break
     except KeyboardInterrupt:  # here it means: enough, calibrate now
@@ -153,11 +156,23 @@ class _Picker:
         self._detector = BoardDetector(board)
         self._kept: list[Detection] = []
         self._before: Detection | None = None
+        self._guide: Guide | None = None
+
+    def guide_text(self) -> str:
+        """What is missing, in a line."""
+        return self._guide.text() if self._guide else ""
+
+    def drawn(self, frame: Frame) -> NDArray[np.uint8]:
+        """The frame with what is missing drawn on it."""
+        assert self._guide is not None
+        return self._guide.draw(frame.image)
 
     def offer(self, frame: Frame) -> str:
         """Keep the frame's view if it is good and new; a hint for the person."""
         gathered, before = self.gathered, self._before
         gathered.height, gathered.width = frame.image.shape[:2]
+        if self._guide is None:
+            self._guide = Guide(gathered.width, gathered.height)
         found = self._before = self._detector.detect(frame.image)
         problem = unusable(frame.image, found)
         if problem or found is None:
@@ -169,7 +184,9 @@ class _Picker:
         if not is_new(found, self._kept, NEW_PLACE * diagonal_px):
             return "move or tilt the board"
         self._kept.append(found)
-        gathered.views.append(_view(frame, found, gathered.board))
+        view = _view(frame, found, gathered.board)
+        gathered.views.append(view)
+        self._guide.add(view)
         return "taken"
 
 
