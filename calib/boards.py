@@ -195,9 +195,7 @@ class Board:
             squares = np.where((rows + cols) % 2 == 0, 0, 255).astype(np.uint8)
             return np.kron(squares, np.ones((square_px, square_px), np.uint8))
         width, height = (round(side * square_px) for side in self.size)
-        y, x = (
-            (np.arange(side * SMOOTH) + 0.5) / (SMOOTH * square_px) for side in (height, width)
-        )
+        y, x = ((np.arange(side * SMOOTH) + 0.5) / (SMOOTH * square_px) for side in (height, width))
         dark = self._dark_tags(x, y) if self.kind == "aprilgrid" else self._dark_circles(x, y)
         shares = dark.reshape(height, SMOOTH, width, SMOOTH).mean(axis=(1, 3))
         return np.asarray(np.round(255 * (1 - shares)), np.uint8)

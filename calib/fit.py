@@ -196,9 +196,9 @@ def _step(
         by_cross = np.linalg.solve(pose_blocks, system.cross_blocks.transpose(0, 2, 1))
         by_gradient = np.linalg.solve(pose_blocks, system.pose_gradients[:, :, None])
         reduced = camera_block - (system.cross_blocks @ by_cross).sum(axis=0)
-        gradient = (
-            system.camera_gradients - (system.cross_blocks @ by_gradient)[:, :, 0]
-        ).sum(axis=0)
+        gradient = (system.camera_gradients - (system.cross_blocks @ by_gradient)[:, :, 0]).sum(
+            axis=0
+        )
         camera_delta = -np.linalg.solve(reduced, gradient)
     except np.linalg.LinAlgError:
         return None

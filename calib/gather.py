@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +106,7 @@ def _check_whole(frame: Frame, board: Board) -> None:
         return
     size = chessboard_size(frame.image)
     if size is not None and size[0] * size[1] > board.cols * board.rows:
-        shown = board_shown([frame.image], board)
-        assert shown is not None
+        shown = replace(board, cols=max(size), rows=min(size))
         raise CameraError(
             f"calibration: {frame.name} shows {shown.text}, of which {board.text} is a part: "
             f"pass {shown.text} as --board"

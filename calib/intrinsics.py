@@ -102,9 +102,7 @@ def held_out_errors_px(fit: Fit, views: Sequence[View]) -> Array:
     return errors
 
 
-def _fit(
-    lens: str, views: Sequence[View], width: int, height: int
-) -> tuple[Fit, list[View]]:
+def _fit(lens: str, views: Sequence[View], width: int, height: int) -> tuple[Fit, list[View]]:
     """A fit, and the views that it is of: of circles, corrected with it."""
     # The rational lens has a long valley: it starts from its five-parameter sibling.
     start = first_guess(lens, views, width, height)

@@ -16,26 +16,38 @@ from .detectors import CHESSBOARD_FLAGS, BoardDetector, shrunk, tag_detector
 Image = NDArray[np.uint8]
 
 MOST_COLS = 24
+USUAL_MARKER = 0.75  # of a square
+ANY_DICTIONARY = "DICT_4X4_1000"
 LEAST_MARKERS = 6  # in a photo, that a number of columns can be told from
 AGREE_SHARE = 0.9  # of the markers lie where a board has them
 AGREE = 0.15  # of the median distance between neighbouring markers
 
 
 def board_shown(images: Sequence[Image], board: Board) -> Board | None:
-    """The board of the same kind, of other size or pattern, that photos show; None if unknown."""
+    """The board, of other size or pattern, that photos show; None if unknown.
+
+    Lengths are those of `board`: a photo does not tell them.
+    """
     if board.has_markers:
-        return _with_markers(images, board)
+        return _with_markers(images, board) or _chessboard(images, board)
     if board.kind in CIRCLES:
         other = "circles" if board.kind == "acircles" else "acircles"
         turned = replace(board, cols=board.rows, rows=board.cols)
         return _first_found(images, [turned, replace(board, kind=other)])
+    marked = replace(
+        board, kind="charuco", marker_m=USUAL_MARKER * board.square_m, dictionary=ANY_DICTIONARY
+    )
+    return _with_markers(images, marked) or _chessboard(images, board)
+
+
+def _chessboard(images: Sequence[Image], board: Board) -> Board | None:
     sizes = [size for image in images if (size := chessboard_size(image))]
     if not sizes:
         return None
     cols, rows = max(sizes, key=lambda size: size[0] * size[1])
     if (board.cols > board.rows) != (cols > rows):
         cols, rows = rows, cols
-    return replace(board, cols=cols, rows=rows)
+    return replace(board, kind="chessboard", cols=cols, rows=rows, marker_m=None)
 
 
 def chessboard_size(image: Image) -> tuple[int, int] | None:

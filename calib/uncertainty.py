@@ -19,7 +19,11 @@ Array = NDArray[np.float64]
 
 def std_by_photo(system: System) -> Array:
     """(K,) standard deviations at the minimum, from photos that err independently."""
-    blocks, gradients = system.without_poses()
+    return leave_one_out(*system.without_poses())
+
+
+def leave_one_out(blocks: Array, gradients: Array) -> Array:
+    """(K,) standard deviations from the normal equations (V,K,K), (V,K) of V independent parts."""
     count, scale = len(blocks), _scale(blocks.sum(axis=0))
     blocks = blocks * np.outer(scale, scale)
     rest = blocks.sum(axis=0) - blocks

@@ -6,18 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from edge_reloc.arrays import F64
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import invert
+from edge_reloc.geometry.rigid import RIGID, invert, rigid
 
 from .text import camera, entry, numbers, row
 
 #: distortion model -> ours
 MODELS = {"radtan": "opencv", "equidistant": "fisheye", "equi": "fisheye", "none": "pinhole"}
-ROTATION_OFF = 1e-3
 
 
 def is_one(values: Mapping[str, Any]) -> bool:
@@ -53,11 +50,7 @@ def _camera_of(values: Mapping[str, Any], where: str) -> Camera:
     bend: list[float] = []
     if model != "none":
         bend = numbers(entry(values, ("distortion_coeffs",), where), 4, "coeffs", where).tolist()
-    mount = {}
-    if "T_cam_imu" in values:
-        cam_from_imu = rigid(values["T_cam_imu"], "T_cam_imu", where)
-        mount["body_from_cam"] = tuple(tuple(r) for r in invert(cam_from_imu).tolist())
-    return camera(
+    found = camera(
         where,
         model=MODELS[model],
         width=int(width),
@@ -67,8 +60,10 @@ def _camera_of(values: Mapping[str, Any], where: str) -> Camera:
         cx=float(cx),
         cy=float(cy),
         distortion=tuple(bend),
-        **mount,
     )
+    if "T_cam_imu" in values:
+        found = found.mounted(invert(_rigid(values["T_cam_imu"], "T_cam_imu", where)))
+    return found
 
 
 def text_of(one: Camera, name: str) -> str:
@@ -90,19 +85,15 @@ def text_of(one: Camera, name: str) -> str:
         f"  resolution: [{one.width}, {one.height}]",
         f"  rostopic: /{name}/image_raw",
     ]
-    if one.body_from_cam is not None:
+    if one.mount is not None:
         lines.append("  T_cam_imu:")
-        lines += [f"  - {row(r)}" for r in invert(np.array(one.body_from_cam)).tolist()]
+        lines += [f"  - {row(r)}" for r in invert(one.mount).tolist()]
     return "\n".join(lines) + "\n"
 
 
-def rigid(value: Any, what: str, where: str) -> F64:
+def _rigid(value: Any, what: str, where: str) -> F64:
     """A (4,4) rigid transform; CameraError for what is none."""
-    matrix = numbers(value, 16, what, where).reshape(4, 4)
-    turn = matrix[:3, :3]
-    off = np.abs(turn @ turn.T - np.eye(3)).max()
-    if off > ROTATION_OFF or np.linalg.det(turn) < 0 or not np.allclose(matrix[3], [0, 0, 0, 1]):
-        raise CameraError(f"{where}: {what} is no rigid transform (rotation off by {off:.2g})")
-    u, _, vt = np.linalg.svd(turn)
-    matrix[:3, :3] = u @ vt
+    matrix = rigid(value)
+    if matrix is None:
+        raise CameraError(f"{where}: {what}: expected {RIGID}")
     return matrix

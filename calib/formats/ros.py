@@ -96,7 +96,9 @@ def transforms_of(values: Mapping[str, Any], where: str) -> dict[tuple[str, str]
             ) from None
         wxyz = numbers(quaternion, 4, "rotation", where)
         if not 0.99 < np.linalg.norm(wxyz) < 1.01:
-            raise CameraError(f"{where}: found rotation {wxyz.tolist()}, expected a unit quaternion")
+            raise CameraError(
+                f"{where}: found rotation {wxyz.tolist()}, expected a unit quaternion"
+            )
         xyz = numbers(position, 3, "translation", where)
         found[parent, child] = compose(rotation_from_quat(wxyz), xyz)
     return found
@@ -107,7 +109,9 @@ def _check_whole(values: Mapping[str, Any], where: str) -> None:
     cut = isinstance(roi, dict) and any(roi.get(k) for k in ("x_offset", "y_offset"))
     binned = any(int(values.get(k) or 1) > 1 for k in ("binning_x", "binning_y"))
     if cut or binned:
-        raise CameraError(f"{where}: a binned or cut camera_info is not read; take the full image's")
+        raise CameraError(
+            f"{where}: a binned or cut camera_info is not read; take the full image's"
+        )
 
 
 def _data(value: Any, counts: Any, what: str, where: str) -> F64:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_reloc.arrays import F64
 from edge_reloc.errors import CameraError, ConfigError
+from edge_reloc.geometry.camera import Camera
 
 MOST_BYTES = 1 << 20
 MOST_NUMBERS = 4096
@@ -58,10 +59,8 @@ def row(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{float(value)!r}" for value in values) + "]"
 
 
-def camera(where: str, **parts: Any) -> Any:
+def camera(where: str, **parts: Any) -> Camera:
     """`Camera(**parts)` whose errors name the file."""
-    from edge_reloc.geometry.camera import Camera
-
     try:
         return Camera(**parts)
     except (TypeError, ValueError, OverflowError, CameraError) as error:

@@ -14,8 +14,8 @@ from edge_reloc.errors import ConfigError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc_calib import detectors
 from edge_reloc_calib.boards import Board, parse_board
-from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.corners import edge_width_px, neighbour_distance_px
+from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.printing import write_board
 
 CHARUCO = parse_board("charuco:8x6:0.03:0.022")
