@@ -18,7 +18,10 @@ def refine_corners(grey: NDArray[np.uint8], xy_px: Array, clear: float) -> Array
     edges. A window that reaches into a ChArUco marker pulls the corner by
     half a pixel; one as large as `clear` allows halves the detector's error.
     """
-    window_px = np.floor(clear * neighbour_distance_px(xy_px))
+    distance_px = neighbour_distance_px(xy_px)
+    # A corner whose true neighbour is not seen, or is none, as at an AprilGrid's own corners.
+    distance_px = np.minimum(distance_px, 1.5 * np.median(distance_px))
+    window_px = np.floor(clear * distance_px)
     window_px = np.clip(window_px, SMALLEST_WINDOW_PX, LARGEST_WINDOW_PX).astype(int)
     refined = xy_px.copy()
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 60, 1e-4)
@@ -60,3 +63,41 @@ def edge_width_px(grey: NDArray[np.uint8], xy_px: Array) -> float:
         slope = float(np.percentile(np.hypot(along_x, along_y), 98))
         widths.append((bright - dark) / max(slope, 1e-6))
     return float(np.median(widths)) if widths else float("inf")
+
+
+def refine_circles(grey: NDArray[np.uint8], xy_px: Array) -> Array:
+    """Centres (N,2) of dark discs on white, as the centroids of what is dark around each.
+
+    That is the centroid of the disc's picture, not the picture of its centre.
+    """
+    reach = np.clip(0.5 * neighbour_distance_px(xy_px), 3, 80)
+    refined = xy_px.copy()
+    for i, r in enumerate(reach):
+        for _ in range(3):
+            centre = _dark_centroid(grey, refined[i], float(r))
+            if centre is None or np.abs(centre - xy_px[i]).max() > r / 2:
+                refined[i] = xy_px[i]
+                break
+            refined[i] = centre
+    return refined
+
+
+def _dark_centroid(grey: NDArray[np.uint8], centre: Array, reach: float) -> Array | None:
+    """Centroid (2,) of the darkness within `reach` of a pixel; None without contrast."""
+    left, top = np.maximum(np.floor(centre - reach).astype(int), 0)
+    right, bottom = np.ceil(centre + reach).astype(int) + 1
+    patch = grey[top:bottom, left:right].astype(np.float64)
+    y, x = np.indices(patch.shape)
+    away = np.hypot(x + left - centre[0], y + top - centre[1])
+    inside = away <= reach
+    if inside.sum() < 9:
+        return None
+    dark, bright = np.percentile(patch[inside], (5, 90))
+    if bright - dark < 10:
+        return None
+    # A tenth off both ends, so that noise on white far from the disc weighs nothing.
+    share = np.clip(((bright - patch) / (bright - dark) - 0.1) / 0.8, 0, 1) * inside
+    total = share.sum()
+    if total <= 0:
+        return None
+    return np.array([(share * x).sum() / total + left, (share * y).sum() / total + top])

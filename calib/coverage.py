@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from .residuals import View
 
 GRID = (4, 3)  # cells across and down
+SIDES = {
+    "the whole left half": np.s_[:, :2],
+    "the whole right half": np.s_[:, 2:],
+    "the whole top": np.s_[0, :],
+    "the whole bottom": np.s_[2, :],
+    "the whole left edge": np.s_[:, 0],
+    "the whole right edge": np.s_[:, 3],
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,22 @@ class Coverage:
     def share(self) -> float:
         """Share of the cells that have a corner, 0 to 1."""
         return float((self.corners > 0).mean())
+
+    def missing(self) -> list[str]:
+        """Where in the image no corner was seen, in words, whole sides before single cells."""
+        empty = self.corners == 0
+        if empty.all():
+            return ["everywhere"]
+        told = []
+        for name, cells in SIDES.items():
+            if empty[cells].all():
+                told.append(name)
+                empty[cells] = False
+        for down, across in np.argwhere(empty):
+            words = (("top", "", "bottom")[down], ("left", "left of the middle",
+                     "right of the middle", "right")[across])  # fmt: skip
+            told.append(" ".join(word for word in words if word))
+        return told
 
     def rows(self) -> list[str]:
         """The grid as text, '#' for a cell with corners."""

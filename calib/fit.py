@@ -18,7 +18,8 @@ from edge_reloc.errors import CameraError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
 
-from .residuals import Problem, System, View, huber_loss, huber_weight
+from .residuals import Problem, System, View, huber_loss
+from .uncertainty import std_by_photo
 
 Array = NDArray[np.float64]
 
@@ -48,7 +49,8 @@ class Fit:
     #: a name of LENSES
     lens: str
     camera: Camera
-    #: (K,) standard deviation of each free parameter, in PARAMETERS' order and unit
+    #: (K,) standard deviation of each free parameter, in PARAMETERS' order and unit, from how
+    #: much the photos disagree
     std: Array
     #: one (4,4) a view
     cam_from_board: list[Array]
@@ -85,7 +87,7 @@ def fit_camera(lens: str, views: Sequence[View], start: Camera) -> Fit:
         if before - cost <= CONVERGED * before:
             break
     residual = problem.residuals(camera, poses)
-    std = _standard_deviations(problem.system(camera, poses, free), residual)
+    std = std_by_photo(problem.system(camera, poses, free))
     rms_px = float(np.sqrt((residual**2).sum(axis=1).mean()))
     return Fit(lens=lens, camera=camera, std=std, cam_from_board=list(poses), rms_px=rms_px)
 
@@ -188,12 +190,15 @@ def _step(
 ) -> tuple[Camera, Array] | None:
     """Camera and poses after one damped Gauss-Newton step, None if impossible."""
     pose_blocks = system.pose_blocks + damping * _diagonals(system.pose_blocks)
-    camera_block = system.camera_block + damping * np.diag(np.diag(system.camera_block))
+    camera_block = system.camera_blocks.sum(axis=0)
+    camera_block = camera_block + damping * np.diag(np.diag(camera_block))
     try:
         by_cross = np.linalg.solve(pose_blocks, system.cross_blocks.transpose(0, 2, 1))
         by_gradient = np.linalg.solve(pose_blocks, system.pose_gradients[:, :, None])
         reduced = camera_block - (system.cross_blocks @ by_cross).sum(axis=0)
-        gradient = system.camera_gradient - (system.cross_blocks @ by_gradient)[:, :, 0].sum(axis=0)
+        gradient = (system.camera_gradients - (system.cross_blocks @ by_gradient)[:, :, 0]).sum(
+            axis=0
+        )
         camera_delta = -np.linalg.solve(reduced, gradient)
     except np.linalg.LinAlgError:
         return None
@@ -222,15 +227,3 @@ def _moved(poses: Array, delta: Array) -> Array:
 
 def _diagonals(blocks: Array) -> Array:
     return np.asarray(np.einsum("vii->vi", blocks)[:, :, None] * np.eye(blocks.shape[1]))
-
-
-def _standard_deviations(system: System, residual: Array) -> Array:
-    """(K,) from the curvature at the minimum and the residuals' own variance."""
-    by_cross = np.linalg.solve(system.pose_blocks, system.cross_blocks.transpose(0, 2, 1))
-    reduced = system.camera_block - (system.cross_blocks @ by_cross).sum(axis=0)
-    weight = huber_weight(residual)
-    freedom = residual.size - len(reduced) - 6 * len(system.pose_blocks)
-    variance = (weight[:, None] * residual**2).sum() / max(freedom, 1)
-    scale = 1 / np.sqrt(np.maximum(np.diag(reduced), 1e-300))  # parameters differ by 1e6
-    covariance = np.linalg.pinv(reduced * np.outer(scale, scale), hermitian=True)
-    return np.asarray(np.sqrt(np.maximum(np.diag(covariance) * variance, 0)) * scale)

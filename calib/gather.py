@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from edge_reloc.errors import CameraError
 from edge_reloc.structs import Frame
 
-from .boards import Board, BoardDetector, Detection
+from .boards import Board
 from .corners import edge_width_px
-from .coverage import Coverage
+from .detectors import BoardDetector, Detection
+from .guide import Guide
+from .recognise import board_shown, chessboard_size
 from .residuals import View
 
 MIN_CORNERS = 8
@@ -21,7 +23,9 @@ FLATTEST = 0.05  # smallest spread of the corners over their largest: else a lin
 SHARP_PX = 5.0  # widest edge of a sharp photo of up to 2000 pixels across
 STILL = 0.0015  # of the image width, a frame: mean corner motion of a board held still
 NEW_PLACE = 0.05  # of the image diagonal: mean corner distance to every kept view
-HINT_PHOTOS = 8  # photos in which look-alike boards are tried
+SAME_PLACE = 0.01  # likewise of photos: nearer to another one, it says nothing new
+HINT_PHOTOS = 8  # photos in which other boards are looked for
+LARGER_PHOTOS = 2  # that show the board named, in which a larger chessboard is looked for
 
 
 @dataclass(kw_only=True)
@@ -35,6 +39,8 @@ class Gathered:
     views: list[View] = field(default_factory=list)
     #: photo name -> reason
     rejected: dict[str, str] = field(default_factory=dict)
+    #: those of them that show what another photo shows
+    repeated: int = 0
 
     @property
     def photos(self) -> int:
@@ -47,10 +53,12 @@ def gather_photos(
 ) -> Gathered:
     """Every photo that shows the board sharply.
 
-    Raises CameraError when photos differ in size or none shows the board.
+    Photos that show the board where another one does are set aside. Raises CameraError when
+    photos differ in size, none shows the board, or they show a larger one.
     """
     detector, gathered = BoardDetector(board), Gathered(board=board)
     tried: list[NDArray[np.uint8]] = []
+    kept: dict[str, Detection] = {}
     first = ""
     for frame in frames:
         height, width = frame.image.shape[:2]
@@ -65,9 +73,15 @@ def gather_photos(
             )
         found = detector.detect(frame.image)
         problem = unusable(frame.image, found)
+        if not problem and found is not None:
+            problem = _repetition(found, kept, SAME_PLACE * float(np.hypot(width, height)))
+            gathered.repeated += bool(problem)
         if problem:
             gathered.rejected[frame.name] = problem
         elif found is not None:
+            if len(kept) < LARGER_PHOTOS:
+                _check_whole(frame, board)
+            kept[frame.name] = found
             gathered.views.append(_view(frame, found, board))
         if found is None and len(tried) < HINT_PHOTOS:
             tried.append(frame.image)
@@ -77,11 +91,38 @@ def gather_photos(
     return gathered
 
 
+def _repetition(found: Detection, kept: dict[str, Detection], distance_px: float) -> str:
+    """Which photo shows the same already, or an empty text."""
+    for name, other in kept.items():
+        apart_px = mean_distance_px(found, other)
+        if apart_px is not None and apart_px < distance_px:
+            return f"shows the board where {name} does ({apart_px:.1f} px apart)"
+    return ""
+
+
+def _check_whole(frame: Frame, board: Board) -> None:
+    """CameraError for a board that is a part of the one that is seen."""
+    if board.kind != "chessboard":
+        return
+    size = chessboard_size(frame.image)
+    if size is not None and size[0] * size[1] > board.cols * board.rows:
+        shown = replace(board, cols=max(size), rows=min(size))
+        raise CameraError(
+            f"calibration: {frame.name} shows {shown.text}, of which {board.text} is a part: "
+            f"pass {shown.text} as --board"
+        )
+
+
 def gather_live(
-    frames: Iterable[Frame], board: Board, views: int, progress: Callable[[str], None]
+    frames: Iterable[Frame],
+    board: Board,
+    views: int,
+    progress: Callable[[str], None],
+    show: Callable[[NDArray[np.uint8]], None] | None = None,
 ) -> Gathered:
     """Pick `views` frames in which the board is sharp, still and somewhere new.
 
+    show: is handed each frame with what is missing drawn on it, (H,W,3) BGR.
     Ends early when the stream ends or the user presses Ctrl-C. Raises
     CameraError when the board was never usable.
     """
@@ -91,11 +132,9 @@ def gather_live(
         for frame in frames:
             hint = picker.offer(frame)
             taken = len(gathered.views)
-            covered = Coverage.of(gathered.views, gathered.width, gathered.height)
-            progress(
-                f"views {taken}/{views}  coverage {covered.share:4.0%}  "
-                f"{'|'.join(covered.rows())}  {hint}"
-            )
+            progress(f"views {taken}/{views}  {picker.guide_text()}  {hint}")
+            if show is not None:
+                show(picker.drawn(frame))
             if taken >= views:
                 break
     except KeyboardInterrupt:  # here it means: enough, calibrate now
@@ -116,11 +155,23 @@ class _Picker:
         self._detector = BoardDetector(board)
         self._kept: list[Detection] = []
         self._before: Detection | None = None
+        self._guide: Guide | None = None
+
+    def guide_text(self) -> str:
+        """What is missing, in a line."""
+        return self._guide.text() if self._guide else ""
+
+    def drawn(self, frame: Frame) -> NDArray[np.uint8]:
+        """The frame with what is missing drawn on it."""
+        assert self._guide is not None
+        return self._guide.draw(frame.image)
 
     def offer(self, frame: Frame) -> str:
         """Keep the frame's view if it is good and new; a hint for the person."""
         gathered, before = self.gathered, self._before
         gathered.height, gathered.width = frame.image.shape[:2]
+        if self._guide is None:
+            self._guide = Guide(gathered.width, gathered.height)
         found = self._before = self._detector.detect(frame.image)
         problem = unusable(frame.image, found)
         if problem or found is None:
@@ -132,7 +183,9 @@ class _Picker:
         if not is_new(found, self._kept, NEW_PLACE * diagonal_px):
             return "move or tilt the board"
         self._kept.append(found)
-        gathered.views.append(_view(frame, found, gathered.board))
+        view = _view(frame, found, gathered.board)
+        gathered.views.append(view)
+        self._guide.add(view)
         return "taken"
 
 
@@ -168,16 +221,15 @@ def is_new(found: Detection, kept: Iterable[Detection], distance_px: float) -> b
 
 def _view(frame: Frame, found: Detection, board: Board) -> View:
     xyz = board.corners_m[found.corner]
-    return View(name=frame.name, xyz_board=xyz, xy_px=found.xy_px)
+    return View(name=frame.name, xyz_board=xyz, xy_px=found.xy_px, radius_m=board.radius_m)
 
 
 def _no_board(gathered: Gathered, tried: list[NDArray[np.uint8]]) -> str:
     board = gathered.board
     problem = f"calibration: no photo of {gathered.photos} shows {board.text} usably"
-    for other in board.look_alikes():
-        detector = BoardDetector(other)
-        if any(detector.detect(image) is not None for image in tried):
-            return f"{problem}, but they show {other.text}: pass that as --board"
+    shown = board_shown(tried, board)
+    if shown is not None and shown != board:
+        return f"{problem}, but they show {shown.text}: pass that as --board"
     reasons = sorted(set(gathered.rejected.values()))
     return (
         f"{problem} ({'; '.join(reasons[:3])}); check the board's text, and that the board is "

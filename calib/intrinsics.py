@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.camera import Camera
 
+from .circles import as_centres
 from .fit import Fit, first_guess, fit_camera, view_errors_px
+from .mixture import Mixture, two_cameras
 from .residuals import View
 
 Array = NDArray[np.float64]
@@ -20,6 +22,7 @@ AUTO = ("pinhole", "opencv", "fisheye")  # simplest first
 MIN_VIEWS = 5
 FOLDS = 5
 SIMPLER_WITHIN = 1.05  # a simpler lens is kept when its error is at most this much larger
+CIRCLE_ROUNDS = 2
 OUTLIER_MADS = 6.0  # above the median, in robust standard deviations
 OUTLIER_FLOOR_PX = 0.5  # a photo below this error is never an outlier
 OUTLIER_SHARE = 0.34  # at most this share of the photos is set aside
@@ -40,6 +43,8 @@ class Calibration:
     outliers: dict[str, str]
     #: median held-out error of every lens that was compared
     tried_px: dict[str, float]
+    #: photos of another camera among them
+    mixture: Mixture | None = None
 
 
 def calibrate(views: Sequence[View], width: int, height: int, lens: str = "auto") -> Calibration:
@@ -54,20 +59,22 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str = "auto"
             f"calibration: the board was found in {len(views)} photos, expected at least "
             f"{MIN_VIEWS} (20 are better); take more, filling the image, from different tilts"
         )
-    fits: dict[str, Fit] = {}
+    fits: dict[str, tuple[Fit, list[View]]] = {}
     errors: dict[str, Array] = {}
     problem = ""
     for name in AUTO if lens == "auto" else (lens,):
         try:
             fits[name] = _fit(name, views, width, height)
-            errors[name] = held_out_errors_px(fits[name], views)
+            errors[name] = held_out_errors_px(*fits[name])
         except CameraError as error:
             problem = str(error)
     if not fits:
         raise CameraError(problem)
     tried_px = {name: float(np.median(error)) for name, error in errors.items()}
     chosen = next(n for n in fits if tried_px[n] <= SIMPLER_WITHIN * min(tried_px.values()))
-    used, held_out_px, fit, outliers = _without_outliers(views, fits[chosen], errors[chosen])
+    first, corrected = fits[chosen]
+    mixture = two_cameras(corrected, first)
+    used, held_out_px, fit, outliers = _without_outliers(corrected, first, errors[chosen])
     corners = np.array([len(view.xy_px) for view in used])
     rms_px = float(np.sqrt((held_out_px**2 * corners).sum() / corners.sum()))
     return Calibration(
@@ -77,6 +84,7 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str = "auto"
         held_out_px=held_out_px,
         outliers=outliers,
         tried_px=tried_px,
+        mixture=mixture,
     )
 
 
@@ -94,12 +102,18 @@ def held_out_errors_px(fit: Fit, views: Sequence[View]) -> Array:
     return errors
 
 
-def _fit(lens: str, views: Sequence[View], width: int, height: int) -> Fit:
+def _fit(lens: str, views: Sequence[View], width: int, height: int) -> tuple[Fit, list[View]]:
+    """A fit, and the views that it is of: of circles, corrected with it."""
     # The rational lens has a long valley: it starts from its five-parameter sibling.
     start = first_guess(lens, views, width, height)
     if lens == "rational":
         start = fit_camera("opencv", views, start).camera
-    return fit_camera(lens, views, start)
+    fit = fit_camera(lens, views, start)
+    corrected = list(views)
+    for _ in range(CIRCLE_ROUNDS if any(view.radius_m for view in views) else 0):
+        corrected = as_centres(views, fit)
+        fit = fit_camera(lens, corrected, fit.camera)
+    return fit, corrected
 
 
 def _without_outliers(

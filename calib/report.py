@@ -86,13 +86,14 @@ class Report:
 
     def _warnings(self) -> list[str]:
         calibration, camera = self._calibration, self._calibration.camera
-        warnings = []
+        warnings = [] if calibration.mixture is None else [calibration.mixture.text()]
         if len(calibration.views) < FEW_VIEWS:
             warnings.append(
                 f"only {len(calibration.views)} views: take at least {FEW_VIEWS}, better 20"
             )
         if self._coverage.share < LOW_COVERAGE:
-            warnings.append("large parts of the image never saw the board: move it there")
+            where = ", ".join(self._coverage.missing())
+            warnings.append(f"parts of the image never saw the board: bring it to {where}")
         if self._coverage.reach < LOW_REACH:
             warnings.append(
                 f"no corners in the outer {1 - self._coverage.reach:.0%} of the image: bring the "

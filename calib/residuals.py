@@ -30,16 +30,26 @@ class View:
     xyz_board: Array
     #: (N,2)
     xy_px: Array
+    #: of the circles whose centroids these are, metres; 0 for corners
+    radius_m: float = 0.0
 
 
 class System(NamedTuple):
     """Normal equations of one linearisation."""
 
-    camera_block: Array  #: (K,K)
+    camera_blocks: Array  #: (V,K,K)
     cross_blocks: Array  #: (V,K,6)
     pose_blocks: Array  #: (V,6,6)
-    camera_gradient: Array  #: (K,)
+    camera_gradients: Array  #: (V,K)
     pose_gradients: Array  #: (V,6)
+
+    def without_poses(self) -> tuple[Array, Array]:
+        """Each view's (V,K,K) block and (V,K) gradient of the camera, its pose eliminated."""
+        by_cross = np.linalg.solve(self.pose_blocks, self.cross_blocks.transpose(0, 2, 1))
+        by_gradient = np.linalg.solve(self.pose_blocks, self.pose_gradients[:, :, None])
+        blocks = self.camera_blocks - self.cross_blocks @ by_cross
+        gradients = self.camera_gradients - (self.cross_blocks @ by_gradient)[:, :, 0]
+        return np.asarray(blocks), np.asarray(gradients)
 
 
 class Problem:
@@ -80,10 +90,10 @@ class Problem:
         camera_rows = (by_camera * weight).transpose(0, 2, 1)
         pose_rows = (by_pose * weight).transpose(0, 2, 1)
         return System(
-            (camera_rows @ by_camera).sum(axis=0),
+            self.per_view(camera_rows @ by_camera),
             self.per_view(camera_rows @ by_pose),
             self.per_view(pose_rows @ by_pose),
-            (camera_rows @ residual[:, :, None]).sum(axis=0)[:, 0],
+            self.per_view((camera_rows @ residual[:, :, None])[:, :, 0]),
             self.per_view((pose_rows @ residual[:, :, None])[:, :, 0]),
         )
 

@@ -86,7 +86,7 @@ class BoardWorld:
         it well; otherwise from where it is parallel to the image plane.
         """
         board = self.board
-        middle = np.array([board.cols, board.rows, 0]) / 2 * board.square_m
+        middle = np.array([*board.size, 0]) / 2 * board.square_m
         ray = self.camera.rays_from_pixels(np.array([centre_px], dtype=float))[0]
         direction = np.array([ray[0], ray[1], 1.0])
         direction /= np.linalg.norm(direction)

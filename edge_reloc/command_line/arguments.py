@@ -59,8 +59,18 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     add_camera_arguments(parser)
 
 
-def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is asked of a camera, and what happens when it goes away."""
+def focus(text: str) -> float | str:
+    """A focus in the camera's units, or "hold"."""
+    if text == "hold":
+        return text
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 1000000, or hold")
+    return value
+
+
+def add_camera_arguments(parser: argparse.ArgumentParser, *, endless: bool = True) -> None:
+    """What is asked of a camera, and, of an endless one, what happens when it goes away."""
     group = parser.add_argument_group("camera")
     group.add_argument(
         "--camera-size", type=image_size, metavar="WxH", help="pixels (default: the calibration's)"
@@ -87,6 +97,15 @@ def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
         help="fixed, in the camera's units (default: its own)",
     )
     group.add_argument(
+        "--focus",
+        type=focus,
+        metavar="X|hold",
+        help="fixed, in the camera's units, or where it is now; a calibration holds at one focus "
+        "(default: the camera's own)",
+    )
+    if not endless:
+        return
+    group.add_argument(
         "--exit-on-end",
         action="store_true",
         help="end when a camera or stream goes away (default: open it again)",
@@ -103,6 +122,8 @@ def camera_options(options: argparse.Namespace) -> CameraOptions:
         pixel_format=options.camera_format,
         exposure_ms=options.exposure_ms,
         gain=options.gain,
+        focus=None if options.focus == "hold" else options.focus,
+        hold_focus=options.focus == "hold",
     )
 
 

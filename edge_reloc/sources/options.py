@@ -24,6 +24,10 @@ class CameraOptions:
     exposure_ms: float | None = None
     #: in the camera's own units; None leaves it to the camera
     gain: float | None = None
+    #: fixed, in the camera's own units; None leaves it to the camera
+    focus: float | None = None
+    #: autofocus off, the lens staying where it is
+    hold_focus: bool = False
 
     def __post_init__(self) -> None:
         positive = {"rate_hz": self.rate_hz, "exposure_ms": self.exposure_ms}

@@ -34,6 +34,8 @@ def opener_of(address: str, options: CameraOptions, *, grey: bool) -> Callable[[
     if opener is None:
         known = " ".join(f"{name}://" for name in (*CAMERAS, *STREAMS, "file") if name != "gst")
         raise SourceError(f"{address}: '{scheme}' is no kind of source; there are {known} and gst:")
+    if scheme != "v4l2" and (options.focus is not None or options.hold_focus):
+        raise SourceError(f"{address}: a focus can be asked of v4l2:// cameras only")
     rest = address[found.end() :]
     return lambda: opener(rest, options, grey)
 

@@ -110,7 +110,8 @@ def open_source(
         return LiveSource(opener, name_of(text), camera, grey=grey, exit_on_end=exit_on_end)
     if options.asked:
         raise SourceError(
-            f"{text}: size, rate, format, exposure and gain are asked of a camera, and this is none"
+            f"{text}: size, rate, format, exposure, gain and focus are asked of a camera, and this "
+            f"is none"
         )
     return _open_path(text.removeprefix("file://"), camera, rate_hz, grey)
 

@@ -247,9 +247,13 @@ class V4l2Capture:
         return rate.denominator / rate.numerator if rate.numerator else 0.0
 
     def _set_controls(self, options: CameraOptions) -> int:
-        """Fix exposure and gain where that is asked; the exposure in ns, 0 for unknown."""
+        """Fix focus, gain and exposure where asked; the exposure in ns, 0 for unknown."""
         if options.gain is not None:
             self._control("gain", kernel.GAIN, round(options.gain))
+        if options.hold_focus or options.focus is not None:
+            self._control("autofocus", kernel.FOCUS_AUTO, 0)
+        if options.focus is not None:
+            self._control("focus", kernel.FOCUS_ABSOLUTE, round(options.focus))
         if options.exposure_ms is None:
             return 0
         self._control("exposure", kernel.EXPOSURE_AUTO, kernel.EXPOSURE_MANUAL)

@@ -82,6 +82,10 @@ def open_device(index: int, options: CameraOptions) -> OpenCvCapture:
         capture.set(cv2.CAP_PROP_EXPOSURE, 10 * options.exposure_ms)
     if options.gain is not None:
         capture.set(cv2.CAP_PROP_GAIN, options.gain)
+    if options.hold_focus or options.focus is not None:
+        capture.set(cv2.CAP_PROP_AUTOFOCUS, 0)
+    if options.focus is not None:
+        capture.set(cv2.CAP_PROP_FOCUS, options.focus)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
     rate_hz = float(capture.get(cv2.CAP_PROP_FPS))
     width, height = size_of(capture)

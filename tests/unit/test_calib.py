@@ -16,8 +16,9 @@ from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.sources import open_source
 from edge_reloc_calib import calibrate as program
-from edge_reloc_calib.boards import BoardDetector, parse_board
+from edge_reloc_calib.boards import parse_board
 from edge_reloc_calib.coverage import Coverage, tilts_deg
+from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.fit import board_poses, fit_camera
 from edge_reloc_calib.gather import Gathered, gather_live, mean_distance_px, unusable
 from edge_reloc_calib.intrinsics import calibrate

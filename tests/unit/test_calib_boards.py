@@ -12,9 +12,10 @@ import pytest
 
 from edge_reloc.errors import ConfigError
 from edge_reloc.geometry.camera import Camera
-from edge_reloc_calib import boards
-from edge_reloc_calib.boards import Board, BoardDetector, parse_board
+from edge_reloc_calib import detectors
+from edge_reloc_calib.boards import Board, parse_board
 from edge_reloc_calib.corners import edge_width_px, neighbour_distance_px
+from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.printing import write_board
 
 CHARUCO = parse_board("charuco:8x6:0.03:0.022")
@@ -68,7 +69,7 @@ def test_malformed_boards_are_refused_in_one_line(text: str, problem: str) -> No
 def test_corners_are_numbered_as_opencv_numbers_them() -> None:
     for text in ("charuco:8x6:0.03:0.022", "charuco:5x7:0.03:0.022"):
         board = parse_board(text)
-        assert np.allclose(board.corners_m, board._charuco().getChessboardCorners(), atol=1e-6)
+        assert np.allclose(board.corners_m, board.charuco().getChessboardCorners(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_a_covered_charuco_board_keeps_its_numbers() -> None:
 def test_a_large_photo_is_searched_small_and_refined_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(boards, "SEARCH_SIDE_PX", 280)  # so that 480 pixels are large
+    monkeypatch.setattr(detectors, "SEARCH_SIDE_PX", 280)  # so that 480 pixels are large
     world = board_world.BoardWorld(CHESSBOARD, PINHOLE)
     cam_from_board = world.pose((250, 175), DISTANCE_M, (15, -20, 5))
     found = BoardDetector(CHESSBOARD).detect(world.photo(cam_from_board))

@@ -1,0 +1,102 @@
+"""OpenCV's FileStorage (YAML, XML), with the names of its calibration sample.
+
+Pixels as ours: the centre of the top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_reloc.errors import CameraError
+from edge_reloc.geometry.camera import Camera
+
+from .text import camera, numbers, row
+
+MATRIX = ("camera_matrix", "cameraMatrix", "Camera_Matrix", "CameraMatrix", "K", "M1")
+BEND = (
+    *("distortion_coefficients", "distCoeffs", "dist_coeffs", "distortion_coeffs"),
+    *("Distortion_Coefficients", "DistortionCoefficients", "D", "D1"),
+)
+SIZES = (("image_width", "image_Width", "width"), ("image_height", "image_Height", "height"))
+
+
+def is_one(text: str) -> bool:
+    """Whether OpenCV wrote this."""
+    start = text.lstrip()
+    return start.startswith(("%YAML:1.", "<?xml")) or "opencv-matrix" in text
+
+
+def camera_of(text: str, where: str) -> Camera:
+    """The camera of a file of OpenCV's."""
+    try:
+        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    except cv2.error as error:
+        raise CameraError(f"{where}: OpenCV cannot read it ({error.err[:80]})") from None
+    matrix = numbers(_matrix(storage, MATRIX, where), 9, "camera_matrix", where)
+    bend = numbers(
+        _matrix(storage, BEND, where), (0, 4, 5, 8, 12, 14), "distortion_coefficients", where
+    )
+    width, height = _size(storage, where)
+    if matrix[1]:
+        raise CameraError(f"{where}: a camera_matrix with skew is not supported")
+    if bend[8:].any():
+        raise CameraError(f"{where}: thin-prism and tilted lenses (12, 14 terms) are not supported")
+    fisheye = not (node := storage.getNode("fisheye_model")).empty() and node.real() > 0
+    if fisheye and len(bend) != 4:
+        raise CameraError(f"{where}: a fisheye has 4 distortion coefficients, found {len(bend)}")
+    model = "fisheye" if fisheye else "opencv" if bend.any() else "pinhole"
+    return camera(
+        where,
+        model=model,
+        width=width,
+        height=height,
+        fx=float(matrix[0]),
+        fy=float(matrix[4]),
+        cx=float(matrix[2]),
+        cy=float(matrix[5]),
+        distortion=() if model == "pinhole" else tuple(bend[:8].tolist()),
+    )
+
+
+def text_of(one: Camera, name: str) -> str:
+    """YAML that OpenCV reads, and its calibration sample."""
+    bend = list(one.distortion) if one.model == "fisheye" else [*one.distortion[:5], *[0.0] * 5][:5]
+    if any(one.distortion[5:]) and one.model == "opencv":
+        bend = list(one.distortion)
+    return (
+        f"%YAML:1.0\n---\nimage_width: {one.width}\nimage_height: {one.height}\n"
+        f"fisheye_model: {int(one.model == 'fisheye')}\n"
+        + _written("camera_matrix", 3, 3, one.matrix.ravel().tolist())
+        + _written("distortion_coefficients", len(bend), 1, bend)
+    )
+
+
+def _written(name: str, rows: int, cols: int, values: list[float]) -> str:
+    return (
+        f"{name}: !!opencv-matrix\n   rows: {rows}\n   cols: {cols}\n   dt: d\n"
+        f"   data: {row(values)}\n"
+    )
+
+
+def _matrix(storage: Any, names: tuple[str, ...], where: str) -> Any:
+    for name in names:
+        node = storage.getNode(name)
+        if not node.empty():
+            found = node.mat()
+            if found is None and node.isSeq():
+                found = np.array([node.at(i).real() for i in range(node.size())])
+            return [] if found is None else found
+    raise CameraError(f"{where}: found no {names[0]}; it is needed")
+
+
+def _size(storage: Any, where: str) -> tuple[int, int]:
+    found = []
+    for names in SIZES:
+        node = next((n for n in map(storage.getNode, names) if not n.empty()), None)
+        if node is None:
+            raise CameraError(f"{where}: found no {names[0]}; add the size of the images")
+        found.append(int(node.real()))
+    return found[0], found[1]

@@ -1,0 +1,67 @@
+"""YAML in, numbers out, with one line for what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_reloc.arrays import F64
+from edge_reloc.errors import CameraError, ConfigError
+from edge_reloc.geometry.camera import Camera
+
+MOST_BYTES = 1 << 20
+MOST_NUMBERS = 4096
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """The first document. Raises CameraError, and ConfigError where PyYAML is missing."""
+    try:
+        import yaml
+    except ImportError:
+        raise ConfigError(
+            f"{where}: YAML is read by PyYAML, which is not installed: "
+            f"pip install 'edge-reloc[calibration]'"
+        ) from None
+    if "&" in text and "*" in text:  # aliases can make a small file a huge value
+        raise CameraError(f"{where}: YAML with anchors and aliases is not read")
+    try:
+        return next(iter(yaml.safe_load_all(text)), None)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())[:160]
+        raise CameraError(f"{where}: not YAML ({problem})") from None
+
+
+def numbers(value: Any, count: int | Sequence[int], what: str, where: str) -> F64:
+    """A flat list, or rows, of so many finite numbers; CameraError for anything else."""
+    counts = [count] if isinstance(count, int) else list(count)
+    try:
+        flat = np.asarray(value, np.float64).ravel()
+    except (TypeError, ValueError):
+        flat = np.full(1, np.nan)
+    if len(flat) not in counts or not np.isfinite(flat).all():
+        expected = " or ".join(str(n) for n in counts)
+        raise CameraError(f"{where}: {what} is {str(value)[:80]}, expected {expected} numbers")
+    return flat
+
+
+def entry(values: Mapping[str, Any], names: Sequence[str], where: str) -> Any:
+    """The first of several spellings of a key; CameraError where there is none."""
+    for name in names:
+        if name in values:
+            return values[name]
+    raise CameraError(f"{where}: found no {names[0]}; it is needed")
+
+
+def row(values: Sequence[float]) -> str:
+    """A list as YAML has it, every digit kept."""
+    return "[" + ", ".join(f"{float(value)!r}" for value in values) + "]"
+
+
+def camera(where: str, **parts: Any) -> Camera:
+    """`Camera(**parts)` whose errors name the file."""
+    try:
+        return Camera(**parts)
+    except (TypeError, ValueError, OverflowError, CameraError) as error:
+        raise CameraError(f"{where}: {error}") from None

@@ -1,0 +1,124 @@
+"""Poses over time, of our camera and of the body that carries it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_reloc.arrays import F64, I64
+from edge_reloc.errors import CameraError
+from edge_reloc.geometry.rigid import compose, invert, rigid, rotation_from_quat
+
+MOST_LINES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """N poses in the order of time."""
+
+    #: (N,) nanoseconds
+    t_ns: I64
+    #: (N,4,4)
+    world_from_it: F64
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+    def at(self, t_ns: I64 | F64, most_gap_s: float) -> tuple[F64, Any]:
+        """Poses (M,4,4) at times (M,), and (M,) whether neighbours near enough were there."""
+        after = np.clip(np.searchsorted(self.t_ns, t_ns), 1, len(self) - 1)
+        start = self.t_ns[after - 1].astype(np.float64)
+        gap = self.t_ns[after] - start
+        share = np.clip((t_ns - start) / gap, 0, 1)
+        known = (t_ns >= self.t_ns[0]) & (t_ns <= self.t_ns[-1]) & (gap <= most_gap_s * 1e9)
+        before, then = self.world_from_it[after - 1], self.world_from_it[after]
+        turn = rotation_vectors(before[:, :3, :3].transpose(0, 2, 1) @ then[:, :3, :3])
+        out = before.copy()
+        out[:, :3, :3] = before[:, :3, :3] @ rotations(turn * share[:, None])
+        out[:, :3, 3] += share[:, None] * (then[:, :3, 3] - before[:, :3, 3])
+        return out, known
+
+
+def rotation_vectors(turns: F64) -> F64:
+    """(N,3) axis times angle, radians, of rotations (N,3,3) of less than half a turn."""
+    skew = turns - turns.transpose(0, 2, 1)
+    sine_axis = np.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], axis=1) / 2
+    sine = np.linalg.norm(sine_axis, axis=1)
+    angle = np.arctan2(sine, (np.trace(turns, axis1=1, axis2=2) - 1) / 2)
+    factor = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 1.0)
+    return np.asarray(sine_axis * factor[:, None])
+
+
+def rotations(vectors: F64) -> F64:
+    """(N,3,3) of axes times angles (N,3)."""
+    angle = np.linalg.norm(vectors, axis=1)
+    safe = np.maximum(angle, 1e-12)
+    k = np.zeros((len(vectors), 3, 3))
+    x, y, z = (vectors / safe[:, None]).T
+    k[:, 0, 1], k[:, 0, 2], k[:, 1, 2] = -z, y, -x
+    k[:, 1, 0], k[:, 2, 0], k[:, 2, 1] = z, -y, x
+    sine, rest = np.sin(angle)[:, None, None], (1 - np.cos(angle))[:, None, None]
+    return np.asarray(np.eye(3) + sine * k + rest * (k @ k))
+
+
+def read_trajectory(path: str | Path) -> Trajectory:
+    """Poses of a .tum file, or of a .jsonl with `t_ns` and `world_from_body` or our own poses.
+
+    Of our own poses those with status OK. Raises CameraError.
+    """
+    read = _jsonl if Path(path).suffix == ".jsonl" else _tum
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            poses = dict(read(stream, str(path)))
+    except OSError as error:
+        raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise CameraError(f"{path}: no text; expected a .tum or .jsonl file of poses") from None
+    if len(poses) < 2:
+        raise CameraError(f"{path}: found {len(poses)} poses, expected at least 2")
+    times = np.array(sorted(poses), np.int64)
+    return Trajectory(times, np.array([poses[t] for t in times.tolist()]))
+
+
+def _tum(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
+    for number, line in enumerate(lines, 1):
+        parts = line.replace(",", " ").split()
+        if not parts or parts[0].startswith("#"):
+            continue
+        try:
+            seconds, _, fraction = parts[0].partition(".")
+            t_ns = int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9] or 0)
+            values = np.array(parts[1:8], np.float64)
+        except ValueError:
+            values = np.zeros(0)
+        if len(values) != 7 or not np.isfinite(values).all() or not values[3:].any():
+            raise CameraError(
+                f"{where}: line {number} is '{line.strip()[:60]}', expected t_s x y z qx qy qz qw"
+            )
+        yield t_ns, compose(rotation_from_quat(values[[6, 3, 4, 5]]), values[:3])
+
+
+def _jsonl(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            ours = "cam_from_world" in values
+            if "status" in values and values["status"] != "OK":
+                continue
+            pose = rigid(values["cam_from_world"] if ours else values["world_from_body"])
+            t_ns = int(values["t_ns"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pose = None
+        if pose is None:
+            raise CameraError(
+                f"{where}: line {number} is '{line.strip()[:60]}', expected t_ns and "
+                f"world_from_body (rows of a rigid 4x4), or our own poses"
+            )
+        yield t_ns, invert(pose) if ours else pose
