@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,8 @@ class SessionOptions:
     camera_options: CameraOptions | None = None
     #: a camera or stream that goes away ends the run, instead of being opened again
     exit_on_end: bool = False
+    #: called after every frame, and often while there is none
+    alive: Callable[[], None] = lambda: None
 
 
 class Session:
@@ -298,9 +300,15 @@ class Session:
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
         self._status = status
 
-        recorder = self._recorder
+        recorder, alive = self._recorder, self.options.alive
+
+        def silent() -> None:
+            alive()
+            if recorder is not None:
+                recorder.between_frames()
 
         def watch(frame: Frame, result: Localization) -> None:
+            alive()
             if recorder is not None:
                 recorder.add(frame, result.estimate)
             status.update(result.estimate)
@@ -323,7 +331,7 @@ class Session:
                     supervisor=self._supervisor,
                     between=self.options.between,
                     changed=status.update,
-                    silent=lambda: recorder.between_frames() if recorder else None,
+                    silent=silent,
                     stop=stop,
                 )
         finally:
