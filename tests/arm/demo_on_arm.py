@@ -25,8 +25,8 @@ from machine import Machine, Stack, unpacked
 TREE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TREE))
 
-from edge_reloc.geometry.rigid import pose_error  # noqa: E402
-from tests.golden.demo_poses import ELSEWHERE_DEG, ELSEWHERE_M  # noqa: E402
+from edge_reloc.geometry.rigid import pose_error
+from tests.golden.demo_poses import ELSEWHERE_DEG, ELSEWHERE_M
 
 ALWAYS = ("pykdtree==1.4.3", "threadpoolctl==3.8.0", "tomli==2.4.0")
 STACKS = (
@@ -139,7 +139,8 @@ def run(machine: Machine, name: str, frames: int, folder: Path) -> list[dict[str
             )
         except subprocess.CalledProcessError as error:
             sys.exit(f"{name} ended with {error.returncode}:\n{log.read_text()}")
-        print(f"{output}: {_processor_time() - before:.0f} s of processor time", file=sys.stderr, flush=True)
+        took_s = _processor_time() - before
+        print(f"{output}: {took_s:.0f} s of processor time", file=sys.stderr, flush=True)
         unfinished.rename(output)
     return [json.loads(line) for line in output.read_text().splitlines()]
 

@@ -57,7 +57,13 @@ class Machine:
 
 
 def unpacked(
-    stack: Stack, architecture: str, cache: Path, runtime: Path, *, cpu: str, own: Path | None = None
+    stack: Stack,
+    architecture: str,
+    cache: Path,
+    runtime: Path,
+    *,
+    cpu: str,
+    own: Path | None = None,
 ) -> Machine:
     """Fetch what the cache lacks.
 
