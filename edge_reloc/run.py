@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,7 +27,8 @@ from .command_line.arguments import (
 from .command_line.program import OK, program
 
 if TYPE_CHECKING:
-    from .running.session import Session
+    from .running.service import ServiceManager
+    from .running.session import Session, SessionOptions
 
 
 @program
@@ -33,12 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Localise every frame of a source in a map; 0 when that worked."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    out = human_output(options)
-    if options.rig is not None:
-        return run_rig(options, out)
+    from .running.service import ServiceManager
     from .running.session import Session
 
-    with Session(session_options(options)) as session:
+    out = human_output(options)
+    manager = ServiceManager(os.environ.get("NOTIFY_SOCKET", ""))
+    asked = replace(session_options(options), alive=manager.alive)
+    if options.rig is not None:
+        return run_rig(options, asked, manager, out)
+    with Session(asked) as session:
+        manager.ready()
         if not options.json:
             print(session.headline(), file=out)
         try:
@@ -55,11 +62,14 @@ def human_output(options: argparse.Namespace) -> TextIO:
     return sys.stderr if taken else sys.stdout
 
 
-def run_rig(options: argparse.Namespace, out: TextIO) -> int:
+def run_rig(
+    options: argparse.Namespace, asked: SessionOptions, manager: ServiceManager, out: TextIO
+) -> int:
     """The same for all cameras of a rig."""
     from .running.rig import Rig, read_rig
 
-    with Rig(session_options(options), read_rig(options.rig)) as rig:
+    with Rig(asked, read_rig(options.rig)) as rig:
+        manager.ready()
         if not options.json:
             print(rig.headline(), file=out)
         try:

@@ -110,6 +110,8 @@ class SessionOptions:
     camera_options: CameraOptions | None = None
     #: a camera or stream that goes away ends the run, instead of being opened again
     exit_on_end: bool = False
+    #: called after every frame, and often while there is none
+    alive: Callable[[], None] = lambda: None
 
 
 class Session:
@@ -307,9 +309,15 @@ class Session:
         status = StatusLine(status_out, self._statistics, self.source, self._unit)
         self._status = status
 
-        recorder = self._recorder
+        recorder, alive = self._recorder, self.options.alive
+
+        def silent() -> None:
+            alive()
+            if recorder is not None:
+                recorder.between_frames()
 
         def watch(frame: Frame, result: Localization) -> None:
+            alive()
             if recorder is not None:
                 recorder.add(frame, result.estimate)
             status.update(result.estimate)
@@ -332,7 +340,7 @@ class Session:
                     supervisor=self._supervisor,
                     between=self.options.between,
                     changed=status.update,
-                    silent=lambda: recorder.between_frames() if recorder else None,
+                    silent=silent,
                     stop=stop,
                     advise=self._advised,
                 )
