@@ -11,9 +11,10 @@ from typing import Any
 from .scoring import Row
 
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:1400px;margin:2rem auto;padding:0 1rem;"
     "color:#1c2430}table{border-collapse:collapse;margin:.5rem 0;font-size:13px}"
-    "td,th{padding:.15rem .8rem .15rem 0;text-align:right;border-bottom:1px solid #e3e7ec}"
+    "td,th{padding:.15rem .8rem .15rem 0;text-align:right;border-bottom:1px solid #e3e7ec;"
+    "white-space:nowrap}"
     "td:first-child,th:first-child{text-align:left}code{font-size:12px}svg{max-width:100%}"
 )
 FEW_QUERIES = 50  # below this a figure is told with where it may lie by chance
@@ -122,14 +123,21 @@ def _curves(rows: Sequence[Row]) -> str:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
     unit, scale = ("cm", 100.0) if rows[0].metric else ("% of the scene", 100 / rows[0].scene_size)
-    for row in rows:
+    for number, row in enumerate(rows):
+        colour = f"C{number}"
         errors = [scale * e for e in row.errors if math.isfinite(e)]
         shares = [100 * (k + 1) / row.queries for k in range(len(errors))]
-        axes[0].step([*errors], shares, where="post", label=row.system, linewidth=1.4)
+        axes[0].step(errors, shares, where="post", label=row.system, color=colour)
+        if errors:  # up from nothing
+            axes[0].plot([errors[0]] * 2, [0, shares[0]], color=colour)
     axes[0].set(xscale="log", xlabel=f"error, {unit}", ylabel="% of all queries", ylim=(0, 101))
+    axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].xaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(fontsize=7)
     first = next(iter(rows[0].within))
     _scatter(axes[1], rows, "total_ms", "ms a frame", first)
@@ -141,11 +149,10 @@ def _curves(rows: Sequence[Row]) -> str:
 
 
 def _scatter(axes: Any, rows: Sequence[Row], name: str, label: str, threshold: str) -> None:
-    for row in rows:
+    """Points in the colours of the curves."""
+    for number, row in enumerate(rows):
         value = getattr(row, name)
         if value is not None:
-            share = 100 * row.within[threshold]
-            axes.plot(value, share, "o", markersize=4)
-            axes.annotate(row.system, (value, share), fontsize=7, textcoords="offset points",
-                          xytext=(4, 3))  # fmt: skip
-    axes.set(xscale="log", xlabel=label, ylabel=f"% within {threshold}")
+            axes.plot(value, 100 * row.within[threshold], "o", markersize=6, color=f"C{number}")
+    axes.set(xlabel=label, ylabel=f"% within {threshold}", ylim=(0, 105))
+    axes.set_xlim(0, 1.1 * axes.get_xlim()[1])

@@ -22,15 +22,27 @@ import pycolmap
 from edge_reloc_export import map
 from edge_reloc_export.photos.features import FeatureStore
 from edge_reloc_export.scene import posed, sfm
+from edge_reloc_export.scene.lenses import Lens
 from edge_reloc_export.scene.matching import match_pairs
 from edge_reloc_export.scene.model import SceneModel, View
 from edge_reloc_export.scene.pairs import pairs_with_poses
+from edge_reloc_export.scene.sfm_database import (
+    MIN_MATCHES,
+    SEED,
+    photo_label,
+    verify,
+    write_database,
+)
 from edge_reloc_export.scene.triangulate import TriangulationOptions, check_epipolar
 from edge_reloc_export.scene.view_geometry import ViewGeometry
 
 
 def map_posed(
-    views: Sequence[View], store: FeatureStore, options: TriangulationOptions
+    views: Sequence[View],
+    store: FeatureStore,
+    options: TriangulationOptions,
+    *,
+    progress: bool = True,
 ) -> SceneModel:
     """Like the one of `scene/posed.py`, from the same matches."""
     geometry, names = ViewGeometry(views), [view.name for view in views]
@@ -39,12 +51,25 @@ def map_posed(
     matches = match_pairs(store, names, pairs)
     started = time.process_time()
     matches = check_epipolar(matches, geometry, xy_px, options)
-    matches = [match for match in matches if len(match.rows) >= sfm.MIN_MATCHES]
-    pose_of = {view.name: pycolmap.Rigid3d(view.cam_from_world[:3]) for view in views}
+    matches = [match for match in matches if len(match.rows) >= MIN_MATCHES]
+    pose_of = {
+        photo_label(row): pycolmap.Rigid3d(view.cam_from_world[:3])
+        for row, view in enumerate(views)
+    }
+    camera = views[0].camera
+    lens = Lens(
+        size=(camera.width, camera.height),
+        photos=tuple(range(len(views))),
+        focal_px=camera.fx,
+        relative_std=0.0,
+        source="the model",
+        given=camera,
+    )
     scene = pycolmap.Reconstruction()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "database.db"
-        sfm._write_database(pycolmap, path, store, names, {}, views[0].camera, matches)
+        write_database(pycolmap, path, store, names, [lens], matches)
+        verify(pycolmap, path, matches, progress=False)
         written = time.process_time()
         with pycolmap.Database.open(path) as database:
             for camera in database.read_all_cameras():
@@ -65,7 +90,7 @@ def map_posed(
 def settings() -> pycolmap.IncrementalPipelineOptions:
     """Nearly our own tolerances: with COLMAP's 4 px poses were worse."""
     options = pycolmap.IncrementalPipelineOptions()
-    options.random_seed, options.num_threads, options.extract_colors = sfm.SEED, 1, False
+    options.random_seed, options.num_threads, options.extract_colors = SEED, 1, False
     options.mapper.filter_max_reproj_error = TriangulationOptions().reprojection_px
     options.triangulation.complete_max_reproj_error = 2.0
     options.triangulation.merge_max_reproj_error = 2.0
