@@ -23,8 +23,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from edge_reloc.bundle import open_bundle
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.geometry.frames import MOUNTS
+from edge_reloc.geometry.frames import MOUNTS, level_from_world
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat, so3_exp
 from edge_reloc.reference.colmap import read_model
 from edge_reloc.ros2.messages import header, matrix_of, stamp_of, tf_message
@@ -104,6 +105,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0, help="for everything")
     options = parser.parse_args()
     truth = {image.name: image for image in read_model(demo_folder() / "truth").images}
+    gravity = open_bundle(demo_folder() / "map").manifest.world.gravity
+    level = compose(np.eye(3) if gravity is None else level_from_world(gravity), np.zeros(3))
     photos = sorted((demo_folder() / "frames").glob("*.jpg"))[: options.frames]
     given = [
         *("map_dir:=" + str(demo_folder() / "map"), "odom_frame:=odom"),
@@ -124,7 +127,7 @@ def main() -> int:
         rclpy.spin_until_future_complete(robot, asked, timeout_sec=10.0)
         print(f"trigger: success {asked.result().success}")
         for photo in photos:
-            map_from_base = invert(MOUNTS["front"] @ truth[photo.name].cam_from_world)
+            map_from_base = level @ invert(MOUNTS["front"] @ truth[photo.name].cam_from_world)
             sent[robot.give(photo, map_from_base)] = map_from_base
             due = time.monotonic() + 1.0 / options.rate
             while time.monotonic() < min(due, until):
