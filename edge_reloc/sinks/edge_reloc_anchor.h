@@ -1,7 +1,7 @@
 /* edge_reloc.running.anchor.Anchor for C: a headset's own tracking space in the map, drift
    removed, without visible jumps. docs/headsets.md. One thread at a time; link with -lm.
 
-     static struct edge_reloc_anchor anchor = EDGE_RELOC_ANCHOR;
+     struct edge_reloc_anchor anchor = edge_reloc_anchor_new();
      when edge_reloc_newest() gave a pose:  edge_reloc_anchor_measure(&anchor, &pose, &then);
      for each frame that is drawn:          edge_reloc_anchor_at(&anchor, display_ns, &predicted,
                                                                  &map_from_local);
@@ -34,10 +34,18 @@ struct edge_reloc_anchor {
     struct edge_reloc_rigid known, shown;
     double head[3], covariance[6][6]; /* of [x y z, rotation], about the head */
 };
-#define EDGE_RELOC_ANCHOR \
-    { .drift_m = 0.01, .drift_rad = 0.1 * 3.14159265358979323846 / 180, .shared = 0.8, \
-      .shared_s = 1.0, .gate = 40.0, .restart_s = 1.0, .settle_s = 0.5, .most_m_s = 0.05, \
-      .most_rad_s = 3.14159265358979323846 / 180 }
+
+/* That has met no pose. */
+static inline struct edge_reloc_anchor edge_reloc_anchor_new(void) {
+    const double degree = 3.14159265358979323846 / 180;
+    struct edge_reloc_anchor anchor;
+    memset(&anchor, 0, sizeof anchor);
+    anchor.drift_m = 0.01, anchor.drift_rad = 0.1 * degree;
+    anchor.shared = 0.8, anchor.shared_s = 1.0;
+    anchor.gate = 40.0, anchor.restart_s = 1.0;
+    anchor.settle_s = 0.5, anchor.most_m_s = 0.05, anchor.most_rad_s = degree;
+    return anchor;
+}
 
 /* Of a quaternion and a position, as XrPosef has them, in this order. */
 static inline struct edge_reloc_rigid edge_reloc_rigid_of(double x, double y, double z, double w,

@@ -13,7 +13,7 @@ static void numbers(double *values, int count) {
 }
 
 int main(void) {
-    struct edge_reloc_anchor anchor = EDGE_RELOC_ANCHOR;
+    struct edge_reloc_anchor anchor = edge_reloc_anchor_new();
     struct edge_reloc_rigid motion, map_from_local;
     char kind;
     long long t_ns;
