@@ -25,7 +25,7 @@ POSE, TRIGGER = "visual_localization/pose", "visual_localization/trigger_localiz
 
 @dataclass(frozen=True, kw_only=True)
 class FrameNames:
-    """Parameters of the node, by the names that Isaac ROS's has; the last two are ours."""
+    """Parameters of the node, by the names that Isaac ROS's has; of `odom` and tolerance, ours."""
 
     map_frame: str = "map"
     base_frame: str = "base_link"
