@@ -25,7 +25,7 @@ POSE, TRIGGER = "visual_localization/pose", "visual_localization/trigger_localiz
 
 @dataclass(frozen=True, kw_only=True)
 class FrameNames:
-    """Parameters of the node, by the names that Isaac ROS's has; the last two are ours."""
+    """Parameters of the node, by the names that Isaac ROS's has; of `odom` and tolerance, ours."""
 
     map_frame: str = "map"
     base_frame: str = "base_link"
@@ -41,9 +41,9 @@ class Ros2Publisher:
     """A sink on a node of rclpy.
 
     Poses that are to be used are published, propagated ones too. Unless `continuous`, one pose
-    ends it until `trigger`. Where `odom_frame` is named and
-    known at the frame's time, map to odom is given, again with every frame, because odometry
-    goes on where localisation does not; otherwise map to base, of poses alone.
+    ends it until `trigger`. Where `odom_frame` is named and known at the frame's time, map to
+    odom is given, again with every frame, because odometry goes on where localisation does not;
+    otherwise map to base, of poses alone.
     """
 
     def __init__(
@@ -88,6 +88,11 @@ class Ros2Publisher:
     def trigger(self) -> None:
         """Localise until there is a pose, at least."""
         self.triggered = True
+
+    def keep(self, stamp_ns: int) -> None:
+        """A frame that is not to be localised came: map to odom still holds."""
+        if self._tf is not None and self._map_from_odom is not None:
+            self._give_transform(None, stamp_ns)
 
     def write(self, estimate: PoseEstimate) -> None:
         if not self.triggered:

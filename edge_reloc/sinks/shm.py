@@ -93,7 +93,7 @@ class ShmSink:
             AXES[self._axes],
             self._mount is not None,
             facts.world.metric,
-            facts.map_name.encode()[:63],
+            facts.map_name.encode()[:63].decode(errors="ignore").encode(),
         )
 
     def write(self, estimate: PoseEstimate) -> None:

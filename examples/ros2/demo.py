@@ -1,6 +1,6 @@
 """The node on the demo's frames: publishes them as a camera of a moving robot, and compares.
 
-In a shell with ROS 2: python examples/ros2/demo.py [--frames 40] [--rate 5] [--seconds 120]
+In a shell with ROS 2: python examples/ros2/demo.py [--frames 40] [--rate 5] [--once]
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from edge_reloc.bundle import open_bundle
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.geometry.frames import MOUNTS
+from edge_reloc.geometry.frames import MOUNTS, level_from_world
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat, so3_exp
 from edge_reloc.reference.colmap import read_model
 from edge_reloc.ros2.messages import header, matrix_of, stamp_of, tf_message
@@ -68,6 +69,12 @@ class Robot(Node):
             if transform.child_frame_id == "odom":
                 self.map_from_odom.append(matrix_of(transform.transform))
 
+    def trigger(self) -> None:
+        """Ask for a pose, by the service."""
+        asked = self.client.call_async(Trigger.Request())
+        rclpy.spin_until_future_complete(self, asked, timeout_sec=10.0)
+        print(f"trigger: success {asked.result().success}, poses so far {len(self.poses)}")
+
     def give(self, photo: Path, map_from_base: np.ndarray) -> int:
         """Publish one frame and its odometry; the stamp."""
         stamp_ns = self.get_clock().now().nanoseconds
@@ -102,12 +109,16 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--rate", type=float, default=5.0, help="Hz")
     parser.add_argument("--seconds", type=float, default=120.0, help="for everything")
+    parser.add_argument("--once", action="store_true", help="two poses, one for each trigger")
     options = parser.parse_args()
     truth = {image.name: image for image in read_model(demo_folder() / "truth").images}
+    gravity = open_bundle(demo_folder() / "map").manifest.world.gravity
+    level = compose(np.eye(3) if gravity is None else level_from_world(gravity), np.zeros(3))
     photos = sorted((demo_folder() / "frames").glob("*.jpg"))[: options.frames]
     given = [
         *("map_dir:=" + str(demo_folder() / "map"), "odom_frame:=odom"),
         "publish_map_to_base_tf:=true",
+        f"enable_continuous_localization:={str(not options.once).lower()}",
     ]
     command = [sys.executable, "-m", "edge_reloc_ros2.visual_localization", "--ros-args"]
     command += [word for value in given for word in ("-p", value)]
@@ -120,11 +131,10 @@ def main() -> int:
         if not robot.client.wait_for_service(timeout_sec=30.0):
             print("the node did not come up")
             return 1
-        asked = robot.client.call_async(Trigger.Request())
-        rclpy.spin_until_future_complete(robot, asked, timeout_sec=10.0)
-        print(f"trigger: success {asked.result().success}")
-        for photo in photos:
-            map_from_base = invert(MOUNTS["front"] @ truth[photo.name].cam_from_world)
+        for number, photo in enumerate(photos):
+            if number in (0, len(photos) // 2):
+                robot.trigger()
+            map_from_base = level @ invert(MOUNTS["front"] @ truth[photo.name].cam_from_world)
             sent[robot.give(photo, map_from_base)] = map_from_base
             due = time.monotonic() + 1.0 / options.rate
             while time.monotonic() < min(due, until):

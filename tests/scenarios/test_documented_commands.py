@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import os
 import runpy
 import shlex
 import shutil
@@ -33,6 +34,7 @@ INSTEAD = {
     "--frames 320": "",
     "--frames 1000": "",
     "--seconds 600": "",
+    "shm:head": f"shm:edge_reloc_docs_{os.getpid()}",
 }
 SHORTER = {
     "run": "--frames 2",
@@ -61,6 +63,8 @@ ONLY_PARSED = {
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
+    "run --map maps/office --camera 0 --calibration camera.json --mount front":
+        "needs ROS 2: tests/unit/test_ros2.py has its messages",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",
@@ -75,6 +79,7 @@ OTHERS = (
     *("python3 -m venv", "pip install", ". .venv", "source .venv", "export 'PATH=", ".ci/run"),
     *("kill -USR1 ", "sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
     "python -m edge_reloc_export.integrity.fit",  # test_plausibility.py asks it
+    *("gcc -O2 -I edge_reloc/sinks", "./read_poses"),  # tests/unit/test_shm.py
 )
 
 
@@ -187,6 +192,7 @@ def test_command_runs(command: str, world: Path, demo16: Path) -> None:
     for program, more in SHORTER.items():
         text += f" {more}" if text.startswith(f"{program} ") else ""
     assert programs.main(shlex.split(text)) == 0
+    Path("/dev/shm", INSTEAD["shm:head"].removeprefix("shm:")).unlink(missing_ok=True)
 
 
 def test_every_other_command_is_known() -> None:

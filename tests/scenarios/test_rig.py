@@ -61,8 +61,10 @@ def test_poses_are_those_of_each_camera_alone(
     rig.write_text(json.dumps({"cameras": cameras}))
     capsys.readouterr()
     output = tmp_path / "both.jsonl"
-    assert main([*common, str(output), "--rig", str(rig), "--json"]) == 0
-    summary = json.loads(capsys.readouterr().out)["cameras"]
+    assert main([*common, str(output), "--output", "-", "--rig", str(rig), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.out == output.read_text(), "a pipe gets poses alone"
+    (summary,) = (json.loads(line)["cameras"] for line in told.err.splitlines() if line[0] == "{")
     assert {name: s["localized"] for name, s in summary.items()} == {"front": 3, "left": 2}
     both = lines(output)
     for line in both:

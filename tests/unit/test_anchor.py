@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import runpy
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 from head_motion import COVARIANCE, Headset, Relocaliser, map_from_head
 
 from edge_reloc.geometry.frames import Placed
-from edge_reloc.geometry.rigid import compose, invert, rotation_vector, so3_exp
+from edge_reloc.geometry.rigid import compose, invert, quat_from_rotation, rotation_vector, so3_exp
 from edge_reloc.running.anchor import Anchor, Rules
+from edge_reloc.sinks.shm import HEADER
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "anchor.py"
+ANCHOR_C = Path(__file__).parent / "shm" / "anchor.c"
 NS = 1_000_000_000
 HZ = 90
 MOST_STEP_MM = 1000 * Rules().most_m_s / HZ
@@ -130,3 +135,52 @@ def test_drift_makes_it_less_certain_until_the_next_pose() -> None:
     np.testing.assert_allclose(grown, expected)
     anchor.measure(9 * NS, said(9.0), headset.local_from_head(9.0))
     assert (np.diag(anchor.covariance(9 * NS)) < np.diag(COVARIANCE)).all()
+
+
+def written(motion: np.ndarray) -> str:
+    return " ".join(repr(float(v)) for v in [*motion[:3, :3].ravel(), *motion[:3, 3]])
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_the_anchor_of_c_does_the_same(tmp_path: Path) -> None:
+    """Noise, drift, a reset, local tracking that jumps, and a space that is put elsewhere."""
+    program = tmp_path / "anchor"
+    warnings = ["-Wall", "-Wextra", "-Werror", "-std=gnu11"]
+    command = ["gcc", "-O2", *warnings, "-I", HEADER.parent, "-o", program, ANCHOR_C, "-lm"]
+    subprocess.run(command, check=True)
+    random = np.random.default_rng(3)
+    headset, poses, anchor = Headset(random), Relocaliser(random), Anchor()
+    root = random.normal(size=(6, 6)) * 2e-3  # a covariance that is not diagonal
+    covariance = COVARIANCE + root @ root.T
+    elsewhere, lines, expected = np.eye(4), list[str](), list[list[float]]()
+    for tick in range(80):
+        t_s = 0.1 * tick
+        if tick == 40:  # without a word
+            elsewhere = compose(so3_exp([0.1, 1.0, 0.2]), [2.0, 0.3, 1.0])
+        if tick == 65:  # told
+            previous_from_new = compose(so3_exp([0, -0.5, 0]), [1.0, 0.0, 2.0])
+            elsewhere = invert(previous_from_new) @ elsewhere
+            anchor.move_local(previous_from_new)
+            lines.append(f"l {written(previous_from_new)}")
+        then = elsewhere @ headset.local_from_head(t_s)
+        moved = compose(np.eye(3), [3.0 * (tick >= 20), 0, 0])
+        head = Placed(world_from_body=moved @ poses(t_s).world_from_body, covariance=covariance)
+        resets, t_ns = int(tick >= 20), round(t_s * NS)
+        believed = anchor.measure(t_ns, head, then, resets)
+        quat = quat_from_rotation(head.rotation)
+        told = " ".join(repr(float(v)) for v in [*head.xyz, *quat, *covariance.ravel()])
+        lines.append(f"m {t_ns} {resets} {told} {written(then)}")
+        expected.append([believed])
+        for display in range(3):
+            t_ns = round((t_s + 0.03 * display) * NS)
+            shown = anchor.at(t_ns, then)
+            assert shown is not None
+            lines.append(f"a {t_ns} {written(then)}")
+            expected.append([float(v) for v in written(shown).split()])
+    done = subprocess.run(
+        [program], input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+    found = [[float(word) for word in line.split()] for line in done.stdout.splitlines()]
+    assert len(found) == len(expected) and anchor.restarts == 2 and anchor.refused > 5
+    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        np.testing.assert_allclose(theirs, ours, atol=1e-9, err_msg=lines[number][:40])

@@ -29,6 +29,7 @@ BROUGHT = {
     "lightglue",
     "torchvision",
     "tensorrt_lean",
+    "rclpy",
 }
 
 

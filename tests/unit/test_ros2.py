@@ -148,8 +148,9 @@ def test_map_to_odom_goes_on_without_poses(node: Node) -> None:
         transforms.add(odometry(T_NS + OFFSET_NS + side * 1_000_000, moved))
     sink.write(located())
     sink.write(lost(T_NS + 100))
-    first, second = (message.transforms[0] for message in node.published["/tf"])
-    for message, t_ns in ((first, T_NS), (second, T_NS + 100)):
+    sink.keep(T_NS + 200 + OFFSET_NS)
+    given = [message.transforms[0] for message in node.published["/tf"]]
+    for message, t_ns in zip(given, (T_NS, T_NS + 100, T_NS + 200), strict=True):
         assert (message.header.frame_id, message.child_frame_id) == ("map", "odom")
         assert stamp_of(message.header) - OFFSET_NS == t_ns + 500_000_000
         np.testing.assert_allclose(matrix_of(message.transform), map_from_odom, atol=1e-9)
@@ -157,6 +158,7 @@ def test_map_to_odom_goes_on_without_poses(node: Node) -> None:
 
 def test_one_pose_a_trigger(node: Node) -> None:
     sink = publisher(node, FrameNames(), continuous=False)
+    sink.keep(0)
     for estimate in (lost(), located(), located(), lost()):
         sink.write(estimate)
     assert len(node.published["visual_localization/pose"]) == 1

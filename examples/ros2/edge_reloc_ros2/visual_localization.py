@@ -130,7 +130,10 @@ class VisualLocalization(LifecycleNode):
             self.get_logger().error(str(error), throttle_duration_sec=PATIENCE_S)
 
     def _on_image(self, message: Image) -> None:
-        if not self._active or (self._publisher is not None and not self._publisher.triggered):
+        if not self._active:
+            return
+        if self._publisher is not None and not self._publisher.triggered:
+            self._publisher.keep(stamp_of(message.header))
             return
         if self._thread is None and not self._begin(message):
             return
