@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 COMPANION, NO_AUTOPILOT, ACTIVE, COMPONENT = 18, 8, 4, 197
 AUTOPILOTS = {3: "ardupilot", 12: "px4"}
 BACK_NS = 1_000_000_000  # a pose older than the last by this: the clock was put back
+TEXT_NS = 1_000_000_000  # between texts
 HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
 ORIGIN_TRIES = 10  # a second apart
 UNSYNCHRONISED_S = 5.0  # from PX4's first heartbeat until it should have asked for the time
@@ -102,6 +103,7 @@ class MavlinkSink:
         self._lock = threading.Lock()
         self._pace = Pace(ARDUPILOT if self._autopilot == "ardupilot" else PX4)
         self._told: State | None = None
+        self._told_ns = 0
         self._p_right: float | None = None
         self._heard: dict[str, float] = {}  # when, by what
         self._target = 0  # system of the autopilot
@@ -115,12 +117,12 @@ class MavlinkSink:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"mavlink {link}", daemon=True)
         self._thread.start()
+        if not facts.live:
+            self._complain("stamps are those of a recording, which an autopilot would misplace")
 
     def write(self, estimate: PoseEstimate) -> None:
         """Send the pose, if there is one to use, and the state, if it changed."""
-        if estimate.state is not self._told and estimate.state is not None:
-            self._told = estimate.state
-            self._send("statustext", messages.news(estimate))
+        self._tell_state(estimate)
         if not (estimate.usable and messages.finite(estimate)):
             if estimate.state in (State.LOST, State.SEARCHING):
                 self._pace.interrupted()
@@ -139,6 +141,15 @@ class MavlinkSink:
         self.sent += 1
         self._sent_ns = estimate.t_ns
         self._complain(self._pace.sent(estimate.t_ns))
+
+    def _tell_state(self, estimate: PoseEstimate) -> None:
+        """The state, if it changed: LOST at once, others not more often than people read."""
+        state, told = estimate.state, self._told
+        waited = abs(estimate.t_ns - self._told_ns) >= TEXT_NS
+        if state is None or state is told or not (waited or state is State.LOST or told is None):
+            return
+        self._told, self._told_ns = state, estimate.t_ns
+        self._send("statustext", messages.news(estimate))
 
     def _send_pose(self, estimate: PoseEstimate, age_ms: float) -> bool:
         body = messages.placed(estimate, self._axes, self._mount)
@@ -258,9 +269,14 @@ class MavlinkSink:
             roll, pitch = message.roll, message.pitch
             down = np.array([-sin(pitch), sin(roll) * cos(pitch), cos(roll) * cos(pitch)])
         else:
-            quat = (message.q1, message.q2, message.q3, message.q4)
+            quat = np.array([message.q1, message.q2, message.q3, message.q4])
+            if not np.linalg.norm(quat) > 0.5:  # not known
+                return
             down = rotation_from_quat(quat)[2]  # of the body, forward, right, down, in NED
-        advice.tell_down(self.clock.ours(message.time_boot_ms * 1_000_000), FRD_FROM_FLU.T @ down)
+        if np.isfinite(down).all():
+            advice.tell_down(
+                self.clock.ours(message.time_boot_ms * 1_000_000), FRD_FROM_FLU.T @ down
+            )
 
     def _first(self, what: str) -> bool:
         """Whether it is the first time."""

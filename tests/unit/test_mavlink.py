@@ -278,14 +278,16 @@ def test_what_is_not_to_be_used_is_not_sent(autopilot: Autopilot, opened: Open) 
 
 def test_changes_of_state_are_told(autopilot: Autopilot, opened: Open) -> None:
     sink = opened()
-    for state, reason in (
-        (State.SEARCHING, Reason.UNCONFIRMED),
-        (State.TRACKING, None),
-        (State.TRACKING, None),
-        (State.LOST, Reason.DARK),
+    for t_s, state, reason in (
+        (0.0, State.SEARCHING, Reason.UNCONFIRMED),
+        (1.0, State.TRACKING, None),
+        (1.5, State.TRACKING, None),
+        (1.6, State.DEGRADED, Reason.DARK),  # for a moment: nobody needs to read it
+        (1.7, State.TRACKING, None),
+        (1.8, State.LOST, Reason.DARK),
     ):
-        estimate = PoseEstimate(t_ns=1, status=Status.NO_POSE, state=state, state_reason=reason)
-        sink.write(estimate)
+        told = {"t_ns": round(t_s * 1e9), "state": state, "state_reason": reason}
+        sink.write(PoseEstimate(status=Status.NO_POSE, **told))
     texts = [autopilot.next("STATUSTEXT") for _ in range(3)]
     assert [(text.severity, text.text) for text in texts] == [
         (6, "edge-reloc SEARCHING UNCONFIRMED"),
