@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from math import cos, sin
+from math import nan
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import F64
 from ..errors import ConfigError, missing_package
-from ..geometry.frames import FRD_FROM_FLU, Placed
+from ..geometry.frames import FRD_FROM_FLU, Placed, rotation_of_angles
 from ..geometry.rigid import rotation_from_quat
 from ..structs import PoseEstimate, State
 from . import mavlink_messages as messages
@@ -36,7 +36,9 @@ HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
 ORIGIN_TRIES = 10  # a second apart
 UNSYNCHRONISED_S = 5.0  # from PX4's first heartbeat until it should have asked for the time
 
-ATTITUDES = ("ATTITUDE", "ATTITUDE_QUATERNION")
+HEARD = ("ATTITUDE", "ATTITUDE_QUATERNION", "LOCAL_POSITION_NED")
+# MAV_CMD_SET_MESSAGE_INTERVAL of ATTITUDE_QUATERNION and LOCAL_POSITION_NED
+MESSAGE_INTERVAL, HEARD_HZ, ASK_AGAIN_S = 511, ((31, 50.0), (32, 30.0)), 5.0
 KINDS = ("odometry", "vision", "gps_input", "global_position")
 
 
@@ -108,6 +110,7 @@ class MavlinkSink:
         self._heard: dict[str, float] = {}  # when, by what
         self._target = 0  # system of the autopilot
         self._origin_tries = 0
+        self._hears_s = -ASK_AGAIN_S
         self.clock = AutopilotClock()
         self._sent_ns = -BACK_NS
         #: poses that were sent, and that were not: too old, or not taken by the link
@@ -212,6 +215,7 @@ class MavlinkSink:
         if self._target and self._origin is not None and self._origin_tries < ORIGIN_TRIES:
             self._origin_tries += 1
             self._send("set_gps_global_origin", messages.origin(self._origin, self._target))
+        self._ask_for_motion()
         self._check_synchronised()
 
     def _check_synchronised(self) -> None:
@@ -233,8 +237,8 @@ class MavlinkSink:
             self._take_timesync(message, now_ns)
         elif kind == "GPS_GLOBAL_ORIGIN":
             self._origin_tries = ORIGIN_TRIES
-        elif kind in ATTITUDES and message.get_srcSystem() == self._target:
-            self._take_attitude(message)
+        elif kind in HEARD and message.get_srcSystem() == self._target:
+            self._take_motion(message)
 
     def _take_heartbeat(self, message: Any) -> None:
         name = AUTOPILOTS.get(message.autopilot)
@@ -261,21 +265,37 @@ class MavlinkSink:
         if self.clock.answered == PX4_CONVERGED and "px4" in self._heard:
             log.info("mavlink:%s: PX4 was told the time; it uses our stamps now", self._link.name)
 
-    def _take_attitude(self, message: Any) -> None:
+    def _take_motion(self, message: Any) -> None:
+        """Attitude or position, told in the body's and the world's axes with z up."""
         advice = self._facts.advice
         if advice is None or not self.clock.known:
             return
+        t_ns = self.clock.ours(message.time_boot_ms * 1_000_000)
+        self._hears_s = time.monotonic()
+        if message.get_type() == "LOCAL_POSITION_NED":
+            advice.tell_place(t_ns, FRD_FROM_FLU.T @ [message.x, message.y, message.z])
+            return
         if message.get_type() == "ATTITUDE":
-            roll, pitch = message.roll, message.pitch
-            down = np.array([-sin(pitch), sin(roll) * cos(pitch), cos(roll) * cos(pitch)])
+            angles = (message.roll, message.pitch, message.yaw)
+            rotation = rotation_of_angles(*angles)
         else:
             quat = np.array([message.q1, message.q2, message.q3, message.q4])
-            if not np.linalg.norm(quat) > 0.5:  # not known
-                return
-            down = rotation_from_quat(quat)[2]  # of the body, forward, right, down, in NED
-        if np.isfinite(down).all():
-            advice.tell_down(
-                self.clock.ours(message.time_boot_ms * 1_000_000), FRD_FROM_FLU.T @ down
+            rotation = rotation_from_quat(quat) if np.linalg.norm(quat) > 0.5 else quat * nan
+        if np.isfinite(rotation).all():
+            advice.tell_rotation(t_ns, FRD_FROM_FLU.T @ rotation @ FRD_FROM_FLU)
+
+    def _ask_for_motion(self) -> None:
+        """Attitude and position as often as frames need them, until they come."""
+        silent = time.monotonic() - self._hears_s > ASK_AGAIN_S
+        if not self._target or self._facts.advice is None or not silent:
+            return
+        self._hears_s = time.monotonic()
+        for message, rate_hz in HEARD_HZ:
+            fields = dict.fromkeys((f"param{n}" for n in range(3, 8)), 0.0)
+            fields |= {"param1": float(message), "param2": 1e6 / rate_hz}
+            to = {"target_system": self._target, "target_component": 1}
+            self._send(
+                "command_long", {**to, "command": MESSAGE_INTERVAL, **fields, "confirmation": 0}
             )
 
     def _first(self, what: str) -> bool:

@@ -15,6 +15,7 @@ from pymavlink.dialects.v20 import common
 
 from edge_reloc import run
 from edge_reloc.command_line.arguments import session_options
+from edge_reloc.geometry.frames import level_from_world
 from edge_reloc.geometry.rigid import rotation_from_quat, so3_exp
 from edge_reloc.reference.truth import read_truth
 from edge_reloc.running.demo import DEMO
@@ -60,7 +61,8 @@ def test_poses_that_contradict_an_attitude_are_refused(pitch_deg: float, ok: boo
         assert advice is not None and session.camera.mount is not None
         gravity = np.array(session.bundle.manifest.world.gravity)
         down = session.camera.mount[:3, :3] @ truth[:3, :3] @ gravity
-        advice.tell_down(0, so3_exp([0, np.radians(pitch_deg), 0]) @ down)
+        level = level_from_world(down)  # of the body, without a heading
+        advice.tell_rotation(0, level @ so3_exp([0, np.radians(pitch_deg), 0]))
         session.run(io.StringIO())
         assert (session.summary().localized == 1) is ok
 
