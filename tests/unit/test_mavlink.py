@@ -14,6 +14,7 @@ import tty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import nan, pi
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -532,6 +533,31 @@ def test_a_serial_port_that_takes_nothing_costs_messages_only() -> None:
     assert not all(link.send(b"a" * 280) for _ in range(60))
     assert time.monotonic() - begin_s < WAIT_S
     link.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_serial_port_that_goes_away_is_opened_again(tmp_path: Path) -> None:
+    device = tmp_path / "ttyUSB0"
+
+    def plug_in() -> tuple[int, int]:
+        ours, theirs = os.openpty()
+        device.unlink(missing_ok=True)
+        device.symlink_to(os.ttyname(theirs))
+        return ours, theirs
+
+    ours, theirs = plug_in()
+    link = SerialLink(str(device), 57_600)
+    os.close(theirs)
+    os.close(ours)
+    assert link.receive(WAIT_S) == b"" and not link.send(b"gone")
+    ours, theirs = plug_in()
+    end_s = time.monotonic() + WAIT_S
+    while not link.send(b"back") and time.monotonic() < end_s:
+        link.receive(0.01)
+    assert os.read(ours, 10) == b"back"
+    link.close()
+    assert not link.send(b"closed")
     os.close(ours)
     os.close(theirs)
 
