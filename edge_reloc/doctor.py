@@ -93,10 +93,11 @@ def examine_autopilot(
 def to_text(checks: Sequence[Check]) -> str:
     """One line a check, its cure under it."""
     lines = []
+    width = max([14, *(len(check.subject) for check in checks)])
     for check in checks:
-        lines.append(f"{check.state.value:<8} {check.subject:<14} {check.found}")
+        lines.append(f"{check.state.value:<8} {check.subject:<{width}} {check.found}")
         if check.cure:
-            lines.append(f"{'':<8} {'':<14} → {check.cure}")
+            lines.append(f"{'':<8} {'':<{width}} → {check.cure}")
     return "\n".join(lines)
 
 

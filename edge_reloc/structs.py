@@ -49,6 +49,9 @@ class Frame:
     #: (3,) that points down in the camera's axes (x right, y down, z ahead), as an IMU knows it
     #: of a camera at rest; a pose that contradicts it is refused
     down: F64 | None = None
+    #: (4,4) camera points to points of a frame that may drift, map units, as an autopilot or an
+    #: odometry knows it: with a supervisor it tells where the next frame is looked for
+    odom_from_cam: F64 | None = None
 
 
 class Features:

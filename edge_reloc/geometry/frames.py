@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import F64
-from .rigid import compose, hat, invert
+from .rigid import compose, hat, invert, so3_exp
 
 NED_FROM_ENU = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 FRD_FROM_FLU = np.diag([1.0, -1.0, -1.0])
@@ -116,6 +116,12 @@ def roll_pitch_yaw(rotation: F64) -> tuple[float, float, float]:
     pitch = np.arctan2(-rotation[2, 0], np.hypot(rotation[2, 1], rotation[2, 2]))
     yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
     return float(roll), float(pitch), float(yaw)
+
+
+def rotation_of_angles(roll: float, pitch: float, yaw: float) -> F64:
+    """(3,3) of radians, inverse of `roll_pitch_yaw`."""
+    z, y, x = so3_exp([0, 0, yaw]), so3_exp([0, pitch, 0]), so3_exp([roll, 0, 0])
+    return np.asarray(z @ y @ x)
 
 
 def upper_triangle(covariance: F64) -> list[float]:

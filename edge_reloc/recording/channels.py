@@ -41,6 +41,7 @@ def frame_message(entry: Entry, first: bool) -> dict[str, Any]:
         "quarter_turns": frame.quarter_turns,
         "upright_turns": frame.upright_turns,
         "down": frame.down,
+        "odom_from_cam": frame.odom_from_cam,
         "fault": fault
         and {"reason": fault.reason.value, "text": fault.text, "since_ns": fault.since_ns},
         "recalled": entry.recalled if first or entry.after_gap else None,

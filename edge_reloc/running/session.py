@@ -350,7 +350,7 @@ class Session:
         self._sinks.check()
 
     def _advised(self, frame: Frame) -> Frame:
-        """With what an autopilot told of the vertical, where the mount is known."""
+        """With what an autopilot told of its attitude and motion, where the mount is known."""
         mount = self.camera.mount
         return frame if mount is None else self._advice.frame(frame, mount)
 

@@ -11,12 +11,15 @@ import numpy as np
 from ..arrays import F64
 from ..bundle.manifest import World
 from ..bundle.points import PointMap
+from ..geometry.rigid import hat, invert
 from ..reasons import Fault, Reason
 from ..structs import Frame, PoseEstimate, State, Status
 from .pose_filter import Fix, Motion, PoseFilter
 from .state_machine import SECOND_NS, Rules, StateMachine
 from .unclear import explained
 
+# What odometry gets wrong from one frame to the next, at most a second later.
+ODOMETRY_RAD, ODOMETRY_M = 0.01, 0.03
 LIKELY_MAP_M = 10.0  # across, where a map does not know its metre
 
 REASONS = {
@@ -61,6 +64,9 @@ class Supervisor:
         self._rules = rules or Rules()
         self._machine = StateMachine(lambda fix: PoseFilter(fix, motion), self._rules)
         self._filtered, self._localizer = filtered, localizer
+        self._odometry: tuple[int, F64] | None = None  # of the last frame whose pose was used
+        std = np.repeat([ODOMETRY_RAD, ODOMETRY_M * metre], 3)
+        self._odometry_covariance = np.diag(std**2)
         self._last = PoseEstimate(t_ns=0, status=Status.NO_FEATURES)
 
     @property
@@ -68,9 +74,11 @@ class Supervisor:
         """Of the stream."""
         return self._machine.state
 
-    def before(self, t_ns: int) -> None:
-        """A frame of this time is about to be localised."""
-        fix = None if self._machine.doubts else self.expected(t_ns)
+    def before(self, t_ns: int, odom_from_cam: F64 | None = None) -> None:
+        """A frame of this time is about to be localised; odom_from_cam: `Frame`'s."""
+        fix = None
+        if not self._machine.doubts:
+            fix = self._carried(t_ns, odom_from_cam) or self.expected(t_ns)
         if fix is not None and self._localizer is not None:
             self._localizer.predict(t_ns, fix.cam_from_world, fix.covariance)
 
@@ -86,8 +94,28 @@ class Supervisor:
             estimate = replace(estimate.withheld(), reason=estimate.reason or withheld)
         elif self._filtered:
             estimate = self._at_filter(estimate)
+        if used and frame.odom_from_cam is not None:
+            self._odometry = estimate.t_ns, frame.odom_from_cam
         self._last = self._told(estimate)
         return self._last
+
+    def _carried(self, t_ns: int, odom_from_cam: F64 | None) -> Fix | None:
+        """The last pose that was used, moved as odometry says; None where it says nothing."""
+        track = self._machine.track
+        if odom_from_cam is None or self._odometry is None or track is None:
+            return None
+        then_ns, odom_from_then = self._odometry
+        if not 0 < t_ns - then_ns <= self._rules.lost_s * SECOND_NS:
+            return None
+        then, cam_from_then = track.at(then_ns), invert(odom_from_cam) @ odom_from_then
+        moved = np.zeros((6, 6))  # adjoint of the motion
+        moved[:3, :3] = moved[3:, 3:] = cam_from_then[:3, :3]
+        moved[3:, :3] = hat(cam_from_then[:3, 3]) @ cam_from_then[:3, :3]
+        return Fix(
+            t_ns=t_ns,
+            cam_from_world=cam_from_then @ then.cam_from_world,
+            covariance=moved @ then.covariance @ moved.T + self._odometry_covariance,
+        )
 
     def silence(self, t_ns: int, fault: Fault | None = None) -> PoseEstimate | None:
         """An estimate without a frame, where the lack of one changes the state."""
@@ -141,12 +169,22 @@ class Supervisor:
     def recall(self) -> dict[str, Any]:
         """What `resume` takes; arrays are shared."""
         machine = self._machine.recall()
-        return {"machine": machine, "index": self._last.index, "name": self._last.name}
+        return {
+            "machine": machine,
+            "index": self._last.index,
+            "name": self._last.name,
+            "odometry": self._odometry,
+        }
 
     def resume(self, recalled: Mapping[str, Any]) -> None:
         """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
         self._machine.resume(recalled["machine"])
         self._last = replace(self._last, index=int(recalled["index"]), name=str(recalled["name"]))
+        odometry = recalled.get("odometry")  # of older recordings there is none
+        self._odometry = None
+        if odometry is not None:
+            pose = np.array(odometry[1], np.float64).reshape(4, 4)
+            self._odometry = int(odometry[0]), pose
 
 
 def _fix_of(frame: Frame, estimate: PoseEstimate) -> Fix | None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from math import cos, sin
+from math import nan
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..arrays import F64
 from ..errors import ConfigError, missing_package
-from ..geometry.frames import FRD_FROM_FLU, Placed
+from ..geometry.frames import FRD_FROM_FLU, Placed, rotation_of_angles
 from ..geometry.rigid import rotation_from_quat
 from ..structs import PoseEstimate, State
 from . import mavlink_messages as messages
@@ -31,11 +31,14 @@ log = logging.getLogger(__name__)
 COMPANION, NO_AUTOPILOT, ACTIVE, COMPONENT = 18, 8, 4, 197
 AUTOPILOTS = {3: "ardupilot", 12: "px4"}
 BACK_NS = 1_000_000_000  # a pose older than the last by this: the clock was put back
+TEXT_NS = 1_000_000_000  # between texts
 HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
 ORIGIN_TRIES = 10  # a second apart
 UNSYNCHRONISED_S = 5.0  # from PX4's first heartbeat until it should have asked for the time
 
-ATTITUDES = ("ATTITUDE", "ATTITUDE_QUATERNION")
+HEARD = ("ATTITUDE", "ATTITUDE_QUATERNION", "LOCAL_POSITION_NED")
+# MAV_CMD_SET_MESSAGE_INTERVAL of ATTITUDE_QUATERNION and LOCAL_POSITION_NED
+MESSAGE_INTERVAL, HEARD_HZ, ASK_AGAIN_S = 511, ((31, 50.0), (32, 30.0)), 5.0
 KINDS = ("odometry", "vision", "gps_input", "global_position")
 
 
@@ -102,10 +105,12 @@ class MavlinkSink:
         self._lock = threading.Lock()
         self._pace = Pace(ARDUPILOT if self._autopilot == "ardupilot" else PX4)
         self._told: State | None = None
+        self._told_ns = 0
         self._p_right: float | None = None
         self._heard: dict[str, float] = {}  # when, by what
         self._target = 0  # system of the autopilot
         self._origin_tries = 0
+        self._hears_s = -ASK_AGAIN_S
         self.clock = AutopilotClock()
         self._sent_ns = -BACK_NS
         #: poses that were sent, and that were not: too old, or not taken by the link
@@ -115,12 +120,12 @@ class MavlinkSink:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name=f"mavlink {link}", daemon=True)
         self._thread.start()
+        if not facts.live:
+            self._complain("stamps are those of a recording, which an autopilot would misplace")
 
     def write(self, estimate: PoseEstimate) -> None:
         """Send the pose, if there is one to use, and the state, if it changed."""
-        if estimate.state is not self._told and estimate.state is not None:
-            self._told = estimate.state
-            self._send("statustext", messages.news(estimate))
+        self._tell_state(estimate)
         if not (estimate.usable and messages.finite(estimate)):
             if estimate.state in (State.LOST, State.SEARCHING):
                 self._pace.interrupted()
@@ -139,6 +144,15 @@ class MavlinkSink:
         self.sent += 1
         self._sent_ns = estimate.t_ns
         self._complain(self._pace.sent(estimate.t_ns))
+
+    def _tell_state(self, estimate: PoseEstimate) -> None:
+        """The state, if it changed: LOST at once, others not more often than people read."""
+        state, told = estimate.state, self._told
+        waited = abs(estimate.t_ns - self._told_ns) >= TEXT_NS
+        if state is None or state is told or not (waited or state is State.LOST or told is None):
+            return
+        self._told, self._told_ns = state, estimate.t_ns
+        self._send("statustext", messages.news(estimate))
 
     def _send_pose(self, estimate: PoseEstimate, age_ms: float) -> bool:
         body = messages.placed(estimate, self._axes, self._mount)
@@ -201,6 +215,7 @@ class MavlinkSink:
         if self._target and self._origin is not None and self._origin_tries < ORIGIN_TRIES:
             self._origin_tries += 1
             self._send("set_gps_global_origin", messages.origin(self._origin, self._target))
+        self._ask_for_motion()
         self._check_synchronised()
 
     def _check_synchronised(self) -> None:
@@ -222,8 +237,8 @@ class MavlinkSink:
             self._take_timesync(message, now_ns)
         elif kind == "GPS_GLOBAL_ORIGIN":
             self._origin_tries = ORIGIN_TRIES
-        elif kind in ATTITUDES and message.get_srcSystem() == self._target:
-            self._take_attitude(message)
+        elif kind in HEARD and message.get_srcSystem() == self._target:
+            self._take_motion(message)
 
     def _take_heartbeat(self, message: Any) -> None:
         name = AUTOPILOTS.get(message.autopilot)
@@ -250,17 +265,38 @@ class MavlinkSink:
         if self.clock.answered == PX4_CONVERGED and "px4" in self._heard:
             log.info("mavlink:%s: PX4 was told the time; it uses our stamps now", self._link.name)
 
-    def _take_attitude(self, message: Any) -> None:
+    def _take_motion(self, message: Any) -> None:
+        """Attitude or position, told in the body's and the world's axes with z up."""
         advice = self._facts.advice
         if advice is None or not self.clock.known:
             return
+        t_ns = self.clock.ours(message.time_boot_ms * 1_000_000)
+        self._hears_s = time.monotonic()
+        if message.get_type() == "LOCAL_POSITION_NED":
+            advice.tell_place(t_ns, FRD_FROM_FLU.T @ [message.x, message.y, message.z])
+            return
         if message.get_type() == "ATTITUDE":
-            roll, pitch = message.roll, message.pitch
-            down = np.array([-sin(pitch), sin(roll) * cos(pitch), cos(roll) * cos(pitch)])
+            angles = (message.roll, message.pitch, message.yaw)
+            rotation = rotation_of_angles(*angles)
         else:
-            quat = (message.q1, message.q2, message.q3, message.q4)
-            down = rotation_from_quat(quat)[2]  # of the body, forward, right, down, in NED
-        advice.tell_down(self.clock.ours(message.time_boot_ms * 1_000_000), FRD_FROM_FLU.T @ down)
+            quat = np.array([message.q1, message.q2, message.q3, message.q4])
+            rotation = rotation_from_quat(quat) if np.linalg.norm(quat) > 0.5 else quat * nan
+        if np.isfinite(rotation).all():
+            advice.tell_rotation(t_ns, FRD_FROM_FLU.T @ rotation @ FRD_FROM_FLU)
+
+    def _ask_for_motion(self) -> None:
+        """Attitude and position as often as frames need them, until they come."""
+        silent = time.monotonic() - self._hears_s > ASK_AGAIN_S
+        if not self._target or self._facts.advice is None or not silent:
+            return
+        self._hears_s = time.monotonic()
+        for message, rate_hz in HEARD_HZ:
+            fields = dict.fromkeys((f"param{n}" for n in range(3, 8)), 0.0)
+            fields |= {"param1": float(message), "param2": 1e6 / rate_hz}
+            to = {"target_system": self._target, "target_component": 1}
+            self._send(
+                "command_long", {**to, "command": MESSAGE_INTERVAL, **fields, "confirmation": 0}
+            )
 
     def _first(self, what: str) -> bool:
         """Whether it is the first time."""

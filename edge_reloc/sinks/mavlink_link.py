@@ -11,6 +11,7 @@ import os
 import re
 import select
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Protocol
@@ -176,40 +177,77 @@ class TcpLink:
 
 
 class SerialLink:
-    """A serial port, eight bits, no parity, no flow control."""
+    """A serial port, eight bits, no parity, no flow control; opened again when it is back."""
 
     def __init__(self, device: str, baud: int) -> None:
         self.name = f"{device},{baud}"
+        self._device, self._baud = device, baud
         self._port = _open_serial(device, baud)
-        self._told = False
+        self._lock = threading.Lock()  # nobody writes into another file of the same number
+        self._again_s = 0.0
+        self._told: set[str] = set()
 
     def send(self, message: bytes) -> bool:
-        try:
-            while message:
-                _, ready, _ = select.select([], [self._port], [], PATIENCE_S)
-                if not ready:
-                    raise BlockingIOError
-                message = message[os.write(self._port, message) :]
-        except (OSError, ValueError) as error:
-            if not self._told:
-                self._told = True
-                what = "takes no bytes" if isinstance(error, BlockingIOError) else _reason(error)
-                log.warning("mavlink:%s: %s; messages are lost", self.name, what)
-            return False
-        return True
+        with self._lock:
+            if self._port < 0:
+                return False
+            try:
+                while message:
+                    if not select.select([], [self._port], [], PATIENCE_S)[1]:
+                        self._tell("takes no bytes")
+                        return False
+                    message = message[os.write(self._port, message) :]
+            except OSError as error:
+                self._broken(_reason(error))
+                return False
+            return True
 
     def receive(self, timeout_s: float) -> bytes:
-        try:
-            if _readable(self._port, timeout_s):
-                return os.read(self._port, MOST_BYTES)
-        except OSError:  # unplugged, which sending tells
-            time.sleep(timeout_s)
-        return b""
+        port = self._port
+        if port < 0:
+            time.sleep(min(timeout_s, 0.1))
+            self._reopen()
+            return b""
+        if not _readable(port, timeout_s):
+            return b""
+        with self._lock:
+            if self._port < 0:
+                return b""
+            try:
+                message = os.read(self._port, MOST_BYTES)
+            except BlockingIOError:
+                return b""
+            except OSError as error:
+                self._broken(_reason(error))
+                return b""
+            if not message:
+                self._broken("hung up")
+            return message
+
+    def _broken(self, why: str) -> None:
+        os.close(self._port)
+        self._port = -1
+        self._tell(f"lost ({why}); tried every second")
+
+    def _tell(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            log.warning("mavlink:%s: %s; messages are lost", self.name, what)
+
+    def _reopen(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._again_s:
+            return
+        self._again_s = now_s + RECONNECT_S
+        with contextlib.suppress(SinkError), self._lock:
+            self._port = _open_serial(self._device, self._baud)
 
     def close(self) -> None:
-        port, self._port = self._port, -1
-        if port >= 0:
-            os.close(port)
+        with self._lock:
+            self._again_s = float("inf")
+            if self._port >= 0:
+                os.close(self._port)
+            self._port = -1
 
 
 def _open_serial(device: str, baud: int) -> int:

@@ -42,7 +42,7 @@ class Pace:
         return self._once(
             "slow",
             f"poses are {usual_ms:.0f} ms apart; {self._wants.name} {self._wants.why}: "
-            f"give out poses between frames with --rate 30",
+            f"localise faster, or --rate 30",
         )
 
     def late(self, age_ms: float) -> str | None:
@@ -50,7 +50,7 @@ class Pace:
         return self._once(
             "late",
             f"a pose was {age_ms:.0f} ms old and was not sent ({OLDEST_MS:.0f} ms at most): it "
-            f"would be taken for a younger one; give out poses between frames with --rate 30",
+            f"would be taken for a younger one; localise faster, or --rate 30",
         )
 
     def interrupted(self) -> None:

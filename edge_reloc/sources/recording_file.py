@@ -193,6 +193,7 @@ def _session(message: dict[str, Any]) -> RecordedSession:
 def _frame(told: dict[str, Any], image: dict[str, Any]) -> Frame:
     camera, fault, turns = told["camera"], told["fault"], told["quarter_turns"]
     received_ns, down = told["received_ns"], told["down"]
+    odom_from_cam = told.get("odom_from_cam")  # older ones have none
     return Frame(
         image=_pixels(image, tuple(told["shape"])),
         t_ns=int(told["t_ns"]),
@@ -203,6 +204,9 @@ def _frame(told: dict[str, Any], image: dict[str, Any]) -> Frame:
         quarter_turns=None if turns is None else int(turns) % 4,
         upright_turns=int(told["upright_turns"]) % 4,
         down=None if down is None else np.array(down, np.float64).reshape(3),
+        odom_from_cam=None
+        if odom_from_cam is None
+        else np.array(odom_from_cam, np.float64).reshape(4, 4),
         fault=None if fault is None else _fault(fault),
     )
 

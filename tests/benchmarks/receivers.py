@@ -37,6 +37,7 @@ from edge_reloc.structs import Frame
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 DYING_S = 0.5
+SETTLE_S = 2.0  # until what waits is sent, too old or stuck
 
 
 @contextlib.contextmanager
@@ -88,6 +89,7 @@ def block(
     estimate = localizer.localize(images[0]).estimate
     for _ in range(prefill if addresses else 0):
         sinks.write(replace(estimate, t_ns=time.monotonic_ns()))
+    time.sleep(SETTLE_S)
     walls, processors = [], []
     for index, image in enumerate(images):
         wall, processor = time.perf_counter(), time.process_time()

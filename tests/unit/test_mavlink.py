@@ -14,6 +14,7 @@ import tty
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import nan, pi
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,9 +26,17 @@ from pymavlink.dialects.v20 import common
 from edge_reloc.bundle.manifest import World
 from edge_reloc.errors import ConfigError, SinkError
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.frames import FRD_FROM_FLU, MOUNTS, NED_FROM_ENU, roll_pitch_yaw
+from edge_reloc.geometry.frames import (
+    FRD_FROM_FLU,
+    MOUNTS,
+    NED_FROM_ENU,
+    roll_pitch_yaw,
+    rotation_of_angles,
+)
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat, rotation_vector, so3_exp
+from edge_reloc.geometry.rigid import quat_from_rotation as rotation_quat
 from edge_reloc.reasons import Reason
+from edge_reloc.running.supervisor import Supervisor
 from edge_reloc.sinks import open_sink
 from edge_reloc.sinks.advice import Advice
 from edge_reloc.sinks.facts import RunFacts
@@ -278,14 +287,16 @@ def test_what_is_not_to_be_used_is_not_sent(autopilot: Autopilot, opened: Open) 
 
 def test_changes_of_state_are_told(autopilot: Autopilot, opened: Open) -> None:
     sink = opened()
-    for state, reason in (
-        (State.SEARCHING, Reason.UNCONFIRMED),
-        (State.TRACKING, None),
-        (State.TRACKING, None),
-        (State.LOST, Reason.DARK),
+    for t_s, state, reason in (
+        (0.0, State.SEARCHING, Reason.UNCONFIRMED),
+        (1.0, State.TRACKING, None),
+        (1.5, State.TRACKING, None),
+        (1.6, State.DEGRADED, Reason.DARK),  # for a moment: nobody needs to read it
+        (1.7, State.TRACKING, None),
+        (1.8, State.LOST, Reason.DARK),
     ):
-        estimate = PoseEstimate(t_ns=1, status=Status.NO_POSE, state=state, state_reason=reason)
-        sink.write(estimate)
+        told = {"t_ns": round(t_s * 1e9), "state": state, "state_reason": reason}
+        sink.write(PoseEstimate(status=Status.NO_POSE, **told))
     texts = [autopilot.next("STATUSTEXT") for _ in range(3)]
     assert [(text.severity, text.text) for text in texts] == [
         (6, "edge-reloc SEARCHING UNCONFIRMED"),
@@ -313,45 +324,108 @@ def test_time_is_told_in_our_clock(autopilot: Autopilot, opened: Open) -> None:
     assert answer.ts1 == 123 and before <= answer.tc1 <= time.monotonic_ns()
 
 
-def test_the_vertical_of_an_attitude_reaches_frames(autopilot: Autopilot, opened: Open) -> None:
-    """Of an autopilot that booted 1000 s before our clock began, nose up by 0.2 rad."""
+def soon(answer: Callable[[], Any]) -> Any:
+    """What another thread comes to know."""
+    end_s = time.monotonic() + WAIT_S
+    while (value := answer()) is None and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return value
+
+
+def test_attitude_and_motion_reach_frames(autopilot: Autopilot, opened: Open) -> None:
+    """Of an autopilot that booted 1000 s before our clock began: nose up, looks east."""
     advice = Advice()
     sink = opened(facts=replace(FACTS, advice=advice))
     autopilot.greet()
+    asked = [autopilot.next("COMMAND_LONG") for _ in range(2)]
+    assert [(a.command, a.param1, a.param2) for a in asked] == [
+        (511, 31.0, 20_000.0),
+        (511, 32.0, pytest.approx(33_333.3)),
+    ]
     ahead_ns = 1_000_000_000_000
-    asked = autopilot.next("TIMESYNC")
-    autopilot.say("timesync", tc1=time.monotonic_ns() + ahead_ns, ts1=asked.ts1)
-    end_s = time.monotonic() + WAIT_S
-    while not sink.clock.known and time.monotonic() < end_s:
-        time.sleep(0.01)
+    question = autopilot.next("TIMESYNC")
+    autopilot.say("timesync", tc1=time.monotonic_ns() + ahead_ns, ts1=question.ts1)
+    assert soon(lambda: sink.clock.known or None)
     taken_ns = time.monotonic_ns()
     boot_ms = (taken_ns + ahead_ns) // 1_000_000
     rates = {"rollspeed": 0.0, "pitchspeed": 0.0, "yawspeed": 0.0}
-    autopilot.say("attitude", time_boot_ms=boot_ms, roll=0.0, pitch=0.2, yaw=1.0, **rates)
-    while advice.down(taken_ns) is None and time.monotonic() < end_s:
-        time.sleep(0.01)
+    velocity = {"vx": 0.0, "vy": 0.0, "vz": 0.0}
+    autopilot.say("local_position_ned", time_boot_ms=boot_ms, x=1.0, y=2.0, z=-3.0, **velocity)
+    autopilot.say("attitude", time_boot_ms=boot_ms, roll=0.0, pitch=0.2, yaw=pi / 2, **rates)
+    first = soon(lambda: advice.rotation(taken_ns))
     frame = Frame(image=np.zeros((4, 4), np.uint8), t_ns=taken_ns)
-    down = advice.frame(frame, MOUNTS["front"]).down
-    # a camera that looks up sees the ground's direction behind it
-    np.testing.assert_allclose(down, [0, np.cos(0.2), -np.sin(0.2)], atol=1e-6)
-    assert advice.frame(frame, MOUNTS["nadir"]).down == pytest.approx([0, np.sin(0.2), np.cos(0.2)])
-    quaternion = {"q1": np.cos(0.1), "q2": 0.0, "q3": np.sin(0.1), "q4": 0.0}
+    ahead = advice.frame(frame, MOUNTS["front"])
+    # of a camera that looks up, down is behind it
+    np.testing.assert_allclose(ahead.down, [0, np.cos(0.2), -np.sin(0.2)], atol=1e-6)
+    below = advice.frame(frame, MOUNTS["nadir"])
+    np.testing.assert_allclose(below.down, [0, np.sin(0.2), np.cos(0.2)], atol=1e-6)
+    # north, west, up; it looks east and up
+    np.testing.assert_allclose(ahead.odom_from_cam[:3, 3], [1, -2, 3])
+    np.testing.assert_allclose(
+        ahead.odom_from_cam[:3, 2], [0, -np.cos(0.2), np.sin(0.2)], atol=1e-6
+    )
+    turned_up = rotation_quat(rotation_of_angles(0.0, 0.2, pi / 2))
+    quaternion = dict(zip(("q1", "q2", "q3", "q4"), turned_up, strict=True))
     autopilot.say("attitude_quaternion", time_boot_ms=boot_ms + 100, **quaternion, **rates)
-    later_ns = taken_ns + 100_000_000
-    while advice.down(later_ns) is None and time.monotonic() < end_s:
-        time.sleep(0.01)
-    np.testing.assert_allclose(advice.down(later_ns), advice.down(taken_ns), atol=1e-6)
+    second = soon(lambda: advice.rotation(taken_ns + 100_000_000))
+    np.testing.assert_allclose(second, first, atol=1e-6)
 
 
 def test_advice_is_of_the_frame_s_time() -> None:
     advice = Advice()
-    for t_ms, tilt in ((0, 0.0), (100, 0.2), (900, 0.0)):
-        advice.tell_down(t_ms * 1_000_000, np.array([np.sin(tilt), 0.0, -np.cos(tilt)]))
-    between = advice.down(50_000_000)
-    assert between is not None and np.arctan2(between[0], -between[2]) == pytest.approx(0.1)
-    assert advice.down(500_000_000) is None, "0.8 s lie between its neighbours"
-    assert advice.down(940_000_000) is not None and advice.down(960_000_000) is None
-    assert advice.down(-1) is None
+    for t_ms, yaw, x in ((0, 0.0, 0.0), (100, 0.2, 1.0), (900, 0.0, 2.0)):
+        advice.tell_rotation(t_ms * 1_000_000, so3_exp([0, 0, yaw]))
+        advice.tell_place(t_ms * 1_000_000, np.array([x, 0, 0]))
+    advice.tell_place(850_000_000, np.zeros(3))  # too late
+    np.testing.assert_allclose(advice.rotation(50_000_000), so3_exp([0, 0, 0.1]), atol=1e-12)
+    np.testing.assert_allclose(advice.place(25_000_000), [0.25, 0, 0])
+    assert advice.rotation(500_000_000) is None, "0.8 s lie between its neighbours"
+    assert advice.place(940_000_000) is not None and advice.place(960_000_000) is None
+    assert advice.rotation(-1) is None
+
+
+class Told:
+    """Where a localiser is told to look."""
+
+    def __init__(self) -> None:
+        self.poses: list[np.ndarray] = []
+
+    def predict(self, t_ns: int, cam_from_world: np.ndarray, covariance: np.ndarray) -> None:
+        assert (np.linalg.eigvalsh(covariance) > 0).all()
+        self.poses.append(cam_from_world)
+
+    def search_next(self) -> None: ...
+
+
+def test_odometry_says_where_a_frame_is_looked_for() -> None:
+    """A camera that stops and turns back at once, which constant motion does not expect."""
+    angles = 0.08 * np.r_[:8, 6:0:-1]
+    world_from_cams = [compose(so3_exp([0, a, 0]), [0.1 * a, 0, 0.3 * a]) for a in angles]
+    odom_from_world = compose(so3_exp([0.1, 2.0, -0.4]), [30.0, -4.0, 1.0])
+    errors = {}
+    for odometry in (True, False):
+        told = Told()
+        supervisor, off = Supervisor(localizer=told), []
+        for n, world_from_cam in enumerate(world_from_cams):
+            odom_from_cam = odom_from_world @ world_from_cam if odometry else None
+            t_ns = n * 100_000_000
+            frame = Frame(image=np.zeros((4, 4), np.uint8), t_ns=t_ns, odom_from_cam=odom_from_cam)
+            if n == 10:  # as after a replay from here
+                recalled = supervisor.recall()
+                supervisor = Supervisor(localizer=told)
+                supervisor.resume(recalled)
+            told.poses.clear()
+            supervisor.before(t_ns, odom_from_cam)
+            true = invert(world_from_cam)
+            off += [rotation_vector(pose[:3, :3] @ true[:3, :3].T) for pose in told.poses]
+            covariance = np.eye(6) * 1e-4
+            estimate = PoseEstimate(
+                t_ns=t_ns, status=Status.OK, cam_from_world=true, covariance=covariance
+            )
+            supervisor.judge(frame, estimate)
+        assert len(off) == len(angles) - 3, "three frames confirm the first pose"
+        errors[odometry] = np.degrees(np.linalg.norm(off, axis=1).max())
+    assert errors[True] < 0.5 < 2.0 < errors[False]
 
 
 def test_the_clock_with_the_shortest_way_counts() -> None:
@@ -459,6 +533,31 @@ def test_a_serial_port_that_takes_nothing_costs_messages_only() -> None:
     assert not all(link.send(b"a" * 280) for _ in range(60))
     assert time.monotonic() - begin_s < WAIT_S
     link.close()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_serial_port_that_goes_away_is_opened_again(tmp_path: Path) -> None:
+    device = tmp_path / "ttyUSB0"
+
+    def plug_in() -> tuple[int, int]:
+        ours, theirs = os.openpty()
+        device.unlink(missing_ok=True)
+        device.symlink_to(os.ttyname(theirs))
+        return ours, theirs
+
+    ours, theirs = plug_in()
+    link = SerialLink(str(device), 57_600)
+    os.close(theirs)
+    os.close(ours)
+    assert link.receive(WAIT_S) == b"" and not link.send(b"gone")
+    ours, theirs = plug_in()
+    end_s = time.monotonic() + WAIT_S
+    while not link.send(b"back") and time.monotonic() < end_s:
+        link.receive(0.01)
+    assert os.read(ours, 10) == b"back"
+    link.close()
+    assert not link.send(b"closed")
     os.close(ours)
     os.close(theirs)
 

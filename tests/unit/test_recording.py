@@ -45,6 +45,7 @@ FULL = {
     "upright_turns": 1,
     "fault": Fault(reason=Reason.DARK, text="dark", since_ns=7),
     "down": np.array([0.1, 0.9, 1 / 3]),
+    "odom_from_cam": np.linspace(0.1, 1.7, 16).reshape(4, 4),
 }
 WAIT_S = 60.0  # no test gets near it
 
