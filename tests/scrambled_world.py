@@ -19,7 +19,13 @@ from edge_reloc.bundle import World, extend_bundle, open_bundle
 from edge_reloc.bundle.layout import XYZ
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.geodesy import enu_from_geodetic, geodetic_from_enu
-from edge_reloc.geometry.rigid import camera_centre, rotation_angle_rad, so3_exp, transform
+from edge_reloc.geometry.rigid import (
+    camera_centre,
+    quat_from_rotation,
+    rotation_angle_rad,
+    so3_exp,
+    transform,
+)
 from edge_reloc_export.packing.pack import PACKED_MODEL
 from edge_reloc_export.scene.model import SceneModel, View, save_model
 from edge_reloc_export.scene.similarity import Similarity, umeyama
@@ -258,13 +264,16 @@ def tags_at(world: ScrambledWorld, count: int, seed: int = 0) -> list[PlacedTag]
     return tags
 
 
-def write_tag_poses(path: Path, tags: Sequence[PlacedTag], noise_m: float, seed: int = 0) -> Path:
-    """id,x,y,z of the centres."""
+def write_tag_poses(
+    path: Path, tags: Sequence[PlacedTag], noise_m: float, *, turned: bool = False, seed: int = 0
+) -> Path:
+    """id,x,y,z of the centres; turned: with qw,qx,qy,qz."""
     rng = np.random.default_rng(seed)
-    lines = ["id,x,y,z"]
+    lines = ["id,x,y,z" + (",qw,qx,qy,qz" if turned else "")]
     for tag in tags:
-        x, y, z = tag.world_from_tag[:3, 3] + noise_m * rng.standard_normal(3)
-        lines.append(f"{tag.number},{x:.4f},{y:.4f},{z:.4f}")
+        numbers = [*tag.world_from_tag[:3, 3] + noise_m * rng.standard_normal(3)]
+        numbers += [*quat_from_rotation(tag.world_from_tag[:3, :3])] if turned else []
+        lines.append(",".join([str(tag.number), *(f"{n:.6f}" for n in numbers)]))
     return _written(path, lines)
 
 

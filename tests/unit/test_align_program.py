@@ -180,6 +180,9 @@ def test_tags_give_the_metre_and_with_places_the_frame(
     poses = made.write_tag_poses(tmp_path / "tags.csv", tags, 0.005)
     found = aligned("--tags", SIDE_M, "--work", work, "--tag-poses", poses)
     assert made.frame_error(found, world.xyz).largest_m < 0.05
+    turned = made.write_tag_poses(tmp_path / "turned.csv", tags[:2], 0.002, turned=True)
+    found = aligned("--tags", SIDE_M, "--work", work, "--tag-poses", turned)
+    assert made.frame_error(found, world.xyz).largest_m < 0.1
     line = refusal("--tags", 0.5, "--work", work, "--tag-poses", poses)
     assert "tags measure 0.4 m" in line or "tags measure 0.399" in line
 
@@ -276,7 +279,7 @@ def test_what_is_missing_is_said(
     other.mkdir()
     made.write_work(other, world.views, world.xyz + [0.0, 0.0, 0.5], world.images)
     assert "of another map" in refusal("--gps", gps, "--work", other)
-    assert "0 photos have a position from the photos' EXIF" in refusal("--gps", "exif")
+    assert "gives positions of 0 of 80 posed photos" in refusal("--gps", "exif")
     assert "no AprilTag of family 36h11" in refusal("--tags", 0.2, "--work", _few(world, tmp_path))
     listing = tmp_path / "gcp_list.txt"
     listing.write_text("EPSG:31468\n1 2 3 4 5 a.jpg\n")
