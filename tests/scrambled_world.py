@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from edge_reloc.bundle import World, extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, World, extend_bundle, open_bundle
 from edge_reloc.bundle.layout import XYZ
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.geodesy import enu_from_geodetic, geodetic_from_enu
@@ -27,6 +27,7 @@ from edge_reloc.geometry.rigid import (
     transform,
 )
 from edge_reloc_export.packing.pack import PACKED_MODEL
+from edge_reloc_export.packing.packed_model import load_packed
 from edge_reloc_export.scene.model import SceneModel, View, save_model
 from edge_reloc_export.scene.similarity import Similarity, umeyama
 from edge_reloc_export.world_frame.april_tags import CORNERS
@@ -94,21 +95,33 @@ class FrameError(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"scale {100 * self.scale:+.3f} %, rotation {self.rotation_deg:.3f} deg, points "
+            f"scale {100 * self.scale:+.3f} %, rotation {self.rotation_deg:.3f} deg, off by "
             f"{100 * self.median_m:.2f} cm (median), {100 * self.largest_m:.2f} cm (largest)"
         )
 
 
 def frame_error(aligned: Path, true_xyz: F64) -> FrameError:
-    """How far the points of an aligned map lie from the truth."""
+    """How far the points of an aligned map lie from the truth (P,3)."""
     bundle = open_bundle(aligned)
     rows = np.linspace(0, len(true_xyz) - 1, COMPARED).astype(int)
-    found = np.asarray(bundle.array(XYZ), np.float64)[rows]
+    return _compared(bundle, np.asarray(bundle.array(XYZ), np.float64)[rows], true_xyz[rows])
+
+
+def photo_error(aligned: Path, world: ScrambledWorld) -> FrameError:
+    """How far its mapping photos do, of a map that has its own points."""
+    bundle = open_bundle(aligned)
+    true = {view.name: camera_centre(view.cam_from_world) for view in world.views}
+    views = [v for v in load_packed(world.work, bundle).views if v.name in true]
+    found = np.array([camera_centre(view.cam_from_world) for view in views])
+    return _compared(bundle, found, np.array([true[view.name] for view in views]))
+
+
+def _compared(bundle: MapBundle, found: F64, true: F64) -> FrameError:
+    """Places (N,3) of a map's world with the true ones."""
     place = bundle.manifest.world.georeference
     if place is not None:
         on_earth = [geodetic_from_enu(xyz, place) for xyz in found]
         found = np.array([enu_from_geodetic(*where, ORIGIN) for where in on_earth])
-    true = true_xyz[rows]
     left = umeyama(true, found)
     away = np.linalg.norm(found - true, axis=1)
     return FrameError(
