@@ -151,6 +151,34 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("--calibration belongs to --photos; mapping photos have their cameras")
     if options.photos is not None and not options.photos.is_dir():
         raise ConfigError(f"--photos {options.photos}: no such folder of photos")
+    _read(options)
+
+
+def _read(options: argparse.Namespace) -> None:
+    """Refuse files before photos are localised, not after it."""
+    from edge_reloc.geometry.camera import read_camera
+
+    from .photos.positions import read_gps, read_positions
+    from .world_frame.april_tags import read_tags
+    from .world_frame.control_points import read_gcp_list, read_marks, read_places
+    from .world_frame.distances import read_distances
+
+    if options.gps not in (None, "exif"):
+        read_gps(Path(options.gps))
+    if options.positions is not None:
+        read_positions(options.positions)
+    if options.points is not None and options.marks is None:
+        read_gcp_list(options.points)
+    elif options.points is not None:
+        read_places(options.points)
+    if options.marks is not None:
+        read_marks(options.marks)
+    if options.tag_poses is not None:
+        read_tags(options.tag_poses, options.tags)
+    if options.distances is not None:
+        read_distances(options.distances)
+    if options.calibration is not None:
+        read_camera(options.calibration)
 
 
 def _fit(options: argparse.Namespace, bundle: MapBundle, work: Path) -> WorldFit:

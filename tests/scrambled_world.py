@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from edge_reloc.bundle import World, extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, World, extend_bundle, open_bundle
 from edge_reloc.bundle.layout import XYZ
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.geodesy import enu_from_geodetic, geodetic_from_enu
-from edge_reloc.geometry.rigid import camera_centre, rotation_angle_rad, so3_exp, transform
+from edge_reloc.geometry.rigid import (
+    camera_centre,
+    quat_from_rotation,
+    rotation_angle_rad,
+    so3_exp,
+    transform,
+)
 from edge_reloc_export.packing.pack import PACKED_MODEL
+from edge_reloc_export.packing.packed_model import load_packed
 from edge_reloc_export.scene.model import SceneModel, View, save_model
 from edge_reloc_export.scene.similarity import Similarity, umeyama
 from edge_reloc_export.world_frame.april_tags import CORNERS
@@ -88,21 +95,33 @@ class FrameError(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"scale {100 * self.scale:+.3f} %, rotation {self.rotation_deg:.3f} deg, points "
+            f"scale {100 * self.scale:+.3f} %, rotation {self.rotation_deg:.3f} deg, off by "
             f"{100 * self.median_m:.2f} cm (median), {100 * self.largest_m:.2f} cm (largest)"
         )
 
 
 def frame_error(aligned: Path, true_xyz: F64) -> FrameError:
-    """How far the points of an aligned map lie from the truth."""
+    """How far the points of an aligned map lie from the truth (P,3)."""
     bundle = open_bundle(aligned)
     rows = np.linspace(0, len(true_xyz) - 1, COMPARED).astype(int)
-    found = np.asarray(bundle.array(XYZ), np.float64)[rows]
+    return _compared(bundle, np.asarray(bundle.array(XYZ), np.float64)[rows], true_xyz[rows])
+
+
+def photo_error(aligned: Path, world: ScrambledWorld) -> FrameError:
+    """How far its mapping photos do, of a map that has its own points."""
+    bundle = open_bundle(aligned)
+    true = {view.name: camera_centre(view.cam_from_world) for view in world.views}
+    views = [v for v in load_packed(world.work, bundle).views if v.name in true]
+    found = np.array([camera_centre(view.cam_from_world) for view in views])
+    return _compared(bundle, found, np.array([true[view.name] for view in views]))
+
+
+def _compared(bundle: MapBundle, found: F64, true: F64) -> FrameError:
+    """Places (N,3) of a map's world with the true ones."""
     place = bundle.manifest.world.georeference
     if place is not None:
         on_earth = [geodetic_from_enu(xyz, place) for xyz in found]
         found = np.array([enu_from_geodetic(*where, ORIGIN) for where in on_earth])
-    true = true_xyz[rows]
     left = umeyama(true, found)
     away = np.linalg.norm(found - true, axis=1)
     return FrameError(
@@ -258,13 +277,16 @@ def tags_at(world: ScrambledWorld, count: int, seed: int = 0) -> list[PlacedTag]
     return tags
 
 
-def write_tag_poses(path: Path, tags: Sequence[PlacedTag], noise_m: float, seed: int = 0) -> Path:
-    """id,x,y,z of the centres."""
+def write_tag_poses(
+    path: Path, tags: Sequence[PlacedTag], noise_m: float, *, turned: bool = False, seed: int = 0
+) -> Path:
+    """id,x,y,z of the centres; turned: with qw,qx,qy,qz."""
     rng = np.random.default_rng(seed)
-    lines = ["id,x,y,z"]
+    lines = ["id,x,y,z" + (",qw,qx,qy,qz" if turned else "")]
     for tag in tags:
-        x, y, z = tag.world_from_tag[:3, 3] + noise_m * rng.standard_normal(3)
-        lines.append(f"{tag.number},{x:.4f},{y:.4f},{z:.4f}")
+        numbers = [*tag.world_from_tag[:3, 3] + noise_m * rng.standard_normal(3)]
+        numbers += [*quat_from_rotation(tag.world_from_tag[:3, :3])] if turned else []
+        lines.append(",".join([str(tag.number), *(f"{n:.6f}" for n in numbers)]))
     return _written(path, lines)
 
 

@@ -72,9 +72,10 @@ def fit_places(
     here = np.array([places[name].xyz for name in names])
     there = np.array([known[name] for name in names])
     fit, down = robust_similarity(here, there), None
-    if fit.tilt_error_rad > MAX_TILT_RAD and gravity is not None:
+    unsure = fit.tilt_error_rad > MAX_TILT_RAD
+    if unsure and gravity is not None:
         fit, down = upright_fit(here, there, gravity), gravity
-    elif _on_a_line(there):
+    elif unsure and _on_a_line(there):
         raise MappingError(
             f"{source}: its places lie on a line, which tells no tilt, and the map knows no "
             f"gravity; add a place beside the line"

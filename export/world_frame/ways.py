@@ -19,7 +19,17 @@ from ..work_folder import work_folder
 from .april_tags import places_of_tags, read_tags, tags_in_photos
 from .control_points import Mark, read_gcp_list, read_marks, read_places
 from .distances import measured_lengths, read_distances
-from .fit import DOWN, LARGEST_SCALE_SHARE, Item, Length, WorldFit, fit_places, fit_poses, fit_scale
+from .fit import (
+    DOWN,
+    FEWEST,
+    LARGEST_SCALE_SHARE,
+    Item,
+    Length,
+    WorldFit,
+    fit_places,
+    fit_poses,
+    fit_scale,
+)
 from .marks import exact, places_of_marks
 from .other_map import poses_in_both
 from .posed_photos import PosedPhotos
@@ -49,6 +59,12 @@ def to_photo_positions(options: argparse.Namespace, photos: PosedPhotos) -> Worl
         axes = "compass" if signed else "unsigned"
         positions, origin = local_positions(gps) if gps else ({}, None)
         origin = origin if signed else None
+    named = sum(view.name in positions for view in photos.views)
+    if named < FEWEST:
+        raise MappingError(
+            f"{source}: gives positions of {named} of {len(photos.views)} posed photos, expected "
+            f"{FEWEST} or more; photos are named like '{photos.views[0].name}'"
+        )
     try:
         fit = fit_positions(photos.model, positions, source=source, facts=facts, axes=axes)
     except UnfitPositionsError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ pytest.importorskip("pymap3d", reason="align is of the extra 'export'")
 from edge_reloc import inspect
 from edge_reloc.bundle import World, extend_bundle, open_bundle
 from edge_reloc.bundle.layout import CELL_CENTRE, CELL_RADIUS, CELL_START, XYZ
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import BundleError, MappingError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.geodesy import enu_from_geodetic
 from edge_reloc.geometry.rigid import camera_centre, pose_error
@@ -35,11 +36,11 @@ from edge_reloc_export.world_frame.change import change_world
 from edge_reloc_export.world_frame.control_points import read_gcp_list
 from edge_reloc_export.world_frame.utm import geodetic_from_utm
 
-# Of frames in two worlds, relative: OpenCV's USAC ends its sampling by how long that takes,
-# which was seen to move poses by 0.04 mm; scene coordinates, whose inliers are many and rough,
-# by a millimetre where one more counted.
-SAME = {"scene_coordinates": 2e-3}
+# Poses in two worlds: OpenCV's USAC ends its sampling by how long that takes, which was seen to
+# move them by 0.04 mm; scene coordinates, whose inliers are many and rough, by 0.9 mm and 0.01
+# degrees where one more counted.
 USAC_M, USAC_DEG = 2e-4, 1e-3
+ROUGH_M, ROUGH_DEG = 2e-3, 2e-2
 SIDE_M = 0.4
 METHODS = [
     ("exhaustive", None),
@@ -111,9 +112,9 @@ def test_poses_are_the_same_up_to_the_similarity(
             assert first.cam_from_world is not None and second.cam_from_world is not None
             assert first.covariance is not None and second.covariance is not None
             error = pose_error(second.cam_from_world, ARBITRARY.of_pose(first.cam_from_world))
-            allowed = SAME.get(method, USAC_M)
-            assert error.translation < allowed * ARBITRARY.scale
-            assert error.rotation_deg < SAME.get(method, USAC_DEG)
+            rough = method == "scene_coordinates"
+            assert error.translation < (ROUGH_M if rough else USAC_M) * ARBITRARY.scale
+            assert error.rotation_deg < (ROUGH_DEG if rough else USAC_DEG)
             unit = np.diag([1.0] * 3 + [ARBITRARY.scale] * 3)
             assert_allclose(
                 np.diag(second.covariance), np.diag(unit @ first.covariance @ unit), rtol=0.02
@@ -170,7 +171,7 @@ def test_tags_give_the_metre_and_with_places_the_frame(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     tags = made.tags_at(world, 4)
-    names = made.draw_tags(world, tmp_path / "tagged", tags, SIDE_M, 4)
+    names = made.draw_tags(world, tmp_path / "tagged", tags, SIDE_M, 3)
     work = tmp_path / "tagged.work"
     work.mkdir()
     some = [view for view in world.views if view.name in names]
@@ -180,6 +181,9 @@ def test_tags_give_the_metre_and_with_places_the_frame(
     poses = made.write_tag_poses(tmp_path / "tags.csv", tags, 0.005)
     found = aligned("--tags", SIDE_M, "--work", work, "--tag-poses", poses)
     assert made.frame_error(found, world.xyz).largest_m < 0.05
+    turned = made.write_tag_poses(tmp_path / "turned.csv", tags[:2], 0.002, turned=True)
+    found = aligned("--tags", SIDE_M, "--work", work, "--tag-poses", turned)
+    assert made.frame_error(found, world.xyz).largest_m < 0.1
     line = refusal("--tags", 0.5, "--work", work, "--tag-poses", poses)
     assert "tags measure 0.4 m" in line or "tags measure 0.399" in line
 
@@ -276,7 +280,7 @@ def test_what_is_missing_is_said(
     other.mkdir()
     made.write_work(other, world.views, world.xyz + [0.0, 0.0, 0.5], world.images)
     assert "of another map" in refusal("--gps", gps, "--work", other)
-    assert "0 photos have a position from the photos' EXIF" in refusal("--gps", "exif")
+    assert "gives positions of 0 of 80 posed photos" in refusal("--gps", "exif")
     assert "no AprilTag of family 36h11" in refusal("--tags", 0.2, "--work", _few(world, tmp_path))
     listing = tmp_path / "gcp_list.txt"
     listing.write_text("EPSG:31468\n1 2 3 4 5 a.jpg\n")
@@ -333,6 +337,26 @@ def test_a_network_is_moved_twice_by_one_layer(world: ScrambledWorld, tmp_path: 
         assert before.network is not None and after.network is not None
         assert before.network.activation_bytes == after.network.activation_bytes
         assert abs(before.nbytes - after.nbytes) < 16
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("rotation", [[2.0, 0, 0], [0, 1, 0], [0, 0, 1]], "expected orthonormal rows"),
+        ("scale", 0.0, "'scale' is 0.0, expected above 0"),
+        ("residuals", {"a": "b"}, "residuals['a'] is 'b', expected a number"),
+    ],
+)
+def test_a_spoilt_alignment_is_one_line(
+    world: ScrambledWorld, tmp_path: Path, key: str, value: object, line: str
+) -> None:
+    bundle = tmp_path / "spoilt"
+    shutil.copytree(world.bundle, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["alignment"][key] = value
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=re.escape(line)):
+        open_bundle(bundle)
 
 
 def test_utm_is_that_of_the_epsg_registry() -> None:
