@@ -13,7 +13,8 @@ from ..bundle.manifest import World
 from ..bundle.points import PointMap
 from ..reasons import Fault, Reason
 from ..structs import Frame, PoseEstimate, State, Status
-from .pose_filter import Fix, Motion, PoseFilter
+from .fix import Fix
+from .pose_filter import Motion, PoseFilter
 from .state_machine import SECOND_NS, Rules, StateMachine
 from .unclear import explained
 
