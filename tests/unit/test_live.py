@@ -424,6 +424,28 @@ def test_files_arrive_at_their_times_and_late_ones_are_dropped() -> None:
     source.close()
 
 
+def test_files_that_cannot_be_read_so_fast_slow_down() -> None:
+    class Slow(Listed):
+        released = threading.Semaphore(1)
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                assert self.released.acquire(timeout=60.0)
+                yield frame
+
+    clock, slow = Clock(), Slow([0, 33 * MS_NS, 66 * MS_NS])
+    source = ReplaySource(slow, now_ns=lambda: clock.now_ns, sleep=clock.sleep)
+    first = source.wait(60.0)
+    clock.sleep(0.5)
+    threading.Timer(0.05, slow.released.release).start()
+    second = source.wait(60.0)
+    assert first and second and second.t_ns - first.t_ns == 500 * MS_NS and source.dropped == 0
+    slow.released.release()
+    third = source.wait(60.0)
+    assert third and third.t_ns - second.t_ns == 33 * MS_NS  # at the pace of before
+    source.close()
+
+
 def test_what_cannot_be_read_ahead_is_raised_where_it_is_asked_for() -> None:
     class Broken(Listed):
         def __iter__(self) -> Iterator[Frame]:
