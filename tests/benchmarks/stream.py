@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+import unittest.mock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +32,13 @@ from edge_reloc.reference.truth import read_truth
 from edge_reloc.running.loop import run
 from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.running.supervisor import Supervisor, metre_of
+from edge_reloc.sources.freshness import wait_ns
 from edge_reloc.sources.paced import ReplaySource
 from edge_reloc.structs import Frame, PoseEstimate, State
 
 RATE_HZ = 30.0
 BLUR_PX, DARK_S, NOISE = 9.0, 2.0, 4.0
+READ_S = 0.002  # by the clock, for the thread that reads ahead
 WRONG, WRONG_DEG, JUMP = 0.1, 5.0, 0.05  # map units, degrees
 COLOURS = {
     State.SEARCHING: "tab:blue",
@@ -178,12 +181,29 @@ class ProcessorClock:
 
     def sleep(self, seconds: float) -> None:
         self._now_ns += round(seconds * 1e9)
+        time.sleep(READ_S)
 
     def begin(self) -> None:
         self._begun_ns = time.process_time_ns()
 
     def end(self) -> None:
         self._now_ns += time.process_time_ns() - self._begun_ns
+
+
+def waiting(bench: Bench) -> None:
+    """What waiting for a younger frame changes, for work that takes so long, give or take."""
+    image, period_ns = np.zeros((2, 2), np.uint8), round(1e9 / RATE_HZ)
+    frames = [Frame(image=image, t_ns=i * period_ns, index=i) for i in range(900)]
+    for work_ms in (20, 30, 40, 60, 80, 100):
+        for name, wait in (("newest", lambda *_: 0), ("younger", wait_ns)):
+            clock, generator = ProcessorClock(), np.random.default_rng(0)
+            source = ReplaySource(Shown(frames), now_ns=clock.now_ns, sleep=clock.sleep)
+            ages = []
+            with unittest.mock.patch("edge_reloc.sources.paced.wait_ns", wait):
+                while (frame := source.wait(1.0)) is not None:
+                    clock.sleep(work_ms * 1e-3 * generator.uniform(0.85, 1.15))
+                    ages.append((clock.now_ns() - frame.t_ns) * 1e-6)
+            tell_ages(f"work {work_ms:3d} ms, {name:7}", ages, source.dropped, "of 900 frames")
 
 
 def tell_ages(name: str, ages_ms: list[float], dropped: int, where: str) -> None:
@@ -347,6 +367,7 @@ PARTS = {
     "costs": costs,
     "live": live,
     "alone": live_alone,
+    "waiting": waiting,
     "scenarios": scenarios,
     "still": still,
 }
