@@ -80,11 +80,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_recorder_arguments(parser)
     parser.add_argument(
         "--output",
-        type=Path,
         action="append",
         default=[],
-        metavar="FILE",
-        help="poses.jsonl (every frame) or poses.tum (localised frames); repeatable",
+        metavar="TO",
+        help="poses.jsonl (every frame), poses.tum (localised frames); repeatable",
+    )
+    parser.add_argument(
+        "--mount",
+        metavar="NAME|JSON",
+        help="how the camera is mounted on the body: front, nadir, or a file with body_from_cam, "
+        "four rows of four numbers (default: as the camera file says)",
     )
     parser.add_argument(
         "--rig",

@@ -256,7 +256,7 @@ class PoseEstimate:
     propagated: bool = False
     #: of a rig, whose camera it is; None where there is one
     camera: str | None = None
-    #: (4,4), world points to points of the rig's body; None where that is not known
+    #: (4,4), world points to points of the camera's body; None where the mount is not known
     body_from_world: F64 | None = None
 
     @property
@@ -307,9 +307,10 @@ class PoseEstimate:
             "candidates": self.candidates,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
         }
+        body = self.body_from_world
         if self.camera is not None:
-            body = self.body_from_world
             line["camera"] = self.camera
+        if self.camera is not None or body is not None:
             line["body_from_world"] = None if body is None else body.tolist()
         return line
 

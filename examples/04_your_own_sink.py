@@ -6,7 +6,7 @@ from pathlib import Path
 import edge_reloc
 from edge_reloc.running.loop import run
 from edge_reloc.running.statistics import RunStatistics
-from edge_reloc.sinks.sink import SINKS
+from edge_reloc.sinks.opening import SINKS
 
 
 class CsvSink:

@@ -240,7 +240,7 @@ def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_rig_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
-    alone = ("camera", "source", "list", "calibration", "replay")
+    alone = ("camera", "source", "list", "calibration", "mount", "replay")
     given = [name for name in alone if getattr(options, name) is not None]
     if options.demo:
         given.append("demo")
@@ -284,6 +284,7 @@ def settings_asked(options: argparse.Namespace) -> dict[str, Any]:
 
 def session_options(options: argparse.Namespace) -> SessionOptions:
     """What to run, as the command line says."""
+    from ..geometry.mount import read_mount
     from ..running.demo import demo_folder
     from ..running.loop import Between
     from ..running.session import SessionOptions
@@ -299,6 +300,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
         "between": between,
         "settings": Settings(**asked),
         "output": tuple(getattr(options, "output", ())),
+        "mount": None if getattr(options, "mount", None) is None else read_mount(options.mount),
         "picture": getattr(options, "picture", None),
         "limit": options.frames,
         "budget_bytes": options.budget,

@@ -26,6 +26,7 @@ from .distortion import (
     straighten_fisheye,
     straighten_opencv,
 )
+from .rigid import RIGID, rigid
 
 # model -> number of distortion coefficients
 MODELS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
@@ -60,6 +61,9 @@ class Camera:
     #: From the middle of the exposure to the time that a live frame is stamped with,
     #: milliseconds, None when never measured.
     latency_ms: float | None = None
+    #: 4x4 rows: points of the camera to points of the body (x forward, y left, z up), metres;
+    #: None where the body is unknown, or is the camera.
+    body_from_cam: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -99,6 +103,11 @@ class Camera:
                 f"camera latency_ms: found {self.latency_ms}, expected milliseconds of "
                 f"{-MOST_LATENCY_MS:g} to {MOST_LATENCY_MS:g}, or null"
             )
+        if self.body_from_cam is not None:
+            mount = rigid(self.body_from_cam)
+            if mount is None:
+                raise CameraError(f"camera body_from_cam: expected {RIGID}, or null")
+            object.__setattr__(self, "body_from_cam", tuple(map(tuple, mount.tolist())))
         size = MODELS[self.model]
         if len(self.distortion) > size:
             raise CameraError(
@@ -112,6 +121,15 @@ class Camera:
     def parameters(self) -> Array:
         """fx, fy, cx, cy and the distortion, float64."""
         return np.array([self.fx, self.fy, self.cx, self.cy, *self.distortion])
+
+    @property
+    def mount(self) -> Array | None:
+        """`body_from_cam` as (4,4), None where it is unknown."""
+        return None if self.body_from_cam is None else np.array(self.body_from_cam)
+
+    def mounted(self, body_from_cam: Array) -> Camera:
+        """The same camera on a body; (4,4)."""
+        return replace(self, body_from_cam=tuple(map(tuple, body_from_cam.tolist())))
 
     @property
     def matrix(self) -> Array:
@@ -195,7 +213,7 @@ class Camera:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary, the content of a camera file."""
-        latency = {} if self.latency_ms is None else {"latency_ms": self.latency_ms}
+        optional = {"latency_ms": self.latency_ms, "body_from_cam": self.body_from_cam}
         return {
             "model": self.model,
             "width": self.width,
@@ -206,14 +224,14 @@ class Camera:
             "cy": self.cy,
             "distortion": list(self.distortion),
             "rms_px": self.rms_px,
-            **latency,
+            **{key: value for key, value in optional.items() if value is not None},
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "camera") -> Camera:
         """Inverse of `to_dict`; unknown or missing keys raise CameraError."""
         needed = {"model", "width", "height", "fx", "fy", "cx", "cy"}
-        known = needed | {"distortion", "rms_px", "latency_ms"}
+        known = needed | {"distortion", "rms_px", "latency_ms", "body_from_cam"}
         unknown, missing = set(values) - known, needed - set(values)
         if unknown or missing:
             problem = f"unknown keys {sorted(unknown)}" if unknown else f"no {sorted(missing)}"
@@ -232,6 +250,7 @@ class Camera:
                 latency_ms=None
                 if values.get("latency_ms") is None
                 else float(values["latency_ms"]),
+                body_from_cam=values.get("body_from_cam"),
             )
         except (TypeError, ValueError, OverflowError, CameraError) as error:
             raise CameraError(f"{where}: {error}") from error

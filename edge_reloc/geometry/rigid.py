@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +17,28 @@ def compose(rotation: ArrayLike, translation: ArrayLike) -> Array:
     a_from_b[:3, :3] = rotation
     a_from_b[:3, 3] = translation
     return a_from_b
+
+
+ORTHOGONAL = 1e-6  # what a rotation may be off by, written with as many digits
+RIGID = (
+    f"four rows of four numbers: a rotation (to {ORTHOGONAL:g}), a translation, and 0 0 0 1 as "
+    f"the last row"
+)
+
+
+def rigid(rows: Any) -> Array | None:
+    """4x4 of what should be a rigid transform written as RIGID says; None if it is none."""
+    try:
+        motion = np.array(rows, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if motion.shape != (4, 4) or not np.isfinite(motion).all():
+        return None
+    rotation = motion[:3, :3]
+    is_rotation = (
+        np.abs(rotation @ rotation.T - np.eye(3)).max() < ORTHOGONAL and np.linalg.det(rotation) > 0
+    )
+    return motion if is_rotation and (motion[3] == [0, 0, 0, 1]).all() else None
 
 
 def invert(a_from_b: Array) -> Array:

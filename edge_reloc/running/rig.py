@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from ..arrays import F64
 from ..bundle import open_bundle
 from ..command_line.program import INTERRUPTED, ending_signals
 from ..errors import ConfigError, one_line
 from ..files import read_small
+from ..geometry.rigid import RIGID, rigid
 from ..recording.recorder import make_folder
-from ..sinks import Sink, open_sink
+from ..sinks import open_sink
 from ..sinks.background import BackgroundSinks
-from ..structs import Frame, Localization, PoseEstimate
+from ..sinks.of_camera import OfCamera
+from ..structs import Frame, Localization
 from .budget import Row, libraries_bytes
 from .pipeline import Localizes
 from .session import Session, SessionOptions, on_signal, sink_rows
@@ -33,9 +33,9 @@ from .statistics import RunSummary
 log = logging.getLogger(__name__)
 
 MOST_CAMERAS = 16
-ORTHOGONAL = 1e-6  # what a rotation may be off by, written with as many digits
 FILE_NAME = r"[\w-]{1,64}"
 OTHERS = "other cameras"  # in the plan of memory
+TELL_CAMERAS = (".jsonl",)  # how addresses of such sinks end, or begin
 KNOWN = {"name", "source", "calibration", "body_from_cam"}
 
 
@@ -100,23 +100,9 @@ def _camera(path: Path, number: int, values: Any) -> RigCamera:
 
 def _motion(where: str, values: Any) -> F64:
     """(4,4) rotation and translation; ConfigError for anything else."""
-    try:
-        motion = np.array(values, np.float64)
-    except (TypeError, ValueError):
-        motion = np.zeros(0)
-    rigid = motion.shape == (4, 4) and bool(np.isfinite(motion).all())
-    if rigid:
-        rotation = motion[:3, :3]
-        rigid = (
-            bool((motion[3] == [0, 0, 0, 1]).all())
-            and np.abs(rotation @ rotation.T - np.eye(3)).max() < ORTHOGONAL
-            and np.linalg.det(rotation) > 0
-        )
-    if not rigid:
-        raise ConfigError(
-            f"{where}: expected four rows of four numbers, a rotation (to {ORTHOGONAL:g}), a "
-            f"translation and 0 0 0 1, that take points of the camera to the body"
-        )
+    motion = rigid(values)
+    if motion is None:
+        raise ConfigError(f"{where}: expected {RIGID}, that take points of the camera to the body")
     return motion
 
 
@@ -145,13 +131,14 @@ class Rig:
             live = any(session.source.live for session in self.sessions.values())
             self._sinks = BackgroundSinks(live=live)
             stack.callback(self._sinks.close)
-            for path in options.output:
-                if path.suffix != ".jsonl":
+            for address in options.output:
+                if not address.endswith(TELL_CAMERAS) and not address.startswith(TELL_CAMERAS):
                     raise ConfigError(
-                        f"{path}: poses of several cameras go to a .jsonl file, which tells whose "
-                        f"each is"
+                        f"{address}: poses of several cameras go where whose each is can be told: "
+                        f"{', '.join(TELL_CAMERAS)}"
                     )
-                self._sinks.add(open_sink(path), str(path))
+                first = next(iter(self.sessions.values()))
+                self._sinks.add(open_sink(address, first.facts(camera=None)), address)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Rig:
@@ -170,10 +157,13 @@ class Rig:
 
         def one(camera: RigCamera, session: Session) -> None:
             out = Prefixed(status_out, camera.name)
+            mount = camera.body_from_cam
+            if mount is None:
+                mount = session.camera.mount
             try:
                 session.run(
                     out,
-                    sinks=[OfCamera(self._sinks, camera)],
+                    sinks=[OfCamera(self._sinks, camera.name, mount)],
                     localizer=InTurn(session.localizer, turns),
                     stop=stop,
                 )
@@ -273,24 +263,6 @@ class InTurn:
         """Never raises for what a camera shows."""
         with self._turns.mine():
             return self._localizer.localize(image)
-
-
-class OfCamera:
-    """A sink of all cameras, for the poses of one."""
-
-    def __init__(self, sink: Sink, camera: RigCamera) -> None:
-        self._sink, self._camera = sink, camera
-
-    def write(self, estimate: PoseEstimate) -> None:
-        """Pass the estimate on with the camera's name and the pose of the body."""
-        body_from_cam, cam_from_world = self._camera.body_from_cam, estimate.cam_from_world
-        body_from_world = None
-        if body_from_cam is not None and cam_from_world is not None:
-            body_from_world = body_from_cam @ cam_from_world
-        name = self._camera.name
-        self._sink.write(replace(estimate, camera=name, body_from_world=body_from_world))
-
-    def close(self) -> None: ...
 
 
 class Prefixed:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import F64
 from ..bundle import MapBundle, open_bundle
 from ..bundle.mapping_cameras import fitting_camera, mapping_cameras, only_camera, unlike_mapping
 from ..errors import ConfigError, one_line
@@ -28,6 +29,9 @@ from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sinks.background import QUEUE_BYTES, BackgroundSinks
+from ..sinks.facts import RunFacts
+from ..sinks.look import take_look
+from ..sinks.of_camera import OfCamera
 from ..sources import Source, open_source
 from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
@@ -72,7 +76,10 @@ class SessionOptions:
     names: Path | None = None
     #: camera file, None for the map's only mapping camera
     calibration: Path | None = None
-    output: tuple[Path, ...] = ()
+    #: addresses, as `open_sink` takes them
+    output: tuple[str, ...] = ()
+    #: (4,4) body from camera; None: as the camera file says
+    mount: F64 | None = None
     picture: Path | None = None
     #: folder of a COLMAP model to compare with, by frame name
     truth: Path | None = None
@@ -130,6 +137,8 @@ class Session:
                     "one, and poses are as wrong as it is another; calibrate it with "
                     "'edge-reloc calibrate'"
                 )
+            if options.mount is not None:
+                calibration = calibration.mounted(options.mount)
             self.camera = calibration
             if not self._as_recorded:
                 self.camera = calibration.scaled_to(self.source.width, self.source.height)
@@ -149,8 +158,8 @@ class Session:
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
             self._sinks = BackgroundSinks(live=self.source.live)
             stack.callback(self._sinks.close)
-            for path in options.output:
-                self._sinks.add(open_sink(path), str(path))
+            for address in options.output:
+                self._sinks.add(open_sink(address, self.facts(camera=self.camera)), address)
             self._recorder = self._open_recorder()
             if self._recorder is not None:
                 stack.callback(self._recorder.close)
@@ -164,6 +173,18 @@ class Session:
 
     def __exit__(self, *raised: object) -> None:
         self._stack.close()
+
+    def facts(self, *, camera: Camera | None) -> RunFacts:
+        """What sinks may want to know. camera: None for several."""
+        points = self.localizer.points
+        return RunFacts(
+            map_name=self.bundle.manifest.name,
+            world=self.bundle.manifest.world,
+            camera=camera,
+            xyz=NO_POINTS if points is None else points.xyz,
+            source=_without_password(self.options.source),
+            live=self.source.live,
+        )
 
     def _within_budget(self) -> tuple[Settings, str]:
         """Settings that keep the budget, and what had to be lowered for it."""
@@ -229,9 +250,8 @@ class Session:
         if options is None:
             return None
         ring = Ring(self._ring_bytes(options), options.seconds)
-        source = re.sub(r"//[^/@]*@", "//", self.options.source)  # no password
         session = {
-            **session_message(self.localizer, source),
+            **session_message(self.localizer, _without_password(self.options.source)),
             "states": self._has_states(),
             "filtered": self.options.filtered,
         }
@@ -293,6 +313,8 @@ class Session:
                 self._picture.watch(frame, result)
             if self._truth:
                 self._truth.add(result.estimate)
+            if self._sinks.wants_look(frame.t_ns):
+                self._sinks.draw(take_look(frame, result))
 
         try:
             with self._recording():
@@ -300,7 +322,7 @@ class Session:
                     localizer or self.localizer,
                     self.source,
                     self._statistics,
-                    sinks=[self._sinks] if sinks is None else sinks,
+                    sinks=[self._own_sinks()] if sinks is None else sinks,
                     limit=self.options.limit,
                     watch=watch,
                     supervisor=self._supervisor,
@@ -313,6 +335,10 @@ class Session:
             status.clear()
             self._sinks.drain()
         self._sinks.check()
+
+    def _own_sinks(self) -> Sink:
+        mount = self.camera.mount
+        return self._sinks if mount is None else OfCamera(self._sinks, None, mount)
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
@@ -386,7 +412,7 @@ class Session:
             self._picture.write()
 
 
-def sink_rows(outputs: Sequence[Path]) -> Rows:
+def sink_rows(outputs: Sequence[str]) -> Rows:
     """What is planned for poses that wait to be written."""
     return tuple(Row(kind="sinks", name=f"queue of {o}", nbytes=QUEUE_BYTES) for o in outputs)
 
@@ -402,6 +428,10 @@ def on_signal(number: signal.Signals, called: Callable[[], None]) -> Iterator[No
         yield
     finally:
         signal.signal(number, before)
+
+
+def _without_password(source: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", source)
 
 
 def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:

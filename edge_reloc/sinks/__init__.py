@@ -1,5 +1,6 @@
-"""Where poses go: one file a format, chosen by suffix."""
+"""Where poses go: one file a format or receiver, chosen by suffix or scheme."""
 
-from .sink import Sink, open_sink
+from .opening import open_sink
+from .sink import Sink
 
 __all__ = ["Sink", "open_sink"]

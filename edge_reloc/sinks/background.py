@@ -8,32 +8,41 @@ from collections import deque
 from functools import partial
 
 from ..structs import PoseEstimate
+from .look import Draws, Look
 from .sink import Sink
 
 log = logging.getLogger(__name__)
 
 QUEUE_BYTES = 4 << 20  # of estimates that wait: half a minute of them
+LOOK_QUEUE_BYTES = 32 << 20  # where frames wait, too: a dozen of 1280x720
 ESTIMATE_BYTES = 4 << 10  # an estimate without its list of inliers
 PATIENCE_S = 5.0  # with a sink that takes nothing, when a live run has ended
 
 
 class BackgroundSink:
-    """Hands estimates to a sink in order, from a thread, through a bounded queue.
+    """Hands estimates and looks to a sink in order, from a thread, through a bounded queue.
 
-    What waits is at most `most_bytes`. Where it is full, `write` waits if `waits`, else the
-    oldest estimate that waits is dropped and counted. A sink that raises is not written to
-    again: `failure` is what it raised.
+    What waits is at most `most_bytes`. Where it is full, whoever writes waits if `waits`, else
+    the oldest estimate that waits is dropped for a new one, and a new look is not taken; both
+    are counted. A sink that raises is not written to again: `failure` is what it raised.
     """
 
     def __init__(
-        self, sink: Sink, name: str, *, waits: bool, most_bytes: int = QUEUE_BYTES
+        self, sink: Sink, name: str, *, waits: bool, most_bytes: int | None = None
     ) -> None:
+        draws = isinstance(sink, Draws)
+        if most_bytes is None:
+            most_bytes = LOOK_QUEUE_BYTES if draws else QUEUE_BYTES
         self._sink, self._waits, self._most_bytes = sink, waits, most_bytes
+        self._look_period_ns = round(1e9 / sink.looks_hz) if isinstance(sink, Draws) else None
+        self._looked_ns = -(1 << 62)
         self.name = name
         #: estimates that were never written because the sink took none
         self.dropped = 0
+        #: and looks
+        self.looks_dropped = 0
         self.failure: Exception | None = None
-        self._queue: deque[PoseEstimate] = deque()
+        self._queue: deque[PoseEstimate | Look] = deque()
         self._nbytes = 0
         self._written = 0
         self._busy = self._closing = False
@@ -55,12 +64,37 @@ class BackgroundSink:
             self._nbytes += nbytes
             self._changed.notify_all()
 
+    def wants_look(self, t_ns: int) -> bool:
+        """Whether a frame of this time is to be looked at, too."""
+        period_ns = self._look_period_ns
+        return period_ns is not None and abs(t_ns - self._looked_ns) >= period_ns
+
+    def draw(self, look: Look) -> None:
+        """Put a look into the queue, if the sink wants one by now."""
+        if not self.wants_look(look.estimate.t_ns):
+            return
+        self._looked_ns = look.estimate.t_ns
+        with self._changed:
+            if self._waits:
+                room = partial(self._has_room, look.nbytes)
+                self._changed.wait_for(lambda: room() or self.failure is not None)
+            if self.failure is not None:
+                return
+            if not self._has_room(look.nbytes):
+                self.looks_dropped += 1
+                return
+            self._queue.append(look)
+            self._nbytes += look.nbytes
+            self._changed.notify_all()
+
     def drain(self, patience_s: float | None = None) -> None:
         """Wait until all is written; once nothing was for `patience_s`, the rest is dropped."""
         with self._changed:
             while (self._queue or self._busy) and self.failure is None:
                 if not self._changed.wait_for(partial(self._moved, self._written), patience_s):
-                    self.dropped += len(self._queue)  # and the one in its hands is in doubt
+                    looks = sum(isinstance(item, Look) for item in self._queue)
+                    self.looks_dropped += looks
+                    self.dropped += len(self._queue) - looks  # what is in its hands is in doubt
                     self._clear()
                     break
 
@@ -84,7 +118,11 @@ class BackgroundSink:
         return not self._queue or self._nbytes + nbytes <= self._most_bytes
 
     def _drop_oldest(self) -> None:
-        self._nbytes -= _nbytes(self._queue.popleft())
+        oldest = self._queue.popleft()
+        self._nbytes -= _nbytes(oldest)
+        if isinstance(oldest, Look):
+            self.looks_dropped += 1
+            return
         self.dropped += 1
         if self.dropped == 1:
             log.warning(
@@ -93,10 +131,13 @@ class BackgroundSink:
             )
 
     def _work(self) -> None:
-        while (estimate := self._next()) is not None:
+        while (item := self._next()) is not None:
             failure = None
             try:
-                self._sink.write(estimate)
+                if not isinstance(item, Look):
+                    self._sink.write(item)
+                elif isinstance(self._sink, Draws):
+                    self._sink.draw(item)
             except Exception as error:  # told to whoever writes next
                 failure = error
             with self._changed:
@@ -107,17 +148,17 @@ class BackgroundSink:
             if failure is not None:
                 return
 
-    def _next(self) -> PoseEstimate | None:
-        """The estimate that waited longest; None when the sink is to be closed."""
+    def _next(self) -> PoseEstimate | Look | None:
+        """What waited longest; None when the sink is to be closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._queue) or self._closing)
             if not self._queue:
                 return None
-            estimate = self._queue.popleft()
-            self._nbytes -= _nbytes(estimate)
+            item = self._queue.popleft()
+            self._nbytes -= _nbytes(item)
             self._busy = True
             self._changed.notify_all()
-            return estimate
+            return item
 
 
 class BackgroundSinks:
@@ -149,6 +190,15 @@ class BackgroundSinks:
                 self._told.add(sink.name)
                 log.warning("%s; the run goes on without it", sink.failure)
 
+    def wants_look(self, t_ns: int) -> bool:
+        """Whether any of them wants to look at a frame of this time."""
+        return any(sink.wants_look(t_ns) for sink in self._sinks)
+
+    def draw(self, look: Look) -> None:
+        """Pass a look on to those that want it."""
+        for sink in self._sinks:
+            sink.draw(look)
+
     def drain(self) -> None:
         """Wait until everything is written; raises nothing."""
         for sink in self._sinks:
@@ -170,6 +220,8 @@ class BackgroundSinks:
             sink.close()
 
 
-def _nbytes(estimate: PoseEstimate) -> int:
-    inliers = estimate.inlier_index
+def _nbytes(item: PoseEstimate | Look) -> int:
+    if isinstance(item, Look):
+        return item.nbytes
+    inliers = item.inlier_index
     return ESTIMATE_BYTES + (0 if inliers is None else inliers.nbytes)

@@ -10,7 +10,7 @@ import pytest
 from edge_reloc.errors import SinkError
 from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.sinks import open_sink
-from edge_reloc.sinks.sink import SINKS
+from edge_reloc.sinks.opening import SINKS
 from edge_reloc.structs import PoseEstimate, Status
 
 

@@ -76,7 +76,7 @@ def test_poses_are_those_of_each_camera_alone(
         assert [{k: v for k, v in line.items() if k != "camera"} for line in found] == expected
     tum = [*common, str(tmp_path / "both.tum"), "--rig", str(rig)]
     assert main(tum) == 1
-    assert "go to a .jsonl file" in capsys.readouterr().err
+    assert "poses of several cameras go where" in capsys.readouterr().err
     check_recordings_and_pictures(common, rig, alone, tmp_path)
     check_budget_of_both(common, rig, capsys)
 

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_reloc.errors import SinkError
 from edge_reloc.sinks import open_sink
-from edge_reloc.sinks.background import BackgroundSink, BackgroundSinks
+from edge_reloc.sinks.background import ESTIMATE_BYTES, BackgroundSink, BackgroundSinks
+from edge_reloc.sinks.look import Look
 from edge_reloc.structs import PoseEstimate, Status
 
 WAIT_S = 60.0  # no test gets near it
@@ -152,3 +154,64 @@ def test_a_pipe_that_nobody_reads_holds_up_nothing(tmp_path: Path) -> None:
     queue.drain(WAIT_S)
     assert isinstance(queue.failure, SinkError) and "Broken pipe" in str(queue.failure)
     queue.close()
+
+
+class Drawn:
+    """Remembers what came, in order; slow on request."""
+
+    looks_hz = 10.0
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def write(self, estimate: PoseEstimate) -> None:
+        self.go.wait()
+        self.came.append(f"estimate {estimate.index}")
+
+    def draw(self, look: Look) -> None:
+        self.came.append(f"look {look.estimate.index}")
+
+    def close(self) -> None: ...
+
+
+def look_at(index: int, t_s: float, nbytes: int = 100) -> Look:
+    points = np.zeros((0, 2), np.float32)
+    return Look(
+        estimate=PoseEstimate(t_ns=round(t_s * 1e9), status=Status.OK, index=index),
+        image=np.zeros((1, nbytes), np.uint8),
+        xy_px=points,
+        inlier_xy_px=points,
+        inlier_xyz=np.zeros((0, 3), np.float32),
+    )
+
+
+def test_looks_come_after_their_estimates_and_no_more_often_than_wanted() -> None:
+    sink, sinks = Drawn(), BackgroundSinks(live=True)
+    sinks.add(sink, "drawn")
+    for index in range(5):
+        look = look_at(index, 0.05 * index)
+        sinks.write(look.estimate)
+        if sinks.wants_look(look.estimate.t_ns):
+            sinks.draw(look)
+    sinks.drain()
+    sinks.close()
+    looks = [word for word in sink.came if word.startswith("look")]
+    assert looks == ["look 0", "look 2", "look 4"]
+    assert sink.came.index("look 2") == sink.came.index("estimate 2") + 1
+    assert len(sink.came) == 8
+
+
+def test_a_look_that_finds_no_room_costs_no_estimate() -> None:
+    sink = Drawn()
+    sink.go.clear()
+    background = BackgroundSink(sink, "drawn", waits=False, most_bytes=3 * ESTIMATE_BYTES)
+    for index in range(3):
+        background.write(look_at(index, index).estimate)
+    background.draw(look_at(2, 2.0, nbytes=4 * ESTIMATE_BYTES))
+    sink.go.set()
+    background.drain()
+    background.close()
+    assert background.looks_dropped == 1 and background.dropped == 0
+    assert sink.came == ["estimate 0", "estimate 1", "estimate 2"]

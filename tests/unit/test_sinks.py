@@ -109,7 +109,7 @@ def test_tum_round_trip(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'\.csv'; expected one of \.jsonl, \.tum"):
+    with pytest.raises(ConfigError, match=r"'\.csv'; expected \.jsonl, \.tum"):
         open_sink(tmp_path / "poses.csv")
     assert not (tmp_path / "poses.csv").exists()
 
