@@ -261,7 +261,7 @@ def add_recorder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_rig_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Exit with 2 when the options make no sense together."""
-    alone = ("camera", "source", "list", "calibration", "replay", "mount")
+    alone = ("camera", "source", "list", "calibration", "mount", "replay")
     given = [name for name in alone if getattr(options, name) is not None]
     if options.demo:
         given.append("demo")

@@ -11,7 +11,11 @@ from ..geometry.camera import Camera
 from ..geometry.rigid import Array, invert
 
 OLDEST_NS = 500_000_000  # a pose older than this predicts nothing
-CLOSE_PX = 8.0  # standard deviation of where a prediction shows things
+# Standard deviation of where a prediction shows things, up to which a close look is tried first.
+# It allows for the wildest motion: at 40 pixels (kitchen's mapping photos 130 ms apart) things
+# were off by 6 in the median and 15 at most of the time, and all 56 looks found them; of the
+# courtyard's, off by up to 26, 49 of 56. A look in vain costs a fifth of what it saves.
+CLOSE_PX = 50.0
 NEAR_NS = 5_000_000  # a prediction is of a frame whose time differs by less
 
 

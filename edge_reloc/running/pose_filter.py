@@ -6,37 +6,31 @@ rate about its own axes and flies straight on, both disturbed by white accelerat
 What consecutive frames get wrong together, above all errors of the map, cannot be averaged
 away. A share of every measurement's variance is therefore one slowly changing error that they
 have in common; the filter estimates it with the pose, and its covariance stays true.
+
+A camera that is seen to stand still (`stillness`) was hardly disturbed since the measurement
+before, its rates are nearly zero, and what its measurements share stays as it is. That is
+known of the past alone: predictions always allow for a camera that moves off.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import exp, sqrt
+from math import exp, inf, sqrt
 from typing import Any
 
 import numpy as np
 
 from ..arrays import F64
-from ..geometry.rigid import compose, hat, invert, rotation_vector, so3_exp
+from ..geometry.rigid import compose, hat, so3_exp
+from .fix import JITTER, Fix, difference, root
+from .stillness import last_ones, stands_still
 
 HISTORY = 64  # measurements that are kept, for those that come late
-JITTER = 1e-15  # keeps a covariance that is zero along an axis invertible
 
 # Of the error: rotation and position, their rates, what measurements share
 POSE, RATE, SHARED = slice(0, 6), slice(6, 12), slice(12, 18)
 TURN, PLACE, TURNING, MOVING = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no one answer
-class Fix:
-    """A pose at a time. (6,6) covariance of [rotation, translation], left perturbation."""
-
-    t_ns: int
-    #: (4,4)
-    cam_from_world: F64
-    #: (6,6)
-    covariance: F64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +49,12 @@ class Motion:
     shared: float = 0.8
     #: after which that error is mostly another one
     shared_s: float = 1.0
+    #: of a camera that was seen to stand still: share of the accelerations,
+    still: float = 0.1
+    #: standard deviation of its rate, rad/s
+    still_turning: float = 0.03
+    #: and of its velocity, m/s
+    still_moving: float = 0.02
     #: squared innovation in units of its covariance beyond which a measurement is refused;
     #: chance exceeds it once in two million, errors with heavier tails sometimes
     gate: float = 40.0
@@ -65,6 +65,18 @@ class Motion:
             self,
             place_noise=self.place_noise * metre,
             first_moving=self.first_moving * metre,
+            still_moving=self.still_moving * metre,
+        )
+
+    @property
+    def at_rest(self) -> Motion:
+        """Of a camera that stands still, which is known already."""
+        return replace(
+            self,
+            turn_noise=self.turn_noise * self.still,
+            place_noise=self.place_noise * self.still,
+            shared_s=inf,
+            gate=inf,
         )
 
 
@@ -90,7 +102,7 @@ class PoseFilter:
         covariance[TURNING, TURNING] = np.eye(3) * motion.first_turning**2
         covariance[MOVING, MOVING] = np.eye(3) * motion.first_moving**2
         covariance[SHARED, SHARED] = np.eye(6)
-        covariance[POSE, SHARED] = sqrt(motion.shared) * _root(first.covariance)
+        covariance[POSE, SHARED] = sqrt(motion.shared) * root(first.covariance)
         covariance[SHARED, POSE] = covariance[POSE, SHARED].T
         start = _Belief(
             t_ns=first.t_ns,
@@ -109,7 +121,7 @@ class PoseFilter:
     def at(self, t_ns: int) -> Fix:
         """The pose at a time, in the past as was known then; not before what is kept."""
         known = next((b for _, b in reversed(self._steps) if b.t_ns <= t_ns), self._steps[0][1])
-        ahead = self._ahead(known, max(t_ns, known.t_ns))
+        ahead = self._ahead(known, max(t_ns, known.t_ns), self._motion)
         return Fix(
             t_ns=ahead.t_ns,
             cam_from_world=ahead.cam_from_world,
@@ -119,7 +131,7 @@ class PoseFilter:
     def agrees(self, fix: Fix) -> bool:
         """Whether a measurement lies where this one is expected, as surely as both are known."""
         known = next((b for _, b in reversed(self._steps) if b.t_ns <= fix.t_ns), None)
-        return known is not None and self._updated(known, fix) is not None
+        return known is not None and self._updated(known, fix, self._motion) is not None
 
     def add(self, fix: Fix) -> bool:
         """Take a measurement in where it belongs in time; False where it was refused."""
@@ -136,14 +148,22 @@ class PoseFilter:
         if not self._steps:  # older than all: those after it start as they did
             self._steps = PoseFilter(fix, self._motion)._steps
             return True
-        updated = self._updated(self._steps[-1][1], fix)
-        if updated is not None:
-            self._steps.append((fix, updated))
-        return updated is not None
+        before, motion = self._steps[-1][1], self._motion
+        updated = self._updated(before, fix, motion)
+        if updated is None:
+            return False
+        last = last_ones([*(known for known, _ in self._steps), fix])
+        if stands_still(last, 1.0 - motion.shared):
+            # Covariances that differ would tell the errors of measurements that are alike.
+            usual = replace(fix, covariance=np.mean([f.covariance for f in last], axis=0))
+            rested = self._updated(before, usual, motion.at_rest)
+            updated = updated if rested is None else self._rested(rested)
+        self._steps.append((fix, updated))
+        return True
 
-    def _ahead(self, belief: _Belief, t_ns: int) -> _Belief:
+    def _ahead(self, belief: _Belief, t_ns: int, motion: Motion) -> _Belief:
         """The belief at a later time, by constant motion."""
-        motion, dt = self._motion, (t_ns - belief.t_ns) * 1e-9
+        dt = (t_ns - belief.t_ns) * 1e-9
         turning, moving = belief.rate[:3], belief.rate[3:]
         turn, carried = so3_exp(turning * dt), np.eye(3) + 0.5 * hat(turning * dt)
         after = turn @ moving
@@ -170,28 +190,24 @@ class PoseFilter:
             covariance=covariance,
         )
 
-    def _updated(self, belief: _Belief, fix: Fix) -> _Belief | None:
+    def _updated(self, belief: _Belief, fix: Fix, motion: Motion) -> _Belief | None:
         """The belief with a measurement that is not older; None where the gate refuses it."""
-        ahead = self._ahead(belief, fix.t_ns)
-        shared = sqrt(self._motion.shared) * _root(fix.covariance)
-        away = _difference(fix.cam_from_world, ahead.cam_from_world) + shared @ ahead.shared
+        ahead = self._ahead(belief, fix.t_ns, motion)
+        shared = sqrt(motion.shared) * root(fix.covariance)
+        away = difference(fix.cam_from_world, ahead.cam_from_world) + shared @ ahead.shared
         seen = np.zeros((6, 18))  # how the innovation follows from the errors
         seen[:, POSE], seen[:, SHARED] = np.eye(6), -shared
-        own = (1.0 - self._motion.shared) * fix.covariance
-        expected = seen @ ahead.covariance @ seen.T + own + JITTER * np.eye(6)
-        if away @ np.linalg.solve(expected, away) > self._motion.gate:
-            return None
-        gain = np.linalg.solve(expected, seen @ ahead.covariance).T
-        change = gain @ away
-        rest = np.eye(18) - gain @ seen
-        covariance = rest @ ahead.covariance @ rest.T + gain @ own @ gain.T
-        return _Belief(
-            t_ns=fix.t_ns,
-            cam_from_world=compose(so3_exp(change[TURN]), change[PLACE]) @ ahead.cam_from_world,
-            rate=ahead.rate + change[RATE],
-            shared=ahead.shared + change[SHARED],
-            covariance=covariance,
-        )
+        own = (1.0 - motion.shared) * fix.covariance
+        return _measured(ahead, away, seen, own, motion.gate)
+
+    def _rested(self, belief: _Belief) -> _Belief:
+        """The belief when its rates are known to be nearly zero."""
+        seen = np.zeros((6, 18))
+        seen[:, RATE] = np.eye(6)
+        std = np.repeat([self._motion.still_turning, self._motion.still_moving], 3)
+        rested = _measured(belief, -belief.rate, seen, np.diag(std * std), inf)
+        assert rested is not None
+        return rested
 
     def recall(self) -> dict[str, Any]:
         """What `resume` takes; arrays are shared."""
@@ -211,17 +227,23 @@ class PoseFilter:
             raise ValueError("a filter without a measurement")
 
 
-def _difference(cam_from_world: F64, reference: F64) -> F64:
-    """(6,) delta with cam_from_world = Exp(delta) @ reference."""
-    between = cam_from_world @ invert(reference)
-    return np.concatenate([rotation_vector(between[:3, :3]), between[:3, 3]])
+def _measured(belief: _Belief, away: F64, seen: F64, own: F64, gate: float) -> _Belief | None:
+    """The belief corrected by an innovation (6,), None where that is beyond the gate.
 
-
-def _root(covariance: F64) -> F64:
-    """(6,6) lower triangle whose square is the covariance."""
-    scale = np.sqrt(np.maximum(np.diag(covariance), JITTER))
-    return np.asarray(
-        scale[:, None] * np.linalg.cholesky(covariance / np.outer(scale, scale) + 1e-9 * np.eye(6))
+    seen (6,18): how it follows from the errors. own (6,6): covariance of the rest of it.
+    """
+    expected = seen @ belief.covariance @ seen.T + own + JITTER * np.eye(6)
+    if away @ np.linalg.solve(expected, away) > gate:
+        return None
+    gain = np.linalg.solve(expected, seen @ belief.covariance).T
+    change = gain @ away
+    rest = np.eye(18) - gain @ seen
+    return _Belief(
+        t_ns=belief.t_ns,
+        cam_from_world=compose(so3_exp(change[TURN]), change[PLACE]) @ belief.cam_from_world,
+        rate=belief.rate + change[RATE],
+        shared=belief.shared + change[SHARED],
+        covariance=rest @ belief.covariance @ rest.T + gain @ own @ gain.T,
     )
 
 

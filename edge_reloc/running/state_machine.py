@@ -15,7 +15,8 @@ import numpy as np
 
 from ..reasons import Reason
 from ..structs import State
-from .pose_filter import Fix, PoseFilter
+from .fix import Fix
+from .pose_filter import PoseFilter
 
 SECOND_NS = 1_000_000_000
 PACE = 0.2  # weight of the last period in what is usual

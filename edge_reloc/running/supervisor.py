@@ -14,7 +14,8 @@ from ..bundle.points import PointMap
 from ..geometry.rigid import hat, invert
 from ..reasons import Fault, Reason
 from ..structs import Frame, PoseEstimate, State, Status
-from .pose_filter import Fix, Motion, PoseFilter
+from .fix import Fix
+from .pose_filter import Motion, PoseFilter
 from .state_machine import SECOND_NS, Rules, StateMachine
 from .unclear import explained
 

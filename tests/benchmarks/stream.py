@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+import unittest.mock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +32,13 @@ from edge_reloc.reference.truth import read_truth
 from edge_reloc.running.loop import run
 from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.running.supervisor import Supervisor, metre_of
+from edge_reloc.sources.freshness import wait_ns
 from edge_reloc.sources.paced import ReplaySource
 from edge_reloc.structs import Frame, PoseEstimate, State
 
 RATE_HZ = 30.0
-BLUR_PX, DARK_S, STILL_FRAMES, NOISE = 9.0, 2.0, 300, 4.0
+BLUR_PX, DARK_S, NOISE = 9.0, 2.0, 4.0
+READ_S = 0.002  # by the clock, for the thread that reads ahead
 WRONG, WRONG_DEG, JUMP = 0.1, 5.0, 0.05  # map units, degrees
 COLOURS = {
     State.SEARCHING: "tab:blue",
@@ -178,12 +181,29 @@ class ProcessorClock:
 
     def sleep(self, seconds: float) -> None:
         self._now_ns += round(seconds * 1e9)
+        time.sleep(READ_S)
 
     def begin(self) -> None:
         self._begun_ns = time.process_time_ns()
 
     def end(self) -> None:
         self._now_ns += time.process_time_ns() - self._begun_ns
+
+
+def waiting(bench: Bench) -> None:
+    """What waiting for a younger frame changes, for work that takes so long, give or take."""
+    image, period_ns = np.zeros((2, 2), np.uint8), round(1e9 / RATE_HZ)
+    frames = [Frame(image=image, t_ns=i * period_ns, index=i) for i in range(900)]
+    for work_ms in (20, 30, 40, 60, 80, 100):
+        for name, wait in (("newest", lambda *_: 0), ("younger", wait_ns)):
+            clock, generator = ProcessorClock(), np.random.default_rng(0)
+            source = ReplaySource(Shown(frames), now_ns=clock.now_ns, sleep=clock.sleep)
+            ages = []
+            with unittest.mock.patch("edge_reloc.sources.paced.wait_ns", wait):
+                while (frame := source.wait(1.0)) is not None:
+                    clock.sleep(work_ms * 1e-3 * generator.uniform(0.85, 1.15))
+                    ages.append((clock.now_ns() - frame.t_ns) * 1e-6)
+            tell_ages(f"work {work_ms:3d} ms, {name:7}", ages, source.dropped, "of 900 frames")
 
 
 def tell_ages(name: str, ages_ms: list[float], dropped: int, where: str) -> None:
@@ -269,25 +289,35 @@ def still(bench: Bench) -> None:
     generator, first = np.random.default_rng(0), bench.frames[len(bench.frames) // 2]
     frames = [
         replace(first, image=noisy(first.image, generator), t_ns=round(i * 1e9 / RATE_HZ), index=i)
-        for i in range(STILL_FRAMES)
+        for i in range(bench.options.still_frames)
     ]
-    for name, tracking, filtered in (
-        ("searched", False, False),
-        ("tracked", True, False),
-        ("filtered", True, True),
-    ):
-        localizer = bench.open(tracking=tracking)
-        estimates = supervised(bench, frames, localizer, filtered=filtered)
-        localizer.close()
-        poses = [e.cam_from_world for e in estimates[30:] if e.cam_from_world is not None]
-        centres = np.array([camera_centre(p) for p in poses])
-        mm = 1e3 * np.sqrt(np.sum(np.var(centres, axis=0)))
-        turn = [pose_error(p, poses[len(poses) // 2]).rotation_deg for p in poses]
-        step = 1e3 * np.linalg.norm(np.diff(centres, axis=0), axis=1)
-        print(
-            f"still      {name}: {mm:.2f} mm and {np.sqrt(np.mean(np.square(turn))):.3f} deg rms, "
-            f"frame to frame {np.median(step):.2f} mm p50 {np.percentile(step, 95):.2f} mm p95"
-        )
+    searched, tracked = bench.open(tracking=False), bench.open(tracking=True)
+    steers, smooths = bench.supervisor(tracked), bench.supervisor(tracked, filtered=True)
+    seen: dict[str, list[PoseEstimate]] = {"searched": [], "tracked": [], "filtered": []}
+    for frame in frames:
+        seen["searched"].append(searched.localize(frame).estimate)
+        steers.before(frame.t_ns)
+        measured = tracked.localize(frame).estimate
+        seen["filtered"].append(smooths.judge(frame, measured))
+        seen["tracked"].append(steers.judge(frame, measured))  # the last word on what follows
+    searched.close()
+    tracked.close()
+    for name, estimates in seen.items():
+        tell_jitter(name, [e.cam_from_world for e in estimates if e.cam_from_world is not None])
+
+
+def tell_jitter(name: str, poses: list[np.ndarray]) -> None:
+    """How poses (4,4) of one place differ, but for the first of them."""
+    poses = poses[30:]
+    centres = np.array([camera_centre(p) for p in poses])
+    mm = 1e3 * np.sqrt(np.sum(np.var(centres, axis=0)))
+    turn = [pose_error(p, poses[len(poses) // 2]).rotation_deg for p in poses]
+    step = 1e3 * np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    print(
+        f"still      {name}: {mm:.2f} mm and {np.sqrt(np.mean(np.square(turn))):.3f} deg rms, "
+        f"frame to frame {np.median(step):.2f} mm p50 {np.percentile(step, 95):.2f} mm p95",
+        flush=True,
+    )
 
 
 def plot(path: Path, runs: dict[str, list[PoseEstimate]], bench: Bench) -> None:
@@ -337,6 +367,7 @@ PARTS = {
     "costs": costs,
     "live": live,
     "alone": live_alone,
+    "waiting": waiting,
     "scenarios": scenarios,
     "still": still,
 }
@@ -352,6 +383,7 @@ def main() -> int:
     parser.add_argument("--method", default=None)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--frames", type=int, default=None)
+    parser.add_argument("--still-frames", type=int, default=300)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def test_a_replay_gives_the_same_poses_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recording, expected = record(*options, focal=focal, hz=hz)
-    assert all(line["tracked"] for line in expected) is ("--states" in options)
+    assert all(line["tracked"] for line in expected) is ("--tracking" in options)
     capsys.readouterr()
     replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
     assert main(replayed) == 0

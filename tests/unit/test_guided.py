@@ -14,6 +14,9 @@ from edge_reloc.geometry.rigid import compose, pose_error, so3_exp, transform
 from edge_reloc.memory.arena import Arena
 from edge_reloc.pose.guided import GuidedMatcher
 from edge_reloc.pose.solver import PoseSolver
+from edge_reloc.pose.tracking import Tracker
+from edge_reloc.running.fix import Fix
+from edge_reloc.running.pose_filter import PoseFilter
 from edge_reloc.settings import Gate
 from edge_reloc.structs import Correspondences, Features
 
@@ -196,3 +199,19 @@ def test_a_lens_does_not_fold_far_points_into_the_image() -> None:
     points.cell_centre[:] = points.xyz[0]  # whose spheres still reach into the view
     _, out = look(points, features, TRUTH, WIDE_PX, barrel)
     assert out.n == 0
+
+
+def test_frames_of_ten_hertz_are_looked_for_closely() -> None:
+    """As far ahead as a live stream's next frame is, and not after half a second."""
+    std = np.array([0.003, 0.003, 0.003, 0.01, 0.01, 0.01])
+    fixes = [
+        Fix(t_ns=n * 100_000_000, cam_from_world=np.eye(4), covariance=np.diag(std**2))
+        for n in range(6)
+    ]
+    track, tracker = PoseFilter(fixes[0]), Tracker()
+    assert all(track.add(fix) for fix in fixes[1:])
+    for ahead_s, close in ((0.1, True), (0.5, False)):
+        expected = track.at(fixes[-1].t_ns + round(ahead_s * 1e9))
+        tracker.expect(expected.t_ns, expected.cam_from_world, expected.covariance)
+        predicted = tracker.predict(expected.t_ns)
+        assert predicted is not None and predicted.is_close(CAMERA) is close

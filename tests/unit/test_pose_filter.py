@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from edge_reloc.geometry.rigid import NORMALISED_95, compose, invert, normalised_error, so3_exp
-from edge_reloc.running.pose_filter import Fix, Motion, PoseFilter
+from edge_reloc.geometry.rigid import (
+    NORMALISED_95,
+    camera_centre,
+    compose,
+    invert,
+    normalised_error,
+    so3_exp,
+)
+from edge_reloc.running.fix import Fix
+from edge_reloc.running.pose_filter import Motion, PoseFilter
+from edge_reloc.running.stillness import last_ones, stands_still
 
 Array = np.ndarray
 RATE_HZ, FRAMES, RUNS, SETTLED = 30.0, 45, 40, 20  # many short runs: errors last a second
@@ -40,6 +51,19 @@ def by_hand(generator: np.random.Generator, motion: Motion) -> list[Array]:
     return [compose(so3_exp(row[:3]), row[3:]) for row in waves * size]
 
 
+def standing(generator: np.random.Generator, motion: Motion) -> list[Array]:
+    """Poses of a camera that stands still."""
+    pose = compose(so3_exp(generator.normal(size=3)), generator.normal(size=3) * 3)
+    return [pose] * FRAMES
+
+
+def walking_off(generator: np.random.Generator, motion: Motion) -> list[Array]:
+    """Poses of a camera that stands still, and then moves off."""
+    way = generator.normal(size=6) * np.array([0.3, 0.3, 0.3, 0.2, 0.2, 0.2])
+    since_s = np.maximum(np.arange(FRAMES) - SETTLED - 10, 0)[:, None] / RATE_HZ
+    return [compose(so3_exp(row[:3]), row[3:]) for row in way * since_s**2]
+
+
 def measured(poses: list[Array], generator: np.random.Generator, motion: Motion) -> list[Fix]:
     """Poses with errors, of which consecutive frames share a part that changes slowly."""
     mixed = generator.normal(size=(6, 6))
@@ -57,13 +81,15 @@ def measured(poses: list[Array], generator: np.random.Generator, motion: Motion)
     return fixes
 
 
-def squared_errors(move: Callable[..., list[Array]], believed: Motion) -> tuple[Array, Array]:
+def squared_errors(
+    move: Callable[..., list[Array]], believed: Motion, true: Motion | None = None
+) -> tuple[Array, Array]:
     """In units of the covariance: after each measurement, and predicted before it."""
     after, before = [], []
     for seed in range(RUNS):
         generator = np.random.default_rng(seed)
         poses = move(generator, Motion())
-        fixes = measured(poses, generator, Motion())
+        fixes = measured(poses, generator, true or Motion())
         pose_filter = PoseFilter(fixes[0], believed)
         for index in range(1, FRAMES):
             ahead = pose_filter.at(fixes[index].t_ns)
@@ -94,6 +120,45 @@ def test_errors_that_frames_share_are_not_averaged_away() -> None:
     naive, _ = squared_errors(at_random, Motion(shared=0.0))
     assert naive.mean() > 7.5
     assert np.mean(naive < NORMALISED_95) < 0.88
+
+
+def test_a_camera_that_stands_still_is_smooth_and_no_surer_than_it_may_be() -> None:
+    """Its own errors are averaged away; what frames share stays, and is not taken for less."""
+    one_place = replace(Motion(), shared_s=math.inf)
+    errors, _ = squared_errors(walking_off, Motion(), one_place)
+    assert 5.0 < errors.mean() < 7.0
+    assert np.mean(errors < NORMALISED_95) > 0.92
+    generator = np.random.default_rng(1)
+    fixes = measured(standing(generator, Motion()), generator, one_place)
+    steps = [jitter(fixes), jitter(smoothed(fixes))]
+    assert steps[1] < 0.3 * steps[0]
+
+
+def smoothed(fixes: list[Fix]) -> list[Fix]:
+    """What the filter makes of each when it comes."""
+    pose_filter = PoseFilter(fixes[0])
+    return [pose_filter.at(fix.t_ns) for fix in fixes[1:] if pose_filter.add(fix)]
+
+
+def jitter(fixes: list[Fix]) -> float:
+    """Of positions from frame to frame."""
+    centres = np.array([camera_centre(fix.cam_from_world) for fix in fixes[SETTLED:]])
+    return float(np.median(np.linalg.norm(np.diff(centres, axis=0), axis=1)))
+
+
+def test_who_stands_still() -> None:
+    def seen(rate: float, count: int, hz: float = RATE_HZ) -> list[Fix]:
+        """(rad/s, m/s) along all axes, with errors of a tenth of the variance."""
+        poses = [compose(so3_exp([rate * i / hz] * 3), [rate * i / hz] * 3) for i in range(count)]
+        generator = np.random.default_rng(3)
+        fixes = measured(poses, generator, Motion(shared=0.9, shared_s=math.inf))
+        return [replace(f, t_ns=round(i / hz * 1e9)) for i, f in enumerate(fixes)]
+
+    assert stands_still(seen(0.0, 15), 0.1) and stands_still(seen(0.0, 8), 0.1)
+    assert not stands_still(seen(0.0, 7), 0.1)
+    assert not stands_still(seen(0.05, 15), 0.1) and not stands_still(seen(1.0, 15), 0.1)
+    assert not stands_still(seen(0.0, 15), 0.03)  # they differ more than such exact ones
+    assert len(last_ones(seen(0.0, 40))) == 15 and len(last_ones(seen(0.0, 40, hz=5.0))) == 6
 
 
 @pytest.fixture

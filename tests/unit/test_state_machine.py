@@ -7,7 +7,8 @@ import pytest
 
 from edge_reloc.geometry.rigid import compose
 from edge_reloc.reasons import Reason
-from edge_reloc.running.pose_filter import Fix, PoseFilter
+from edge_reloc.running.fix import Fix
+from edge_reloc.running.pose_filter import PoseFilter
 from edge_reloc.running.state_machine import StateMachine
 from edge_reloc.structs import State
 
