@@ -76,7 +76,7 @@ class Refit(NamedTuple):
 
     def belief(self, inflation: float = 1.0) -> Belief:
         """Inflation: of the variances."""
-        covariance = np.linalg.inv(self.information / inflation + PRIOR)
+        covariance = np.asarray(np.linalg.inv(self.information / inflation + PRIOR), np.float64)
         return Belief(covariance @ self.weighted / inflation, covariance)
 
 

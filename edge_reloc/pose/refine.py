@@ -9,6 +9,7 @@ whole map it cannot see. Where the map knows how exact its points are, residuals
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +27,36 @@ CONVERGED = 1e-2  # a step below this share of the pose's own uncertainty is the
 SPREAD = 1.5  # robust scale, as a multiple of the median residual
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Refined:
-    """A pose after refinement."""
+    """A pose after refinement, and the last step to it on M inliers."""
 
     #: (4,4)
     cam_from_world: F64
-    #: (6,6) of [rotation rad, translation map units]
-    covariance: F64
-    #: standard deviation of the residuals
-    sigma_px: float
+    camera: Camera
+    #: pixels (2,M)
+    observed: F64
+    #: (6,6) of the step
+    normal: F64
+    #: residuals (2,M) as errors that are alike
+    residual: F64
+    #: squares (M,) of their lengths
+    squared: F64
+    #: of each inlier (M,), and the robust factor in it (M,)
+    weight: F64
+    robust: F64
+
+    @cached_property
+    def covariance(self) -> F64:
+        """(6,6) of [rotation rad, translation map units]; only the last round's is asked for."""
+        freedom = max(2.0 * self.weight.sum() - 6.0, 1.0)
+        variance = float(self.weight @ self.squared) / freedom
+        sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
+        expected = 2 * sigma**2 * float(self.weight @ self.robust)
+        weighed = self.residual * self.weight
+        inflation = cluster_inflation(self.camera, self.observed, weighed, expected)
+        covariance = np.linalg.inv(self.normal) * sigma**2 * inflation
+        return np.asarray(0.5 * (covariance + covariance.T))
 
 
 def reprojection_error_px(camera: Camera, cam_from_world: F64, xy_px: F64, xyz_world: F64) -> F64:
@@ -101,19 +122,15 @@ def refine_pose(
         pose = compose(so3_exp(step[:3]), step[3:]) @ pose
         if -gradient @ step < (CONVERGED * scale) ** 2:
             break
-    freedom = max(2.0 * weight.sum() - 6.0, 1.0)
-    variance = float(weight @ squared) / freedom
-    sigma = max(float(np.sqrt(variance)), MIN_SIGMA_PX)
-    white = residual if known is None else known.whitened(residual)
-    inflation = cluster_inflation(
-        camera, observed, white * weight, 2 * sigma**2 * float(weight @ robust)
-    )
-    try:
-        covariance = np.linalg.inv(normal) * sigma**2 * inflation
-    except np.linalg.LinAlgError:
-        return None
     return Refined(
-        cam_from_world=pose, covariance=0.5 * (covariance + covariance.T), sigma_px=sigma
+        cam_from_world=pose,
+        camera=camera,
+        observed=observed,
+        normal=normal,
+        residual=residual if known is None else known.whitened(residual),
+        squared=squared,
+        weight=weight,
+        robust=robust,
     )
 
 

@@ -169,6 +169,10 @@ def test_a_wall_is_rightly_seen_from_its_other_end() -> None:
         angles = viewing_angles(points, ids, pose)
         assert angles is not None and np.median(angles) > np.pi / 2
         assert is_behind(points, ids, pose, angles) is behind
+    points.xyz[:, 0] += np.linspace(-3, 3, 40)  # a room has no side
+    pose = compose(np.eye(3), [-3.0, 12.0, 0.0])
+    angles = viewing_angles(points, ids, pose)
+    assert angles is not None and is_behind(points, ids, pose, angles)
 
 
 @pytest.mark.parametrize("scale", [1.5, 3.0])
