@@ -29,7 +29,7 @@ from edge_reloc_calib.boards import parse_board
 from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.fit import PARAMETERS, Fit, fit_camera
 from edge_reloc_calib.gather import gather_photos
-from edge_reloc_calib.intrinsics import calibrate
+from edge_reloc_calib.intrinsics import calibrate, fit_lens
 from edge_reloc_calib.residuals import Problem, View
 from edge_reloc_calib.uncertainty import std_by_corner
 
@@ -132,9 +132,9 @@ def _rendered(arguments: argparse.Namespace) -> dict[str, list[np.ndarray]]:
                 corners = board.corners_m[found.corner]
                 view = View(name=str(i), xyz_board=corners, xy_px=found.xy_px)
                 views.append(replace(view, radius_m=board.radius_m))
-        result = calibrate(views, true.width, true.height, arguments.lens)
-        off = result.fit.camera.parameters - true.parameters
-        for name, z in _ratios(result.fit, off, result.views, arguments.bootstrap).items():
+        fit, corrected = fit_lens(arguments.lens, views, true.width, true.height)
+        off = fit.camera.parameters - true.parameters
+        for name, z in _ratios(fit, off, corrected, arguments.bootstrap).items():
             out.setdefault(name, []).append(z)
     return out
 
