@@ -172,9 +172,12 @@ def test_views_are_picked_from_a_video(
             writer.write(image)
     writer.release()
     output = tmp_path / "camera.json"
+    preview = tmp_path / "preview.png"
     arguments = ["--board", BOARDS["charuco"], "--source", str(path), "--model", "opencv"]
+    arguments += ["--preview", str(preview)]
     assert program.main([*arguments, "--output", str(output), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert cv2.imread(str(preview)).shape == (360, 480, 3)
     taken = [int(name) for name in report["held_out_px"]]
     assert len({number // 3 for number in taken}) == len(taken) >= 5
     assert all(number % 3 > 0 for number in taken)  # the first frame at a place may be moving

@@ -84,8 +84,9 @@ def test_a_part_of_the_board_that_is_photographed_is_told(
     part = Detection(part.corner, part.xy_px[:28])
     monkeypatch.setattr("edge_reloc_calib.gather.BoardDetector.detect", lambda *_: part)
     monkeypatch.setattr("edge_reloc_calib.gather.unusable", lambda *_: "")
-    line = errors_of(arguments, capsys)
-    assert "a.png shows chessboard:9x6:0.03, of which chessboard:8x5:0.03 is a part" in line
+    cv2.imwrite(str(tmp_path / "b.png"), image)
+    line = errors_of([*arguments[:-1], str(tmp_path)], capsys)
+    assert "b.png shows chessboard:9x6:0.03, of which chessboard:8x5:0.03 is a part" in line
 
 
 @pytest.mark.parametrize(("factor", "certain"), [(1.06, False), (1.3, True)])
