@@ -17,7 +17,8 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.rigid import compose, invert, so3_exp
 
-from .trajectory import Trajectory, rotation_vectors
+from .trajectory import Trajectory
+from .turns import rotation_vectors
 from .uncertainty import leave_one_out
 
 LEAST_POSES = 20
