@@ -15,7 +15,7 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc_calib import detectors
 from edge_reloc_calib.boards import Board, parse_board
 from edge_reloc_calib.circles import centroid_shift_px
-from edge_reloc_calib.corners import edge_width_px, neighbour_distance_px
+from edge_reloc_calib.corners import edge_width_px, neighbour_distance_px, refine_corners
 from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.printing import write_board
 from edge_reloc_calib.recognise import board_shown
@@ -123,6 +123,22 @@ def test_a_covered_charuco_board_keeps_its_numbers() -> None:
     found = BoardDetector(CHARUCO).detect(image)
     assert found is not None and 8 <= len(found) < len(true_px)
     assert np.abs(found.xy_px - true_px[found.corner]).max() < 1.0
+
+
+def test_an_aprilgrid_that_runs_out_of_the_picture_keeps_its_numbers() -> None:
+    world = board_world.BoardWorld(parse_board("aprilgrid:5x4:0.04:0.2"), PINHOLE)
+    for centre in ((90, 120), (400, 250)):
+        cam_from_board = world.pose(centre, 0.3, (15, -20, 10))
+        found = BoardDetector(world.board).detect(world.photo(cam_from_board))
+        true_px = world.true_corners_px(cam_from_board)
+        assert found is not None and 8 <= len(found) < len(true_px)
+        assert np.abs(found.xy_px - true_px[found.corner]).max() < 1.0
+
+
+def test_corners_outside_the_picture_are_left_where_they_are() -> None:
+    xy_px = np.array([[-3.0, 20.0], [20.0, 20.0], [20.0, 64.5]])
+    found = refine_corners(np.zeros((64, 64), np.uint8), xy_px, 0.3)
+    assert np.array_equal(found[[0, 2]], xy_px[[0, 2]])
 
 
 def test_a_large_photo_is_searched_small_and_refined_large(
