@@ -23,16 +23,24 @@ def refine_corners(grey: NDArray[np.uint8], xy_px: Array, clear: float) -> Array
     distance_px = np.minimum(distance_px, 1.5 * np.median(distance_px))
     window_px = np.floor(clear * distance_px)
     window_px = np.clip(window_px, SMALLEST_WINDOW_PX, LARGEST_WINDOW_PX).astype(int)
-    refined = xy_px.copy()
+    refined, inside = xy_px.copy(), within(grey, xy_px)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 60, 1e-4)
     for size in np.unique(window_px):
-        chosen = window_px == size
+        chosen = (window_px == size) & inside
+        if not chosen.any():
+            continue
         start = xy_px[chosen].astype(np.float32).reshape(-1, 1, 2)
         window = (int(size), int(size))
         refined[chosen] = cv2.cornerSubPix(grey, start, window, (-1, -1), stop).reshape(-1, 2)
     lost = np.abs(refined - xy_px).max(axis=1) > window_px
     refined[lost] = xy_px[lost]
     return refined
+
+
+def within(grey: NDArray[np.uint8], xy_px: Array) -> NDArray[np.bool_]:
+    """(...,) whether pixels (...,2) lie in the image."""
+    height, width = grey.shape
+    return np.asarray(((xy_px >= 0) & (xy_px <= [width - 1, height - 1])).all(axis=-1))
 
 
 def neighbour_distance_px(xy_px: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .boards import APRILGRID_BORDER, CHARUCO, CIRCLES, Board
-from .corners import refine_circles, refine_corners
+from .corners import refine_circles, refine_corners, within
 
 SEARCH_SIDE_PX = 1280  # longer side of the image in which chessboards and circles are searched
 CHESSBOARD_FLAGS = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
@@ -126,7 +126,8 @@ class BoardDetector:
             start = _agreed(tags % self.board.cols, tags // self.board.cols, xy_board, xy_px)
             flat = refine_corners(grey, start.reshape(-1, 2), self.board.clear)
             xy_px = flat.reshape(start.shape)
-        return xy_px, np.linalg.norm(xy_px - start, axis=2) < TAG_AGREES_PX
+        near = np.linalg.norm(xy_px - start, axis=2) < TAG_AGREES_PX
+        return xy_px, near & within(grey, start)
 
 
 def _is_layout(xy_board: NDArray[np.float64], xy_px: NDArray[np.float64]) -> bool:

@@ -19,6 +19,7 @@ from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, so3_exp
 
 from .residuals import Problem, System, View, huber_loss
+from .turns import rotations
 from .uncertainty import std_by_photo
 
 Array = NDArray[np.float64]
@@ -221,8 +222,10 @@ def _step(
 
 def _moved(poses: Array, delta: Array) -> Array:
     """Exp(delta) @ pose for each of V poses; delta (V,6) rotation, translation."""
-    moves: Array = np.stack([compose(so3_exp(d[:3]), d[3:]) for d in delta])
-    return np.asarray(moves @ poses)
+    turns, out = rotations(delta[:, :3]), poses.copy()
+    out[:, :3] = turns @ poses[:, :3]
+    out[:, :3, 3] += delta[:, 3:]
+    return out
 
 
 def _diagonals(blocks: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -58,6 +58,7 @@ def gather_photos(
     """
     detector, gathered = BoardDetector(board), Gathered(board=board)
     tried: list[NDArray[np.uint8]] = []
+    shown: list[NDArray[np.uint8]] = []
     kept: dict[str, Detection] = {}
     first = ""
     for frame in frames:
@@ -79,12 +80,14 @@ def gather_photos(
         if problem:
             gathered.rejected[frame.name] = problem
         elif found is not None:
-            if len(kept) < LARGER_PHOTOS:
-                _check_whole(frame, board)
             kept[frame.name] = found
             gathered.views.append(_view(frame, found, board))
         if found is None and len(tried) < HINT_PHOTOS:
             tried.append(frame.image)
+        if found is not None and len(shown) < LARGER_PHOTOS:
+            shown.append(frame.image)
+            if len(shown) == LARGER_PHOTOS:
+                _check_whole(shown, frame.name, board)
         progress(f"{frame.name}: {problem or f'{len(found or ())} corners'}")
     if not gathered.views:
         raise CameraError(_no_board(gathered, tried))
@@ -100,15 +103,16 @@ def _repetition(found: Detection, kept: dict[str, Detection], distance_px: float
     return ""
 
 
-def _check_whole(frame: Frame, board: Board) -> None:
-    """CameraError for a board that is a part of the one that is seen."""
+def _check_whole(images: Sequence[NDArray[np.uint8]], name: str, board: Board) -> None:
+    """CameraError for a board that is a part of the one that all images show."""
     if board.kind != "chessboard":
         return
-    size = chessboard_size(frame.image)
-    if size is not None and size[0] * size[1] > board.cols * board.rows:
-        shown = replace(board, cols=max(size), rows=min(size))
+    sizes = {tuple(sorted(chessboard_size(image) or (0, 0))) for image in images}
+    rows, cols = sizes.pop()
+    if not sizes and rows * cols > board.cols * board.rows:
+        shown = replace(board, cols=cols, rows=rows)
         raise CameraError(
-            f"calibration: {frame.name} shows {shown.text}, of which {board.text} is a part: "
+            f"calibration: {name} shows {shown.text}, of which {board.text} is a part: "
             f"pass {shown.text} as --board"
         )
 

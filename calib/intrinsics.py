@@ -64,7 +64,7 @@ def calibrate(views: Sequence[View], width: int, height: int, lens: str = "auto"
     problem = ""
     for name in AUTO if lens == "auto" else (lens,):
         try:
-            fits[name] = _fit(name, views, width, height)
+            fits[name] = fit_lens(name, views, width, height)
             errors[name] = held_out_errors_px(*fits[name])
         except CameraError as error:
             problem = str(error)
@@ -102,7 +102,7 @@ def held_out_errors_px(fit: Fit, views: Sequence[View]) -> Array:
     return errors
 
 
-def _fit(lens: str, views: Sequence[View], width: int, height: int) -> tuple[Fit, list[View]]:
+def fit_lens(lens: str, views: Sequence[View], width: int, height: int) -> tuple[Fit, list[View]]:
     """A fit, and the views that it is of: of circles, corrected with it."""
     # The rational lens has a long valley: it starts from its five-parameter sibling.
     start = first_guess(lens, views, width, height)

@@ -17,7 +17,8 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.rigid import compose, invert, so3_exp
 
-from .trajectory import Trajectory, rotation_vectors
+from .trajectory import Trajectory
+from .turns import rotation_vectors
 from .uncertainty import leave_one_out
 
 LEAST_POSES = 20
@@ -28,7 +29,7 @@ LEAST_TURN_DEG = 5.0  # root mean square, about the second axis
 BLOCKS = 12  # of time, that err independently
 SCALE_SIGMA = 0.1  # of a map that calls itself metric
 HUBER = 2.5
-ROUNDS = 12
+ROUNDS, CONVERGED = 20, 1e-6  # rad and metres
 MOST_UNSURE_DEG, MOST_UNSURE_M = 2.0, 0.2
 MOST_RESIDUAL_DEG = 5.0
 SHIFT_STEP_S = 0.02
@@ -109,6 +110,8 @@ class Pairs(NamedTuple):
     #: (N,4,4)
     world_from_body: F64
     map_from_cam: F64
+    #: that the body's poses were taken with, seconds
+    offset_s: float
 
 
 class State(NamedTuple):
@@ -146,7 +149,10 @@ def paired(camera: Trajectory, body: Trajectory, offset_s: float) -> Pairs:
         )
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_POSES).astype(int))]
     return Pairs(
-        camera.t_ns[chosen].astype(np.float64), there[chosen], camera.world_from_it[chosen]
+        camera.t_ns[chosen].astype(np.float64),
+        there[chosen],
+        camera.world_from_it[chosen],
+        offset_s,
     )
 
 
@@ -238,7 +244,7 @@ def _refined(camera: Trajectory, body: Trajectory, start: State, *, moves_clock:
         gradient[12] += state.log_scale / SCALE_SIGMA**2
         delta = -np.linalg.solve(information + 1e-9 * np.eye(free), gradient)
         state = _moved(state, delta)
-        if np.abs(delta).max() < 1e-8:
+        if np.abs(delta).max() < CONVERGED:
             break
     error = _errors(pairs, body, state)
     steps = _steps(pairs, body, state, error, free)
@@ -284,12 +290,16 @@ def _checked(state: State, error: F64, sigma: F64) -> Mount:
 
 def _errors(pairs: Pairs, body: Trajectory, state: State) -> F64:
     """(N,6) of each pose, in the camera's axes: rotation (rad), translation (m)."""
-    there, _ = body.at(pairs.t_ns + state.offset_s * 1e9, np.inf)
+    there = pairs.world_from_body
+    if state.offset_s != pairs.offset_s:
+        there, _ = body.at(pairs.t_ns + state.offset_s * 1e9, np.inf)
     by_body = there @ state.body_from_cam
     cam = pairs.map_from_cam.copy()
     cam[:, :3, 3] *= np.exp(state.log_scale)
-    gap = np.linalg.inv(by_body) @ (state.world_from_map @ cam)
-    return np.concatenate([rotation_vectors(gap[:, :3, :3]), gap[:, :3, 3]], axis=1)
+    by_map = state.world_from_map @ cam
+    back = by_body[:, :3, :3].transpose(0, 2, 1)
+    shift = (back @ (by_map[:, :3, 3] - by_body[:, :3, 3])[:, :, None])[:, :, 0]
+    return np.concatenate([rotation_vectors(back @ by_map[:, :3, :3]), shift], axis=1)
 
 
 def _steps(pairs: Pairs, body: Trajectory, state: State, error: F64, free: int) -> F64:
@@ -298,9 +308,7 @@ def _steps(pairs: Pairs, body: Trajectory, state: State, error: F64, free: int) 
     for k in range(free):
         delta = np.zeros(free)
         delta[k] = 1e-6 if k < 13 else 1e-4
-        ahead = _errors(pairs, body, _moved(state, delta))
-        behind = _errors(pairs, body, _moved(state, -delta))
-        steps[:, :, k] = (ahead - behind) / (2 * delta[k])
+        steps[:, :, k] = (_errors(pairs, body, _moved(state, delta)) - error) / delta[k]
     return steps
 
 

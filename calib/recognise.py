@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -41,11 +42,12 @@ def board_shown(images: Sequence[Image], board: Board) -> Board | None:
 
 
 def _chessboard(images: Sequence[Image], board: Board) -> Board | None:
-    sizes = [size for image in images if (size := chessboard_size(image))]
+    # A search may settle for a part, or take a shadow for one more row: what most photos show.
+    sizes = Counter(tuple(sorted(size)) for image in images if (size := chessboard_size(image)))
     if not sizes:
         return None
-    cols, rows = max(sizes, key=lambda size: size[0] * size[1])
-    if (board.cols > board.rows) != (cols > rows):
+    (rows, cols), _ = max(sizes.items(), key=lambda item: (item[1], item[0][0] * item[0][1]))
+    if board.cols < board.rows:
         cols, rows = rows, cols
     return replace(board, kind="chessboard", cols=cols, rows=rows, marker_m=None)
 

@@ -23,7 +23,8 @@ from edge_reloc_calib.fit import board_poses, fit_camera
 from edge_reloc_calib.gather import Gathered, gather_live, mean_distance_px, unusable
 from edge_reloc_calib.intrinsics import calibrate
 from edge_reloc_calib.report import Report
-from edge_reloc_calib.residuals import View
+from edge_reloc_calib.residuals import Problem, View
+from edge_reloc_calib.uncertainty import std_by_corner
 
 # Of the focal length; the acceptance limit of the project (measured: under 0.1 %).
 FOCAL_TOLERANCE = 0.005
@@ -171,9 +172,12 @@ def test_views_are_picked_from_a_video(
             writer.write(image)
     writer.release()
     output = tmp_path / "camera.json"
+    preview = tmp_path / "preview.png"
     arguments = ["--board", BOARDS["charuco"], "--source", str(path), "--model", "opencv"]
+    arguments += ["--preview", str(preview)]
     assert program.main([*arguments, "--output", str(output), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    assert cv2.imread(str(preview)).shape == (360, 480, 3)
     taken = [int(name) for name in report["held_out_px"]]
     assert len({number // 3 for number in taken}) == len(taken) >= 5
     assert all(number % 3 > 0 for number in taken)  # the first frame at a place may be moving
@@ -216,7 +220,9 @@ def test_errors_are_one_line_with_the_cure(
     assert "they show charuco:7x5:0.03:0.022:DICT_5X5_250" in turned
     one = ["--images", str(charuco_photos / "board0.png")]
     other = errors_of(["--board", "chessboard:9x4:0.03", *one, *output], capsys)
-    assert "check the board's text" in other
+    assert "they show charuco:7x5:0.03:0.0225:DICT_5X5_1000" in other
+    none = ["--images", str(charuco_photos / "empty.png")]
+    assert "check the board's text" in errors_of([*none, *output], capsys)
     folder = tmp_path / "sizes"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), np.zeros((96, 128), np.uint8))
@@ -264,7 +270,10 @@ def test_fit_agrees_with_opencv() -> None:
     assert fit.rms_px == pytest.approx(rms_px, rel=1e-4)
     assert np.allclose(fit.camera.matrix, matrix, atol=0.02)
     assert np.allclose(fit.camera.distortion[:5], bend.ravel()[:5], atol=0.002)
-    assert np.allclose(fit.std, std.ravel()[:9], rtol=0.02)
+    problem, poses = Problem(views), np.array(fit.cam_from_board)
+    system = problem.system(fit.camera, poses, 9)
+    by_corner = std_by_corner(system, problem.residuals(fit.camera, poses))
+    assert np.allclose(by_corner, std.ravel()[:9], rtol=0.02)
 
 
 def test_rational_lens_is_fitted_on_request() -> None:
@@ -278,7 +287,7 @@ def test_rational_lens_is_fitted_on_request() -> None:
 def test_auto_keeps_the_simplest_lens_that_predicts_as_well() -> None:
     result = calibrate(corner_views(CAMERAS["pinhole"], 8, CORNER_NOISE_PX), 480, 360)
     assert list(result.tried_px) == ["pinhole", "opencv", "fisheye"]
-    assert result.fit.lens == "pinhole"
+    assert result.fit.lens == "pinhole" and result.mixture is None
 
 
 def test_a_photo_with_wrong_corners_is_set_aside() -> None:

@@ -245,6 +245,22 @@ def test_what_is_asked_for_is_negotiated_and_told(options: dict[str, Any], told:
     assert len(camera.memory) == len(camera.queued) == BUFFERS and camera.streaming
 
 
+@pytest.mark.parametrize(
+    ("options", "set_to"),
+    [
+        ({"focus": 120}, {kernel.FOCUS_AUTO: 0, kernel.FOCUS_ABSOLUTE: 120}),
+        ({"hold_focus": True}, {kernel.FOCUS_AUTO: 0}),
+        ({}, {}),
+    ],
+)
+def test_the_focus_is_fixed_where_that_is_asked(
+    options: dict[str, Any], set_to: dict[int, int]
+) -> None:
+    camera = Kernel(one("GREY"))
+    opened(camera, **options)
+    assert camera.controls == set_to
+
+
 def test_exposure_and_gain_are_set_and_the_middle_of_the_exposure_is_told() -> None:
     camera = Kernel(one("GREY"))
     capture = opened(camera, exposure_ms=8, gain=12)
