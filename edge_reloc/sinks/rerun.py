@@ -106,7 +106,8 @@ class RerunSink:
             self._recording.flush(timeout_sec=PATIENCE_S)
         except RuntimeError as error:
             raise SinkError(
-                f"{self._where}: writing stopped ({error}); what came before that is in the file"
+                f"{self._where}: writing stopped ({error}); what came before that is in "
+                f"the file: 'rerun rrd optimize' makes a whole one of it"
             ) from None
 
     def close(self) -> None:
