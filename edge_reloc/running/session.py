@@ -28,10 +28,11 @@ from ..recording.recorder import FlightRecorder
 from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
-from ..sinks.background import QUEUE_BYTES, BackgroundSinks
+from ..sinks.background import BackgroundSinks
 from ..sinks.facts import RunFacts
 from ..sinks.look import take_look
 from ..sinks.of_camera import OfCamera
+from ..sinks.opening import queue_bytes
 from ..sources import Source, open_source
 from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
@@ -227,7 +228,7 @@ class Session:
     def _rows(self) -> Rows:
         """What is planned beside the localiser."""
         rows = [
-            Row(kind="sinks", name=f"queue of {address}", nbytes=QUEUE_BYTES)
+            Row(kind="sinks", name=f"queue of {address}", nbytes=queue_bytes(address))
             for address in self.options.output
         ]
         recorder = self.options.recorder

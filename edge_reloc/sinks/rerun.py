@@ -9,6 +9,7 @@ their JPEG). What is served has no password: anyone who reaches this machine may
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ class RerunSink:
             import rerun
         except ImportError:
             raise missing_package("rerun-sdk", "rerun:", "rerun") from None
+        # At the end it waits for viewers for ever; `close` does not.
+        rerun.unregister_shutdown()
         self._rerun, self._facts, self._quality = rerun, facts, quality
         self.looks_hz = looks
         self._recording = rerun.RecordingStream("edge_reloc")
@@ -111,10 +114,13 @@ class RerunSink:
             ) from None
 
     def close(self) -> None:
-        """Send what is left; safe to call twice."""
-        with contextlib.suppress(Exception):  # nobody takes it
+        """Send what is left, if anybody takes it; safe to call twice."""
+        with contextlib.suppress(RuntimeError):
             self._recording.flush(timeout_sec=PATIENCE_S)
-        self._recording.disconnect()
+        # It waits for ever for a file or a viewer that takes nothing.
+        leaving = threading.Thread(target=self._recording.disconnect, daemon=True)
+        leaving.start()
+        leaving.join(PATIENCE_S)
 
     def _at(self, estimate: PoseEstimate) -> None:
         self._recording.set_time(TIMELINE, duration=np.timedelta64(estimate.t_ns, "ns"))
