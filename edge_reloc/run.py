@@ -82,7 +82,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="TO",
-        help="poses.jsonl (every frame), poses.tum (localised frames); repeatable",
+        help="poses.jsonl (every frame), poses.tum (localised frames), run.mcap, rerun:, "
+        "foxglove: (all there is to see); repeatable",
     )
     parser.add_argument(
         "--mount",

@@ -49,7 +49,8 @@ STUCK_QUEUE_BYTES = 1 << 20  # so that it is full soon
 VIEWER = """
 import json, sys
 from websockets.sync.client import connect
-with connect(sys.argv[1], subprotocols=["foxglove.sdk.v1"], max_size=None) as viewer:
+options = {"subprotocols": ["foxglove.sdk.v1"], "max_size": None, "ping_interval": None}
+with connect(sys.argv[1], **options) as viewer:
     while "channels" not in (told := json.loads(viewer.recv())):
         pass
     wanted = [{"id": c["id"], "channelId": c["id"]} for c in told["channels"]]

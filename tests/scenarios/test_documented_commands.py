@@ -59,6 +59,9 @@ ONLY_PARSED = {
     "run --map maps/office --require-signed": "needs a signed map: tests/unit/test_signing.py",
     "run --map maps/office --rig": "needs a rig file: test_rig.py",
     "run --replay flight/": "needs a recording: test_replay.py",
+    "run --demo --output rerun:": "starts a window: tests/unit/test_rerun_sink.py",
+    "run --map maps/office --camera 0 --calibration camera.json --output foxglove:":
+        "takes a port: tests/unit/test_foxglove_sink.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

@@ -29,6 +29,7 @@ BROUGHT = {
     "lightglue",
     "torchvision",
     "tensorrt_lean",
+    "rerun",  # rerun-sdk, too large for [test]
 }
 
 
