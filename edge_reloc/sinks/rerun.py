@@ -31,6 +31,7 @@ from .facts import RunFacts
 from .host_port import host_port
 from .look import Look
 from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
+from .news import Newsreel
 from .options import split_options
 
 GRPC_PORT, WEB_PORT = 9876, 9090
@@ -86,7 +87,7 @@ class RerunSink:
         self.about = _open(rerun, self._recording, where, blueprint(rerun, facts))
         self._frustum_m = _frustum(facts.xyz)
         self._last: tuple[F64, int] | None = None
-        self._told: tuple[State | Status, int] | None = None
+        self._newsreel = Newsreel()
         self._process_ns = -SECOND_NS
         self._placed = False
         self._where, self._is_file = where, where.endswith(FILE)
@@ -145,17 +146,12 @@ class RerunSink:
         )
 
     def _log_state(self, estimate: PoseEstimate) -> None:
-        rr, state = self._rerun, estimate.state or estimate.status
-        told = state, estimate.reset_counter
-        if told == self._told:
+        rr, news = self._rerun, self._newsreel.of(estimate)
+        if news is None:
             return
-        jumped = self._told is not None and self._told[1] != estimate.reset_counter
-        self._told = told
-        self._log(STATE, rr.StateChange(state=state.value))
-        why = estimate.state_reason.value if estimate.state_reason else estimate.reason
-        text = f"{state.value}: {why}" if why else state.value
-        text += f"; the poses jumped (reset_counter {estimate.reset_counter})" if jumped else ""
-        self._log(LOG, rr.TextLog(text, level="INFO" if state in _GOOD else "WARN"))
+        if news.changed:
+            self._log(STATE, rr.StateChange(state=news.state.value))
+        self._log(LOG, rr.TextLog(news.text, level="INFO" if news.good else "WARN"))
 
     def _log_numbers(self, estimate: PoseEstimate) -> None:
         scalars = self._rerun.Scalars
@@ -210,9 +206,6 @@ class DrawingRerunSink(RerunSink):
             self._log(path, rr.Points2D(xy_px + CORNER_PX, colors=[colour], radii=-radius_px))
         if look.estimate.cam_from_world is not None:
             self._log(SEEN, rr.Points3D(look.inlier_xyz, colors=[GREEN], radii=-2.5))
-
-
-_GOOD = (State.TRACKING, Status.OK)
 
 
 def blueprint(rerun: Any, facts: RunFacts) -> Any:
