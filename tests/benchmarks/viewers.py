@@ -240,7 +240,7 @@ def stuck_viewer(kind: str, sinks: BackgroundSinks) -> Iterator[None]:
     """A sink whose receiver reads nothing."""
     with contextlib.ExitStack() as stack:
         if kind == "foxglove":
-            sink = open_sink("foxglove:0?looks=1000", feed().facts)
+            sink = open_sink("foxglove:0", feed().facts)
             stack.enter_context(viewer(sink.about, "stuck"))  # type: ignore[attr-defined]
         elif kind == "rerun":
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
