@@ -8,7 +8,7 @@ their JPEG). What is served has no password: anyone who reaches this machine may
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +33,8 @@ from .look import Look
 from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
 from .news import Newsreel
 from .options import split_options
+
+log = logging.getLogger(__name__)
 
 GRPC_PORT, WEB_PORT = 9876, 9090
 KEPT = "128MiB"  # of what is served, for viewers that come later
@@ -91,7 +93,7 @@ class RerunSink:
         self._process_ns = -SECOND_NS
         self._placed = False
         self._where, self._is_file = where, where.endswith(FILE)
-        self._checked_s = time.monotonic()
+        self._checked_s, self._ended = time.monotonic(), False
         self._log_world()
 
     def write(self, estimate: PoseEstimate) -> None:
@@ -109,6 +111,7 @@ class RerunSink:
         try:
             self._recording.flush(timeout_sec=PATIENCE_S)
         except RuntimeError as error:
+            self._leave()
             raise SinkError(
                 f"{self._where}: writing stopped ({error}); what came before that is in "
                 f"the file: 'rerun rrd optimize' makes a whole one of it"
@@ -116,12 +119,29 @@ class RerunSink:
 
     def close(self) -> None:
         """Send what is left, if anybody takes it; safe to call twice."""
-        with contextlib.suppress(RuntimeError):
-            self._recording.flush(timeout_sec=PATIENCE_S)
-        # It waits for ever for a file or a viewer that takes nothing.
+        if self._ended:
+            return
+        try:
+            if self._is_file:
+                self._check()
+            else:
+                self._recording.flush(timeout_sec=PATIENCE_S)
+        except SinkError as error:  # nobody writes any more whom it could be told
+            log.warning("%s", error)
+            return
+        except RuntimeError:
+            log.warning("rerun:%s: the viewer did not take all that it was sent", self._where)
+        self._leave().join(PATIENCE_S)
+
+    def _leave(self) -> threading.Thread:
+        """Disconnect, in a thread that waits for ever for what takes nothing.
+
+        It keeps the recording, which would wait likewise when nobody had it any more.
+        """
+        self._ended = True
         leaving = threading.Thread(target=self._recording.disconnect, daemon=True)
         leaving.start()
-        leaving.join(PATIENCE_S)
+        return leaving
 
     def _at(self, estimate: PoseEstimate) -> None:
         self._recording.set_time(TIMELINE, duration=np.timedelta64(estimate.t_ns, "ns"))
