@@ -114,7 +114,7 @@ class RerunSink:
             self._leave()
             raise SinkError(
                 f"{self._where}: writing stopped ({error}); what came before that is in "
-                f"the file: 'rerun rrd optimize' makes a whole one of it"
+                f"the file: 'rerun rrd optimize --continue-on-error' makes a whole one of it"
             ) from None
 
     def close(self) -> None:
