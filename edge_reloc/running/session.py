@@ -29,10 +29,11 @@ from ..recording.ring import Ring, notes_bytes, ring_bytes
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sinks.advice import Advice
-from ..sinks.background import QUEUE_BYTES, BackgroundSinks
+from ..sinks.background import BackgroundSinks
 from ..sinks.facts import RunFacts
 from ..sinks.look import take_look
 from ..sinks.of_camera import OfCamera
+from ..sinks.opening import queue_bytes
 from ..sources import Source, open_source
 from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
@@ -432,7 +433,7 @@ class Session:
 
 def sink_rows(outputs: Sequence[str]) -> Rows:
     """What is planned for poses that wait to be written."""
-    return tuple(Row(kind="sinks", name=f"queue of {o}", nbytes=QUEUE_BYTES) for o in outputs)
+    return tuple(Row(kind="sinks", name=f"queue of {o}", nbytes=queue_bytes(o)) for o in outputs)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ and `?quality=1..100` (of its JPEG).
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +21,8 @@ from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
 from .options import split_options
 from .run_messages import CHANNELS, Message, RunMessages
 from .whole_file import WholeFile
+
+log = logging.getLogger(__name__)
 
 # What a kill may take: a third of a second of a tracked stream.
 CHUNK_BYTES = 32 << 10
@@ -68,8 +70,10 @@ class McapSink:
         """Write the index; safe to call twice."""
         if not self._ended:
             self._ended = True
-            with contextlib.suppress(SinkError):  # a full disk; what was written stays
+            try:
                 self._writer.finish()  # type: ignore[no-untyped-call]
+            except SinkError as error:  # nobody writes any more whom it could be told
+                log.warning("%s", error)
         self._file.close()
 
     def _add(self, messages: Iterable[Message]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ConfigError
+from .background import LOOK_QUEUE_BYTES, QUEUE_BYTES
 from .facts import RunFacts
 from .jsonl import JsonlSink
 from .options import above_zero
@@ -32,6 +33,8 @@ SCHEMES: dict[str, str] = {
 }
 #: files that are receivers, by suffix
 FILE_SCHEMES = {".mcap": "mcap", ".rrd": "rerun"}
+#: those that may want looks
+DRAWING = ("foxglove", "mcap", "rerun")
 
 
 def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
@@ -44,14 +47,9 @@ def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
     that nothing takes, MissingPackageError where a receiver's package is missing, and SinkError
     for what cannot be opened.
     """
-    found = re.match(r"([a-z][a-z0-9]+):|(-)(?=\?|$)", str(address))
-    if found is None:
-        path = Path(address)
-        if path.suffix not in FILE_SCHEMES:
-            return _file(path)
-        scheme, rest = FILE_SCHEMES[path.suffix], str(address)
-    else:
-        scheme, rest = found.group(1) or found.group(2), str(address)[found.end() :]
+    scheme, rest = _scheme(address)
+    if scheme is None:
+        return _file(Path(address))
     if scheme not in SCHEMES:
         raise ConfigError(f"{address}: '{scheme}' is no kind of receiver; there are {_known()}")
     rest, rate_hz = _rate(rest)
@@ -59,6 +57,19 @@ def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
     opener = getattr(importlib.import_module(f".{module}", __package__), name)
     sink: Sink = opener(rest, facts or RunFacts())
     return sink if rate_hz is None else at_most(sink, rate_hz)
+
+
+def queue_bytes(address: str) -> int:
+    """What waits for the sink of an address at most."""
+    return LOOK_QUEUE_BYTES if _scheme(address)[0] in DRAWING else QUEUE_BYTES
+
+
+def _scheme(address: str | Path) -> tuple[str | None, str]:
+    """How an address begins, and the rest of it; None: a file without facts of the run."""
+    found = re.match(r"([a-z][a-z0-9]+):|(-)(?=\?|$)", str(address))
+    if found is None:
+        return FILE_SCHEMES.get(Path(address).suffix), str(address)
+    return found.group(1) or found.group(2), str(address)[found.end() :]
 
 
 def _file(path: Path) -> Sink:

@@ -8,7 +8,8 @@ their JPEG). What is served has no password: anyone who reaches this machine may
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,10 @@ from .facts import RunFacts
 from .host_port import host_port
 from .look import Look
 from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
+from .news import Newsreel
 from .options import split_options
+
+log = logging.getLogger(__name__)
 
 GRPC_PORT, WEB_PORT = 9876, 9090
 KEPT = "128MiB"  # of what is served, for viewers that come later
@@ -76,6 +80,8 @@ class RerunSink:
             import rerun
         except ImportError:
             raise missing_package("rerun-sdk", "rerun:", "rerun") from None
+        # At the end it waits for viewers for ever; `close` does not.
+        rerun.unregister_shutdown()
         self._rerun, self._facts, self._quality = rerun, facts, quality
         self.looks_hz = looks
         self._recording = rerun.RecordingStream("edge_reloc")
@@ -83,11 +89,11 @@ class RerunSink:
         self.about = _open(rerun, self._recording, where, blueprint(rerun, facts))
         self._frustum_m = _frustum(facts.xyz)
         self._last: tuple[F64, int] | None = None
-        self._told: tuple[State | Status, int] | None = None
+        self._newsreel = Newsreel()
         self._process_ns = -SECOND_NS
         self._placed = False
         self._where, self._is_file = where, where.endswith(FILE)
-        self._checked_s = time.monotonic()
+        self._checked_s, self._ended = time.monotonic(), False
         self._log_world()
 
     def write(self, estimate: PoseEstimate) -> None:
@@ -105,15 +111,37 @@ class RerunSink:
         try:
             self._recording.flush(timeout_sec=PATIENCE_S)
         except RuntimeError as error:
+            self._leave()
             raise SinkError(
-                f"{self._where}: writing stopped ({error}); what came before that is in the file"
+                f"{self._where}: writing stopped ({error}); what came before that is in "
+                f"the file: 'rerun rrd optimize --continue-on-error' makes a whole one of it"
             ) from None
 
     def close(self) -> None:
-        """Send what is left; safe to call twice."""
-        with contextlib.suppress(Exception):  # nobody takes it
-            self._recording.flush(timeout_sec=PATIENCE_S)
-        self._recording.disconnect()
+        """Send what is left, if anybody takes it; safe to call twice."""
+        if self._ended:
+            return
+        try:
+            if self._is_file:
+                self._check()
+            else:
+                self._recording.flush(timeout_sec=PATIENCE_S)
+        except SinkError as error:  # nobody writes any more whom it could be told
+            log.warning("%s", error)
+            return
+        except RuntimeError:
+            log.warning("rerun:%s: the viewer did not take all that it was sent", self._where)
+        self._leave().join(PATIENCE_S)
+
+    def _leave(self) -> threading.Thread:
+        """Disconnect, in a thread that waits for ever for what takes nothing.
+
+        It keeps the recording, which would wait likewise when nobody had it any more.
+        """
+        self._ended = True
+        leaving = threading.Thread(target=self._recording.disconnect, daemon=True)
+        leaving.start()
+        return leaving
 
     def _at(self, estimate: PoseEstimate) -> None:
         self._recording.set_time(TIMELINE, duration=np.timedelta64(estimate.t_ns, "ns"))
@@ -138,17 +166,12 @@ class RerunSink:
         )
 
     def _log_state(self, estimate: PoseEstimate) -> None:
-        rr, state = self._rerun, estimate.state or estimate.status
-        told = state, estimate.reset_counter
-        if told == self._told:
+        rr, news = self._rerun, self._newsreel.of(estimate)
+        if news is None:
             return
-        jumped = self._told is not None and self._told[1] != estimate.reset_counter
-        self._told = told
-        self._log(STATE, rr.StateChange(state=state.value))
-        why = estimate.state_reason.value if estimate.state_reason else estimate.reason
-        text = f"{state.value}: {why}" if why else state.value
-        text += f"; the poses jumped (reset_counter {estimate.reset_counter})" if jumped else ""
-        self._log(LOG, rr.TextLog(text, level="INFO" if state in _GOOD else "WARN"))
+        if news.changed:
+            self._log(STATE, rr.StateChange(state=news.state.value))
+        self._log(LOG, rr.TextLog(news.text, level="INFO" if news.good else "WARN"))
 
     def _log_numbers(self, estimate: PoseEstimate) -> None:
         scalars = self._rerun.Scalars
@@ -203,9 +226,6 @@ class DrawingRerunSink(RerunSink):
             self._log(path, rr.Points2D(xy_px + CORNER_PX, colors=[colour], radii=-radius_px))
         if look.estimate.cam_from_world is not None:
             self._log(SEEN, rr.Points3D(look.inlier_xyz, colors=[GREEN], radii=-2.5))
-
-
-_GOOD = (State.TRACKING, Status.OK)
 
 
 def blueprint(rerun: Any, facts: RunFacts) -> Any:

@@ -41,9 +41,10 @@ from ..messages.foxglove import (
     pose_message,
     transform_message,
 )
-from ..structs import PoseEstimate, State, Status
+from ..structs import PoseEstimate
 from .facts import RunFacts
 from .look import Look
+from .news import Newsreel
 
 CHANNELS = (
     ESTIMATE,
@@ -90,7 +91,7 @@ class RunMessages:
     def __init__(self, facts: RunFacts, quality: int) -> None:
         self._facts, self._quality = facts, quality
         self._began = False
-        self._told: tuple[Status | State, int] | None = None
+        self._newsreel = Newsreel()
         self._process_ns = -SECOND_NS
         self._path = _Path()
 
@@ -140,8 +141,8 @@ class RunMessages:
     def _of_estimate(self, estimate: PoseEstimate) -> Iterator[tuple[Channel, dict[str, Any]]]:
         t_ns = estimate.t_ns
         yield ESTIMATE, estimate_message(estimate)
-        if (line := self._news(estimate)) is not None:
-            yield LOG, line
+        if (news := self._newsreel.of(estimate)) is not None:
+            yield LOG, log_message(t_ns, INFO if news.good else WARNING, news.text)
         if t_ns - self._process_ns >= SECOND_NS and (rss_bytes := resident_bytes()) is not None:
             self._process_ns = t_ns
             yield PROCESS, process_message(rss_bytes)
@@ -167,20 +168,6 @@ class RunMessages:
         placed = place(estimate.cam_from_world, covariance, self._mount)
         where = geodetic_from_enu(placed.xyz, georeference)
         return location_message(estimate.t_ns, frame, where, placed.covariance[:3, :3])
-
-    def _news(self, estimate: PoseEstimate) -> dict[str, Any] | None:
-        """A line where the state is another than before, or the poses jumped."""
-        state = estimate.state or estimate.status
-        if (state, estimate.reset_counter) == self._told:
-            return None
-        jumped = self._told is not None and estimate.reset_counter != self._told[1]
-        self._told = state, estimate.reset_counter
-        why = estimate.state_reason.value if estimate.state_reason else estimate.reason
-        text = f"{state.value}: {why}" if why else state.value
-        if jumped:
-            text += f"; the poses jumped (reset_counter {estimate.reset_counter})"
-        good = state in (State.TRACKING, Status.OK) and not jumped
-        return log_message(estimate.t_ns, INFO if good else WARNING, text)
 
 
 class _Path:

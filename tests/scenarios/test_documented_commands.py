@@ -68,6 +68,9 @@ ONLY_PARSED = {
     "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "run --map maps/office --camera 0 --calibration camera.json --mount front":
         "needs ROS 2: tests/unit/test_ros2.py has its messages",
+    "run --demo --output rerun:": "starts a window: tests/unit/test_rerun_sink.py",
+    "run --map maps/office --camera 0 --calibration camera.json --output foxglove:":
+        "takes a port: tests/unit/test_foxglove_sink.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_reloc.errors import CameraError, ConfigError
+from edge_reloc.errors import CameraError, ConfigError, MissingPackageError
 from edge_reloc.geometry.camera import Camera, read_camera, write_camera
 from edge_reloc.geometry.frames import MOUNTS
 from edge_reloc.geometry.mount import read_mount
 from edge_reloc.sinks import look, open_sink
+from edge_reloc.sinks.news import Newsreel
 from edge_reloc.sinks.options import above_zero, split_options
 from edge_reloc.sinks.rate import RateLimited, at_most
 from edge_reloc.structs import PoseEstimate, State, Status
@@ -66,6 +69,36 @@ def test_a_rate_leaves_looks_alone() -> None:
 def test_addresses_that_nothing_takes(address: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         open_sink(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "extra"),
+    [
+        ("run.mcap", "mcap.writer", "recording"),
+        ("foxglove:0", "foxglove", "foxglove"),
+        ("run.rrd", "rerun", "rerun"),
+    ],
+)
+def test_receivers_whose_package_is_missing(
+    address: str, module: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPackageError, match=rf"pip install 'edge-reloc\[{extra}\]'"):
+        open_sink(address)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_line_for_each_change_of_state_and_each_jump() -> None:
+    newsreel = Newsreel()
+    first = newsreel.of(at(0, State.SEARCHING))
+    assert first is not None and first.text == "SEARCHING" and not first.good and first.changed
+    assert newsreel.of(at(1, State.SEARCHING)) is None
+    second = newsreel.of(at(2, State.TRACKING))
+    assert second is not None and second.good
+    jump = newsreel.of(replace(at(3, State.TRACKING), reset_counter=1))
+    assert jump is not None and not jump.good and not jump.changed
+    assert jump.text == "TRACKING; the poses jumped (reset_counter 1)"
 
 
 def test_options_of_an_address() -> None:

@@ -30,6 +30,7 @@ BROUGHT = {
     "torchvision",
     "tensorrt_lean",
     "rclpy",
+    "rerun",  # rerun-sdk, too large for [test]
 }
 
 

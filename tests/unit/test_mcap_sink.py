@@ -224,6 +224,20 @@ def test_a_full_disk_ends_it_with_one_line_and_a_readable_file(tmp_path: Path) -
     assert len(times) > 30 and times == sorted(times)
 
 
+def test_a_disk_that_is_full_at_the_end_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = open_sink(tmp_path / "run.mcap", FACTS)
+    sink.write(estimate(0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "run.mcap: writing stopped (File too large)" in caplog.text
+
+
 def test_a_file_has_one_writer(tmp_path: Path) -> None:
     sink = open_sink(tmp_path / "run.mcap", FACTS)
     with pytest.raises(SinkError, match="another program is writing it"):
