@@ -96,6 +96,10 @@ def _opencv(
         return missing("OpenCV", "not installed", "pip install 'edge-reloc[cpu]'")
     text = build()
     if text is None:
+        numpy = find("numpy") or ""
+        if not find("cv2") and numpy and int(numpy.split(".")[0]) > 1:
+            found = f"the system's does not load beside numpy {numpy}: it is built for numpy 1"
+            return missing("OpenCV", found, "pip install 'numpy<2'")
         return missing(
             "OpenCV", "installed, but importing it fails", "python -c 'import cv2' says why"
         )

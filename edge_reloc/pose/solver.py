@@ -44,8 +44,9 @@ class PoseSolver:
         params.loMethod = cv2.LOCAL_OPTIM_NULL
         params.sampler = cv2.SAMPLING_UNIFORM
         params.score = cv2.SCORE_METHOD_MAGSAC
-        params.final_polisher = cv2.COV_POLISHER
-        params.final_polisher_iterations = 3
+        if hasattr(cv2, "COV_POLISHER"):  # since OpenCV 4.7; Ubuntu 24.04 has 4.6
+            params.final_polisher = cv2.COV_POLISHER
+            params.final_polisher_iterations = 3
         params.isParallel = False
         self._params = params
 

@@ -43,6 +43,8 @@ class Machine:
 
     start: tuple[str, ...]
     env: dict[str, str]
+    #: of Python
+    version: str
 
     def python(self, *arguments: str | Path, log: Path) -> None:
         """Run Python with these arguments; raises CalledProcessError, with the words in log."""
@@ -70,23 +72,26 @@ def unpacked(
     runtime: folder that holds `edge_reloc`. own: prefix of a Python instead of Debian's.
     """
     root = debian(cache, stack.suite, architecture, (f"python{stack.python}", *LIBRARIES))
-    prefix = own or root / "usr"
-    site = wheels(cache, stack, architecture)
+    program = root / "usr" / "bin" / f"python{stack.python}"
+    if own is not None:
+        (program,) = (own / "bin").glob("python3.[0-9][0-9]")
+    version = program.name.removeprefix("python")
+    site = wheels(cache, stack, version, architecture)
     env = {
         "HOME": str(cache),
-        "PYTHONHOME": str(prefix),
+        "PYTHONHOME": str(program.parents[1]),
         "PYTHONPATH": os.pathsep.join((str(runtime), str(site))),
         "PYTHONPYCACHEPREFIX": str(cache / "pycache" / stack.name),
         "OMP_NUM_THREADS": "1",
         "QEMU_CPU": cpu,
     }
-    python = str(prefix / "bin" / f"python{stack.python}")
     if architecture == "arm64":
         qemu = debian(cache, QEMU_SUITE, "amd64", ("qemu-user",), only=True)
-        return Machine(start=(str(qemu / "usr/bin/qemu-aarch64"), "-L", str(root), python), env=env)
-    lib = root / "usr/lib/x86_64-linux-gnu"
-    libraries = f"{lib}:{root / 'lib/x86_64-linux-gnu'}"
-    return Machine(start=(str(root / LOADER), "--library-path", libraries, python), env=env)
+        start = (str(qemu / "usr/bin/qemu-aarch64"), "-L", str(root), str(program))
+    else:
+        libraries = f"{root}/usr/lib/x86_64-linux-gnu:{root}/lib/x86_64-linux-gnu"
+        start = (str(root / LOADER), "--library-path", libraries, str(program))
+    return Machine(start=start, env=env, version=version)
 
 
 def debian(
@@ -114,21 +119,22 @@ def debian(
     return _once(folder, fill)
 
 
-def wheels(cache: Path, stack: Stack, architecture: str) -> Path:
+def wheels(cache: Path, stack: Stack, version: str, architecture: str) -> Path:
     """Folder with the stack's wheels of one architecture, unpacked as pip unpacks them."""
     tags = (f"--platform={tag}_{MACHINE[architecture]}" for tag in WHEEL_TAGS)
-    fetched = cache / "wheels" / f"{stack.name}-{architecture}"
+    name = f"{stack.name}-{version}-{architecture}"
+    fetched = cache / "wheels" / name
 
     def fill(site: Path) -> None:
         _run(
             *(sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"),
             *("--no-deps", "--only-binary=:all:", "--implementation=cp", f"--dest={fetched}"),
-            *(f"--python-version={stack.python}", *tags, *stack.wheels),
+            *(f"--python-version={version}", *tags, *stack.wheels),
         )
         for wheel in fetched.glob("*.whl"):
             zipfile.ZipFile(wheel).extractall(site)
 
-    return _once(cache / f"site-{stack.name}-{architecture}", fill)
+    return _once(cache / f"site-{name}", fill)
 
 
 def _once(folder: Path, fill: Callable[[Path], None]) -> Path:

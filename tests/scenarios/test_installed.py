@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("setuptools", minversion="83", reason="what pyproject.toml builds with")
+pytest.importorskip("setuptools", minversion="83", reason="pip install 'edge-reloc[test]'")
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"edge_reloc": "edge_reloc", "export": "edge_reloc_export", "calib": "edge_reloc_calib"}

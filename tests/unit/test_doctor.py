@@ -205,6 +205,13 @@ def test_opencv_that_cannot_be_imported(machine: Callable[..., Path]) -> None:
     assert found.state is State.MISSING and "importing it fails" in found.found
 
 
+def test_jetpacks_opencv_beside_numpy_2(machine: Callable[..., Path]) -> None:
+    found = look(machine(ORIN), having(cv2="", numpy="2.2.6"), None)["OpenCV"]
+    assert "2.2.6" in found.found and found.cure == "pip install 'numpy<2'"
+    older = look(machine(ORIN), having(cv2="", numpy="1.26.4"), None)["OpenCV"]
+    assert "importing it fails" in older.found
+
+
 def test_a_camera_that_may_not_be_read(
     machine: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
