@@ -23,6 +23,7 @@ from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.files import write_atomic
 from edge_reloc.methods import Settings, variants
+from edge_reloc.methods.table import EXHAUSTIVE
 from edge_reloc.running.budget import MIB
 
 from .benchmark.answers import read_answers, write_submission
@@ -33,9 +34,6 @@ from .datasets.prepare import FACTS, prepare
 from .datasets.table import DATASETS, open_dataset
 from .interruption import long_program
 from .training.table import TRAININGS
-
-#: of what every method opens beside what finds its candidates
-POINTS_ALONE = "exhaustive"
 
 
 @dataclass(kw_only=True)
@@ -235,7 +233,7 @@ def _row(
 
 def _with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
     """What a method opens beyond matching all points, where that was run, too."""
-    alone = next((r.map_mb for r in rows if r.system.partition("+")[0] == POINTS_ALONE), None)
+    alone = next((r.map_mb for r in rows if r.system.partition("+")[0] == EXHAUSTIVE.name), None)
     if alone is None or row.map_mb is None:
         return row
     return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))

@@ -120,7 +120,7 @@ class Camera:
     @property
     def parameters(self) -> Array:
         """fx, fy, cx, cy and the distortion, float64."""
-        return np.array([self.fx, self.fy, self.cx, self.cy, *self.distortion])
+        return np.array([self.fx, self.fy, self.cx, self.cy, *self.distortion], np.float64)
 
     @property
     def mount(self) -> Array | None:

@@ -65,6 +65,7 @@ ONLY_PARSED = {
     "run --map maps/office --rig": "needs a rig file: test_rig.py",
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
+    "bench --dataset": "needs a data set: test_bench_program.py lays one out",
     "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "run --map maps/office --camera 0 --calibration camera.json --mount front":
         "needs ROS 2: tests/unit/test_ros2.py has its messages",
@@ -85,6 +86,7 @@ OTHERS = (
     *("python3 -m venv", "pip install", ". .venv", "source .venv", "export 'PATH=", ".ci/run"),
     *("kill -USR1 ", "sudo ", "git clone", "cd ", "rsync", "python -m pytest", "cyclonedx-py "),
     "python -m edge_reloc_export.integrity.fit",  # test_plausibility.py asks it
+    "python -m edge_reloc_export.integrity.budget",  # test_left_out.py asks it
     *("gcc -O2 -I edge_reloc/sinks", "./read_poses"),  # tests/unit/test_shm.py
 )
 
