@@ -26,6 +26,7 @@ from edge_reloc.evaluation.chosen import parse_method
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.score import score_method
 from edge_reloc.methods import Settings
+from edge_reloc.methods.table import EXHAUSTIVE
 
 from ..packing.pack import PACKED_MODEL
 from ..scene.combine import open_any_store
@@ -34,7 +35,7 @@ from ..work_folder import at_work, existing_work_folder
 from .measure import Try, left_out_tries
 
 NEAR, FAR = 0.12, 0.5  # of all photos, left out around one view
-METHOD = "exhaustive+2"  # of the queries
+METHOD = f"{EXHAUSTIVE.name}+2"  # of the queries
 # Median length of a normal error in three directions of standard deviation 1 in all.
 MEDIAN_LENGTH = 0.888
 
