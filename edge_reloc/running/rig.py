@@ -202,9 +202,9 @@ class Rig:
 
     def summaries(self) -> dict[str, RunSummary]:
         """The run so far, by camera."""
-        unwritten = self._sinks.dropped()
+        unwritten, left_out = self._sinks.dropped(), self._sinks.left_out()
         return {
-            name: replace(session.summary(), unwritten=unwritten)
+            name: replace(session.summary(), unwritten=unwritten, left_out=left_out)
             for name, session in self.sessions.items()
         }
 

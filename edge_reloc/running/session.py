@@ -416,6 +416,8 @@ class Session:
             dropped=self.source.dropped,
             skipped=len(self.source.skipped),
             unwritten=self._sinks.dropped(),
+            unseen=self._sinks.unseen(),
+            left_out=self._sinks.left_out(),
             arena_bytes=self.localizer.arena_bytes,
             map_bytes=self.localizer.map_bytes,
             memory=read_memory(),

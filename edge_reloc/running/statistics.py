@@ -62,6 +62,9 @@ class RunSummary:
     memory: ProcessMemory = field(default_factory=ProcessMemory)
     #: Poses that a sink did not take in time, by its name.
     unwritten: dict[str, int] = field(default_factory=dict)
+    #: Images that one did not take, and poses that its rate kept from it.
+    unseen: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary."""
@@ -83,6 +86,10 @@ class RunSummary:
             lines.append(f"states     {states}   jumps {self.jumps}")
         for name, count in self.unwritten.items():
             lines.append(f"unwritten  {count} poses, which {one_line(name)} did not take in time")
+        for name, count in self.unseen.items():
+            lines.append(f"unseen     {count} images, which {one_line(name)} did not take in time")
+        for name, count in self.left_out.items():
+            lines.append(f"left out   {count} poses, more than the rate of {one_line(name)}")
         rows = {**self.stages}
         if self.localize is not None:
             rows["localize"] = self.localize
@@ -148,6 +155,8 @@ class RunStatistics:
         map_bytes: int | None = None,
         memory: ProcessMemory | None = None,
         unwritten: dict[str, int] | None = None,
+        unseen: dict[str, int] | None = None,
+        left_out: dict[str, int] | None = None,
     ) -> RunSummary:
         """The run so far."""
         return RunSummary(
@@ -167,6 +176,8 @@ class RunStatistics:
             map_bytes=map_bytes,
             memory=memory or ProcessMemory(),
             unwritten=unwritten or {},
+            unseen=unseen or {},
+            left_out=left_out or {},
         )
 
     def _rate(self) -> float | None:

@@ -57,6 +57,11 @@ class BackgroundSink:
         """Estimates that the sink could not pass on, where it counts them."""
         return int(getattr(self._sink, "unsent", 0))
 
+    @property
+    def left_out(self) -> int:
+        """Estimates that a rate does not let through."""
+        return int(getattr(self._sink, "left_out", 0))
+
     def write(self, estimate: PoseEstimate) -> None:
         """Put an estimate into the queue."""
         nbytes = _nbytes(estimate)
@@ -223,13 +228,24 @@ class BackgroundSinks:
 
     def dropped(self) -> dict[str, int]:
         """Estimates that a sink did not take, by its name, where there are any."""
-        counts = {sink.name: sink.dropped + sink.unsent for sink in self._sinks}
-        return {name: count for name, count in counts.items() if count}
+        return _some({sink.name: sink.dropped + sink.unsent for sink in self._sinks})
+
+    def left_out(self) -> dict[str, int]:
+        """Estimates that its rate kept from a sink, likewise."""
+        return _some({sink.name: sink.left_out for sink in self._sinks})
+
+    def unseen(self) -> dict[str, int]:
+        """Looks that a sink did not take, likewise."""
+        return _some({sink.name: sink.looks_dropped for sink in self._sinks})
 
     def close(self) -> None:
         """Finish; safe to call twice."""
         for sink in self._sinks:
             sink.close()
+
+
+def _some(counts: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _nbytes(item: PoseEstimate | Look) -> int:

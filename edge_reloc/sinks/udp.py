@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class UdpSink:
-    """Sends without waiting; what the network does not take is counted in `lost`.
+    """Sends without waiting; what the network does not take is counted in `unsent`.
 
     rest: `//host:port`. Whether anybody listens does not matter.
     """
@@ -24,7 +24,7 @@ class UdpSink:
         self._name = f"udp:{rest}"
         host, port = _host_and_port(rest)
         #: datagrams that could not be sent
-        self.lost = 0
+        self.unsent = 0
         self._socket: socket.socket | None = None
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
@@ -43,8 +43,8 @@ class UdpSink:
                 json.dumps(estimate.to_json(), allow_nan=False).encode(), self._address
             )
         except OSError as error:  # a network that is away may come back
-            self.lost += 1
-            if self.lost == 1:
+            self.unsent += 1
+            if self.unsent == 1:
                 log.warning("%s: a pose was not sent (%s)", self._name, error.strerror)
 
     def close(self) -> None:
@@ -52,8 +52,6 @@ class UdpSink:
             return
         self._socket.close()
         self._socket = None
-        if self.lost:
-            log.warning("%s: %d poses were not sent", self._name, self.lost)
 
 
 def _host_and_port(rest: str) -> tuple[str, int]:

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from edge_reloc.errors import SinkError
+from edge_reloc.running.statistics import RunStatistics
 from edge_reloc.sinks import open_sink
 from edge_reloc.sinks.background import ESTIMATE_BYTES, BackgroundSink, BackgroundSinks
 from edge_reloc.sinks.look import Look
+from edge_reloc.sinks.rate import at_most
 from edge_reloc.structs import PoseEstimate, Status
 
 WAIT_S = 60.0  # no test gets near it
@@ -215,3 +217,18 @@ def test_a_look_that_finds_no_room_costs_no_estimate() -> None:
     background.close()
     assert background.looks_dropped == 1 and background.dropped == 0
     assert sink.came == ["estimate 0", "estimate 1", "estimate 2"]
+
+
+def test_what_a_rate_and_a_full_queue_keep_from_a_sink_is_counted_by_its_name() -> None:
+    sink, sinks = Drawn(), BackgroundSinks(live=True)
+    sinks.add(at_most(sink, 10.0), "drawn")
+    for index in range(6):
+        sinks.write(look_at(index, 0.05 * index).estimate)
+    sinks.draw(look_at(6, 10.0, nbytes=1 << 26))
+    sinks.drain()
+    sinks.close()
+    assert sinks.left_out() == {"drawn": 3} and sinks.unseen() == {"drawn": 1}
+    summary = RunStatistics().summary(left_out=sinks.left_out(), unseen=sinks.unseen())
+    text = summary.to_text()
+    assert "left out   3 poses, more than the rate of drawn" in text
+    assert "unseen     1 images, which drawn did not take in time" in text
