@@ -55,6 +55,7 @@ def test_a_scene_to_a_table_and_again(
     others.write_text("\n".join(moved) + "\n")
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out")]
     command += ["--methods", "exhaustive+2,image_retrieval:5", "--poses", f"others={others}"]
+    command += ["--map-options=--keypoints 512"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert err.count("localise ") == 2 and "| exhaustive+2 |" in out
