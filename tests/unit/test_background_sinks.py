@@ -222,9 +222,11 @@ def test_a_look_that_finds_no_room_costs_no_estimate() -> None:
 def test_what_a_rate_and_a_full_queue_keep_from_a_sink_is_counted_by_its_name() -> None:
     sink, sinks = Drawn(), BackgroundSinks(live=True)
     sinks.add(at_most(sink, 10.0), "drawn")
+    sink.go.clear()  # the first estimate is in its hands, the others wait
     for index in range(6):
         sinks.write(look_at(index, 0.05 * index).estimate)
     sinks.draw(look_at(6, 10.0, nbytes=1 << 26))
+    sink.go.set()
     sinks.drain()
     sinks.close()
     assert sinks.left_out() == {"drawn": 3} and sinks.unseen() == {"drawn": 1}
