@@ -223,7 +223,11 @@ class Board:
             left, right = np.searchsorted(x, [col + self.gap, col + 1])
             top, bottom = np.searchsorted(y, [row + self.gap, row + 1])
             bits = [
-                np.clip(((v - at - self.gap) / (1 - self.gap) * APRILGRID_BITS).astype(int), 0, 9)
+                np.clip(
+                    ((v - at - self.gap) / (1 - self.gap) * APRILGRID_BITS).astype(int),
+                    0,
+                    APRILGRID_BITS - 1,
+                )
                 for v, at in ((x[left:right], col), (y[top:bottom], row))
             ]
             dark[top:bottom, left:right] = image[np.ix_(bits[1], bits[0])] == 0

@@ -1,4 +1,4 @@
-"""The picture of a circle's centre is not the centroid of the circle's picture.
+"""Pictures of circles' centres from the centroids of circles' pictures, which are not the same.
 
 Under perspective and distortion the two lie up to half a pixel apart (Heikkilä, Geometric camera
 calibration using circular control points, 2000). With a camera and the board's pose known nearly,

@@ -15,9 +15,9 @@ from .corners import refine_circles, refine_corners, within
 
 SEARCH_SIDE_PX = 1280  # longer side of the image in which chessboards and circles are searched
 CHESSBOARD_FLAGS = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
-# OpenCV names a tag's corners clockwise from the top left, and has AprilTags upside down.
 TAG_AGREES_PX = 1.0  # a corner further from where its neighbours have it is another one
 TAG_MISPLACED, TAGS_IN_PLACE = 0.35, 0.8  # of a tag's side, by distortion; of the corners
+# OpenCV names a tag's corners clockwise from the top left, and has AprilTags upside down.
 TAG_CORNERS = np.array([(1, 1), (0, 1), (0, 0), (1, 0)])  # column and row in the tag
 
 

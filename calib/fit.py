@@ -98,21 +98,26 @@ def first_guess(lens: str, views: Sequence[View], width: int, height: int) -> Ca
     best, best_error = None, np.inf
     some = views[:: max(1, len(views) // 10)]
     for ratio in FOCAL_SWEEP:
-        camera = Camera(
-            model=LENSES[lens][0],
-            width=width,
-            height=height,
-            fx=ratio * width,
-            fy=ratio * width,
-            cx=(width - 1) / 2,
-            cy=(height - 1) / 2,
-        )
+        camera = undistorted(LENSES[lens][0], width, height, ratio)
         errors = view_errors_px(camera, some, GUESS_STEPS)
         if np.median(errors) < best_error:
             best, best_error = camera, float(np.median(errors))
     if best is None:
         raise CameraError(f"calibration: no focal length explains the views with lens '{lens}'")
     return best
+
+
+def undistorted(model: str, width: int, height: int, ratio: float) -> Camera:
+    """A lens without distortion that looks out of the middle; ratio: focal length to width."""
+    return Camera(
+        model=model,
+        width=width,
+        height=height,
+        fx=ratio * width,
+        fy=ratio * width,
+        cx=(width - 1) / 2,
+        cy=(height - 1) / 2,
+    )
 
 
 def view_errors_px(camera: Camera, views: Sequence[View], steps: int = POSE_STEPS) -> Array:

@@ -8,10 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.geometry.camera import Camera
-
 from .coverage import GRID, Coverage
-from .fit import board_poses
+from .fit import board_poses, undistorted
 from .residuals import View
 
 Array = NDArray[np.float64]
@@ -33,19 +31,13 @@ class Guide:
         self._leaning: set[str] = set()
         self._distances_m: list[float] = []
         self._spanned = 0.0
-        self._camera = Camera(
-            model="pinhole",
-            width=width,
-            height=height,
-            fx=GUESSED_FOCAL * width,
-            fy=GUESSED_FOCAL * width,
-            cx=(width - 1) / 2,
-            cy=(height - 1) / 2,
-        )
+        self._coverage = Coverage.of([], width, height)
+        self._camera = undistorted("pinhole", width, height, GUESSED_FOCAL)
 
     def add(self, view: View) -> None:
         """A view that was taken."""
         self._views.append(view)
+        self._coverage = Coverage.of(self._views, self._width, self._height)
         hull = cv2.convexHull(view.xy_px.astype(np.float32))
         self._spanned = max(self._spanned, cv2.contourArea(hull) / (self._width * self._height))
         pose = board_poses(self._camera, [view])[0]
@@ -55,14 +47,9 @@ class Guide:
         middle = pose[:3, :3] @ view.xyz_board.mean(axis=0) + pose[:3, 3]
         self._distances_m.append(float(np.linalg.norm(middle)))
 
-    @property
-    def coverage(self) -> Coverage:
-        """Of the views so far."""
-        return Coverage.of(self._views, self._width, self._height)
-
     def missing(self) -> list[str]:
         """What to do next, in words, nothing when it is enough."""
-        wanted = [f"bring the board to {where}" for where in self.coverage.missing()]
+        wanted = [f"bring the board to {where}" for where in self._coverage.missing()]
         wanted += [f"tilt it, {edge} edge nearer" for edge in TILTS if edge not in self._leaning]
         if self._spanned < NEAR_SHARE:
             wanted.append(f"nearer, until it fills {NEAR_SHARE:.0%} of the picture")
@@ -72,7 +59,7 @@ class Guide:
 
     def text(self) -> str:
         """In a line: the cells with corners, and the first thing that is missing."""
-        covered, wanted = self.coverage, self.missing()
+        covered, wanted = self._coverage, self.missing()
         more = f" (and {len(wanted) - 1} more)" if len(wanted) > 1 else ""
         todo = wanted[0] + more if wanted else "nothing is missing"
         return f"coverage {covered.share:4.0%}  {'|'.join(covered.rows())}  {todo}"
@@ -80,7 +67,7 @@ class Guide:
     def draw(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H,W,3) the picture with seen cells green, others red, and what is missing written."""
         out = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
-        (across, down), seen = GRID, self.coverage.corners > 0
+        (across, down), seen = GRID, self._coverage.corners > 0
         tint = np.empty_like(out)
         for row, col in np.ndindex(down, across):
             top, bottom = (round(v * out.shape[0] / down) for v in (row, row + 1))

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from edge_reloc.arrays import F64, U8
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.camera import Camera
+from edge_reloc.geometry.rigid import rotation_angle_rad
 from edge_reloc.structs import Frame
+
+from .turns import nearest_rotation
 
 COLUMNS = ("t_ns", "wx", "wy", "wz")
 FEATURES, QUALITY, APART = 150, 0.01, 0.02  # APART: of the image's width
@@ -115,11 +118,10 @@ def turned_rad(before: U8, after: U8, camera: Camera) -> float | None:
     weight = np.ones(len(a))
     rotation = np.eye(3)
     for _ in range(5):
-        u, _, vt = np.linalg.svd((b * weight[:, None]).T @ a)
-        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        rotation = nearest_rotation((b * weight[:, None]).T @ a)
         error = np.linalg.norm(b - a @ rotation.T, axis=1)
         weight = 1.0 / (1.0 + (error / OUTLIER_RAD) ** 2)
-    return float(np.linalg.norm(cv2.Rodrigues(rotation)[0]))
+    return rotation_angle_rad(rotation)
 
 
 def _rays(camera: Camera, xy_px: NDArray[np.float32]) -> F64:

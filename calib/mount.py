@@ -18,7 +18,7 @@ from edge_reloc.errors import CameraError
 from edge_reloc.geometry.rigid import compose, invert, so3_exp
 
 from .trajectory import Trajectory
-from .turns import rotation_vectors
+from .turns import nearest_rotation, rotation_vectors
 from .uncertainty import leave_one_out
 
 LEAST_POSES = 20
@@ -134,7 +134,7 @@ def find_mount(camera: Trajectory, body: Trajectory, offset_ms: float | None = 0
     offset_s = clock_offset_s(camera, body) if offset_ms is None else offset_ms * 1e-3
     pairs = paired(camera, body, offset_s)
     start = State(*first_guess(pairs), 0.0, offset_s)
-    return _refined(camera, body, start, moves_clock=offset_ms is None)
+    return _refined(pairs, body, start, moves_clock=offset_ms is None)
 
 
 def paired(camera: Trajectory, body: Trajectory, offset_s: float) -> Pairs:
@@ -174,8 +174,7 @@ def first_guess(pairs: Pairs) -> tuple[F64, F64]:
             f"{about[1]:.1f} about any other, expected {LEAST_TURN_DEG:g} at least about two: "
             f"also tilt it, or the mount stays open along that axis"
         )
-    u, _, vt = np.linalg.svd(turned_body[usable].T @ turned_cam[usable])
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    rotation = nearest_rotation(turned_body[usable].T @ turned_cam[usable])
     lever = (moved_body[:, :3, :3] - np.eye(3)).reshape(-1, 3)
     shift = (moved_cam[:, :3, 3] @ rotation.T - moved_body[:, :3, 3]).ravel()
     body_from_cam = compose(rotation, np.linalg.lstsq(lever, shift, rcond=None)[0])
@@ -229,9 +228,8 @@ def _moves(poses: F64, i: Any, j: Any) -> F64:
     return np.asarray(np.linalg.inv(poses[i]) @ poses[j])
 
 
-def _refined(camera: Trajectory, body: Trajectory, start: State, *, moves_clock: bool) -> Mount:
+def _refined(pairs: Pairs, body: Trajectory, start: State, *, moves_clock: bool) -> Mount:
     """Gauss-Newton over all poses, errors weighed by what they are."""
-    pairs = paired(camera, body, start.offset_s)
     free = 14 if moves_clock else 13
     state, weight = start, np.ones((len(pairs.t_ns), 6))
     for _ in range(ROUNDS):

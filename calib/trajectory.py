@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edge_reloc.geometry.rigid import compose, invert, rigid, rotation_from_quat
 
 from .turns import rotation_vectors, rotations
 
-MOST_LINES = 2_000_000
+MOST_S = 9_000_000_000  # before or after the epoch: as many nanoseconds fit 64 bits
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,22 @@ def _tum(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
         if not parts or parts[0].startswith("#"):
             continue
         try:
-            seconds, _, fraction = parts[0].partition(".")
-            t_ns = int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9] or 0)
+            t_ns = _nanoseconds(Decimal(parts[0]).scaleb(9))
             values = np.array(parts[1:8], np.float64)
-        except ValueError:
+        except (ValueError, ArithmeticError):
             values = np.zeros(0)
         if len(values) != 7 or not np.isfinite(values).all() or not values[3:].any():
             raise CameraError(
                 f"{where}: line {number} is '{line.strip()[:60]}', expected t_s x y z qx qy qz qw"
             )
         yield t_ns, compose(rotation_from_quat(values[[6, 3, 4, 5]]), values[:3])
+
+
+def _nanoseconds(t_ns: Decimal) -> int:
+    """Of a number in any notation. Raises ValueError or ArithmeticError for no time."""
+    if not abs(t_ns) < MOST_S * 10**9:
+        raise ValueError
+    return int(t_ns)
 
 
 def _jsonl(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
@@ -90,11 +97,11 @@ def _jsonl(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
         try:
             values = json.loads(line)
             ours = "cam_from_world" in values
-            if "status" in values and values["status"] != "OK":
+            if ours and values.get("status", "OK") != "OK":
                 continue
             pose = rigid(values["cam_from_world"] if ours else values["world_from_body"])
-            t_ns = int(values["t_ns"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            t_ns = _nanoseconds(Decimal(values["t_ns"]))
+        except (ValueError, ArithmeticError, KeyError, TypeError, RecursionError):
             pose = None
         if pose is None:
             raise CameraError(

@@ -1,4 +1,7 @@
-"""Many rotations at once, which one by one cost more than all else of a fit."""
+"""Rotations: many from vectors and to vectors at once, and the one nearest to a matrix.
+
+One by one they cost more than all else of a fit.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,9 @@ def rotations(vectors: F64) -> F64:
     k[:, 1, 0], k[:, 2, 0], k[:, 2, 1] = z, -y, x
     sine, rest = np.sin(angle)[:, None, None], (1 - np.cos(angle))[:, None, None]
     return np.asarray(np.eye(3) + sine * k + rest * (k @ k))
+
+
+def nearest_rotation(matrix: F64) -> F64:
+    """(3,3) R with the largest trace of R.T @ matrix: of sums b a.T, the R of b = R a."""
+    u, _, vt = np.linalg.svd(matrix)
+    return np.asarray(u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .command_line.arguments import above_zero
 from .command_line.program import KNOWN_ERROR, OK, program
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="read them from the autopilot: udpin:0.0.0.0:14550, /dev/ttyACM0,57600",
     )
     parser.add_argument(
-        "--age-ms", type=float, metavar="MS", help="of poses that are sent (age_ms of a line)"
+        "--age-ms",
+        type=above_zero(60_000),
+        metavar="MS",
+        help="of poses that are sent (age_ms of a line)",
     )
     parser.add_argument("--json", action="store_true", help="every line as JSON")
     options = parser.parse_args(argv)

@@ -80,8 +80,17 @@ def _integrity_text(integrity: dict[str, Any] | None) -> str:
     )
 
 
+def world_text(world: dict[str, Any]) -> str:
+    """Unit, vertical and place on Earth; the keys are those of a manifest's `world`."""
+    return (
+        f"{'metres' if world['metric'] else 'not metric (units of its own)'}, "
+        f"gravity {'known' if world['gravity'] else 'unknown'}, "
+        f"{_origin_text(world['georeference'])}"
+    )
+
+
 def _origin_text(place: dict[str, float] | None) -> str:
-    if place is None:
+    if not place:
         return "no geo-reference"
     latitude, longitude, altitude = (place.get(key) for key in PLACE)
     return (
@@ -112,9 +121,7 @@ def to_text(values: dict[str, Any]) -> str:
     lines = [
         f"map        {values['name']}"
         + (f", made by {values['generator']}" if values["generator"] else ""),
-        f"world      {'metres' if world['metric'] else 'not metric (units of its own)'}, "
-        f"gravity {'known' if world['gravity'] else 'unknown'}, "
-        + _origin_text(world["georeference"]),
+        f"world      {world_text(world)}",
         *_alignment_text(values["alignment"], "m" if world["metric"] else "units"),
         f"features   {features.get('kind')}, {features.get('dim')} numbers each, "
         f"up to {features.get('keypoints')} a frame",

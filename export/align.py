@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edge_reloc.command_line.arguments import above_zero
 from edge_reloc.command_line.program import OK
 from edge_reloc.errors import ConfigError, MappingError
+from edge_reloc.inspect import world_text
 
 from .interruption import long_program
 from .progress import LogHandler
@@ -223,17 +224,9 @@ def _summary(found: WorldFit) -> dict[str, Any]:
 def _text(target: Path, summary: dict[str, Any]) -> str:
     """The table: what the world was fitted to, and what is left of the difference."""
     residuals, unit = summary["residuals"], "m" if summary["metric"] else "units"
-    place = summary["georeference"]
     lines = [
         f"{target}: aligned to {summary['source']}, scale {summary['scale']:.6g}",
-        f"  {'metres' if summary['metric'] else 'not metric'}, "
-        f"gravity {'known' if summary['gravity'] else 'unknown'}, "
-        + (
-            f"origin at latitude {place['latitude_deg']:.8f}, longitude "
-            f"{place['longitude_deg']:.8f}, altitude {place['altitude_m']:.3f} m"
-            if place
-            else "no geo-reference"
-        ),
+        f"  {world_text(summary)}",
         f"  residual {unit:<6} item",
     ]
     worst = sorted(residuals, key=lambda name: -residuals[name])

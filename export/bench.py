@@ -1,7 +1,7 @@
 """Data sets in, one table out: map, train, localise and score, each of them once.
 
 Poses are written first and scored later, so that other systems' poses stand in the same table.
-What was done with the same command is not done again: an interrupted run goes on where it was.
+What was done with the same command and data is not done again: an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from .benchmark.answers import read_answers, write_submission
 from .benchmark.page import to_html, to_markdown
 from .benchmark.scoring import Row, score
 from .benchmark.steps import Step, StepError, Steps
-from .datasets.prepare import FACTS, prepare
+from .datasets.prepare import prepare
+from .datasets.scene import Scene
 from .datasets.table import DATASETS, open_dataset
 from .interruption import long_program
 from .training.table import TRAININGS
@@ -89,11 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     _check(options)
     scenes = [open_dataset(address) for address in options.dataset]
+    _check_scenes(scenes, options)
     outcome = Outcome()
     for scene in scenes:
-        folder = options.output / scene.name
-        prepare(scene, folder / "data")
-        _run_scene(folder, scene.name, options, outcome)
+        _run_scene(options.output / scene.name, scene, options, outcome)
         _write(options.output, outcome)
     print(to_markdown(outcome.rows, outcome.notes))
     print(f"written to {options.output}: results.md, results.json, results.html", file=sys.stderr)
@@ -116,20 +116,36 @@ def _check(options: argparse.Namespace) -> None:
         read_answers(Path(file))
 
 
-def _run_scene(folder: Path, name: str, options: argparse.Namespace, outcome: Outcome) -> None:
+def _check_scenes(scenes: Sequence[Scene], options: argparse.Namespace) -> None:
+    """Likewise of the data sets. Raises ConfigError."""
+    names = [scene.name for scene in scenes]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"--dataset: two scenes are named '{twice[0]}'; run them one by one, each with an "
+            f"--output of its own"
+        )
+    if options.poses and not scenes[0].scored:
+        raise ConfigError(
+            f"--poses: the reference poses of {names[0]} are kept back, so that nothing is scored; "
+            f"hand the poses in at visuallocalization.net"
+        )
+
+
+def _run_scene(folder: Path, scene: Scene, options: argparse.Namespace, outcome: Outcome) -> None:
     """All methods on one scene; what fails is noted, and the rest goes on."""
-    data, bundle = folder / "data", folder / "map"
+    data, bundle, name = folder / "data", folder / "map", scene.name
+    prepared = prepare(scene, data)
     steps = Steps(folder)
-    facts = json.loads((data / FACTS).read_text())
     try:
-        mapped = _map(steps, data, bundle, facts["metric"], options)
+        mapped = _map(steps, data, bundle, scene.metric, options, after=[prepared])
     except StepError as error:
         outcome.notes.append(f"{name}: {error}")
         return
     trained: dict[str, Step] = {}
     for training in _list(options.train):
         try:
-            trained[training] = _train(steps, bundle, training, options, after=[mapped])
+            trained[training] = _train(steps, bundle, training, options, after=[mapped.number])
         except StepError as error:
             outcome.notes.append(f"{name}: {error}")
     rows: list[Row] = []
@@ -137,44 +153,42 @@ def _run_scene(folder: Path, name: str, options: argparse.Namespace, outcome: Ou
     for method in methods:
         poses = folder / "poses" / f"{method.replace(':', '_')}.jsonl"
         try:
-            made = [mapped, *trained.values()]
+            made = [step.number for step in (mapped, *trained.values())]
             step = _localise(steps, bundle, data, method, poses, options, after=made)
         except StepError as error:
             outcome.notes.append(f"{name}: {error}")
             continue
-        if not facts["scored"]:
+        if not scene.scored:
             outcome.notes.append(_submission(data, poses))
             continue
-        rows.append(_row(data, method, poses, facts, options, command=step.command))
+        rows.append(_row(data, method, poses, scene, options, command=step.command))
     for text in options.poses:
         system, _, file = text.partition("=")
-        rows.append(_row(data, system, Path(file), facts, options))
+        rows.append(_row(data, system, Path(file), scene, options))
     outcome.rows += [_with_training(_with_retrieval(row, rows), trained) for row in rows]
 
 
-def _map(steps: Steps, data: Path, bundle: Path, metric: bool, options: argparse.Namespace) -> Step:
+def _map(
+    steps: Steps,
+    data: Path,
+    bundle: Path,
+    metric: bool,
+    options: argparse.Namespace,
+    after: Sequence[str],
+) -> Step:
     arguments: list[str | Path] = ["--images", data / "images", "--list", data / "mapping.txt"]
     arguments += ["--poses", data / "reference", "--output", bundle]
     arguments += ["--metric"] if metric else []
     arguments += options.map_options.split()
-    return steps.run("map", "edge_reloc_export.map", *arguments, output=bundle)
+    return steps.run("map", "edge_reloc_export.map", *arguments, output=bundle, after=after)
 
 
 def _train(
-    steps: Steps, bundle: Path, method: str, options: argparse.Namespace, after: list[Step]
+    steps: Steps, bundle: Path, method: str, options: argparse.Namespace, after: Sequence[str]
 ) -> Step:
-    return steps.run(
-        f"train {method}",
-        "edge_reloc_export.train",
-        "--map",
-        bundle,
-        "--method",
-        method,
-        "--preset",
-        options.preset,
-        output=bundle,
-        after=after,
-    )
+    arguments = ["--map", bundle, "--method", method, "--preset", options.preset]
+    module = "edge_reloc_export.train"
+    return steps.run(f"train {method}", module, *arguments, output=bundle, after=after)
 
 
 def _localise(
@@ -184,40 +198,27 @@ def _localise(
     method: str,
     poses: Path,
     options: argparse.Namespace,
-    after: list[Step],
+    after: Sequence[str],
 ) -> Step:
     poses.parent.mkdir(exist_ok=True)
-    return steps.run(
-        f"localise {method}",
-        "edge_reloc_export.benchmark.localize",
-        "--map",
-        bundle,
-        "--scene",
-        data,
-        "--method",
-        method,
-        "--threads",
-        str(options.threads),
-        "--every",
-        str(options.every),
-        "--output",
-        poses,
-        output=poses,
-        after=after,
-    )
+    arguments: list[str | Path] = ["--map", bundle, "--scene", data, "--method", method]
+    arguments += ["--threads", str(options.threads), "--every", str(options.every)]
+    arguments += ["--output", poses]
+    module = "edge_reloc_export.benchmark.localize"
+    return steps.run(f"localise {method}", module, *arguments, output=poses, after=after)
 
 
 def _row(
     data: Path,
     system: str,
     poses: Path,
-    facts: dict[str, object],
+    scene: Scene,
     options: argparse.Namespace,
     command: str = "",
 ) -> Row:
-    dataset = replace(read_dataset(data, every=options.every), name=str(facts["name"]))
-    thresholds = parse_thresholds(str(facts["thresholds"]))
-    row = score(system, read_answers(poses), dataset, thresholds, metric=bool(facts["metric"]))
+    dataset = replace(read_dataset(data, every=options.every), name=scene.name)
+    thresholds = parse_thresholds(scene.thresholds)
+    row = score(system, read_answers(poses), dataset, thresholds, metric=scene.metric)
     measured = poses.with_suffix(".facts.json")
     if not measured.is_file():
         return replace(row, command=command)

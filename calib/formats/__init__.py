@@ -12,7 +12,7 @@ from edge_reloc.files import read_small, write_atomic
 from edge_reloc.geometry.camera import Camera
 
 from . import colmap, kalibr, opencv, ros
-from .text import MOST_BYTES, load_yaml
+from .text import load_yaml
 
 WRITERS: dict[str, Callable[[Camera, str], str]] = {
     "ros": ros.text_of,
@@ -83,7 +83,7 @@ def split_target(target: str) -> tuple[str, Path]:
 
 def _text_of(path: str | Path) -> str:
     try:
-        return read_small(path, MOST_BYTES).decode("utf-8-sig")
+        return read_small(path).decode("utf-8-sig")
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

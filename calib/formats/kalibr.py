@@ -49,7 +49,8 @@ def _camera_of(values: Mapping[str, Any], where: str) -> Camera:
     width, height = numbers(entry(values, ("resolution",), where), 2, "resolution", where)
     bend: list[float] = []
     if model != "none":
-        bend = numbers(entry(values, ("distortion_coeffs",), where), 4, "coeffs", where).tolist()
+        coefficients = entry(values, ("distortion_coeffs",), where)
+        bend = numbers(coefficients, 4, "distortion_coeffs", where).tolist()
     found = camera(
         where,
         model=MODELS[model],

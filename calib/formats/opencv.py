@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-import numpy as np
 
 from edge_reloc.errors import CameraError
 from edge_reloc.geometry.camera import Camera
@@ -32,9 +31,17 @@ def is_one(text: str) -> bool:
 def camera_of(text: str, where: str) -> Camera:
     """The camera of a file of OpenCV's."""
     try:
-        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-    except cv2.error as error:
-        raise CameraError(f"{where}: OpenCV cannot read it ({error.err[:80]})") from None
+        return _camera_of(text, where)
+    except (cv2.error, SystemError) as error:  # the latter from within a constructor of OpenCV's
+        problem = getattr(error, "err", "") or "not a file of its FileStorage"
+        raise CameraError(
+            f"{where}: OpenCV cannot read it ({problem[:80]}); expected image_width, image_height, "
+            f"and camera_matrix and distortion_coefficients as matrices"
+        ) from None
+
+
+def _camera_of(text: str, where: str) -> Camera:
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     matrix = numbers(_matrix(storage, MATRIX, where), 9, "camera_matrix", where)
     bend = numbers(
         _matrix(storage, BEND, where), (0, 4, 5, 8, 12, 14), "distortion_coefficients", where
@@ -85,9 +92,9 @@ def _matrix(storage: Any, names: tuple[str, ...], where: str) -> Any:
     for name in names:
         node = storage.getNode(name)
         if not node.empty():
+            if node.isSeq():
+                return [node.at(i).real() for i in range(node.size())]
             found = node.mat()
-            if found is None and node.isSeq():
-                found = np.array([node.at(i).real() for i in range(node.size())])
             return [] if found is None else found
     raise CameraError(f"{where}: found no {names[0]}; it is needed")
 
@@ -98,5 +105,5 @@ def _size(storage: Any, where: str) -> tuple[int, int]:
         node = next((n for n in map(storage.getNode, names) if not n.empty()), None)
         if node is None:
             raise CameraError(f"{where}: found no {names[0]}; add the size of the images")
-        found.append(int(node.real()))
+        found.append(int(numbers(node.real(), 1, names[0], where)[0]))
     return found[0], found[1]

@@ -51,8 +51,8 @@ def camera_of(values: Mapping[str, Any], where: str) -> Camera:
     return camera(
         where,
         model=target if distortion.any() else "pinhole" if target == "opencv" else target,
-        width=entry(values, ("image_width", "width"), where),
-        height=entry(values, ("image_height", "height"), where),
+        width=_pixels(values, "width", where),
+        height=_pixels(values, "height", where),
         fx=float(matrix[0]),
         fy=float(matrix[4]),
         cx=float(matrix[2]),
@@ -107,11 +107,16 @@ def transforms_of(values: Mapping[str, Any], where: str) -> dict[tuple[str, str]
 def _check_whole(values: Mapping[str, Any], where: str) -> None:
     roi = values.get("roi") or {}
     cut = isinstance(roi, dict) and any(roi.get(k) for k in ("x_offset", "y_offset"))
-    binned = any(int(values.get(k) or 1) > 1 for k in ("binning_x", "binning_y"))
+    binned = any(values.get(k) not in (None, 0, 1) for k in ("binning_x", "binning_y"))
     if cut or binned:
         raise CameraError(
             f"{where}: a binned or cut camera_info is not read; take the full image's"
         )
+
+
+def _pixels(values: Mapping[str, Any], side: str, where: str) -> int:
+    name = f"image_{side}"
+    return int(numbers(entry(values, (name, side), where), 1, name, where)[0])
 
 
 def _data(value: Any, counts: Any, what: str, where: str) -> F64:

@@ -11,9 +11,6 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import CameraError, ConfigError
 from edge_reloc.geometry.camera import Camera
 
-MOST_BYTES = 1 << 20
-MOST_NUMBERS = 4096
-
 
 def load_yaml(text: str, where: str) -> Any:
     """The first document. Raises CameraError, and ConfigError where PyYAML is missing."""

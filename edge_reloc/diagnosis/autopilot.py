@@ -67,10 +67,7 @@ def _px4(age_ms: float | None, judged: bool) -> list[Need]:
             advised=True,
         ),
         _quality("EKF2_EV_QMIN", judged),
-        *(
-            Need(name=f"EKF2_EV_POS_{axis}", value=0, why="poses are the body's, not the camera's")
-            for axis in "XYZ"
-        ),
+        *_no_lever_arm("EKF2_EV_POS"),
         Need(
             name="EKF2_HGT_REF",
             value=3,
@@ -94,11 +91,13 @@ def _ardupilot(age_ms: float | None, judged: bool) -> list[Need]:
             why="MAVLink: positions as they are; 2 and 3 hide jumps and turn the map to the "
             "compass",
         ),
-        Need(name="VISO_DELAY_MS", value=age_ms or 10.0, why=delay, advised=age_ms is None),
-        *(
-            Need(name=f"VISO_POS_{axis}", value=0, why="poses are the body's, not the camera's")
-            for axis in "XYZ"
+        Need(
+            name="VISO_DELAY_MS",
+            value=10 if age_ms is None else round(age_ms),  # a whole number there
+            why=delay,
+            advised=age_ms is None,
         ),
+        *_no_lever_arm("VISO_POS"),
         Need(name="VISO_SCALE", value=1, why="poses are in metres"),
         Need(name="VISO_ORIENT", value=0, why="poses are the body's"),
         Need(
@@ -136,6 +135,11 @@ def _ardupilot(age_ms: float | None, judged: bool) -> list[Need]:
     ]
 
 
+def _no_lever_arm(name: str) -> list[Need]:
+    why = "poses are the body's, not the camera's"
+    return [Need(name=f"{name}_{axis}", value=0, why=why) for axis in "XYZ"]
+
+
 def _quality(name: str, judged: bool) -> Need:
     if not judged:
         return Need(name=name, value=0, why="the map does not know the chance of being right")
@@ -163,13 +167,13 @@ def needs_of(autopilot: str, age_ms: float | None = None, *, judged: bool = True
 
 def check_autopilot(needs: list[Need], found: Mapping[str, float | None] | None) -> list[Check]:
     """One check a parameter. found: by name, None where it is not there; None: nobody asked."""
-    return [_check(need, None if found is None else found.get(need.name), found) for need in needs]
-
-
-def _check(need: Need, value: float | None, found: Mapping[str, float | None] | None) -> Check:
-    cure = f"param set {need.name} {need.value:g}"
     if found is None:
-        return note(need.name, f"{need.wanted}: {need.why}")
+        return [note(need.name, f"{need.wanted}: {need.why}") for need in needs]
+    return [_check(need, found.get(need.name)) for need in needs]
+
+
+def _check(need: Need, value: float | None) -> Check:
+    cure = f"param set {need.name} {need.value:g}"
     tell = note if need.advised else missing
     if value is None:
         return tell(need.name, "not there", f"{need.wanted}: {need.why} ({need.name})")

@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import ConfigError, SinkError
-from ..sinks.mavlink import AUTOPILOTS, dialect
+from ..sinks.mavlink import AUTOPILOTS, COMPONENT, dialect
 from ..sinks.mavlink_link import Link, open_link
+from ..sinks.mavlink_messages import heartbeat
 
 HEARTBEAT_S = 5.0  # until the autopilot must have spoken
 TRIES, TRY_S = 3, 0.7
-COMPANION, NO_AUTOPILOT, COMPONENT = 18, 8, 197
 # MAV_PARAM_TYPE: how PX4 puts whole numbers into the four bytes of a float
 BYTES_OF = {1: "<Bxxx", 2: "<bxxx", 3: "<Hxx", 4: "<hxx", 5: "<I", 6: "<i"}
 
@@ -46,8 +46,7 @@ class Questions:
         """Number of the vehicle."""
         end_s = time.monotonic() + HEARTBEAT_S
         while time.monotonic() < end_s:
-            beat = {"type": COMPANION, "autopilot": NO_AUTOPILOT, "base_mode": 0}
-            self._send("heartbeat", **beat, custom_mode=0, system_status=4, mavlink_version=3)
+            self._send("heartbeat", **heartbeat())
             for message in self._heard(0.5):
                 name = AUTOPILOTS.get(getattr(message, "autopilot", -1))
                 if message.get_type() != "HEARTBEAT" or name is None:

@@ -50,12 +50,13 @@ class CaseScore:
         return tuple(sorted(wrong, key=lambda v: -(v.error or 0.0)))
 
     @property
-    def stanford(self) -> Counter[Outcome]:
-        """Frames by outcome."""
+    def outcomes(self) -> Counter[Outcome]:
+        """Frames by what became of them."""
         return Counter(v.outcome for v in self.verdicts)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready dictionary, with every verdict."""
+        outcomes = self.outcomes
         return {
             "case": self.case.name,
             "expected": self.case.expected.value,
@@ -63,7 +64,7 @@ class CaseScore:
             "ok": self.ok,
             "right": self.right,
             "wrong": len(self.wrong),
-            **{outcome.value: self.stanford[outcome] for outcome in Outcome},
+            **{outcome.value: outcomes[outcome] for outcome in Outcome},
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
         }
 
@@ -295,7 +296,7 @@ def _table(score: MethodScore) -> str:
 
 
 def _row(score: MethodScore, case: CaseScore) -> tuple[str, ...]:
-    wrong = case.wrong
+    wrong, outcomes = case.wrong, case.outcomes
     worst, sigmas = "", ""
     if wrong:
         error, sigma = wrong[0].error, wrong[0].sigmas
@@ -310,7 +311,7 @@ def _row(score: MethodScore, case: CaseScore) -> tuple[str, ...]:
         str(len(wrong)),
         worst,
         sigmas,
-        *(str(case.stanford[outcome]) for outcome in SHOWN),
+        *(str(outcomes[outcome]) for outcome in SHOWN),
     )
 
 

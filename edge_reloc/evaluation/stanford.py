@@ -70,7 +70,7 @@ class Stanford:
         seen = list(tries)
         counted = [(case, photo, o) for case, photo, o in seen if o is not Outcome.UNLEVELLED]
         return Stanford(
-            frames={o: n for o, n in Counter(o for *_, o in seen).items()},
+            frames=dict(Counter(outcome for *_, outcome in seen)),
             independent=len({(case, photo) for case, photo, _ in counted}),
             misleading=len({(case, photo) for case, photo, o in counted if o in MISLEADS}),
         )

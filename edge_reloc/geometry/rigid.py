@@ -80,6 +80,11 @@ def rotation_vector(rotation: Array) -> Array:
     return np.asarray(cv2.Rodrigues(np.ascontiguousarray(rotation))[0].ravel())
 
 
+def rotation_between(first: Array, second: Array, share: float) -> Array:
+    """(3,3) on the shortest turn from one rotation to another; share: 0 to 1 of it."""
+    return np.asarray(first @ so3_exp(share * rotation_vector(first.T @ second)))
+
+
 def rotation_angle_rad(rotation: Array) -> float:
     """Angle of a (3,3) rotation, exact near 0 and near pi."""
     sine = np.linalg.norm(

@@ -12,6 +12,7 @@ from ..geometry.camera import Camera
 from ..messages.channel import Channel, encode
 from ..messages.estimate import ESTIMATE, estimate_message
 from ..messages.foxglove import CALIBRATION, IMAGE, POSE, calibration_message, pose_message
+from ..messages.mcap import register
 from .channels import CHANNELS, FRAME, SESSION, frame_message, png_message
 from .ring import Entry
 
@@ -50,12 +51,7 @@ class _Writer:
 
         self._file = Writer(stream)
         self._file.start(library="edge_reloc")
-        self._ids = {}
-        for channel in CHANNELS:
-            schema = self._file.register_schema(
-                channel.schema_name, "jsonschema", encode(channel.schema)
-            )
-            self._ids[channel.topic] = self._file.register_channel(channel.topic, "json", schema)
+        self._ids = register(self._file, CHANNELS)
         self._camera: Camera | None = None
 
     def session(self, session: dict[str, Any], first: Entry) -> None:

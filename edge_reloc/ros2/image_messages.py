@@ -54,7 +54,7 @@ def grey_of(message: Any) -> U8:
     if width < 1 or height < 1 or step < width * nbytes or data.size < step * height:
         raise SourceError(
             f"image of {width}x{height} {message.encoding}: step {step} and {data.size} bytes are "
-            f"too few"
+            f"too few; expected at least {width * nbytes} and {max(step, width * nbytes) * height}"
         )
     rows = data[: step * height].reshape(height, step)[:, : width * nbytes]
     if code is None:

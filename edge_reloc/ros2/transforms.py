@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect
+from bisect import bisect_left
 from collections import deque
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
+
 from ..arrays import F64
-from ..geometry.rigid import compose, invert, rotation_vector, so3_exp
+from ..geometry.rigid import compose, invert, rotation_between
 from .messages import matrix_of, stamp_of
 
 KEPT_NS = 10_000_000_000
@@ -64,7 +67,7 @@ class Transforms:
 
     def _to_root(self, frame: str, t_ns: int) -> dict[str, F64]:
         """This frame and all above it, each with its (4,4) from this one, as far as is known."""
-        ancestor_from_frame = compose([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 0, 0])
+        ancestor_from_frame: F64 = np.eye(4)
         found = {frame: ancestor_from_frame}
         while len(found) < DEEPEST:
             step = self._fixed.get(frame) or self._at(frame, t_ns)
@@ -80,7 +83,7 @@ class Transforms:
         if child not in self._moving:
             return None
         parent, times = self._moving[child]
-        after = bisect([t for t, _ in times], t_ns - 1)  # the first at or after it
+        after = bisect_left(times, t_ns, key=itemgetter(0))
         if after == len(times) or (after == 0 and times[0][0] != t_ns):
             return None
         t1_ns, second = times[after]
@@ -88,6 +91,5 @@ class Transforms:
             return parent, second
         t0_ns, first = times[after - 1]
         share = (t_ns - t0_ns) / (t1_ns - t0_ns)
-        turned = rotation_vector(first[:3, :3].T @ second[:3, :3])
-        rotation = first[:3, :3] @ so3_exp(share * turned)
+        rotation = rotation_between(first[:3, :3], second[:3, :3], share)
         return parent, compose(rotation, (1 - share) * first[:3, 3] + share * second[:3, 3])

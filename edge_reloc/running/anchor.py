@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import F64
 from ..geometry.frames import Placed
-from ..geometry.rigid import compose, hat, invert, rotation_vector, so3_exp, transform
+from ..geometry.rigid import compose, hat, invert, rotation_vector, so3_exp
 
 SECOND_NS = 1_000_000_000
 
@@ -88,7 +88,7 @@ class Anchor:
         total = self._covariance + alike * map_from_head.covariance
         gain = np.linalg.solve(total, self._covariance).T
         self._known = _corrected(self._known, gain @ innovation, self._head)
-        self._head = transform(self._known @ local_from_head, np.zeros((1, 3)))[0]
+        self._head = (self._known @ local_from_head)[:3, 3]
         self._covariance = (np.eye(6) - gain) @ self._covariance
         self._refused_ns = None
         return True

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Protocol
 
 from ..localizer import Extracted, Localizer
@@ -30,27 +29,11 @@ class Localizes(Protocol):
         """Never raises for what a camera shows."""
 
 
-class Pipeline(Protocol):
-    """Context manager. Raises what `before` and `done` raise, at the next occasion."""
+def pipeline(localizer: Localizes, before: Before, done: Done) -> OneAtATime | TwoInFlight:
+    """As the localiser is made for; a context manager.
 
-    def __enter__(self) -> Pipeline: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def push(self, frame: Frame) -> None:
-        """Take in a frame; returns when work on another one could begin."""
-
-    def settle(self) -> None:
-        """Wait until all that were taken in are done."""
-
-
-def pipeline(localizer: Localizes, before: Before, done: Done) -> Pipeline:
-    """As the localiser is made for."""
+    It raises what `before` and `done` raise, at the next occasion.
+    """
     if isinstance(localizer, Localizer) and localizer.in_flight == 2:
         return TwoInFlight(localizer, before, done)
     return OneAtATime(localizer, before, done)
@@ -65,12 +48,7 @@ class OneAtATime:
     def __enter__(self) -> OneAtATime:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *raised: object) -> None: ...
 
     def push(self, frame: Frame) -> None:
         """Localise it."""
@@ -98,20 +76,15 @@ class TwoInFlight:
         self._limits.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         try:
-            if kind is None:
+            if raised[0] is None:
                 self.settle()
         finally:
             if self._localizer.gpu is not None:
                 self._pool.submit(self._localizer.gpu.cuda.leave)
             self._pool.shutdown()
-            self._limits.__exit__(kind, error, trace)
+            self._limits.__exit__(None, None, None)
 
     def push(self, frame: Frame) -> None:
         """Find its features, and wait until the frame before it is done.

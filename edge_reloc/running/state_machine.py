@@ -190,7 +190,7 @@ class StateMachine:
         self._frame_ns, self._believed_ns = (
             None if t_ns is None else int(t_ns) for t_ns in recalled["times_ns"]
         )
-        self._period_ns = float(recalled["period_ns"])
+        self._period_ns = float(recalled.get("period_ns", 0.0))  # older recordings have none
 
     def _resumed(self, recalled: Mapping[str, Any] | None) -> PoseFilter | None:
         if recalled is None:

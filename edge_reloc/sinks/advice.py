@@ -6,10 +6,8 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-import numpy as np
-
 from ..arrays import F64
-from ..geometry.rigid import compose, rotation_vector, so3_exp
+from ..geometry.rigid import compose, rotation_between
 from ..structs import Frame
 
 SAMPLES = 256  # 5 s of 50 Hz
@@ -80,7 +78,7 @@ class Advice:
         if found is None:
             return None
         before, after, share = found
-        return np.asarray(before @ so3_exp(share * rotation_vector(before.T @ after)))
+        return rotation_between(before, after, share)
 
     def place(self, t_ns: int) -> F64 | None:
         """(3,) likewise."""
@@ -88,18 +86,14 @@ class Advice:
             found = self._places.around(t_ns)
         return None if found is None else found[0] + found[2] * (found[1] - found[0])
 
-    def frame(self, frame: Frame, body_from_cam: F64, metre: float = 1.0) -> Frame:
-        """The frame with `down` and `odom_from_cam`, where they are known and not there yet.
-
-        metre: units of the map.
-        """
+    def frame(self, frame: Frame, body_from_cam: F64) -> Frame:
+        """The frame with `down` and `odom_from_cam`, where they are known and not there yet."""
         rotation, place = self.rotation(frame.t_ns), self.place(frame.t_ns)
         if rotation is None:
             return frame
         odom_from_cam = frame.odom_from_cam
         if odom_from_cam is None and place is not None:
             odom_from_cam = compose(rotation, place) @ body_from_cam
-            odom_from_cam[:3, 3] *= metre
         down = frame.down
         if down is None:
             down = body_from_cam[:3, :3].T @ -rotation[2]

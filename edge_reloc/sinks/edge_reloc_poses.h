@@ -30,7 +30,7 @@ enum edge_reloc_flags { /* bits of `flags` */
     EDGE_RELOC_PROPAGATED = 2, /* follows from motion alone: there is no frame at t_ns */
     EDGE_RELOC_TRACKED = 4
 };
-enum edge_reloc_status { /* of the frame */
+enum edge_reloc_status { /* of the frame; UNCERTAIN is what Python calls DEGRADED */
     EDGE_RELOC_OK = 0, EDGE_RELOC_UNCERTAIN, EDGE_RELOC_NO_FEATURES, EDGE_RELOC_NO_MATCHES,
     EDGE_RELOC_NO_POSE, EDGE_RELOC_IMPLAUSIBLE
 };

@@ -15,7 +15,7 @@ from ..structs import PoseEstimate
 from .facts import RunFacts
 from .host_port import host_port
 from .look import Look
-from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
+from .look_options import LOOK_OPTIONS, LOOKS_HZ, QUALITY
 from .options import split_options
 from .run_messages import CHANNELS, LOOK_CHANNELS, Message, RunMessages
 

@@ -26,10 +26,8 @@ from .options import split_options
 
 log = logging.getLogger(__name__)
 
-# MAV_TYPE_ONBOARD_CONTROLLER, MAV_AUTOPILOT_*, MAV_STATE_ACTIVE,
-# MAV_COMP_ID_VISUAL_INERTIAL_ODOMETRY
-COMPANION, NO_AUTOPILOT, ACTIVE, COMPONENT = 18, 8, 4, 197
-AUTOPILOTS = {3: "ardupilot", 12: "px4"}
+COMPONENT = 197  # MAV_COMP_ID_VISUAL_INERTIAL_ODOMETRY
+AUTOPILOTS = {3: "ardupilot", 12: "px4"}  # MAV_AUTOPILOT
 BACK_NS = 1_000_000_000  # a pose older than the last by this: the clock was put back
 TEXT_NS = 1_000_000_000  # between texts
 HEARTBEAT_S, TIMESYNC_S, LISTEN_S = 1.0, 0.5, 0.1
@@ -61,11 +59,13 @@ def _identity(text: str) -> int:
 def _origin(text: str) -> dict[str, float] | str:
     if text == "map":
         return text
-    names = ("latitude_deg", "longitude_deg", "altitude_m")
-    values = dict(zip(names, map(float, text.split(",")), strict=True))
-    if not (abs(values["latitude_deg"]) <= 90 and abs(values["longitude_deg"]) <= 180):
-        raise ValueError("expected map or LATITUDE,LONGITUDE,ALTITUDE")
-    return values
+    most = {"latitude_deg": 90.0, "longitude_deg": 180.0, "altitude_m": 100_000.0}
+    numbers = [float(number) for number in text.split(",")]
+    if len(numbers) != len(most) or not all(
+        abs(n) <= m for n, m in zip(numbers, most.values(), strict=True)
+    ):
+        raise ValueError("expected map or LATITUDE,LONGITUDE,ALTITUDE in degrees and metres")
+    return dict(zip(most, numbers, strict=True))
 
 
 OPTIONS: dict[str, Callable[[str], Any]] = {
@@ -210,8 +210,7 @@ class MavlinkSink:
                 self._take(message, time.monotonic_ns())
 
     def _say_alive(self) -> None:
-        beat = {"type": COMPANION, "autopilot": NO_AUTOPILOT, "base_mode": 0, "custom_mode": 0}
-        self._send("heartbeat", {**beat, "system_status": ACTIVE, "mavlink_version": 3})
+        self._send("heartbeat", messages.heartbeat())
         if self._target and self._origin is not None and self._origin_tries < ORIGIN_TRIES:
             self._origin_tries += 1
             self._send("set_gps_global_origin", messages.origin(self._origin, self._target))

@@ -58,6 +58,8 @@ def open_link(address: str) -> Link:
     if found is None:
         raise ConfigError(f"mavlink:{address}: no link; expected {FORMS}")
     kind, host, port = found.group(1), found.group(2).strip("[]"), int(found.group(3))
+    if port >= 1 << 16:
+        raise ConfigError(f"mavlink:{address}: port {port}, expected a number below {1 << 16}")
     if kind == "tcp":
         return TcpLink(host, port)
     return UdpLink(host, port, listens=kind == "udpin")
@@ -73,7 +75,7 @@ class UdpLink:
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
             if listens:
                 self._socket.bind(address)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             problem = f"mavlink:{self.name}: {_reason(error)}; is the address right?"
             raise SinkError(problem) from None
         self._socket.setblocking(False)

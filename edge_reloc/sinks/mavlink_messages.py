@@ -27,6 +27,8 @@ from ..geometry.geodesy import geodetic_from_enu
 from ..geometry.rigid import quat_from_rotation
 from ..structs import PoseEstimate, State
 
+# MAV_TYPE_ONBOARD_CONTROLLER, MAV_AUTOPILOT_INVALID, MAV_STATE_ACTIVE
+COMPANION, NO_AUTOPILOT, ACTIVE = 18, 8, 4
 # MAV_FRAME, MAV_ESTIMATOR_TYPE, GLOBAL_POSITION_SRC
 LOCAL_NED, BODY_FRD, LOCAL_FRD = 1, 12, 20
 VISION = 2
@@ -66,6 +68,18 @@ def placed(estimate: PoseEstimate, axes: WorldAxes, body_from_cam: F64) -> Place
     return body.in_axes(axes.rotation, FRD_FROM_FLU)
 
 
+def heartbeat() -> dict[str, Any]:
+    """HEARTBEAT of a companion computer."""
+    return {
+        "type": COMPANION,
+        "autopilot": NO_AUTOPILOT,
+        "base_mode": 0,
+        "custom_mode": 0,
+        "system_status": ACTIVE,
+        "mavlink_version": 3,
+    }
+
+
 def quality_of(p_right: float | None) -> int:
     """1 to 100, 0 where nobody knows: -1 would say that there is no pose."""
     return 0 if p_right is None else int(np.clip(round(100.0 * p_right), 1, 100))
@@ -75,14 +89,11 @@ def odometry(
     estimate: PoseEstimate, body: Placed, frame_id: int, p_right: float | None
 ) -> dict[str, Any]:
     """ODOMETRY. Its time is ours: autopilots bring it to theirs, PX4 by TIMESYNC."""
-    x, y, z = body.xyz
     return {
         "time_usec": estimate.t_ns // 1000,
         "frame_id": frame_id,
         "child_frame_id": BODY_FRD,
-        "x": x,
-        "y": y,
-        "z": z,
+        **dict(zip("xyz", body.xyz, strict=True)),
         "q": quat_from_rotation(body.rotation).tolist(),
         **dict.fromkeys(("vx", "vy", "vz", "rollspeed", "pitchspeed", "yawspeed"), nan),
         "pose_covariance": upper_triangle(body.euler_covariance()),
@@ -96,12 +107,9 @@ def odometry(
 def vision_position(estimate: PoseEstimate, body: Placed) -> dict[str, Any]:
     """VISION_POSITION_ESTIMATE, of a body in north, east, down."""
     roll, pitch, yaw = roll_pitch_yaw(body.rotation)
-    x, y, z = body.xyz
     return {
         "usec": estimate.t_ns // 1000,
-        "x": x,
-        "y": y,
-        "z": z,
+        **dict(zip("xyz", body.xyz, strict=True)),
         "roll": roll,
         "pitch": pitch,
         "yaw": yaw,

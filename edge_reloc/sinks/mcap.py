@@ -14,10 +14,11 @@ from typing import IO, Any, cast
 
 from ..errors import SinkError, missing_package
 from ..messages.channel import encode
+from ..messages.mcap import register
 from ..structs import PoseEstimate
 from .facts import RunFacts
 from .look import Look
-from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
+from .look_options import LOOK_OPTIONS, LOOKS_HZ, QUALITY
 from .options import split_options
 from .run_messages import CHANNELS, Message, RunMessages
 from .whole_file import WholeFile
@@ -48,19 +49,14 @@ class McapSink:
         try:
             from mcap.writer import Writer
         except ImportError:
-            raise missing_package("mcap", f"{path}", "recording") from None
+            raise missing_package("mcap", str(path), "recording") from None
         self.looks_hz = looks
         self._messages = RunMessages(facts, quality)
         self._file, self._ended = _Stream(path), False
         self._writer = Writer(cast(IO[Any], self._file), chunk_size=CHUNK_BYTES)
         self._writer.start(library="edge_reloc")
         self._writer.add_metadata("edge_reloc.run", _about(facts))
-        self._ids = {}
-        for channel in CHANNELS:
-            schema = self._writer.register_schema(
-                channel.schema_name, "jsonschema", encode(channel.schema)
-            )
-            self._ids[channel.topic] = self._writer.register_channel(channel.topic, "json", schema)
+        self._ids = register(self._writer, CHANNELS)
 
     def write(self, estimate: PoseEstimate) -> None:
         """Append what there is to say of an estimate. Raises SinkError."""

@@ -52,7 +52,7 @@ def open_sink(address: str | Path, facts: RunFacts | None = None) -> Sink:
         return _file(Path(address))
     if scheme not in SCHEMES:
         raise ConfigError(f"{address}: '{scheme}' is no kind of receiver; there are {_known()}")
-    rest, rate_hz = _rate(rest)
+    rest, rate_hz = _rate(address, rest)
     module, _, name = SCHEMES[scheme].partition(":")
     opener = getattr(importlib.import_module(f".{module}", __package__), name)
     sink: Sink = opener(rest, facts or RunFacts())
@@ -68,7 +68,8 @@ def _scheme(address: str | Path) -> tuple[str | None, str]:
     """How an address begins, and the rest of it; None: a file without facts of the run."""
     found = re.match(r"([a-z][a-z0-9]+):|(-)(?=\?|$)", str(address))
     if found is None:
-        return FILE_SCHEMES.get(Path(address).suffix), str(address)
+        file = str(address).partition("?")[0]  # options may follow
+        return FILE_SCHEMES.get(Path(file).suffix), str(address)
     return found.group(1) or found.group(2), str(address)[found.end() :]
 
 
@@ -85,7 +86,7 @@ def _known() -> str:
     return ", ".join([*SINKS, *FILE_SCHEMES, *schemes])
 
 
-def _rate(rest: str) -> tuple[str, float | None]:
+def _rate(address: str | Path, rest: str) -> tuple[str, float | None]:
     """An address without its `rate`, and that; None where there is none."""
     rest, _, query = rest.partition("?")
     pairs = [pair for pair in query.split("&") if pair]
@@ -95,4 +96,6 @@ def _rate(rest: str) -> tuple[str, float | None]:
     try:
         return rest, above_zero(rates[-1]) if rates else None
     except ValueError:
-        raise ConfigError(f"rate={rates[-1]}: expected poses a second, a number above 0") from None
+        raise ConfigError(
+            f"{address}: rate: found '{rates[-1]}' (expected poses a second, a number above 0)"
+        ) from None

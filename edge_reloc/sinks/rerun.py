@@ -30,7 +30,7 @@ from ..structs import PoseEstimate, State, Status
 from .facts import RunFacts
 from .host_port import host_port
 from .look import Look
-from .looks import LOOK_OPTIONS, LOOKS_HZ, QUALITY
+from .look_options import LOOK_OPTIONS, LOOKS_HZ, QUALITY
 from .news import Newsreel
 from .options import split_options
 
@@ -155,7 +155,7 @@ class RerunSink:
         if len(facts.xyz):
             colours = _by_height(facts.xyz, gravity)
             self._log(POINTS, rr.Points3D(facts.xyz, colors=colours, radii=-1.2), static=True)
-        states = [*State, Status.OK, *(s for s in Status if s.value not in State.__members__)]
+        states = [*State, *(s for s in Status if s.value not in State.__members__)]
         self._log(
             STATE,
             rr.StateConfiguration(

@@ -82,14 +82,16 @@ class Ros2Sink:
             self._thread.join(5.0)
 
 
-def listen(node: Any, transforms: Transforms) -> None:
-    """Subscribe to /tf and /tf_static."""
+def listen(node: Any, transforms: Transforms) -> tuple[Any, Any]:
+    """Subscribe to /tf and /tf_static; the subscriptions."""
     from rclpy.qos import DurabilityPolicy, QoSProfile
 
     kind = message_type("tf2_msgs/msg/TFMessage")
-    node.create_subscription(kind, "/tf", transforms.add, 100)
     kept = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    node.create_subscription(kind, "/tf_static", partial(transforms.add, fixed=True), kept)
+    return (
+        node.create_subscription(kind, "/tf", transforms.add, 100),
+        node.create_subscription(kind, "/tf_static", partial(transforms.add, fixed=True), kept),
+    )
 
 
 def _flag(text: str) -> bool:

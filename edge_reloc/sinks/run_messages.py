@@ -100,10 +100,8 @@ class RunMessages:
         if not self._began:
             self._began = True
             yield from self._once(estimate.t_ns)
-        t_ns = estimate.t_ns
-        received_ns = t_ns if estimate.received_ns is None else estimate.received_ns
         for channel, content in self._of_estimate(estimate):
-            yield Message(channel, content, t_ns, received_ns)
+            yield _message(channel, content, estimate)
 
     def of_look(self, look: Look) -> Iterator[Message]:
         """The image as JPEG, with keypoints and inliers in it."""
@@ -114,7 +112,7 @@ class RunMessages:
             (IMAGE, image_message(t_ns, "jpeg", jpeg.tobytes())),
             (ANNOTATIONS, annotations_message(t_ns, groups)),
         ):
-            yield Message(channel, content, t_ns, look.estimate.received_ns or t_ns)
+            yield _message(channel, content, look.estimate)
 
     def _once(self, t_ns: int) -> Iterator[Message]:
         facts, camera = self._facts, self._facts.camera
@@ -168,6 +166,12 @@ class RunMessages:
         placed = place(estimate.cam_from_world, covariance, self._mount)
         where = geodetic_from_enu(placed.xyz, georeference)
         return location_message(estimate.t_ns, frame, where, placed.covariance[:3, :3])
+
+
+def _message(channel: Channel, content: dict[str, Any], estimate: PoseEstimate) -> Message:
+    """With the times of an estimate."""
+    received_ns = estimate.t_ns if estimate.received_ns is None else estimate.received_ns
+    return Message(channel, content, estimate.t_ns, received_ns)
 
 
 class _Path:

@@ -53,7 +53,6 @@ class ReplaySource:
         self.dropped = 0
         self.skipped = source.skipped
         self.ended = False
-        self._taken = -1  # number of the newest frame that was handed over
         self._begun_ns: int | None = None
         self._period_ns = 0  # between frames of late
         self._ahead: ReadAhead | None = None
@@ -92,8 +91,6 @@ class ReplaySource:
             return None
         frame = self._newest(ahead, end_ns)
         self.ended, self.skipped = ahead.ended, self._source.skipped
-        self.dropped += frame.index - self._taken - 1
-        self._taken = frame.index
         return replace(frame, t_ns=self._due_ns(frame), received_ns=self._now_ns())
 
     def close(self) -> None:
@@ -122,6 +119,7 @@ class ReplaySource:
                     return frame
                 self._sleep(left_ns * 1e-9)
             frame = ahead.take()
+            self.dropped += 1
 
     def _due_ns(self, frame: Frame) -> int:
         if self._begun_ns is None:

@@ -64,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts = {
             "peak_bytes": read_memory().peak_bytes,
             "map_bytes": bundle.nbytes(bundle.used),
-            "arena_bytes": max(localizer.arena_bytes for localizer in localizers.values()),
         }
     write_atomic(options.output.with_suffix(".facts.json"), json.dumps(facts) + "\n")
     unfinished.replace(options.output)

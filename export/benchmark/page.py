@@ -145,7 +145,8 @@ def _curves(rows: Sequence[Row]) -> str:
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
     plt.close(figure)
-    return drawn.getvalue().partition("<svg")[1] + drawn.getvalue().partition("<svg")[2]
+    text = drawn.getvalue()
+    return text[text.index("<svg") :]  # without what a file of its own begins with
 
 
 def _scatter(axes: Any, rows: Sequence[Row], name: str, label: str, threshold: str) -> None:

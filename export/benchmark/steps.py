@@ -34,7 +34,7 @@ class Step:
     seconds: float
     #: of this run of it
     number: str
-    #: numbers of the steps that it rests on
+    #: numbers of the steps, or digests of the data, that it rests on
     after: tuple[str, ...] = ()
 
 
@@ -56,17 +56,18 @@ class Steps:
         module: str,
         *arguments: str | Path,
         output: Path,
-        after: Sequence[Step] = (),
+        after: Sequence[str] = (),
     ) -> Step:
         """`python -m module arguments`, unless it was run so and `output` is there.
 
-        after: steps that it rests on; when one of them was run again, so is this. Raises
-        StepError with the program's last words, which all are in log/NAME.txt.
+        after: numbers of steps, or digests of data, that it rests on; when one of them is
+        another than before, it is run again. Raises StepError with the program's last words,
+        which all are in log/NAME.txt.
         """
         words = [str(argument) for argument in arguments]
         command = shlex.join(["python", "-m", module, *words])
         before = self._done.get(name)
-        rests_on = tuple(step.number for step in after)
+        rests_on = tuple(after)
         same = before is not None and (before.command, before.after) == (command, rests_on)
         if before is not None and same and output.exists():
             return before

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_reloc.errors import CameraError, SourceError
+from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
 from edge_reloc.geometry.rigid import compose, invert
-from edge_reloc.reference.colmap import read_model
 from edge_reloc.sources.listing import names_in_list
 
-from .pose_files import SKEWED
+from .pose_files import colmap_camera, model_shots, nearest_rotation
 from .scene import FINE, RELATIVE, Scene, Shot, need, size_of
 
 EVERY = 8  # photo is held out where no list says which, as is usual for NeRF
@@ -32,18 +31,14 @@ def colmap(folder: Path, options: dict[str, str]) -> Scene:
     queries=LIST names the photos to localise (default queries.txt); the rest is mapped, or what
     mapping.txt names. metric=no: the model's unit is not the metre.
     """
+    told = options.get("metric", "yes")
+    if told not in ("yes", "no"):
+        raise ConfigError(f"colmap: metric={told}: expected yes or no")
+    metric = told == "yes"
     reference = folder / "reference"
-    model = read_model(reference if reference.is_dir() else folder)
     images = need(folder / "images", "the photos are looked for there")
-    shots = {
-        image.name: Shot(
-            name=image.name,
-            path=images / image.name,
-            camera=model.cameras[image.camera_id],
-            cam_from_world=image.cam_from_world,
-        )
-        for image in model.images
-    }
+    model = reference if reference.is_dir() else folder
+    shots = {shot.name: shot for shot in model_shots(model, images)}
     listing = Path(options.get("queries", str(folder / "queries.txt")))
     asked = names_in_list(need(listing, "it names the photos to localise"), images)
     mapping_list = folder / "mapping.txt"
@@ -51,11 +46,10 @@ def colmap(folder: Path, options: dict[str, str]) -> Scene:
     unknown = [name for name in asked if name not in shots]
     if unknown:
         raise SourceError(f"{listing}: '{unknown[0]}' has no pose in the model")
-    metric = options.get("metric", "yes") != "no"
     return Scene(
         name=folder.name,
-        mapping=tuple(shots[n] for n in mapped if n in shots and n not in set(asked)),
-        queries=tuple(shots[n] for n in asked),
+        mapping=[shots[n] for n in mapped if n in shots and n not in set(asked)],
+        queries=[shots[n] for n in asked],
         metric=metric,
         thresholds=FINE if metric else RELATIVE,
     )
@@ -72,11 +66,7 @@ def nerf(folder: Path, options: dict[str, str]) -> Scene:
         mapping = [shot for index, shot in enumerate(shots) if index % EVERY]
         queries = shots[::EVERY]
     return Scene(
-        name=folder.name,
-        mapping=tuple(mapping),
-        queries=tuple(queries),
-        metric=False,
-        thresholds=RELATIVE,
+        name=folder.name, mapping=mapping, queries=queries, metric=False, thresholds=RELATIVE
     )
 
 
@@ -97,8 +87,8 @@ def _nerf_shot(folder: Path, values: dict[str, Any], frame: dict[str, Any]) -> S
         name += ".png"
     path = folder / name
     world_from_view = np.array(frame["transform_matrix"], np.float64)
-    rotation = world_from_view[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > SKEWED:
+    rotation = nearest_rotation(world_from_view[:3, :3])
+    if rotation is None:
         raise ValueError(f"the matrix of {name} has no rotation")
     # x right, y up, z back
     world_from_cam = compose(rotation @ OPENXR_FROM_CAMERA, world_from_view[:3, 3])
@@ -112,17 +102,12 @@ def _nerf_camera(path: Path, values: dict[str, Any]) -> Camera:
         fx = float(values["fl_x"])
     else:
         fx = 0.5 * size.width / math.tan(0.5 * float(values["camera_angle_x"]))
-    distortion = tuple(float(values.get(k, 0.0)) for k in ("k1", "k2", "p1", "p2", "k3"))
-    try:
-        return Camera(
-            model="opencv" if any(distortion) else "pinhole",
-            width=size.width,
-            height=size.height,
-            fx=fx,
-            fy=float(values.get("fl_y", fx)),
-            cx=float(values.get("cx", 0.5 * size.width)) - 0.5,  # as COLMAP, which most come from
-            cy=float(values.get("cy", 0.5 * size.height)) - 0.5,
-            distortion=distortion if any(distortion) else (),
-        )
-    except CameraError as error:
-        raise SourceError(f"{path}: {error}") from None
+    middle = 0.5 * size.width, 0.5 * size.height
+    lens = [fx, float(values.get("fl_y", fx))]
+    # Pixels are counted as COLMAP does, which most of these files come from.
+    lens += [float(values.get(k, m)) for k, m in zip(("cx", "cy"), middle, strict=True)]
+    distortion = [float(values.get(k, 0.0)) for k in ("k1", "k2", "p1", "p2", "k3")]
+    wh = size.width, size.height
+    if any(distortion):
+        return colmap_camera("FULL_OPENCV", wh, [*lens, *distortion, 0.0, 0.0, 0.0], str(path))
+    return colmap_camera("PINHOLE", wh, lens, str(path))

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_reloc.errors import SourceError
-from edge_reloc.reference.colmap import read_model
 
-from .pose_files import Row, from_centre, listed_cameras, numbers, rows
+from .pose_files import Row, from_centre, listed_cameras, model_shots, numbers, rows
 from .scene import LONG_TERM, Scene, Shot, centred, need, size_of
 
 HEADER_LINES = 3
@@ -46,13 +45,9 @@ def cambridge(folder: Path, options: dict[str, str]) -> Scene:
                     cam_from_world=from_centre(values[3:], values[:3]),
                 )
             )
-        splits.append(tuple(shots))
+        splits.append(shots)
     return Scene(
-        name=folder.name,
-        mapping=splits[0],
-        queries=splits[1],
-        metric=True,
-        thresholds=LONG_TERM,
+        name=folder.name, mapping=splits[0], queries=splits[1], metric=True, thresholds=LONG_TERM
     )
 
 
@@ -61,16 +56,7 @@ def aachen(folder: Path, options: dict[str, str]) -> Scene:
     images = need(folder / "images_upright", "unpack database_and_query_images.zip")
     v11, v10 = folder / "3D-models/aachen_v_1_1", folder / "3D-models/aachen_cvpr2018_db.nvm"
     if v11.is_dir():
-        model = read_model(v11)
-        mapping = [
-            Shot(
-                name=image.name,
-                path=images / image.name,
-                camera=model.cameras[image.camera_id],
-                cam_from_world=image.cam_from_world,
-            )
-            for image in model.images
-        ]
+        mapping = model_shots(v11, images)
     elif v10.is_file():
         mapping = list(_database(folder, images, v10))
     else:
@@ -83,13 +69,7 @@ def aachen(folder: Path, options: dict[str, str]) -> Scene:
             for name, camera in listed_cameras(path)
         ]
     name = "aachen_v1.1" if v11.is_dir() else "aachen_v1.0"
-    return Scene(
-        name=name,
-        mapping=tuple(mapping),
-        queries=tuple(queries),
-        metric=True,
-        thresholds=LONG_TERM,
-    )
+    return Scene(name=name, mapping=mapping, queries=queries, metric=True, thresholds=LONG_TERM)
 
 
 def _database(folder: Path, images: Path, nvm: Path) -> Iterator[Shot]:

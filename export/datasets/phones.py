@@ -17,7 +17,7 @@ from edge_reloc.errors import SourceError
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 
-from .pose_files import numbers, pose_matrix, rows, world_from_cam
+from .pose_files import colmap_camera, first_row, numbers, pose_matrix, rows, world_from_cam
 from .scene import FINE, Scene, Shot, centred, need, size_of
 
 SPLIT_BYTES = 1 << 26
@@ -45,7 +45,7 @@ def ace(folder: Path, options: dict[str, str]) -> Scene:
                 name = photo.relative_to(folder).as_posix()
                 camera = _camera(photo, calibration)
                 shots.append(Shot(name=name, path=photo, camera=camera, cam_from_world=pose))
-        splits.append(tuple(shots))
+        splits.append(shots)
     return Scene(
         name=folder.name,
         mapping=splits[0],
@@ -59,7 +59,9 @@ def _camera(photo: Path, calibration: Path) -> Camera:
     lines, size = rows(calibration), size_of(photo)
     if len(lines) == 1:
         return centred(size, float(numbers(lines[0], 0, 1, "a focal length")[0]))
-    matrix = [numbers(row, 0, 3, "three rows of three numbers") for row in lines[:3]]
+    if len(lines) != 3:
+        raise SourceError(f"{calibration}: found {len(lines)} lines, expected one or three")
+    matrix = [numbers(row, 0, 3, "three rows of three numbers") for row in lines]
     camera = centred(size, float(matrix[0][0]))
     return replace(camera, fy=float(matrix[1][1]), cx=float(matrix[0][2]), cy=float(matrix[1][2]))
 
@@ -69,25 +71,17 @@ def indoor6(folder: Path, options: dict[str, str]) -> Scene:
     split = _read_split(need(folder / "train_test_val.pkl", "a scene of Indoor-6 has it"))
     return Scene(
         name=folder.name,
-        mapping=tuple(_indoor6_shot(folder / "images", name) for name in split["train"]),
-        queries=tuple(_indoor6_shot(folder / "images", name) for name in split["test"]),
+        mapping=[_indoor6_shot(folder / "images", name) for name in split["train"]],
+        queries=[_indoor6_shot(folder / "images", name) for name in split["test"]],
         metric=True,
         thresholds=FINE,
     )
 
 
 def _indoor6_shot(images: Path, name: str) -> Shot:
-    row = rows(images / name.replace("color.jpg", "intrinsics.txt"))[0]
-    width, height, focal, cx, cy = numbers(row, 0, 5, "width height focal cx cy")
-    camera = Camera(
-        model="pinhole",
-        width=int(width),
-        height=int(height),
-        fx=focal,
-        fy=focal,
-        cx=cx - 0.5,  # of a COLMAP model
-        cy=cy - 0.5,
-    )
+    row = first_row(images / name.replace("color.jpg", "intrinsics.txt"))
+    width, height, *lens = numbers(row, 0, 5, "width height focal cx cy").tolist()
+    camera = colmap_camera("SIMPLE_PINHOLE", (int(width), int(height)), lens, row.where)
     return Shot(
         name=name,
         path=images / name,

@@ -12,7 +12,9 @@ from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
-from edge_reloc.reference.colmap import camera_from_colmap
+from edge_reloc.reference.colmap import camera_from_colmap, read_model
+
+from .scene import Shot
 
 MOST_BYTES = 1 << 28
 SKEWED = 0.02  # by which a rotation that was written with few digits may be off
@@ -42,6 +44,21 @@ def rows(
     ]
 
 
+def first_row(path: Path) -> Row:
+    """The first line of a text file that is none of comments. Raises SourceError."""
+    found = rows(path)
+    if not found:
+        raise SourceError(f"{path}: empty; unpack it again")
+    return found[0]
+
+
+def word(row: Row, place: int, what: str) -> str:
+    """One word of a line. Raises SourceError where it is missing."""
+    if len(row.words) <= place:
+        raise SourceError(f"{row.where}: expected {what}, found '{' '.join(row.words)[:80]}'")
+    return row.words[place]
+
+
 def numbers(row: Row, first: int, count: int, what: str) -> F64:
     """Words from `first` on as `count` finite numbers. Raises SourceError."""
     try:
@@ -66,11 +83,18 @@ def pose_matrix(path: Path) -> F64 | None:
         raise SourceError(f"{path}: expected a pose, three or four rows of four numbers")
     if not np.isfinite(values).all():
         return None
-    rotation = values[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > SKEWED or np.linalg.det(rotation) < 0:
+    rotation = nearest_rotation(values[:3, :3])
+    if rotation is None:
         raise SourceError(f"{path}: the first three columns are no rotation")
-    left, _, right = np.linalg.svd(rotation)
-    return compose(left @ right, values[:3, 3])
+    return compose(rotation, values[:3, 3])
+
+
+def nearest_rotation(matrix: F64) -> F64 | None:
+    """The rotation (3,3) that a matrix (3,3) was written for; None where it is none."""
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > SKEWED or np.linalg.det(matrix) < 0:
+        return None
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right, np.float64)
 
 
 def _number(word: str) -> float:
@@ -114,11 +138,30 @@ def listed_cameras(path: Path) -> list[tuple[str, Camera]]:
     """
     found = []
     for row in rows(path):
-        values = numbers(row, 2, len(row.words) - 2, "name MODEL width height parameters")
-        width, height = int(values[0]), int(values[1])
-        try:
-            camera = camera_from_colmap(row.words[1], width, height, values[2:].tolist(), row.where)
-        except MappingError as error:
-            raise SourceError(str(error)) from None
-        found.append((row.words[0], camera))
+        count = max(len(row.words) - 2, 2)
+        values = numbers(row, 2, count, "name MODEL width height parameters").tolist()
+        size = int(values[0]), int(values[1])
+        found.append((row.words[0], colmap_camera(row.words[1], size, values[2:], row.where)))
     return found
+
+
+def colmap_camera(model: str, size: tuple[int, int], params: list[float], where: str) -> Camera:
+    """Camera of parameters that follow COLMAP's conventions. Raises SourceError."""
+    try:
+        return camera_from_colmap(model, *size, params, where)
+    except MappingError as error:
+        raise SourceError(str(error)) from None
+
+
+def model_shots(model: Path, images: Path) -> list[Shot]:
+    """Photos of a COLMAP model, in its order, that lie in a folder."""
+    found = read_model(model)
+    return [
+        Shot(
+            name=image.name,
+            path=images / image.name,
+            camera=found.cameras[image.camera_id],
+            cam_from_world=image.cam_from_world,
+        )
+        for image in found.images
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -23,11 +24,12 @@ FACTS = "dataset.json"
 QUERIES = "queries_with_intrinsics.txt"
 
 
-def prepare(scene: Scene, folder: Path) -> None:
+def prepare(scene: Scene, folder: Path) -> str:
     """Write images/ (links), mapping.txt, queries.txt, reference/ and dataset.json.
 
     queries_with_intrinsics.txt has a camera for each query, by COLMAP's conventions. What is
-    there already is made anew. Raises DiskError.
+    there already is made anew. Returns a digest of names, cameras and poses, by which another
+    scene or split of the same name is known. Raises DiskError.
     """
     shots = (*scene.mapping, *scene.queries)
     try:
@@ -44,9 +46,20 @@ def prepare(scene: Scene, folder: Path) -> None:
         "name": scene.name,
         "metric": scene.metric,
         "thresholds": scene.thresholds,
-        "scored": all(shot.cam_from_world is not None for shot in scene.queries),
+        "scored": scene.scored,
     }
     write_atomic(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    return _digest(scene)
+
+
+def _digest(scene: Scene) -> str:
+    found = hashlib.sha256()
+    for part in (scene.mapping, scene.queries):
+        for shot in part:
+            pose = None if shot.cam_from_world is None else shot.cam_from_world.tolist()
+            found.update(repr((shot.name, shot.camera, pose)).encode())
+        found.update(b"\n")
+    return found.hexdigest()
 
 
 def _camera_words(camera: Camera) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_reloc.errors import SourceError
 
-from .pose_files import ListedPose, numbers, quaternion_list, rows, world_from_cam
+from .pose_files import ListedPose, first_row, numbers, quaternion_list, rows, world_from_cam
 from .scene import FINE, Scene, Shot, centred, need, size_of
 
 SEVEN_FOCAL_PX = 525.0  # of the colour camera, nominal; the poses are of the depth camera
@@ -36,11 +36,7 @@ def seven_scenes(folder: Path, options: dict[str, str]) -> Scene:
             frames += sorted(sequence.glob("*.color.png"))
         splits.append(_shots(folder, frames, ".color.png", SEVEN_FOCAL_PX, listed))
     return Scene(
-        name=folder.name,
-        mapping=tuple(splits[0]),
-        queries=tuple(splits[1]),
-        metric=True,
-        thresholds=FINE,
+        name=folder.name, mapping=splits[0], queries=splits[1], metric=True, thresholds=FINE
     )
 
 
@@ -48,7 +44,7 @@ def twelve_scenes(folder: Path, options: dict[str, str]) -> Scene:
     """A folder such as `apt1/kitchen`, with split.txt, info.txt and data/."""
     name = f"{folder.parent.name}_{folder.name}"
     listed = _listed(name, options)
-    split = rows(need(folder / "split.txt", "a scene of 12-Scenes has split.txt and info.txt"))[0]
+    split = first_row(need(folder / "split.txt", "a scene of 12-Scenes has split.txt and info.txt"))
     found = re.search(r"frames=(\d+)", " ".join(split.words))
     if found is None:
         raise SourceError(f"{split.where}: expected 'sequence0 [frames=357] ...'")
@@ -57,13 +53,7 @@ def twelve_scenes(folder: Path, options: dict[str, str]) -> Scene:
     count = int(found[1])  # the first sequence is for testing
     mapping = _shots(folder, frames[count:], ".color.jpg", focal, listed)
     queries = _shots(folder, frames[:count], ".color.jpg", focal, listed)
-    return Scene(
-        name=name,
-        mapping=tuple(mapping),
-        queries=tuple(queries),
-        metric=True,
-        thresholds=FINE,
-    )
+    return Scene(name=name, mapping=mapping, queries=queries, metric=True, thresholds=FINE)
 
 
 def _focal_of_info(path: Path) -> float:

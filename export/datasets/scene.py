@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,17 @@ class Scene:
     """What a reader makes of a folder."""
 
     name: str
-    mapping: tuple[Shot, ...]
-    queries: tuple[Shot, ...]
+    mapping: Sequence[Shot]
+    queries: Sequence[Shot]
     #: whether the poses' unit is the metre
     metric: bool
     #: accuracy classes as published
     thresholds: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether the poses of all queries are known."""
+        return all(shot.cam_from_world is not None for shot in self.queries)
 
     def check(self, where: Path) -> Scene:
         """Itself. Raises SourceError where photos are missing, or named twice."""
@@ -93,7 +98,7 @@ def centred(size: PhotoSize, focal_px: float) -> Camera:
     )
 
 
-def every_block(items: Iterable[Shot], block: int, period: int) -> tuple[list[Shot], list[Shot]]:
+def every_block(items: Sequence[Shot], block: int, period: int) -> tuple[list[Shot], list[Shot]]:
     """Mapping photos and queries: of each `period` blocks of consecutive ones the last is asked."""
     mapping: list[Shot] = []
     queries: list[Shot] = []

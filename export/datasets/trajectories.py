@@ -8,6 +8,7 @@ of the same room is localised (`queries=FOLDER`); without it, one block of frame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from edge_reloc.errors import SourceError
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
 
-from .pose_files import numbers, rows
+from .pose_files import Row, numbers, rows, word
 from .scene import FINE, Scene, Shot, every_block, need, size_of
 
 NEAR_NS = 20_000_000  # a frame and its reference pose
@@ -40,20 +41,13 @@ def euroc(folder: Path, options: dict[str, str]) -> Scene:
     return _split(folder, options, _euroc_sequence)
 
 
-def _split(folder: Path, options: dict[str, str], sequence: object) -> Scene:
-    assert callable(sequence)
+def _split(folder: Path, options: dict[str, str], sequence: Callable[[Path], list[Shot]]) -> Scene:
     shots = sequence(folder)
     if "queries" in options:
-        mapping, queries = shots, sequence(Path(options["queries"]))
+        mapping, queries = shots, sequence(Path(options["queries"]).resolve())
     else:
         mapping, queries = every_block(shots, BLOCK, PERIOD)
-    return Scene(
-        name=folder.name,
-        mapping=tuple(mapping),
-        queries=tuple(queries),
-        metric=True,
-        thresholds=FINE,
-    )
+    return Scene(name=folder.name, mapping=mapping, queries=queries, metric=True, thresholds=FINE)
 
 
 def _tum_sequence(folder: Path) -> list[Shot]:
@@ -63,15 +57,16 @@ def _tum_sequence(folder: Path) -> list[Shot]:
             f"{folder}: its name does not tell the camera; expected one of {', '.join(TUM_CAMERAS)}"
         )
     truth = rows(need(folder / "groundtruth.txt", "a sequence of TUM RGB-D has it"))
-    stamps = np.array([_nanoseconds(row.words[0], row.where) for row in truth])
+    stamps = np.array([_of_seconds(row) for row in truth])
     fx, fy, cx, cy, *distortion = TUM_CAMERAS[kinect]
     shots = []
     for row in rows(need(folder / "rgb.txt", "a sequence of TUM RGB-D has it")):
-        place = _nearest(stamps, _nanoseconds(row.words[0], row.where))
+        place = _nearest(stamps, _of_seconds(row))
         if place is None:
             continue
         values = numbers(truth[place], 1, 7, "time tx ty tz qx qy qz qw")
-        path = folder / row.words[1]
+        photo = word(row, 1, "time photo")
+        path = folder / photo
         size = size_of(need(path, "unpack all of it"))
         camera = Camera(
             model="opencv",
@@ -86,7 +81,7 @@ def _tum_sequence(folder: Path) -> list[Shot]:
         rotation = rotation_from_quat(np.roll(values[3:], 1))
         shots.append(
             Shot(
-                name=f"{folder.name}/{row.words[1]}",
+                name=f"{folder.name}/{photo}",
                 path=path,
                 camera=camera,
                 cam_from_world=invert(compose(rotation, values[:3])),
@@ -100,18 +95,19 @@ def _euroc_sequence(folder: Path) -> list[Shot]:
     camera, body_from_cam = _euroc_camera(need(cam0 / "sensor.yaml", "it has the calibration"))
     truth_file = folder / "mav0/state_groundtruth_estimate0/data.csv"
     truth = rows(need(truth_file, "a sequence of EuRoC has it"), separator=",")
-    stamps = np.array([int(row.words[0]) for row in truth])
+    stamps = np.array([_of_nanoseconds(row) for row in truth])
     shots = []
     for row in rows(need(cam0 / "data.csv", "it names the frames"), separator=","):
-        place = _nearest(stamps, int(row.words[0]))
+        place = _nearest(stamps, _of_nanoseconds(row))
         if place is None:
             continue
+        photo = word(row, 1, "time,photo")
         values = numbers(truth[place], 1, 7, "time x y z qw qx qy qz")
         world_from_body = compose(rotation_from_quat(values[3:]), values[:3])
         shots.append(
             Shot(
-                name=f"{folder.name}/{row.words[1]}",
-                path=cam0 / "data" / row.words[1],
+                name=f"{folder.name}/{photo}",
+                path=cam0 / "data" / photo,
                 camera=camera,
                 cam_from_world=invert(world_from_body @ body_from_cam),
             )
@@ -153,12 +149,21 @@ def _yaml_list(text: str, key: str, count: int, path: Path) -> list[float]:
 
 def _nearest(stamps: F64, t_ns: int) -> int | None:
     """Row of the reference pose of a time; None where there is none near it."""
+    if not len(stamps):
+        return None
     place = int(np.argmin(np.abs(stamps - t_ns)))
     return place if abs(int(stamps[place]) - t_ns) <= NEAR_NS else None
 
 
-def _nanoseconds(seconds: str, where: str) -> int:
-    whole, _, part = seconds.partition(".")
-    if not (whole + part).isdigit():
-        raise SourceError(f"{where}: expected a time in seconds, found '{seconds}'")
-    return int(whole) * 1_000_000_000 + int(part.ljust(9, "0")[:9])
+def _of_seconds(row: Row) -> int:
+    """Nanoseconds of TUM's times, whose digits a float would not hold."""
+    whole, _, part = row.words[0].partition(".")
+    if not (whole + part).isdecimal():
+        raise SourceError(f"{row.where}: expected a time in seconds, found '{row.words[0]}'")
+    return int(whole or "0") * 1_000_000_000 + int(part.ljust(9, "0")[:9])
+
+
+def _of_nanoseconds(row: Row) -> int:
+    if not row.words[0].isdecimal():
+        raise SourceError(f"{row.where}: expected a time in nanoseconds, found '{row.words[0]}'")
+    return int(row.words[0])

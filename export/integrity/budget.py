@@ -28,9 +28,8 @@ from edge_reloc.evaluation.score import score_method
 from edge_reloc.methods import Settings
 from edge_reloc.methods.table import EXHAUSTIVE
 
-from ..packing.pack import PACKED_MODEL
+from ..packing.packed_model import load_packed
 from ..scene.combine import open_any_store
-from ..scene.model import load_model
 from ..work_folder import at_work, existing_work_folder
 from .measure import Try, left_out_tries
 
@@ -86,7 +85,7 @@ def left_out_errors(share: float, tries: Sequence[Try]) -> LeftOut:
 def budget_of(bundle: Path, data: Path | None) -> Budget:
     """Measure a map; data: folder of queries."""
     work = existing_work_folder(bundle)
-    model, store = load_model(work / PACKED_MODEL), open_any_store(work)
+    model, store = load_packed(work, open_bundle(bundle)), open_any_store(work)
     parts = []
     with at_work(work):
         for share in (NEAR, FAR):

@@ -37,12 +37,6 @@ from .tag_edges import refined_corners
 
 log = logging.getLogger(__name__)
 
-FAMILIES = {
-    "16h5": cv2.aruco.DICT_APRILTAG_16H5,
-    "25h9": cv2.aruco.DICT_APRILTAG_25H9,
-    "36h10": cv2.aruco.DICT_APRILTAG_36H10,
-    "36h11": cv2.aruco.DICT_APRILTAG_36H11,
-}
 CORNERS = ((-0.5, 0.5, 0.0), (0.5, 0.5, 0.0), (0.5, -0.5, 0.0), (-0.5, -0.5, 0.0))
 SIDES = ((0, 1), (1, 2), (2, 3), (3, 0))
 ALIKE = 0.2  # share by which the sides of one square may differ, in the map
@@ -107,8 +101,8 @@ def tags_in_photos(photos: PosedPhotos, family: str) -> list[Tag]:
 def _detector(family: str) -> Any:
     parameters = cv2.aruco.DetectorParameters()
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    dictionary = cv2.aruco.getPredefinedDictionary(FAMILIES[family])
-    return cv2.aruco.ArucoDetector(dictionary, parameters)
+    number = getattr(cv2.aruco, f"DICT_APRILTAG_{family.upper()}")
+    return cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(number), parameters)
 
 
 def _corner(number: int, index: int) -> str:

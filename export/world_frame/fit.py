@@ -107,10 +107,11 @@ def _believed(
             f"coordinates or marks, or allow more with --max-residual"
         )
     if fit.scale_error > MAX_SCALE_ERROR:
-        checked = "nothing checks it" if np.isinf(fit.scale_error) else f"{fit.scale_error:.0%}"
+        known = f"the scale is known to {fit.scale_error:.0%}"
         raise MappingError(
-            f"{source}: the scale is known to {checked}, expected {MAX_SCALE_ERROR:.0%} or "
-            f"better; add places, farther apart{_without(names, here, there, residual)}"
+            f"{source}: {'nothing checks the scale' if np.isinf(fit.scale_error) else known}, "
+            f"expected {MAX_SCALE_ERROR:.0%} or better; add places, farther "
+            f"apart{_without(names, here, there, residual)}"
         )
     if fit.tilt_error_rad > MAX_TILT_RAD:
         raise MappingError(

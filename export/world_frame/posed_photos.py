@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,20 +77,19 @@ def localised_photos(
     camera = None if calibration is None else read_camera(calibration)
     localizers: dict[Camera, Localizer] = {}
     views, reason = [], ""
-    with open_bar(len(names), "localising", "photo") as bar:
+    with ExitStack() as opened, open_bar(len(names), "localising", "photo") as bar:
         for name in names:
             height, width = read_photo(folder / name).shape[:2]
             own = (camera or fitting_camera(bundle, width, height)[0]).scaled_to(width, height)
             if own not in localizers:
-                localizers[own] = Localizer.open(bundle, own, _settings(bundle))
+                localizer = Localizer.open(bundle, own, _settings(bundle))
+                localizers[own] = opened.enter_context(localizer)
             found = localizers[own].localize(folder / name).estimate
             if found.status is Status.OK and found.cam_from_world is not None:
                 views.append(empty_view(name, own, found.cam_from_world, 0))
             else:
                 reason = reason or f"{name}: {found.status.value}, {found.reason}"
             bar.update()
-    for localizer in localizers.values():
-        localizer.close()
     log.info("%s: %d of %d photos localised", bundle.directory, len(views), len(names))
     if not views:
         raise MappingError(

@@ -1,7 +1,7 @@
 """Corners of tags from their edges.
 
 OpenCV's detector puts the corners of small tags a quarter of a pixel too far inside (0.25 px of
-tags that are 40 px wide, rendered: 1.3 % of their size); lines through the points where the
+tags that are 50 px wide, rendered: 0.7 % of their side); lines through the points where the
 brightness changes most, along each side, meet where the corners are (0.02 px).
 """
 

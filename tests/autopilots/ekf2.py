@@ -296,7 +296,7 @@ def main() -> int:
     sideways = MOUNTS["front"] @ compose(so3_exp([0, pi / 2, 0]), np.zeros(3))
     report("3 a second, 250 ms late", fly(bridge, level, MOUNTS["front"], SLOW))
     report("the same with --rate 30", fly(bridge, level, MOUNTS["front"], SLOW_BETWEEN))
-    report("the first, its mount said wrongly", fly(bridge, level, sideways))
+    report("the second, its mount said wrongly", fly(bridge, level, sideways))
     return 0
 
 

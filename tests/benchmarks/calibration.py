@@ -13,7 +13,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from edge_reloc.sources import open_source
 from edge_reloc_calib.boards import parse_board
 from edge_reloc_calib.detectors import BoardDetector
 from edge_reloc_calib.fit import PARAMETERS, Fit, fit_camera
-from edge_reloc_calib.gather import gather_photos
+from edge_reloc_calib.gather import MIN_CORNERS, gather_photos
 from edge_reloc_calib.intrinsics import calibrate, fit_lens
 from edge_reloc_calib.residuals import Problem, View
 from edge_reloc_calib.uncertainty import std_by_corner
@@ -128,10 +127,16 @@ def _rendered(arguments: argparse.Namespace) -> dict[str, list[np.ndarray]]:
         across_m = board.size[0] * board.square_m
         for i, pose in enumerate(world.poses(arguments.views, across_m * focal / 230, seed)):
             found = detector.detect(world.photo(pose, 1000 * seed + i))
-            if found is not None and len(found) >= 8:
+            if found is not None and len(found) >= MIN_CORNERS:
                 corners = board.corners_m[found.corner]
-                view = View(name=str(i), xyz_board=corners, xy_px=found.xy_px)
-                views.append(replace(view, radius_m=board.radius_m))
+                views.append(
+                    View(
+                        name=str(i),
+                        xyz_board=corners,
+                        xy_px=found.xy_px,
+                        radius_m=board.radius_m,
+                    )
+                )
         fit, corrected = fit_lens(arguments.lens, views, true.width, true.height)
         off = fit.camera.parameters - true.parameters
         for name, z in _ratios(fit, off, corrected, arguments.bootstrap).items():

@@ -10,9 +10,10 @@ import pytest
 
 import edge_reloc
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.geometry.rigid import camera_centre, invert
+from edge_reloc.geometry.rigid import camera_centre, invert, quat_from_rotation
 from edge_reloc.reference.colmap import read_model
 from edge_reloc_export.bench import main
+from edge_reloc_export.benchmark.steps import Steps
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 PHOTOS = 12
@@ -49,7 +50,7 @@ def test_a_scene_to_a_table_and_again(
     for index in (2, 6):  # another system: 1 and 2 cm beside the truth, and one query lost
         pose = truth[f"frame_{index:03d}.jpg"].copy()
         pose[0, 3] += 0.01 * (index + 2) / 4
-        quat = edge_reloc.geometry.rigid.quat_from_rotation(pose[:3, :3])
+        quat = quat_from_rotation(pose[:3, :3])
         words = " ".join(repr(float(v)) for v in (*quat, *pose[:3, 3]))
         moved.append(f"frame_{index:03d}.jpg {words}")
     others.write_text("\n".join(moved) + "\n")
@@ -83,6 +84,16 @@ def test_a_scene_to_a_table_and_again(
     assert "localise exhaustive+2" not in err and "map:" not in err
 
 
+def test_what_rests_on_other_data_is_done_again(tmp_path: Path) -> None:
+    def number(data: str) -> str:
+        steps = Steps(tmp_path)  # as of a new run
+        step = steps.run("map", "this", output=tmp_path, after=[data])
+        return step.number
+
+    assert number("one") == number("one")
+    assert number("one") != number("another")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -90,6 +101,7 @@ def test_a_scene_to_a_table_and_again(
         (["--poses", "hloc"], "expected NAME=FILE"),
         (["--train", "everything"], "expected one of visible_structure"),
         (["--dataset", "7scenes:/nowhere"], "no such folder; download the data set"),
+        (["--dataset", "nerf:{scene}"], "two scenes are named"),
     ],
 )
 def test_what_it_cannot_do(
@@ -99,6 +111,7 @@ def test_what_it_cannot_do(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    arguments = [argument.format(scene=scene) for argument in arguments]
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out"), *arguments]
     assert main(command) == 1
     assert words in capsys.readouterr().err

@@ -286,6 +286,7 @@ class Silent(ReplaySource):
     def __init__(self, frames: list[Frame], looks: int, fault: Fault | None) -> None:
         super().__init__(Shown(frames))
         self._looks, self._told, self._last = looks, fault, len(frames) - 5
+        self._taken = -1  # number of the newest frame that was handed over
 
     def wait(self, timeout_s: float) -> Frame | None:
         self.fault = None
@@ -295,7 +296,10 @@ class Silent(ReplaySource):
             self._begun_ns = (self._begun_ns or 0) + round(timeout_s * 1e9)
             time.sleep(timeout_s)
             return None
-        return super().wait(timeout_s)
+        frame = super().wait(timeout_s)
+        if frame is not None:
+            self._taken = frame.index
+        return frame
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["stale", "gone"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-yaml = pytest.importorskip("yaml")
+pytest.importorskip("yaml")
 
 from test_calib import errors_of
 
@@ -119,6 +120,13 @@ def test_opencv_reads_what_is_written_for_it(tmp_path: Path) -> None:
     assert read_camera_of(tmp_path / "own.xml") == CAMERAS["fisheye"]
 
 
+def test_opencv_files_may_have_plain_lists(tmp_path: Path) -> None:
+    camera, path = CAMERAS["opencv5"], tmp_path / "plain.yml"
+    lists = f"K: {camera.matrix.ravel().tolist()}\nD: {list(camera.distortion[:5])}\n"
+    path.write_text(f"%YAML:1.0\n---\nimage_width: 752\nimage_height: 480\n{lists}")
+    assert read_camera_of(path) == camera
+
+
 def test_files_as_their_programs_write_them(tmp_path: Path) -> None:
     (tmp_path / "chain.yaml").write_text(KALIBR)
     both = read_cameras(tmp_path / "chain.yaml")
@@ -166,6 +174,7 @@ def test_kalibr_and_ros_tell_the_mount(tmp_path: Path, capsys: pytest.CaptureFix
         ("a.yaml", KALIBR.replace("[1.0, 0.0, 0.0, 0.3]", "[9.0, 0, 0, 0]"), "T_cam_imu: expected"),
         ("a.yaml", ROS_MESSAGE.replace("rational_polynomial", "double_sphere"), "'double_sphere'"),
         ("a.yaml", ROS_MESSAGE.replace("binning_x: 0", "binning_x: 2"), "a binned or cut"),
+        ("a.yaml", ROS_MESSAGE.replace("binning_x: 0", "binning_x: two"), "a binned or cut"),
         ("a.yaml", ROS_MESSAGE.replace("458.654, 0.0,", "458.654, 2.0,"), "skew is not supported"),
         ("a.yaml", ROS_MESSAGE.replace("458.654", ".nan"), "expected 9 numbers"),
         ("a.yaml", "a: [1, 2\n", "not YAML ("),
@@ -174,6 +183,8 @@ def test_kalibr_and_ros_tell_the_mount(tmp_path: Path, capsys: pytest.CaptureFix
         ("cameras.txt", "1 THIN_PRISM_FISHEYE 752 480 1 2 3\n", "'THIN_PRISM_FISHEYE' is not"),
         ("cameras.txt", "1 PINHOLE 752 480 1 2 3\n", "PINHOLE has 3 parameters, expected 4"),
         ("a.yml", "%YAML:1.0\n---\nimage_width: 3\n", "found no camera_matrix"),
+        ("a.yml", "%YAML:1.0\n---\ncamera_matrix: 3\n", "camera_matrix and distortion_coeff"),
+        ("a.xml", '<?xml version="1.0"?>\n<svg></svg>\n', "OpenCV cannot read it (not a file of"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(
@@ -213,7 +224,7 @@ def test_import_and_export_from_the_command_line(
 def test_without_pyyaml_a_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
+    monkeypatch.setitem(sys.modules, "yaml", None)
     (tmp_path / "a.yaml").write_text(KALIBR)
     with pytest.raises(ConfigError, match=r"pip install 'edge-reloc\[calibration\]'"):
         read_cameras(tmp_path / "a.yaml")

@@ -144,9 +144,37 @@ def test_poses_between_poses() -> None:
     assert np.allclose(rotations(vectors)[3], so3_exp(vectors[3]))
 
 
-def test_nanoseconds_of_a_tum_file_survive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["1764000000.123456789", "1.764000000123456789e+09"])
+def test_nanoseconds_of_a_tum_file_survive(tmp_path: Path, first: str) -> None:
     path = tmp_path / "a.tum"
-    path.write_text("1764000000.123456789 0 0 0 0 0 0 1\n1764000001.5 1 0 0 0 0 0 2\n")
+    path.write_text(f"{first} 0 0 0 0 0 0 1\n1764000001.5 1 0 0 0 0 0 2\n")
     found = read_trajectory(path)
     assert found.t_ns.tolist() == [1764000000123456789, 1764000001500000000]
     assert np.allclose(found.world_from_it[1], compose(np.eye(3), [1, 0, 0]))
+
+
+def test_times_that_are_none_are_refused(tmp_path: Path) -> None:
+    tum, lines = tmp_path / "a.tum", tmp_path / "a.jsonl"
+    for time in ("nan", "1e999999999", "99999999999999"):
+        tum.write_text(f"{time} 0 0 0 0 0 0 1\n")
+        with pytest.raises(CameraError, match="line 1 is"):
+            read_trajectory(tum)
+    for time in ("1e400", "99999999999999999999999"):
+        lines.write_text(f'{{"t_ns": {time}, "world_from_body": {np.eye(4).tolist()}}}\n')
+        with pytest.raises(CameraError, match="line 1 is"):
+            read_trajectory(lines)
+
+
+def test_a_status_of_the_body_is_no_status_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "body.jsonl"
+    rows = [{"t_ns": t, "status": 3, "world_from_body": np.eye(4).tolist()} for t in (1, 2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_trajectory(path).t_ns.tolist() == [1, 2]
+
+
+def test_a_shift_of_the_clocks_that_is_no_number_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        program.main(["--mount", "poses.jsonl", "--offset-ms", "soon"])
+    assert "found soon, expected milliseconds or auto" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,15 @@ from dataset_layouts import (
     LAYOUTS,
     MAPPED,
     WIDTH,
+    aachen_v11,
     cambridge,
+    euroc,
     indoor6,
     nerf,
     seven_scenes,
     truth,
     tum,
+    twelve_scenes,
     wayspots,
 )
 
@@ -31,6 +35,8 @@ from edge_reloc_export.datasets.prepare import prepare
 from edge_reloc_export.datasets.table import DATASETS, open_dataset
 
 WRITTEN = 1e-7  # of poses that are written with nine digits
+T_NS = 1403715273262142976  # of the first frame of EuRoC's layout
+NIGHT = "night_time_queries_with_intrinsics.txt"
 KEPT_BACK = {"aachen_v10", "aachen_v11"}
 OTHER_LENS = {"seven_scenes": 525.0, "tum": 517.3}
 
@@ -76,6 +82,25 @@ def test_a_scene_in_this_projects_layout(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(query.cam_from_world, shot.cam_from_world, atol=1e-12)
 
 
+def test_another_sequence_by_a_path_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scene = open_dataset(tum(Path()))
+    prepare(scene, Path("ours"))
+    for shot in (*scene.mapping, *scene.queries):
+        assert (tmp_path / "ours" / "images" / shot.name).is_file()
+
+
+def test_a_digest_tells_poses_apart(tmp_path: Path) -> None:
+    first = open_dataset(nerf(tmp_path / "published"))
+    shot = first.queries[0]
+    moved = replace(shot, cam_from_world=truth(COUNT))
+    second = replace(first, queries=[moved, *first.queries[1:]])
+    told = [prepare(scene, tmp_path / "ours") for scene in (first, first, second)]
+    assert told[0] == told[1] != told[2]
+
+
 def spoil(path: str, text: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         (folder / path).write_text(text)
@@ -115,6 +140,17 @@ def remove(path: str) -> Callable[[Path], None]:
         (cambridge, spoil("KingsCollege/dataset_test.txt", "a\nb\nc\nx.png 1 2\n"), "test.txt:4: "),
         (wayspots, remove("bears/test/poses/00005.txt"), "2, 1, 2 files in rgb, poses and calib"),
         (tum, spoil("rgbd_dataset_freiburg1_desk/rgb.txt", "now rgb/a.png\n"), "a time in seconds"),
+        (
+            tum,
+            spoil("rgbd_dataset_freiburg1_desk/rgb.txt", "1305031102.175304\n"),
+            "time photo",
+        ),
+        (tum, spoil("rgbd_dataset_freiburg1_desk/groundtruth.txt", "#\n"), "found 0 photos to map"),
+        (euroc, spoil("V1_01_easy/mav0/cam0/data.csv", "now,a.png\n"), "a time in nanoseconds"),
+        (euroc, spoil("V1_01_easy/mav0/cam0/data.csv", f"{T_NS}\n"), "expected time,photo"),
+        (twelve_scenes, spoil("apt1/kitchen/split.txt", ""), "split.txt: empty"),
+        (wayspots, spoil("bears/test/calibration/00005.txt", ""), "0 lines, expected one or three"),
+        (aachen_v11, spoil(f"aachen/queries/{NIGHT}", "b.jpg PINHOLE\n"), "expected name MODEL"),
         (nerf, spoil("fox/transforms_test.json", "{}"), "not a transforms.json"),
         (indoor6, spoil("scene1/train_test_val.pkl", "x"), "not the lists of names"),
     ],
@@ -150,6 +186,7 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
         ("chess", "expected one of"),
         ("7scenes:/nowhere/chess", "no such folder; download"),
         ("7scenes:/tmp?split=3", "option 'split=3' is not known"),
+        ("colmap:/tmp?metric=perhaps", "expected yes or no"),
     ],
 )
 def test_addresses(address: str, words: str) -> None:

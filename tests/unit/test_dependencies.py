@@ -20,18 +20,8 @@ else:
 
 ROOT = Path(__file__).parents[2]
 OURS = {"edge_reloc", "edge_reloc_export", "edge_reloc_calib"}
-#: come with JetPack, or are asked for in words where they are needed
-BROUGHT = {
-    "tensorrt",
-    "tensorrt_rtx",
-    "cuda",
-    "pycuda",
-    "lightglue",
-    "torchvision",
-    "tensorrt_lean",
-    "rclpy",
-    "rerun",  # rerun-sdk, too large for [test]
-}
+#: not of a package by their own name that is installed here: rerun-sdk is too large for [test]
+BROUGHT = {"cuda", "pycuda", "rclpy", "rerun"}
 
 
 def _asked() -> set[tuple[str, str, str]]:

@@ -127,7 +127,11 @@ def test_the_wrong_autopilot_and_none(
 def test_the_list_without_a_link(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--autopilot", "ardupilot", "--age-ms", "80"]) == 0
     assert "VISO_DELAY_MS  80: " in capsys.readouterr().out
+    assert doctor.main(["--autopilot", "ardupilot", "--age-ms", "80.4"]) == 0
+    assert "VISO_DELAY_MS  80: " in capsys.readouterr().out, "it holds whole numbers only"
     assert doctor.main(["--autopilot", "px4", "--map", str(DEMO / "map")]) == 0
     assert "EKF2_EV_CTRL     11: " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         doctor.main(["--link", "udpin:127.0.0.1:14550"])
+    with pytest.raises(SystemExit):
+        doctor.main(["--autopilot", "px4", "--age-ms", "-80"])

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -421,6 +422,23 @@ def test_files_arrive_at_their_times_and_late_ones_are_dropped() -> None:
     assert taken == [(0, 0, 0), (1, 33, 0), (3, 113, 1), (5, 173, 2), (6, 500, 2)]
     assert source.ended and source.wait(0.1) is None
     assert source.about == "some frames, as if from a camera; times: when each is due"
+    source.close()
+
+
+def test_frames_that_files_do_not_hold_are_not_dropped() -> None:
+    """Numbers of a recording are those of its camera: they begin late and have gaps."""
+
+    class Recorded(Listed):
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                yield replace(frame, index=1000 + 3 * frame.index)
+
+    clock = Clock()
+    recorded = Recorded([t * MS_NS for t in (0, 100, 200)])
+    source = ReplaySource(recorded, now_ns=lambda: clock.now_ns, sleep=clock.sleep)
+    taken = [source.wait(60.0) for _ in range(3)]
+    assert [frame.index for frame in taken if frame] == [1000, 1003, 1006]
+    assert source.dropped == 0
     source.close()
 
 

@@ -469,6 +469,8 @@ def test_the_origin_is_set_until_it_is_confirmed(autopilot: Autopilot, opened: O
         ("as=gps_input", FACTS, "as=gps_input needs a map that knows where north"),
         ("origin=map", FACTS, "origin=map needs a map with a georeference"),
         ("origin=91,0,0", FACTS, "origin: found '91,0,0'"),
+        ("origin=47,8,nan", FACTS, "expected map or LATITUDE,LONGITUDE,ALTITUDE"),
+        ("origin=47,8", FACTS, "expected map or LATITUDE,LONGITUDE,ALTITUDE"),
         ("autopilot=inav", FACTS, "expected px4, ardupilot"),
         (
             "as=gps_input&autopilot=px4",
@@ -489,6 +491,7 @@ def test_what_would_mislead_an_autopilot_is_refused(
     ("address", "words"),
     [
         ("nowhere", "expected udpout:HOST:PORT"),
+        ("udpout:127.0.0.1:70000", "port 70000, expected a number below 65536"),
         ("/dev/nothing,57600", "is it plugged in"),
         ("/dev/null,57600", "not a serial port"),
         ("/dev/null,12345", "12345 is no baud rate"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 pytest.importorskip("mcap")
 from mcap.exceptions import EndOfFile
 from mcap.reader import NonSeekingReader, make_reader
+from small_files import no_file_above
 from viewed_run import CAMERA, FACTS, LOST, ORIGIN, PERIOD_NS, SIGMA_M, XYZ, estimate, look
 
 from edge_reloc.errors import ConfigError, SinkError
@@ -142,14 +142,15 @@ def test_the_path_is_not_joined_across_a_frame_without_a_pose(found: Found) -> N
     assert len(first) >= 3
 
 
-@pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.topic)
+FOXGLOVES = [channel for channel in CHANNELS if channel.schema_name.startswith("foxglove.")]
+
+
+@pytest.mark.parametrize("channel", FOXGLOVES, ids=lambda channel: channel.topic)
 def test_fields_are_those_of_foxglove(channel: Channel) -> None:
     """By the descriptors in Foxglove's own library."""
     channels = pytest.importorskip("foxglove.channels", reason="pip install foxglove-sdk")
     descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2")
     kind = channel.schema_name.removeprefix("foxglove.")
-    if kind.startswith("edge_reloc."):
-        return
     schema = getattr(channels, f"{kind}Channel")(f"/as{channel.topic}").schema()
     files = descriptor_pb2.FileDescriptorSet.FromString(schema.data).file
     known = {
@@ -210,15 +211,11 @@ def test_a_kill_takes_the_last_chunk_only(tmp_path: Path) -> None:
 def test_a_full_disk_ends_it_with_one_line_and_a_readable_file(tmp_path: Path) -> None:
     path = tmp_path / "run.mcap"
     sink = open_sink(path, FACTS)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
-    try:
+    with no_file_above(30_000):
         with pytest.raises(SinkError, match=r"run.mcap: writing stopped \(File too large\)"):
             for index in range(1000):
                 sink.write(estimate(index))
         sink.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert 0 < path.stat().st_size <= 30_000
     times = [t_ns for topic, t_ns in readable(path) if topic == "/edge_reloc/estimate"]
     assert len(times) > 30 and times == sorted(times)
@@ -229,12 +226,8 @@ def test_a_disk_that_is_full_at_the_end_is_told(
 ) -> None:
     sink = open_sink(tmp_path / "run.mcap", FACTS)
     sink.write(estimate(0))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
-    try:
+    with no_file_above(1):
         sink.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "run.mcap: writing stopped (File too large)" in caplog.text
 
 
@@ -247,9 +240,10 @@ def test_a_file_has_one_writer(tmp_path: Path) -> None:
 
 def test_options_of_the_address(tmp_path: Path) -> None:
     address = f"mcap:{tmp_path / 'run.mcap'}"
-    none = open_sink(f"{address}?looks=0")
-    assert not isinstance(none, Draws)
-    none.close()
+    for none_of in (f"{address}?looks=0", f"{tmp_path / 'run.mcap'}?rate=10&looks=0"):
+        none = open_sink(none_of)
+        assert not isinstance(none, Draws)
+        none.close()
     some = open_sink(f"{address}?looks=2.5&quality=30")
     assert isinstance(some, Draws) and some.looks_hz == 2.5
     some.close()

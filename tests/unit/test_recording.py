@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ import pytest
 pytest.importorskip("mcap")
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
+from small_files import no_file_above
 
 from edge_reloc.errors import SourceError
 from edge_reloc.geometry.camera import Camera
@@ -212,15 +212,11 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
     recorder = recorder_of(tmp_path, Ring(20 * IMAGE_BYTES, seconds=60.0), told)
     for index in range(20):
         recorder.add(frame(index), estimate(index))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
+    with no_file_above(20_000):
         recorder.request("full")
         deadline = time.monotonic() + WAIT_S
         while not told and time.monotonic() < deadline:
             time.sleep(0.01)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(told) == 1 and "cannot be written (File too large)" in told[0]
     recorder.add(frame(20), estimate(20))
     recorder.request("after")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 pytest.importorskip("rerun", reason="pip install 'edge-reloc[rerun]' (0.7 GB: not in [test])")
 chunks = pytest.importorskip("rerun.chunk")
+from small_files import no_file_above
 from viewed_run import CAMERA, FACTS, LOST, PERIOD_NS, XYZ, estimate, look
 
 from edge_reloc.errors import ConfigError, SinkError
@@ -106,15 +106,11 @@ def test_map_features_states_and_plots(found: Rows) -> None:
 def test_a_full_disk_ends_it_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_reloc.sinks.rerun.CHECK_S", 0.0)
     sink = open_sink(tmp_path / "run.rrd", FACTS)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
-    try:
+    with no_file_above(400_000):
         with pytest.raises(SinkError, match=r"run\.rrd: writing stopped"):
             for index in range(2000):
                 sink.write(estimate(index))
         sink.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     mended = tmp_path / "mended.rrd"
     mend = f"-m rerun rrd optimize --continue-on-error {tmp_path / 'run.rrd'} -o {mended}"
     subprocess.run([sys.executable, *mend.split()], capture_output=True)

@@ -73,7 +73,10 @@ class VisualLocalization(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             if self.value("num_cameras") != 1:
-                raise EdgeRelocError("num_cameras: expected 1")
+                raise EdgeRelocError(
+                    f"num_cameras: found {self.value('num_cameras')}, expected 1: a node takes the "
+                    f"images of one camera"
+                )
             self._bundle = open_bundle(self.value("map_dir"))
             chosen = {"method": self.value("method")} if self.value("method") else {}
             self._settings = Settings(tracking=self.value("tracking"), **chosen)
@@ -85,7 +88,6 @@ class VisualLocalization(LifecycleNode):
             self.get_logger().error(str(error))
             return FAILURE
         self._stamps, self._transforms = Stamps(), Transforms()
-        listen(self, self._transforms)
         qos: Any = 10
         if self.value("image_qos_profile") == "SENSOR_DATA":
             qos = qos_profile_sensor_data
@@ -96,6 +98,7 @@ class VisualLocalization(LifecycleNode):
             self.create_subscription(Image, image, self._on_image, qos),
             self.create_subscription(CameraInfo, info, self._on_camera_info, qos),
             self.create_subscription(PoseWithCovarianceStamped, TRIGGER, self._on_trigger, 100),
+            *listen(self, self._transforms),
             self.create_service(Trigger, TRIGGER, self._on_service),
         ]
         return SUCCESS
@@ -110,11 +113,12 @@ class VisualLocalization(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._end()
-        for thing in self._ours[:3]:
-            self.destroy_subscription(thing)
-        self.destroy_service(self._ours[3])
+        *subscriptions, service = self._ours
+        for subscription in subscriptions:
+            self.destroy_subscription(subscription)
+        self.destroy_service(service)
         self._ours = []
-        self._camera = None
+        self._camera = self._publisher = None  # of this map, these names and stamps
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
