@@ -7,13 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
 from edge_reloc.command_line.program import program
+from edge_reloc.errors import MappingError
 
 from .integrity.parts import worst
+from .packing.class_tokens import ClassTokens, network_of_embedding, open_tokens
 from .packing.pack import pack_map
 from .packing.packed_model import load_packed
-from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
+from .scene.combine import PhotoStore, combine_models, combine_specs, open_any_store, write_parts
 from .work_folder import at_work, work_folder
 
 
@@ -47,11 +49,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     with at_work(work):
         write_parts(work, works, {name: model.gravity for name, model in models.items()})
         store = open_any_store(work)
-        pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
+        tokens = _tokens(bundles, store)
+        name = options.output.name
+        pack_map(model, store, spec, options.output, name=name, parts=origins, tokens=tokens)
         with extend_bundle(options.output) as writer:
             writer.manifest.integrity = worst([bundle.manifest.integrity for bundle in bundles])
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
+
+
+def _tokens(bundles: Sequence[MapBundle], store: PhotoStore) -> ClassTokens | None:
+    """What embeds the photos of all parts, where that is a network; MappingError for several."""
+    networks = {network_of_embedding(bundle) for bundle in bundles}
+    if networks == {None}:
+        return None
+    if len(networks) > 1:
+        raise MappingError(
+            "maps with different image embeddings cannot be combined; map all with the same "
+            "--embedding and --embedding-weights"
+        )
+    return open_tokens(bundles[0], store)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .work_folder import at_work, work_folder
 if TYPE_CHECKING:
     from edge_reloc.arrays import F64
 
+    from .packing.class_tokens import ClassTokens
     from .photos.features import FeatureStore
     from .photos.listing import PhotoFacts
     from .scene.grade import Grade
@@ -60,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         "the same, and sift where the reconstruction is not good",
     )
     add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
+    add(
+        "--embedding",
+        choices=("local", "dinov2"),
+        default="local",
+        help="what describes a whole photo: its local features (default), or DINOv2's class "
+        "token by a second network",
+    )
+    add(
+        "--embedding-weights",
+        type=Path,
+        help="DINOv2's published state dict, e.g. dinov2_vitb14_pretrain.pth",
+    )
     add(
         "--keypoints",
         type=whole(16, 1 << 16),
@@ -129,6 +142,7 @@ def _map(
     from .photos.features import turned
     from .scene.model import save_model
 
+    tokens = _open_tokens(options, work)
     store = _open_store(options, work, names, facts)
     usable = store.prepare(names)
     copies = {} if options.poses else store.copies(usable)
@@ -141,7 +155,13 @@ def _map(
     summary["copies"] = copies
     _refuse_poor(options, grade)
     packed = pack_map(
-        model, store, store.spec, options.output, name=options.output.name, grade=grade
+        model,
+        store,
+        store.spec,
+        options.output,
+        name=options.output.name,
+        grade=grade,
+        tokens=tokens,
     )
     integrity = measure(options.output, packed, store)
     summary["left_out_tries"] = 0 if integrity is None else integrity.photos
@@ -168,6 +188,11 @@ def _check_inputs(options: argparse.Namespace) -> None:
         read_positions(options.positions)
     elif options.gps not in ("auto", "exif", "none"):
         read_gps(Path(options.gps))
+    if (options.embedding == "dinov2") != (options.embedding_weights is not None):
+        raise ConfigError(
+            "--embedding dinov2 and --embedding-weights FILE need each other: the weights are "
+            "DINOv2's published state dict"
+        )
     check_destination(options.output)
     output = options.output.resolve()
     if options.work is not None and output in (
@@ -178,6 +203,15 @@ def _check_inputs(options: argparse.Namespace) -> None:
             f"--work {options.work}: lies in the map's own folder, which is replaced as a whole; "
             f"name another one (default {work_folder(options.output)})"
         )
+
+
+def _open_tokens(options: argparse.Namespace, work: Path) -> ClassTokens | None:
+    """What embeds photos, where their local features do not."""
+    if options.embedding_weights is None:
+        return None
+    from .packing.class_tokens import dinov2_tokens
+
+    return dinov2_tokens(options.embedding_weights, work)
 
 
 def _open_store(

@@ -78,7 +78,7 @@ class ResumableTraining(ABC, Generic[Network]):
     #: share of the iterations in which the rate rises
     warm_up: ClassVar[float] = 0.1
     #: norm over which gradients are cut
-    largest_gradient: ClassVar[float]
+    largest_gradient: float
     #: iterations
     report_every: ClassVar[int]
     checkpoint_every: ClassVar[int]
