@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from edge_reloc.methods.table import VISIBLE_STRUCTURE
 from edge_reloc_export import combine, map, train
 from edge_reloc_export.training.visible_structure import session
 from edge_reloc_export.training.visible_structure.cells import CellsConfig
+from edge_reloc_export.training.visible_structure.generative import PAPER, PRESETS
 
 PHOTOS = 16  # of which two blocks of one are held out
 NEAR_M, NEAR_DEG = 0.01, 0.5  # of photos that were mapped, some metres away
@@ -102,6 +104,36 @@ def test_run_localises(head: str, place: Path, tmp_path: Path) -> None:
 
 def map_str(command: list[object]) -> list[str]:
     return [str(c) for c in command]
+
+
+def test_the_default_head_was_chosen_on_held_out_photos(place: Path) -> None:
+    report = json.loads((place / "map.work" / "training.json").read_text())
+    assert report["choice"]["photos"] == 2 and report["choice"]["reason"] == "a tie"
+    trained = VISIBLE_STRUCTURE.trained(open_bundle(place / "map").manifest)
+    assert trained is not None and trained.head == report["choice"]["head"] == "generative"
+    assert not (place / "map.work" / "heads").exists()
+
+
+def test_preset_paper_returns_all_within_five_metres(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("map", "map.work"):
+        shutil.copytree(place / name, tmp_path / name)
+    small = replace(PAPER, width=16, photos=4, points=4, samples=2)  # as it is, 17 s an iteration
+    monkeypatch.setitem(PRESETS, "paper", small)
+    command = ["--map", str(tmp_path / "map"), "--preset", "paper", "--head", "generative"]
+    assert train.main([*command, "--device", "cpu", "--iterations", "2"]) == 0
+    assert "on photos that it has learnt" in capsys.readouterr().out
+    manifest = open_bundle(tmp_path / "map").manifest
+    trained = VISIBLE_STRUCTURE.trained(manifest)
+    assert trained is not None
+    head = trained.heads["generative"]
+    assert (head.preset, head.radius, head.samples) == ("paper", 5.0, 1000)
+    assert head.candidates == manifest.statistics["points"]  # none is cut off
+    command = ["--map", tmp_path / "map", "--source", place / "images", "--head", "generative"]
+    assert run.main([*map_str(command), "--output", str(tmp_path / "poses.jsonl")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "poses.jsonl").read_text().splitlines()]
+    assert {line["status"] for line in lines} == {"OK"}
 
 
 def test_combined_maps_keep_their_network(place: Path, tmp_path: Path) -> None:
