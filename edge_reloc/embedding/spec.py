@@ -32,8 +32,3 @@ class EmbeddingSpec:
     def sees_colour(self) -> bool:
         """Whether frames should come in colour."""
         return self.kind == DINOV2
-
-    @property
-    def is_unit(self) -> bool:
-        """Whether embeddings are of unit length."""
-        return self.kind != DINOV2

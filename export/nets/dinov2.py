@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,16 +196,15 @@ def load_dinov2(weights: Path, side_px: int = SIDE_PX) -> Dinov2:
     return model.eval().requires_grad_(False)
 
 
-def _shape_of(state: object, weights: Path) -> VitShape:
+def _shape_of(state: Any, weights: Path) -> VitShape:
     """From the names and sizes of a state dict's tensors."""
     try:
-        assert isinstance(state, dict)
         blocks = {int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))}
         width, _, patch_px, _ = state["patch_embed.proj.weight"].shape
         grid = round((state["pos_embed"].shape[1] - 1) ** 0.5)
         registers = state["register_tokens"].shape[1] if "register_tokens" in state else 0
         hidden = state["blocks.0.mlp.fc1.weight"].shape[0]
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise EngineError(f"{weights}: not DINOv2's state dict ({error}); {CURE}") from error
     if width % HEAD_WIDTH:
         raise EngineError(
