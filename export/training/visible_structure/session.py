@@ -25,6 +25,7 @@ from edge_reloc.methods.visible_structure import (
     TrainedVisibleStructure,
 )
 
+from ...integrity.leave_out import write_without
 from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
 from ...progress import Progress
@@ -177,14 +178,14 @@ class VisibleStructureSession(TrainingSession):
         if config.radius is None:
             tuning, _ = fit("tuning", short, self.train_rows, 0)
             self.tuned[GENERATIVE] = self._export(f"{GENERATIVE}_tuning", tuning, "points")
-            curve, radius_at = self._radius_curve(tuning)
+            curve, radius_at = self.radius_curve(tuning)
         decoder, losses = fit("final", config, self.all_rows, before)
         if config.radius is None:
             chosen = curve.candidates(self.points.n)
             radius = float(np.interp(chosen / self.points.n, curve.share, radius_at))
             candidates = min(int(1.5 * chosen), self.points.n)
         else:
-            curve, _ = self._radius_curve(decoder)
+            curve, _ = self.radius_curve(decoder)
             radius, candidates = config.radius, self.points.n
         self.networks[network_file(GENERATIVE)] = self._export(GENERATIVE, decoder, "points")
         self.heads[GENERATIVE] = TrainedHead(
@@ -218,13 +219,18 @@ class VisibleStructureSession(TrainingSession):
         return config if radius is None else replace(config, radius=radius)
 
     def compare(self) -> HeadChoice | None:
-        """The heads on held-out photos that neither has learnt; None without both heads."""
+        """The heads on held-out photos that neither has learnt; None without both heads.
+
+        In the map as it would be without these photos: points that they had placed would let
+        either head find them.
+        """
         held_out = np.unique(self.bank.view[self.tune_rows])
         if self.tuned.keys() != {CELLS, GENERATIVE} or not len(held_out):
             return None
         folder = self.work / "heads"
         try:
-            with extend_bundle(self.bundle_dir, folder) as bundle:
+            write_without(self.model, self.bundle_dir, held_out.astype(np.int32), folder)
+            with extend_bundle(folder) as bundle:
                 for head, path in self.tuned.items():
                     replace_network(bundle, network_file(head), path)
             heads = GENERATIVE, CELLS
@@ -232,7 +238,7 @@ class VisibleStructureSession(TrainingSession):
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, F64]:
+    def radius_curve(self, decoder: FoldedDecoder) -> tuple[Curve, F64]:
         """Recall on the held-out photos, and the radius at each share."""
         xyz = self.model.xyz
         distances = []
