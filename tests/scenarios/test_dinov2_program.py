@@ -131,6 +131,7 @@ def test_preset_paper_returns_all_within_five_metres(
     assert (head.preset, head.radius, head.samples) == ("paper", 5.0, 1000)
     assert head.candidates == manifest.statistics["points"]  # none is cut off
     command = ["--map", tmp_path / "map", "--source", place / "images", "--head", "generative"]
+    command += ["--frames", 4]
     assert run.main([*map_str(command), "--output", str(tmp_path / "poses.jsonl")]) == 0
     lines = [json.loads(line) for line in (tmp_path / "poses.jsonl").read_text().splitlines()]
     assert {line["status"] for line in lines} == {"OK"}
