@@ -57,7 +57,7 @@ RIGHT_SHARE, RIGHT_DEG = 0.02, 1.0
 EXPLAINED_SCATTER, CONCENTRATION_SCATTER = 0.25, 0.1
 FEWEST_RIGHT = 15  # for a standard deviation
 
-_NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
+NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
 
 
 class Try(NamedTuple):
@@ -189,13 +189,13 @@ def _tries(
     bundle: MapBundle, views: Iterable[View], model: SceneModel, store: PhotoStore
 ) -> tuple[list[Try], list[Try]]:
     """Of each photo that was localised, before the second pass and after it."""
-    features = _room(bundle.manifest)
+    features = features_room(bundle.manifest)
     localizers: dict[Camera, _TellsBoth] = {}
     found: tuple[list[Try], list[Try]] = ([], [])
     for view in views:
         if view.camera not in localizers:
             localizers[view.camera] = _TellsBoth(bundle, view.camera)
-        _fill(features, store.get(view.name))
+        fill_features(features, store.get(view.name))
         for tries, pose in zip(found, localizers[view.camera].locate(features), strict=True):
             if pose is not None:
                 tries.append(_compared(pose, view, model))
@@ -235,7 +235,7 @@ class _TellsBoth:
         self._first = None
         camera = self._line.camera
         found = self._localizer.locate(
-            Extracted(frame=_NO_IMAGE, camera=camera, features=features, laps={})
+            Extracted(frame=NO_IMAGE, camera=camera, features=features, laps={})
         )
         return self._first, self._seen(found.estimate, found.matches.point_id)
 
@@ -286,14 +286,14 @@ def _compared(found: _Pose, view: View, model: SceneModel) -> Try:
     )
 
 
-def _room(manifest: Manifest) -> Features:
+def features_room(manifest: Manifest) -> Features:
     """For what is known of one photo."""
     spec, embedding = manifest.features, manifest.embedding
     dim = 0 if embedding is None else embedding.dim
     return Features(Arena(), spec.keypoints, spec.dim, dim, spec.place_dim)
 
 
-def _fill(out: Features, photo: PhotoFeatures) -> None:
+def fill_features(out: Features, photo: PhotoFeatures) -> None:
     """As the extractor does, from what it said of the photo when it was mapped."""
     n = out.n = min(len(photo.xy_px), out.capacity)
     out.xy_px[:n] = photo.xy_px[:n]
