@@ -82,7 +82,7 @@ def _copied(path: Path, mapped: np.memmap[Any, Any], take: Take) -> NDArray[Any]
     buffer = take(path.name, mapped.shape, mapped.dtype)
     with open(path, "rb") as stream:
         stream.seek(mapped.offset)
-        found = stream.readinto(memoryview(buffer.reshape(-1).view(np.uint8)))
+        found = stream.readinto(buffer.reshape(-1).view(np.uint8).data)
     if found != buffer.nbytes:
         raise ValueError(f"{found} bytes of numbers, expected {buffer.nbytes}")
     copy = buffer.view()

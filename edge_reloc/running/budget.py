@@ -262,7 +262,7 @@ def _smaller(
     words = ""
     if isinstance(bundle, TiledBundle):
         for tiles in range(settings.resident_tiles - 1, FEWEST_TILES - 1, -1):
-            words = f"{tiles} tiles in memory instead of {settings.resident_tiles}: less is loaded ahead"
+            words = f"{tiles} tiles in memory instead of {settings.resident_tiles}: less is ahead"
             yield replace(settings, resident_tiles=tiles), words
         settings = replace(settings, resident_tiles=min(settings.resident_tiles, FEWEST_TILES))
     block = settings.match_block

@@ -42,7 +42,8 @@ def open_localizer(
     `settings`. budget_bytes: host memory that the whole process may hold; more is refused with
     the plan, or with `fit` limits are lowered until it is kept, and a warning is logged that
     says which. require_signed: file of a public key; a map that its holder did not sign as it
-    is, to the byte, is refused. Raises EdgeRelocError, in one line that says what, where and the cure.
+    is, to the byte, is refused. Raises EdgeRelocError, in one line that says what, where and the
+    cure.
     """
     given = {} if settings is None else vars(settings)
     settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
