@@ -15,7 +15,7 @@ from ..inference.planned import PlannedEngines
 from ..memory.arena import Arena
 from ..methods.assemble import assemble
 from ..methods.front import Front, open_front
-from ..methods.table import Settings
+from ..methods.table import SCENE_COORDINATES, Settings
 from .index import Tile
 from .slot import TileBundle
 from .tiled_bundle import TiledBundle
@@ -80,6 +80,11 @@ def embedding_dim(bundle: TiledBundle) -> int:
 
 def check_settings(settings: Settings) -> None:
     """ConfigError for what maps of tiles do not do."""
+    if settings.method == SCENE_COORDINATES.name:
+        raise ConfigError(
+            f"--method {settings.method}: holds a place in a feature network of its own, which "
+            f"tiles cannot share; choose another method"
+        )
     if settings.engine == "tensorrt" or settings.matcher == "cuda":
         raise ConfigError(
             "maps of tiles run on the processor, in ONNX Runtime: leave out --engine tensorrt and "

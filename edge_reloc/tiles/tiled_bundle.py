@@ -11,6 +11,7 @@ from ..bundle.layout import TILES_FILE
 from ..bundle.manifest import Manifest
 from ..bundle.reader import MapBundle, open_bundle
 from ..errors import BundleError
+from ..methods.table import SCENE_COORDINATES
 from .coarse_retrieval import open_places
 from .index import TiledMap, is_tiled, open_tiles
 
@@ -75,6 +76,11 @@ def _summary(tiled: TiledMap, manifests: list[Manifest]) -> Manifest:
         world=tiled.world,
         features=first.features,
         method=first.method,
+        methods={
+            name: told
+            for name, told in first.methods.items()
+            if name != SCENE_COORDINATES.name and all(name in m.methods for m in manifests)
+        },
         integrity=first.integrity if known else None,
         cameras=_cameras(manifest.cameras for manifest in manifests),
         statistics={

@@ -174,10 +174,12 @@ class TiledLocalizer(Localizer):
             staying = None if residency.is_lost else self._current
             page = residency.next_page(self._tiles(), staying)
             if page is not None:
-                self._request(page)
+                self._request(page, waits=waits)
 
-    def _request(self, page: Page) -> None:
+    def _request(self, page: Page, *, waits: bool) -> None:
         self._pager.request(page.slot, page.tile)
+        if waits:
+            self._take_in(self._pager.poll(wait=True))
 
     def _take_in(self, done: Loaded | None) -> None:
         if done is None:
@@ -285,8 +287,7 @@ class TiledLocalizer(Localizer):
             page = self._residency.next_page(self._tiles(), None, tried)
             if page is None:
                 break
-            self._request(page)
-            self._take_in(self._pager.poll(wait=True))
+            self._request(page, waits=True)
             if self._slots[page.slot].tile is None:
                 continue  # damaged, and left out
             waited = replace(extracted, laps=estimate.stages_ms)
