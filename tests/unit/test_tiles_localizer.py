@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiled_yard import PARTS, tiled_yard
 
 import edge_reloc
 from edge_reloc.bundle import open_bundle
@@ -25,14 +26,9 @@ from edge_reloc.structs import Frame, State, Status
 from edge_reloc.tiles import slot_plan
 from edge_reloc.tiles.tiled_bundle import TiledBundle, open_map
 from edge_reloc.tiles.tiled_localizer import TiledLocalizer
-from edge_reloc_export.tiles.cut import cut_bundle, photos_within
-from edge_reloc_export.tiles.write import write_tiles
 
 DEMO = Path(__file__).parents[2] / "edge_reloc" / "demo"
 CAMERA = read_camera(DEMO / "camera.json")
-FAR = 1e9
-#: from west to east, overlapping by half a metre to a metre
-PARTS = {"west": (-FAR, -0.6), "middle": (-1.2, 1.2), "east": (0.6, FAR)}
 PERIOD_NS = 200_000_000  # the demo is a walk
 SETTLED = 8  # frames until a stream's first poses are confirmed
 APART_M = 0.05  # of the same frame in a tile and in the whole map
@@ -41,13 +37,7 @@ APART_M = 0.05  # of the same frame in a tile and in the whole map
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's courtyard in three tiles, by where the photos were taken."""
-    folder = tmp_path_factory.mktemp("tiles")
-    whole = open_bundle(DEMO / "map")
-    for name, (low, high) in PARTS.items():
-        photos = photos_within(whole, (low, -FAR, -FAR), (high, FAR, FAR))
-        cut_bundle(DEMO / "map", folder / name, photos)
-    write_tiles(folder / "city", {name: folder / name for name in PARTS}, name="yard")
-    return folder
+    return tiled_yard(tmp_path_factory.mktemp("tiles")).parent
 
 
 @pytest.fixture
