@@ -25,6 +25,7 @@ KEPT = 0.5  # of what earlier frames looked like, while there is no pose
 FAR = 2.0  # most that distance takes from a tile, in the similarity of photos
 SPEED_TILES_S = 0.1  # how fast a camera that is lost may be: a tile's length in ten seconds
 FORGOTTEN_S = 30.0  # after which the last pose says nothing
+BRIEF = 5  # frames without a pose after which the camera is searched for, and not just hidden
 THIN = 0.25  # bounds are at least so wide, of their widest: photos may lie on a line
 
 
@@ -60,7 +61,14 @@ class Residency:
         self._prior: tuple[F64, float] | None = None
         self._moved = 0.0  # that odometry told of since the last pose
         self._age_s = 0.0
+        self._unseen = 0  # frames since the last pose
+        #: whether the last frame had no pose
         self.is_lost = True
+
+    @property
+    def searches(self) -> bool:
+        """Whether the camera may be anywhere: what is near the last pose no longer comes first."""
+        return self.is_lost and (self.place is None or self._unseen >= BRIEF)
 
     def cost(self, place: F64) -> F64:
         """(T,) how far a place is from each tile.
@@ -83,6 +91,7 @@ class Residency:
         self._failed[:] = 0.0
         self._looks = self._prior = None
         self._moved = self._age_s = 0.0
+        self._unseen = 0
 
     def unseen(self, t_ns: int, looks: F32 | None, place: F64 | None, *, alone: bool) -> None:
         """A frame was not localised.
@@ -91,6 +100,7 @@ class Residency:
         pose on. alone: it tells nothing of the frames to come.
         """
         self.is_lost = True
+        self._unseen += 1
         if self.place is not None:
             self._age_s = abs(t_ns - self._pose_ns) / SECOND_NS
         if place is not None and self.place is not None:
@@ -169,6 +179,8 @@ class Residency:
         resident: tile of each slot. current: a tile that stays. tried: of a frame that waits,
         the tiles it was looked for in; any other is better.
         """
+        if tried is None and self.is_lost and not self.searches:
+            return None  # a hand before the lens: what is here will be needed again
         pull = self.pull()
         wanted = np.argsort(-pull, kind="stable")
         if tried is None:

@@ -239,8 +239,8 @@ class TiledLocalizer(Localizer):
             if self._believes(tile, estimate, tried):
                 self._settle_in(tile, extracted.frame, estimate)
                 return replace(estimate, stages_ms=laps)
-            if estimate.status is Status.NO_FEATURES:
-                break  # nor would they be enough in another tile
+            if estimate.status is Status.NO_FEATURES:  # nor would they be enough elsewhere
+                return replace(estimate, stages_ms=laps)
             self._residency.failed(tile)
         if tracker is not None:
             tracker.forget()
@@ -298,7 +298,8 @@ class TiledLocalizer(Localizer):
 
     def _truthfully(self, estimate: PoseEstimate) -> PoseEstimate:
         """That the map does not know an image is said when all of it was asked."""
-        if not self._residency.untried(self._tiles()):
+        searches = self._residency.searches or self._pager.busy
+        if not searches or not self._residency.untried(self._tiles()):
             return estimate
         return replace(
             estimate,

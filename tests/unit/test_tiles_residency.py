@@ -101,7 +101,10 @@ def test_the_last_pose_counts_for_a_while_and_odometry_for_longer() -> None:
     flown(residency, [35.0, 35.0])
     residency.unseen(2 * FRAME_NS, None, None, alone=False)
     assert residency.best(range(8))[0] == 3
-    residency.unseen(60 * SECOND, None, None, alone=False)
+    assert not residency.searches and residency.next_page([6, 7], None) is None  # a hidden lens
+    for second in range(20, 61, 10):
+        residency.unseen(second * SECOND, None, None, alone=False)
+    assert residency.searches
     assert np.ptp(residency.pull()) == 0.0  # nothing is known any more
     carried = Residency(row(), 2)
     flown(carried, [35.0, 35.0])
