@@ -66,7 +66,7 @@ def name_of(unit: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
 def given_up(unit: Callable[..., Any], arguments: tuple[Any, ...], how: str) -> WorkerError:
     """The one line about a unit whose workers all died."""
     return WorkerError(
-        f"{name_of(unit, arguments)}: {TRIES} workers that ran it ended before it was done ({how}); "
-        f"where memory does not suffice take fewer workers or smaller tiles; the same command goes "
-        f"on from what is done"
+        f"{name_of(unit, arguments)}: {TRIES} workers that ran it ended before it was done "
+        f"({how}); where memory does not suffice take fewer workers or smaller tiles; the "
+        f"same command goes on from what is done"
     )

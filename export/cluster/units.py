@@ -36,10 +36,12 @@ def finish(
     *,
     done: int = 0,
     progress: bool = True,
-) -> None:
+    tolerate: type[BaseException] | tuple[type[BaseException], ...] = (),
+) -> list[BaseException]:
     """Run the units whose results are missing; raises the first error that one raised.
 
-    name, piece: of the bar. done: pieces that were done before, for the bar.
+    name, piece: of the bar. done: pieces that were done before, for the bar. tolerate: errors
+    that say something of their unit alone; they come back, and the others go on.
     """
     missing = [unit for unit in units if unit.result is None or not unit.result.exists()]
     total = done + sum(unit.size for unit in units)
@@ -49,13 +51,17 @@ def finish(
             executor.submit(unit.run, *unit.arguments, cpus=unit.cpus, gpus=unit.gpus): unit.size
             for unit in missing
         }
-        left = set(size_of)
+        left, failures = set(size_of), []
         try:
             while left:
                 ended, left = wait(left, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    future.result()
+                    try:
+                        future.result()
+                    except tolerate as error:
+                        failures.append(error)
                     bar.update(size_of[future])
         finally:
             for future in left:
                 future.cancel()
+    return failures

@@ -12,7 +12,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from edge_reloc.arrays import F32, I32
+from edge_reloc.arrays import F32, I32, I64
+from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
 from ..cluster.units import Unit, finish
@@ -79,25 +80,34 @@ def match_pairs(
     Thresholds follow the feature: sift by ratio, networks by min_similarity. The store's
     workers, where it has any, match the chunks that are missing.
     """
-    chunks = chunks_of(store, names, sorted(pairs))
+    pairs = sorted(pairs)
     if store.workers is not None:
-        units = [
-            Unit(
-                run=match_chunk,
-                arguments=(store, [(names[i], names[j]) for i, j in chunk.pairs], chunk.path),
-                result=chunk.path,
-                size=len(chunk.pairs),
-            )
-            for chunk in chunks
-        ]
-        finish(store.workers, units, "matching", "pair", progress=progress)
+        match_missing(store, names, pairs, progress=progress)
         progress = False
+    chunks = chunks_of(store, names, pairs)
     found: list[PairMatches] = []
     with open_bar(len(pairs), "matching", "pair", shown=progress) as bar:
         for chunk in chunks:
             found += chunk.matches(store, names)
             bar.update(len(chunk.pairs))
     return found
+
+
+def match_missing(
+    store: FeatureStore, names: Sequence[str], pairs: Sequence[Pair], *, progress: bool = True
+) -> None:
+    """Have the store's workers match what is missing of sorted pairs; nothing is read here."""
+    assert store.workers is not None
+    units = [
+        Unit(
+            run=match_chunk,
+            arguments=(store, [(names[i], names[j]) for i, j in chunk.pairs], chunk.path),
+            result=chunk.path,
+            size=len(chunk.pairs),
+        )
+        for chunk in chunks_of(store, names, pairs)
+    ]
+    finish(store.workers, units, "matching", "pair", progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +119,10 @@ class Chunk:
 
     def matches(self, store: FeatureStore, names: Sequence[str]) -> list[PairMatches]:
         """From the file, or made where it is missing or damaged."""
-        kept = _load(self.path, self.pairs)
+        kept = read_chunk(self.path, self.pairs)
         if kept is None:
             match_chunk(store, [(names[i], names[j]) for i, j in self.pairs], self.path)
-            kept = _load(self.path, self.pairs)
+            kept = read_chunk(self.path, self.pairs)
             assert kept is not None, "it has just been written"
         return kept
 
@@ -144,6 +154,16 @@ def match_chunk(store: FeatureStore, pairs: Sequence[tuple[str, str]], path: Pat
     _save(path, matches)
 
 
+def chunk_counts(chunk: Chunk) -> I64:
+    """How many matches (K,) each pair of a chunk has that workers have matched."""
+    try:
+        with np.load(chunk.path, allow_pickle=False) as data:
+            count = np.asarray(data["count"], np.int64)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise MappingError(f"{chunk.path}: damaged ({error}); remove it and map again") from error
+    return count
+
+
 def _thresholds(store: FeatureStore) -> dict[str, float]:
     sift = store.spec.kind == "sift"
     return {
@@ -163,7 +183,8 @@ def _save(path: Path, matches: list[PairMatches]) -> None:
     write_atomic(path, stream.getvalue())
 
 
-def _load(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
+def read_chunk(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
+    """The matches of a chunk's pairs from its file; None where it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as data:
             ends = np.cumsum(data["count"])
