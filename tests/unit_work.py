@@ -34,7 +34,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(photo: str) -> None:
+def refuse(photo: str, tries: Path) -> None:
+    with tries.open("a") as stream:
+        stream.write("x")
     raise MappingError(f"{photo}: no photo")
 
 

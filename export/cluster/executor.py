@@ -56,11 +56,11 @@ def open_executor(address: str = "local") -> Executor:
     kind, _, count = address.partition(":")
     if kind == "local":
         return _local(address, count)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto" and (host in ("", "auto") or not port.isdecimal()):
+        raise ConfigError(f"--cluster {address}: expected {ADDRESSES}")
     from .with_ray import RayExecutor
 
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address != "auto" and not (host and port.isdecimal()):
-        raise ConfigError(f"--cluster {address}: expected {ADDRESSES}")
     return RayExecutor(address)
 
 

@@ -6,6 +6,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edge_reloc.errors import EdgeRelocError
@@ -59,8 +60,8 @@ def run_unit(unit: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
 
 def name_of(unit: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
     """A unit for people: what it does, and to what."""
-    what = str(arguments[0]) if arguments else ""
-    return f"{getattr(unit, '__name__', unit)}({what if len(what) < 80 else what[:80] + '…'})"
+    paths = [str(value) for value in arguments if isinstance(value, Path)]
+    return f"{getattr(unit, '__name__', unit)}({paths[-1] if paths else ''})"
 
 
 def given_up(unit: Callable[..., Any], arguments: tuple[Any, ...], how: str) -> WorkerError:
