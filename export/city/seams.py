@@ -24,7 +24,7 @@ AGREEING = 0.5  # of the shared points, that must
 MOST = 1500  # shared points that a seam is found by, and
 ADJUSTED = 300  # that it is adjusted by
 ROUNDS = 30
-WRONG = 10.0  # times its own noise, from which on a seam loses its weight
+WRONG = 0.5  # of the spread of its points: a seam that ends so far apart loses its weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def adjust_tiles(seams: Sequence[Seam], count: int) -> dict[int, Similarity]:
 
     Gauss-Newton over all similarities. Residuals are in the frame and unit of one tile of a
     seam, so that no shrinking makes them smaller; Huber's weights for points, and a seam that
-    ends far beyond its own noise counts for less and less (Geman and McClure).
+    ends far apart, as of places that look alike, counts for less and less (Geman and McClure).
     """
     world_from, anchor = _spanned(seams, count)
     inside = [s for s in seams if s.first in world_from and s.second in world_from]
@@ -164,7 +164,8 @@ def _terms(
     residual = (inverse(world_from_a).apply(point) - xyz_a) / noise
     size = np.linalg.norm(residual, axis=1)
     weight = np.minimum(1.0, 3.0 / np.maximum(size, 1e-12))
-    weight *= (1.0 + (float(np.median(size)) / WRONG) ** 2) ** -2
+    far = WRONG * float(np.linalg.norm(xyz_a.std(axis=0))) / noise
+    weight *= (1.0 + (float(np.median(size)) / far) ** 2) ** -2
     x, y, z = point.T
     nothing = np.zeros_like(x)
     motion = np.zeros((len(point), 3, 7))
