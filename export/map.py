@@ -162,7 +162,7 @@ def _map(
     copies = {} if options.poses else store.copies(usable)
     usable = [name for name in usable if name not in copies]
     if options.tile_photos is not None:
-        from .city.build import map_city
+        from .city.tiled_map import map_city
 
         assert workers is not None
         return {**map_city(options, store, usable, facts, workers), "copies": copies}

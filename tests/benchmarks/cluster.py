@@ -48,6 +48,13 @@ class Row(NamedTuple):
         return f"{self.name:<34} {self.seconds:7.1f} s  {self.kills:3} kills  {self.digest}"
 
 
+def demo_photos() -> list[str]:
+    """Options of `edge-reloc map` for the demo's 80 photos at their true poses."""
+    demo = demo_folder()
+    known = ["--images", f"{demo}/frames", "--poses", f"{demo}/truth", "--metric"]
+    return [*known, "--features", "sift", "--keypoints", "512"]
+
+
 def descendants(root: int) -> list[int]:
     """Processes that a process started, and theirs."""
     parent = {}
@@ -124,7 +131,9 @@ def main() -> int:
     parser.add_argument("--no-kills", action="store_true")
     options = parser.parse_args(sys.argv[1:split])
     demo = demo_folder()
-    of_demo = f"--images {demo}/frames --poses {demo}/truth --metric --features sift --keypoints 512"
+    of_demo = (
+        f"--images {demo}/frames --poses {demo}/truth --metric --features sift --keypoints 512"
+    )
     photos = sys.argv[split + 1 :] or of_demo.split()
     tiled = [*photos, "--tile-photos", options.tile_photos, "--cluster"]
     same = True

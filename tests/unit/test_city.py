@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from mapping_world import CAMERA, look_at
 
-from edge_reloc_export.city.seams import (
-    adjust_tiles,
-    find_seam,
-    inverse,
-    seam_error,
-)
+from edge_reloc_export.city.seams import adjust_tiles, find_seam, inverse, seam_error
 from edge_reloc_export.city.split import Part, neighbours, split_by_matches, split_by_position
 from edge_reloc_export.scene.align import transform_model
 from edge_reloc_export.scene.model import SceneModel, View
