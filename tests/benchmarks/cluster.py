@@ -93,7 +93,7 @@ def kill_workers(driver: subprocess.Popen[bytes], rng: random.Random, killed: li
 
 
 EVERY_S = (4.0, 8.0)  # between two kills of workers
-DRIVER_S = (3.0, 10.0)  # that a driver lives
+DRIVER_S, DRIVERS = (5.0, 30.0), 5  # that a driver lives, and how many are killed
 
 
 def made(name: str, arguments: Sequence[str], *, kill: str = "", seed: int = 0) -> Row:
@@ -109,7 +109,9 @@ def made(name: str, arguments: Sequence[str], *, kill: str = "", seed: int = 0) 
             if kill == "worker":
                 threading.Thread(target=kill_workers, args=(driver, rng, killed)).start()
             try:
-                code = driver.wait(rng.uniform(*DRIVER_S) if kill == "driver" else None)
+                code = driver.wait(
+                    rng.uniform(*DRIVER_S) if kill == "driver" and len(killed) < DRIVERS else None
+                )
             except subprocess.TimeoutExpired:
                 driver.kill()
                 driver.wait()

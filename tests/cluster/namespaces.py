@@ -91,11 +91,7 @@ def node_spent() -> float:
 
 def main() -> int:
     """Print a row for every way; 1 where two maps differ."""
-    demo = demo_folder()
-    of_demo = (
-        f"--images {demo}/frames --poses {demo}/truth --metric --features sift --keypoints 512"
-    )
-    tiled = [*of_demo.split(), "--tile-photos", "30", "--cluster"]
+    tiled = [*demo_photos(), "--tile-photos", "30", "--cluster"]
     rows = []
     with tempfile.TemporaryDirectory(prefix="er") as name:
         folder = Path(name)
