@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from edge_reloc.command_line.terminal import quiet_libraries
 
+from .. import progress
 from .outcome import run_unit
 
 PR_SET_PDEATHSIG = 1
@@ -21,6 +22,7 @@ def main(descriptor: int, parent: int) -> None:
     """Answer (unit, arguments) with an outcome until the other end of the pipe is closed."""
     _end_with(parent)
     quiet_libraries()
+    progress.shown_here = False
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with Connection(descriptor) as pipe, contextlib.suppress(EOFError, ConnectionError):
         while True:
