@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from .ratios import HEAD, compare
+from .ratios import compare
 from .scoring import Row
 
 STYLE = (
@@ -37,13 +37,11 @@ def to_markdown(rows: Sequence[Row], notes: Sequence[str] = (), against: str | N
     for scene, group in _by_scene(rows).items():
         head, body = _cells(group)
         parts += [f"## {scene}: {group[0].queries} queries", ""]
-        parts += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-        parts += [f"| {' | '.join(line)} |" for line in body]
+        parts += _markdown(head, body)
         compared = compare(group, against)
         if compared:
             parts += ["", f"Against {against}:", ""]
-            parts += [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
-            parts += [f"| {' | '.join(line)} |" for line in compared]
+            parts += _markdown(*compared)
         parts += ["", "```bash", *dict.fromkeys(row.command for row in group if row.command)]
         parts += ["```", ""]
     parts += [f"- {note}" for note in notes]
@@ -59,7 +57,7 @@ def to_html(rows: Sequence[Row], notes: Sequence[str] = (), against: str | None 
         parts.append(_table(head, body))
         compared = compare(group, against)
         if compared:
-            parts += [f"<p>Against {escape(str(against))}:</p>", _table(HEAD, compared)]
+            parts += [f"<p>Against {escape(str(against))}:</p>", _table(*compared)]
         parts.append(_curves(group))
         commands = dict.fromkeys(row.command for row in group if row.command)
         parts += [f"<p><code>{escape(command)}</code></p>" for command in commands]
@@ -68,6 +66,11 @@ def to_html(rows: Sequence[Row], notes: Sequence[str] = (), against: str | None 
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Benchmark</title>'
         f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
     )
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *body]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .scoring import Row
 
 SMALL = 0.5  # a ratio below is told as 1/N
-HEAD = (
-    "system",
-    "localised, points",
+RATIOS = (
     "median",
     "time a frame",
     "map",
@@ -19,22 +18,32 @@ HEAD = (
 )
 
 
-def compare(rows: Sequence[Row], against: str | None) -> list[list[str]]:
-    """A line for each other system: 1.0x as much, or 1/20 of it; nothing without `against`.
+class Comparison(NamedTuple):
+    """A table: names of the columns, and a line for each other system."""
 
-    localised: difference in % of all queries.
+    head: list[str]
+    body: list[list[str]]
+
+
+def compare(rows: Sequence[Row], against: str | None) -> Comparison | None:
+    """All others with the system `against`; None where it is not there.
+
+    Shares as differences in points (% of all queries), the rest as ratios: 1.2× or 1/20.
     """
     other = next((row for row in rows if row.system == against), None)
     if other is None:
-        return []
-    return [_line(row, other) for row in rows if row is not other]
+        return None
+    shares = [f"{name}, points" for name in ("localised", *other.within)]
+    body = [_line(row, other) for row in rows if row is not other]
+    return Comparison(["system", *shares, *RATIOS], body)
 
 
 def _line(row: Row, other: Row) -> list[str]:
-    points = 100 * (row.localised - other.localised) / other.queries
+    shares = [(row.localised - other.localised) / other.queries]
+    shares += [row.within[name] - share for name, share in other.within.items()]
     return [
         row.system,
-        f"{points:+.1f}",
+        *(f"{100 * share:+.1f}" for share in shares),
         _ratio(row.median, other.median),
         _ratio(row.total_ms, other.total_ms),
         _ratio(row.map_mb, other.map_mb),
@@ -58,7 +67,7 @@ def _made_s(row: Row) -> float | None:
 
 
 def _ratio(value: float | None, of: float | None) -> str:
-    """Small ones as 1/N, which is how targets are written."""
+    """Small ones as 1/N."""
     if value is None or of is None or of <= 0 or value < 0:
         return "-"
     ratio = value / of

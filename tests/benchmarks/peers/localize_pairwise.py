@@ -85,7 +85,7 @@ def _localise(
     for number, (name, camera) in enumerate(asked):
         photo = open_photo(options.scene / "images" / name, camera)
         if number == 0:
-            localize(photo, built, matcher, embedder, options.photos)  # warms up
+            localize(photo, built, matcher, embedder, 1)  # warms up
         answer = localize(photo, built, matcher, embedder, options.photos)
         lines.append(json.dumps({"frame": number, "name": name, **answer}, allow_nan=False))
         print(name, flush=True)

