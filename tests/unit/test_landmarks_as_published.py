@@ -7,17 +7,20 @@ the table of docs/landmarks.md with its reason.
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from edge_reloc.bundle import layout
 from edge_reloc.errors import ConfigError, MappingError
 from edge_reloc.memory.arena import Arena
 from edge_reloc.methods.landmarks import PAPER_INLIERS, PAPER_TRIED
 from edge_reloc.pose.landmark_wise import PublishedLandmarkWise
-from edge_reloc.retrieval.landmarks import OUTLIER, LandmarkRetriever, Order
+from edge_reloc.retrieval.landmarks import OUTLIER, LandmarkPoints, LandmarkRetriever, Order
+from edge_reloc.retrieval.reference_frames import seen_by_reference_frames
 from edge_reloc.settings import Gate
 from edge_reloc.structs import Candidates, Correspondences, Features, PoseEstimate, Status, Work
 from edge_reloc_export.nets.landmarks import SHAPES, Recogniser
@@ -219,6 +222,27 @@ def test_section_3_4_outliers_and_the_order_by_mean_confidence() -> None:
     LandmarkRetriever(LANDMARKS, engine, most=2, order=Order.MEAN).retrieve(features, out)
     score = dict(zip(out.group[: out.n].tolist(), out.score[: out.n].tolist(), strict=True))
     assert score == pytest.approx({2: 0.8, 3: 0.6})
+
+
+def test_algorithm_1_line_4_matches_what_the_reference_frame_sees() -> None:
+    pose = np.eye(4)
+    pose[2, 3] = 5.0
+    points = SimpleNamespace(
+        # In the image, beside it, behind the camera; the last is of landmark 2.
+        xyz=np.array([[0, 0, 0], [9, 0, 0], [0, 0, -9], [1, 1, 0]], np.float32)
+    )
+    landmarks = LandmarkPoints(
+        start=np.array([0, 3, 4], np.int32), point_id=np.arange(4, dtype=np.int32)
+    )
+    bundle = SimpleNamespace(
+        manifest=SimpleNamespace(cameras={"camera0": CAMERA.to_dict()}),
+        array={
+            layout.LANDMARK_CAM_FROM_WORLD: np.stack([pose, pose]),
+            layout.LANDMARK_CAMERA: np.zeros(2, np.int32),
+        }.__getitem__,
+    )
+    seen = seen_by_reference_frames(bundle, points, landmarks)
+    assert (seen.of(1).tolist(), seen.of(2).tolist()) == ([0], [3])
 
 
 def test_section_4_landmarks_tried_and_inliers_needed() -> None:
