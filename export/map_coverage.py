@@ -15,7 +15,7 @@ from edge_reloc.command_line.program import OK
 from edge_reloc.files import write_atomic
 
 from .interruption import long_program
-from .progress import open_bar
+from .progress import ProgressBar
 from .work_folder import existing_work_folder
 
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .forecast.coverage_picture import draw
     from .forecast.heading_grid import make_grid
     from .forecast.match_rate import learn_rate
-    from .forecast.predict import Predictor
+    from .forecast.predict import Predictor, forecast
     from .forecast.seen_from import Observations
     from .packing.packed_model import load_packed
 
@@ -74,12 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         bundle.manifest.integrity,
         Gate(),
     )
-    predictions = []
-    with open_bar(len(grid.place), "places", "place") as bar:
-        for place, pitch in zip(grid.place, grid.pitch_rad, strict=True):
-            poses = [grid.level.cam_from_world(place, h, pitch) for h in grid.heading_rad]
-            predictions.append([predictor.predict(camera, pose) for pose in poses])
-            bar.update()
+    with ProgressBar("places", "place") as progress:
+        predictions = forecast(predictor, camera, grid, progress)
     coverage = Coverage(grid=grid, predictions=predictions, world=bundle.manifest.world)
     output = options.output or options.map.with_name(options.map.name + ".coverage")
     output.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,8 @@ from edge_reloc.pose.point_noise import MEDIAN_SQUARE, noise_of, precision
 from edge_reloc.pose.refine import IMAGE_PARTS, image_part, project
 from edge_reloc.settings import Gate
 
+from ..progress import Progress, silent
+from .heading_grid import Grid
 from .match_rate import MatchRate
 from .seen_from import Observations, Seen
 
@@ -119,6 +121,18 @@ class Predictor:
     def _mapping_side(self) -> int:
         camera = self._observations.views[0].camera
         return max(camera.width, camera.height)
+
+
+def forecast(
+    predictor: Predictor, camera: Camera, grid: Grid, progress: Progress = silent
+) -> list[list[Prediction]]:
+    """Of every heading (H) of every place (G)."""
+    found = []
+    for place, pitch in zip(grid.place, grid.pitch_rad, strict=True):
+        poses = [grid.level.cam_from_world(place, h, float(pitch)) for h in grid.heading_rad]
+        found.append([predictor.predict(camera, pose) for pose in poses])
+        progress(len(found), len(grid.place))
+    return found
 
 
 def _weighted_median(values: F64, weight: F64) -> float:
