@@ -56,6 +56,7 @@ SETTINGS = (
     {"method": "visible_structure", "head": "generative", "search": "nearest"},
     {"method": "landmarks"},
     {"method": "landmarks", "registration": "landmark_wise"},
+    {"method": "landmarks", "registration": "published"},
     {"method": "image_retrieval"},
     {"method": "scene_coordinates"},
     {"method": "exhaustive"},
