@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..bundle.points import PointMap
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
-from ..errors import BundleError
+from ..errors import BundleError, ConfigError
 from ..features.extractor import open_extractor
 from ..features.spec import FeatureSpec
 from ..geometry.camera import Camera
@@ -130,7 +130,7 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
             stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
         ),
         tracker=Tracker(settings.search_every) if settings.tracking else None,
-        calibration_check=CalibrationCheck() if settings.calibration_check else None,
+        calibration_check=_calibration_check(settings),
         turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
         recogniser=stages.recogniser,
         slots=slots,
@@ -142,6 +142,18 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
     if engines.gpu is not None:
         engines.gpu.arena.seal()
     return line
+
+
+def _calibration_check(settings: Settings) -> CalibrationCheck | None:
+    percent = settings.camera_error_percent
+    if settings.calibration_check:
+        return CalibrationCheck(None if percent is None else percent / 100.0)
+    if percent is not None:
+        raise ConfigError(
+            f"camera_error_percent: found {percent:g} without calibration_check, which takes the "
+            f"camera file for exact; leave one of the two out"
+        )
+    return None
 
 
 def plan_line(bundle: MapBundle, camera: Camera, settings: Settings) -> Line:

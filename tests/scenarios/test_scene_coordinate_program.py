@@ -172,7 +172,8 @@ def test_the_published_settings_go_the_whole_way(
     assert trained(tmp_path, "--preset", "paper", "--iterations", "20", "--any-grade") == 0
     known = open_bundle(tmp_path / "map", verify=True).manifest.methods["scene_coordinates"]
     assert (known["preset"], known["kept"], known["threshold_px"]) == ("paper", 0.49, 10)
-    cells = (640 // 8) * (480 // 8)
+    network = known["features"]["networks"][0]
+    cells = (network["width"] // 8) * (network["height"] // 8)
     assert known["features"]["keypoints"] == round(0.49 * cells)
     assert export_onnx.main(["--map", str(tmp_path / "map"), "--count", "2"]) == 0
     command = ["--map", str(tmp_path / "map"), "--source", str(scene / "data" / "images")]

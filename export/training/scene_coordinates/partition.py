@@ -182,13 +182,15 @@ def _minibatch_kmeans(
     starts = range(0, total, AT_ONCE)
     with open_bar(config.rounds + len(starts), "labels by looks", "step") as bar:
         for _ in range(config.rounds):
-            batch = features(np.sort(generator.integers(0, total, min(config.batch, total))))
-            nearest = _nearest(batch, centre)
-            for k in range(count):
-                mine = batch[nearest == k]
-                if len(mine):
-                    seen[k] += len(mine)
-                    centre[k] += (len(mine) / seen[k]) * (mine.mean(axis=0) - centre[k])
+            batch = np.sort(generator.integers(0, total, min(config.batch, total)))
+            size, away = np.zeros(count), np.zeros(centre.shape)
+            for start in range(0, len(batch), AT_ONCE):
+                block = features(batch[start : start + AT_ONCE])
+                is_of = np.eye(count, dtype=np.float32)[_nearest(block, centre)]
+                size += is_of.sum(axis=0)
+                away += is_of.T @ block - is_of.sum(axis=0)[:, None] * centre
+            seen += size
+            centre += (away / np.maximum(seen, 1)[:, None]).astype(np.float32)
             bar.update()
         for start in starts:
             rows = slice(start, start + AT_ONCE)
