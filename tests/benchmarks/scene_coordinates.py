@@ -62,6 +62,9 @@ def shape(config: SceneConfig, **values: Any) -> SceneConfig:
     return replace(config, shape=replace(config.shape, **values))
 
 
+#: no depth of any cell is told
+BLIND = "reprojection only"
+
 VARIANTS: dict[str, Callable[[SceneConfig], SceneConfig]] = {
     "all": lambda c: c,
     "no structural partition": lambda c: labels(c, structural=1),
@@ -77,6 +80,8 @@ VARIANTS: dict[str, Callable[[SceneConfig], SceneConfig]] = {
     "a centre a place": lambda c: labels(c, by_pair=False, scaled=True),
     "probabilities": lambda c: shape(c, likeliest=False),
     "salient spots": lambda c: replace(c, salient=True),
+    "middles of cells": lambda c: replace(c, salient=False),
+    BLIND: lambda c: c,
     "a fifth of features hidden": lambda c: replace(c, hidden=0.2),
 }
 
@@ -145,21 +150,13 @@ class Bench:
             ]
         return self._queries[config.salient]
 
-    def train(self, config: SceneConfig) -> tuple[SceneCoordinates, dict[str, Any]]:
-        """The network, its CPU time, and how well it knows its own cells."""
-        samples, found = self.samples(config), self.partition(config)
-        with tempfile.TemporaryDirectory() as folder:
-            batches = Batches(samples, found, config)
-            trainer = SceneTrainer(batches, found, config, Path(folder) / "checkpoint.pt")
-            started = time.process_time()
-            network = trainer.run(lambda step, error: None)
-        ms = 1e3 * (time.process_time() - started) / config.iterations
-        _, _, error_px, places = trainer.history[-1]
-        return network, {"ms_an_iteration": ms, "own median px": error_px, "own labels": places}
-
-    def result(self, config: SceneConfig) -> dict[str, Any]:
+    def result(self, name: str, config: SceneConfig) -> dict[str, Any]:
         """A line of the results."""
-        network, trained = self.train(config)
+        samples, found = self.samples(config), self.partition(config)
+        if name == BLIND:
+            samples = replace(samples, depth=np.zeros_like(samples.depth))
+            found = partition(samples, config.labels)
+        network, trained = train(config, samples, found)
         shares = sorted({config.kept, *SHARES}, reverse=True)
         asked: dict[float, list[Answer]] = {share: [] for share in shares}
         for query in self.queries(config):
@@ -172,6 +169,20 @@ class Bench:
             **score(asked[config.kept]),
             "kept": {f"{share:g}": score(answers) for share, answers in asked.items()},
         }
+
+
+def train(
+    config: SceneConfig, samples: CellSamples, found: Partition
+) -> tuple[SceneCoordinates, dict[str, Any]]:
+    """The network, its CPU time, and how well it knows its own cells."""
+    with tempfile.TemporaryDirectory() as folder:
+        batches = Batches(samples, found, config)
+        trainer = SceneTrainer(batches, found, config, Path(folder) / "checkpoint.pt")
+        started = time.process_time()
+        network = trainer.run(lambda step, error: None)
+    ms = 1e3 * (time.process_time() - started) / config.iterations
+    _, _, error_px, places = trainer.history[-1]
+    return network, {"ms_an_iteration": ms, "own median px": error_px, "own labels": places}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +286,7 @@ def main() -> None:
     bench = Bench(options)
     for seed in range(options.seeds):
         for name in [n for n in names if (n, seed) not in done]:
-            found = bench.result(VARIANTS[name](replace(config, seed=seed)))
+            found = bench.result(name, VARIANTS[name](replace(config, seed=seed)))
             lines.append({"variant": name, "seed": seed, **found})
             with options.results.open("a") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
