@@ -84,7 +84,6 @@ def without_partition(config: SceneConfig) -> SceneConfig:
     """One structural and one semantic label, no fusion of them, no score."""
     return replace(
         config,
-        name=NAME,
         structural=1,
         semantic=1,
         score=False,
