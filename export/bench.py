@@ -18,7 +18,7 @@ from edge_reloc.bundle.reader import open_bundle
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import KNOWN_ERROR, OK
 from edge_reloc.errors import ConfigError
-from edge_reloc.evaluation.chosen import parse_method, shown_methods, syntax
+from edge_reloc.evaluation.chosen import extras_syntax, parse_method, shown_methods, syntax
 from edge_reloc.files import write_atomic
 from edge_reloc.methods import Settings
 
@@ -43,7 +43,14 @@ class Outcome:
 
     rows: list[Row] = field(default_factory=list)
     #: what could not be done, and why
-    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    #: files for those who keep reference poses back
+    to_hand_in: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """Below the table."""
+        return [*self.to_hand_in, *self.failures]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a scene of {', '.join(DATASETS)}, as published; repeatable",
     )
     add("--output", type=Path, required=True, help="folder for all of it, and for going on")
-    add("--methods", help=f"comma-separated: {syntax()}; default: all that can run")
+    add("--methods", help=f"comma-separated: {syntax()}; {extras_syntax()}; default: all that run")
     add(
         "--train",
         default="",
@@ -106,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _write(options.output, outcome, options.against)
     print(to_markdown(outcome.rows, outcome.notes, options.against))
     print(f"written to {options.output}: results.md, results.json, results.html", file=sys.stderr)
-    return KNOWN_ERROR if outcome.notes else OK
+    return KNOWN_ERROR if outcome.failures else OK
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -151,15 +158,15 @@ def _run_scene(folder: Path, scene: Scene, options: argparse.Namespace, outcome:
     try:
         mapped = _map(steps, data, bundle, scene.metric, options, after=[prepared])
     except StepError as error:
-        outcome.notes.append(f"{name}: {error}")
+        outcome.failures.append(f"{name}: {error}")
         return
     trained: dict[str, Step] = {}
     for training in _list(options.train):
         try:
             trained[training] = _train(steps, bundle, training, options, after=[mapped.number])
         except StepError as error:
-            outcome.notes.append(f"{name}: {error}")
-    outcome.rows += _our_rows(steps, folder, scene, options, mapped, trained, outcome.notes)
+            outcome.failures.append(f"{name}: {error}")
+    outcome.rows += _our_rows(steps, folder, scene, options, mapped, trained, outcome)
     outcome.rows += _other_rows(steps, folder, scene, options, [prepared, mapped.number], outcome)
 
 
@@ -170,22 +177,27 @@ def _our_rows(
     options: argparse.Namespace,
     mapped: Step,
     trained: dict[str, Step],
-    notes: list[str],
+    outcome: Outcome,
 ) -> list[Row]:
     """Every method that can run, localised and scored."""
     data, bundle = folder / "data", folder / "map"
     rows: list[Row] = []
     methods = _list(options.methods or "") or list(shown_methods(open_bundle(bundle).manifest))
+    made = [step.number for step in (mapped, *trained.values())]
+    if any("f16" in method.split("+") for method in methods):
+        try:
+            made.append(_float16(steps, bundle, after=made).number)
+        except StepError as error:
+            outcome.failures.append(f"{scene.name}: {error}")
     for method in methods:
         poses = folder / "poses" / f"{method.replace(':', '_')}.jsonl"
         try:
-            made = [step.number for step in (mapped, *trained.values())]
             step = _localise(steps, bundle, data, method, poses, options, after=made)
         except StepError as error:
-            notes.append(f"{scene.name}: {error}")
+            outcome.failures.append(f"{scene.name}: {error}")
             continue
         if not scene.scored:
-            notes.append(_submission(data, poses))
+            outcome.to_hand_in.append(_submission(data, poses))
             continue
         row = row_of(data, method, poses, scene, options.every, command=step.command)
         rows.append(replace(row, mapping_s=mapped.seconds))
@@ -206,10 +218,10 @@ def _other_rows(
         try:
             done = other_systems.localise(steps, folder, text, options, after=after)
         except StepError as error:
-            outcome.notes.append(f"{scene.name}: {error}")
+            outcome.failures.append(f"{scene.name}: {error}")
             continue
         if not scene.scored:
-            outcome.notes.append(_submission(data, done.poses))
+            outcome.to_hand_in.append(_submission(data, done.poses))
             continue
         command = done.step.command
         rows.append(row_of(data, done.system, done.poses, scene, options.every, command=command))
@@ -242,6 +254,11 @@ def _train(
     arguments = ["--map", bundle, "--method", method, "--preset", options.preset]
     module = "edge_reloc_export.train"
     return steps.run(f"train {method}", *PROGRAM, module, *arguments, output=bundle, after=after)
+
+
+def _float16(steps: Steps, bundle: Path, after: Sequence[str]) -> Step:
+    module = "edge_reloc_export.export_onnx"
+    return steps.run("float16", module, "--map", bundle, output=bundle, after=after)
 
 
 def _localise(

@@ -68,14 +68,14 @@ def test_a_scene_to_a_table_and_again(
         moved.append(f"frame_{index:03d}.jpg {words}")
     others.write_text("\n".join(moved) + "\n")
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out")]
-    command += ["--methods", "exhaustive+2,image_retrieval:5", "--poses", f"others={others}"]
+    command += ["--methods", "exhaustive+2,image_retrieval:5+f16", "--poses", f"others={others}"]
     command += ["--map-options=--keypoints 512", "--against", "others"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert err.count("localise ") == 2 and "| exhaustive+2 |" in out
     assert "Against others:" in out and "| exhaustive+2 | +33.3 | " in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
-    assert set(rows) == {"exhaustive+2", "image_retrieval:5", "others"}
+    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others"}
     ours, theirs = rows["exhaustive+2"], rows["others"]
     assert ours["localised"] == ours["queries"] == 3
     assert ours["median"] < 0.02 * ours["scene_size"]
@@ -92,10 +92,10 @@ def test_a_scene_to_a_table_and_again(
     # What is there is not made again; what is not there is.
     name = scene.name
     poses = tmp_path / "out" / name / "poses"
-    (poses / "image_retrieval_5.jsonl").unlink()
+    (poses / "image_retrieval_5+f16.jsonl").unlink()
     assert main(command) == 0
     err = capsys.readouterr().err
-    assert "localise image_retrieval:5:" in err
+    assert "localise image_retrieval:5+f16:" in err
     assert "localise exhaustive+2" not in err and "map:" not in err
 
     # Other systems join in, once; one that cannot is a note, and the rest goes on.
@@ -108,7 +108,7 @@ def test_a_scene_to_a_table_and_again(
         assert err.count("localise peer:3:") == runs
         assert "- courtyard" in out and "no-such-program: cannot be run" in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
-    assert set(rows) == {"exhaustive+2", "image_retrieval:5", "others", "peer:3"}
+    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others", "peer:3"}
     peer = rows["peer:3"]
     assert (peer["localised"], peer["map_mb"], peer["network_mb"]) == (0, 5.0, 1.0)
     assert (peer["mapping_s"], peer["total_ms"], peer["retrieval_mb"]) == (7.0, 5.0, None)
