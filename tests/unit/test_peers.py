@@ -228,9 +228,9 @@ def test_peers_that_cannot_be_asked(peer: str) -> None:
 
 
 def test_ace_style_has_one_place_for_the_whole_scene() -> None:
-    from edge_reloc_export.training.scene_coordinates.trainer import preset
+    from edge_reloc_export.training.scene_coordinates.presets import preset
     from tests.benchmarks.peers.ace_style import without_partition
 
     config = without_partition(preset("quick"))
-    assert (config.structural, config.semantic, config.score) == (1, 1, False)
+    assert (config.labels.structural, config.labels.semantic, config.loss.score) == (1, 1, False)
     assert not config.shape.fusion
