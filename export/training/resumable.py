@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..identity import digest_of
 from ..interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
+
+LONGEST_S = 600.0  # without a checkpoint, however long an iteration takes
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -141,6 +144,7 @@ class ResumableTraining(ABC, Generic[Network]):
         """
         self.network.train()
         report(self.iteration, self._shown_value())
+        saved = time.monotonic()
         with Interruption() as interruption:
             while self.iteration < self.iterations:
                 loss, noted = self._gradients()
@@ -150,8 +154,10 @@ class ResumableTraining(ABC, Generic[Network]):
                     self.history.append((self.iteration, loss.item(), *noted()))
                 report(self.iteration, self._shown_value())
                 due = self.iteration == 1 or self.iteration % self.checkpoint_every == 0
+                due = due or time.monotonic() - saved > LONGEST_S
                 if last or interruption.asked or due:  # the first tells of a full disk at once
                     self.save()
+                    saved = time.monotonic()
                 if interruption.asked:
                     raise Interrupted(
                         f"iteration {self.iteration} of {self.iterations} is kept in "
