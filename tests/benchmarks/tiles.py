@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 import edge_reloc
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, U8
 from edge_reloc.geometry.rigid import camera_centre, invert
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.process import resident_bytes
@@ -43,6 +43,7 @@ STATION_M = 2.0
 OVERLAP_M = 3.0  # of a tile beyond its yard
 AZIMUTHS_DEG = (10.0, 70.0, 190.0, 250.0)
 SPEED_M_S = 6.0
+LEG = 8  # frames after a jump
 
 
 def main() -> int:
@@ -54,6 +55,9 @@ def main() -> int:
     parser.add_argument("--step", type=float, default=0.4, help="metres between frames")
     parser.add_argument("--rounds", type=int, default=4, help="flights, there and back in turns")
     parser.add_argument("--rate", type=float, default=None, help="frames a second at most")
+    parser.add_argument(
+        "--jumps", type=int, default=20, help="times that the camera is put elsewhere, at the end"
+    )
     parser.add_argument("--train", action="store_true", help="head 'cells' for every tile")
     options = parser.parse_args()
     folder: Path = options.output
@@ -219,6 +223,31 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
                 left = 0.0 if period is None else period - (time.perf_counter() - begun)
                 time.sleep(max(left, 0.0))
         report(city, (of_city, of_alone, of_whole), np.array(switched), resident, before)
+    with edge_reloc.open(folder / "city", CAMERA, resident_tiles=options.slots, **settings) as city:
+        assert isinstance(city, TiledLocalizer)
+        jump(city, images, options.jumps)
+
+
+def jump(city: TiledLocalizer, images: list[U8], jumps: int) -> None:
+    """Memory while the camera is put elsewhere again and again, and how soon it is found."""
+    rng = np.random.default_rng(1)
+    t_ns, taken, resident, frames = 0, [], [], 0
+    for _ in range(jumps):
+        start = int(rng.integers(len(images) - LEG))
+        t_ns += 60_000_000_000
+        found = None
+        for n in range(LEG):
+            t_ns, frames = t_ns + 66_000_000, frames + 1
+            frame = Frame(image=images[start + n], t_ns=t_ns, index=frames, received_ns=t_ns)
+            if city.localize(frame).ok and found is None:
+                found = n + 1
+        taken.append(found)
+        resident.append(resident_bytes() or 0)
+    known = [found for found in taken if found is not None]
+    print(
+        f"{jumps} jumps of {LEG} frames: found at frame {sorted(known)}, {taken.count(None)} never; "
+        f"{city.loaded} loads; resident MB {[round(v / 1e6, 1) for v in resident]}"
+    )
 
 
 def report(
