@@ -130,6 +130,11 @@ class TiledLocalizer(Localizer):
         return None if self._current is None else self._tiled.tiles[self._current].name
 
     @property
+    def loading(self) -> bool:
+        """Whether a tile is being brought in."""
+        return self._pager.busy
+
+    @property
     def loaded(self) -> int:
         """Tiles that were brought into memory so far, each time counted."""
         return self._pager.count

@@ -202,7 +202,7 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
     ):
         assert isinstance(city, TiledLocalizer)
         of_city, of_alone, of_whole = Flight(), Flight(), Flight()
-        t_ns, index, resident, switched, tiles = 0, 0, [], [], []
+        t_ns, index, resident, switched, loading = 0, 0, [], [], []
         city.warm_up(images[0]), alone.warm_up(images[len(images) // 4]), whole.warm_up(images[0])
         for one in range(options.rounds):
             there = range(len(images))
@@ -211,10 +211,11 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
                 begun = time.perf_counter()
                 t_ns, index = t_ns + int(1e9 * options.step / SPEED_M_S), index + 1
                 frame = Frame(image=image, t_ns=t_ns, index=index, received_ns=t_ns)
-                at = city.tile
+                at, loads = city.tile, city.loaded
+                begun_busy = city.loading
                 of_city.run(city, frame, true)
                 switched.append(city.tile != at and at is not None)
-                tiles.append(city.tile)
+                loading.append(begun_busy or city.loaded != loads)
                 if near:
                     of_alone.run(alone, frame, true)
                 of_whole.run(whole, frame, true)
@@ -222,7 +223,8 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
                     resident.append(resident_bytes() or 0)
                 left = 0.0 if period is None else period - (time.perf_counter() - begun)
                 time.sleep(max(left, 0.0))
-        report(city, (of_city, of_alone, of_whole), np.array(switched), resident, before)
+        flights = of_city, of_alone, of_whole
+        report(city, flights, np.array(switched), np.array(loading), resident, before)
     with edge_reloc.open(folder / "city", CAMERA, resident_tiles=options.slots, **settings) as city:
         assert isinstance(city, TiledLocalizer)
         jump(city, images, options.jumps)
@@ -243,9 +245,9 @@ def jump(city: TiledLocalizer, images: list[U8], jumps: int) -> None:
                 found = n + 1
         taken.append(found)
         resident.append(resident_bytes() or 0)
-    known = [found for found in taken if found is not None]
+    known = sorted(found for found in taken if found is not None)
     print(
-        f"{jumps} jumps of {LEG} frames: found at frame {sorted(known)}, {taken.count(None)} never; "
+        f"{jumps} jumps of {LEG} frames: found at frame {known}, {taken.count(None)} never; "
         f"{city.loaded} loads; resident MB {[round(v / 1e6, 1) for v in resident]}"
     )
 
@@ -254,6 +256,7 @@ def report(
     city: TiledLocalizer,
     flights: tuple[Flight, Flight, Flight],
     switched: np.ndarray,
+    loading: np.ndarray,
     resident: list[int],
     before: int,
 ) -> None:
@@ -271,17 +274,21 @@ def report(
     apart = np.array(of_city.error) - np.array(of_whole.error)
     jump = np.linalg.norm(np.diff(np.array(of_city.error), axis=0), axis=1) * 1e3
     at_seams, elsewhere = jump[switched[1:]], jump[~switched[1:]]
+    wall = np.array(of_city.wall_ms)
     figures = {
         "tiles_over_slots": len(city.tiles) / len(city.resident),
         "p99_ratio_wall": ratio(of_city.wall_ms, of_alone.wall_ms),
         "p99_ratio_processor": ratio(of_city.cpu_ms, of_alone.cpu_ms),
+        "frames_while_loading": int(loading.sum()),
+        "p50_ms_while_loading": round(float(np.median(wall[loading])), 1),
+        "p50_ms_otherwise": round(float(np.median(wall[~loading])), 1),
         "localised": len(of_city.error_mm) / len(of_city.wall_ms),
         "localised_whole": len(of_whole.error_mm) / len(of_whole.wall_ms),
         "median_mm": float(np.median(of_city.error_mm)),
         "median_mm_whole": float(np.median(of_whole.error_mm)),
         "from_whole_mm_median": float(np.nanmedian(np.linalg.norm(apart, axis=1)) * 1e3),
-        "step_mm_p95_at_seams": float(np.nanpercentile(at_seams, 95)) if len(at_seams) else None,
-        "step_mm_p95_elsewhere": float(np.nanpercentile(elsewhere, 95)),
+        "step_mm_at_seams_p50_p95": quantiles(at_seams),
+        "step_mm_elsewhere_p50_p95": quantiles(elsewhere),
         "resident_mb": [
             round(value / 1e6, 1) for value in resident[:: max(len(resident) // 12, 1)]
         ],
@@ -289,6 +296,10 @@ def report(
         "growth_mb_second_half": round((resident[-1] - resident[len(resident) // 2]) / 1e6, 2),
     }
     print(json.dumps(figures))
+
+
+def quantiles(values: np.ndarray) -> list[float]:
+    return [round(float(v), 2) for v in np.nanpercentile(values, (50, 95))] if len(values) else []
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
