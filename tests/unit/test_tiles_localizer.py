@@ -206,7 +206,7 @@ def test_no_tile_at_all(city: Path) -> None:
         data[-5] ^= 1
         path.unlink()
         path.write_bytes(data)
-    with pytest.raises(BundleError, match="none of its tiles can be used"):
+    with pytest.raises(BundleError, match="none of its 3 tiles can be used"):
         opened(city)
 
 
