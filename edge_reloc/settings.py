@@ -210,6 +210,19 @@ class CommonSettings(Gate):
     threads: int = setting(
         0, "of networks and matching, 0: one a core", at_least=0, at_most=1024, group="machine"
     )
+    resident_tiles: int = setting(
+        3,
+        "of a map of tiles: how many are in memory at once",
+        at_least=2,
+        at_most=64,
+        group="machine",
+    )
+    wait_for_tiles: bool | None = setting(
+        None,
+        "a frame waits until a tile that it may show is in memory",
+        unset="of photos and videos yes, of cameras no",
+        group="machine",
+    )
     in_flight: int = setting(
         1,
         "frames worked on at once; 2: more poses a second, each somewhat later",

@@ -156,9 +156,26 @@ class TiledMap:
 
         Raises BundleError when it is no longer the one that the index names.
         """
+        self.read_manifest(tile)
+        return open_bundle(self.tile_directory(tile), verify=verify)
+
+    def read_manifest(self, tile: Tile) -> Manifest:
+        """A tile's manifest; BundleError unless it is the one that the index names."""
         directory = self.tile_directory(tile)
-        _tile_manifest(self, tile)
-        return open_bundle(directory, verify=verify)
+        if directory.is_symlink() or not directory.is_dir():
+            raise BundleError(
+                f"{directory}: tile listed in {TILES_FILE} but no folder; copy the tiled map "
+                f"again with all its tiles"
+            )
+        content = manifest_bytes(directory)
+        found = hashlib.sha256(content).hexdigest()
+        if found != tile.manifest_sha256:
+            raise BundleError(
+                f"{directory}: its manifest was changed (sha256 is {found[:12]}…, {TILES_FILE} "
+                f"says {tile.manifest_sha256[:12]}…); write the tiled map again, as 'edge-reloc "
+                f"combine --tiles' does"
+            )
+        return decode_manifest(content, str(directory))
 
 
 def check_tile_name(name: str) -> None:
@@ -213,7 +230,7 @@ def open_tiles(directory: str | Path, *, require_signed: str | Path | None = Non
     tiled = TiledMap(directory=directory, **vars(index))
     _check_inside(tiled)
     for tile in tiled.tiles:
-        manifest = _tile_manifest(tiled, tile)
+        manifest = tiled.read_manifest(tile)
         where = str(tiled.tile_directory(tile))
         check_fits(index.world, index.features, manifest, where)
     return tiled
@@ -249,25 +266,6 @@ def _unlike(world: World, other: World) -> str | None:
     if angle > GRAVITY_DEG:
         return f"gravity {angle:.0f} degrees away, expected {GRAVITY_DEG:.0f} at most"
     return None
-
-
-def _tile_manifest(tiled: TiledMap, tile: Tile) -> Manifest:
-    """A tile's manifest, which must be the one that the index names."""
-    directory = tiled.tile_directory(tile)
-    if directory.is_symlink() or not directory.is_dir():
-        raise BundleError(
-            f"{directory}: tile listed in {TILES_FILE} but no folder; copy the tiled map again "
-            f"with all its tiles"
-        )
-    content = manifest_bytes(directory)
-    found = hashlib.sha256(content).hexdigest()
-    if found != tile.manifest_sha256:
-        raise BundleError(
-            f"{directory}: its manifest was changed (sha256 is {found[:12]}…, {TILES_FILE} says "
-            f"{tile.manifest_sha256[:12]}…); write the tiled map again, as 'edge-reloc combine "
-            f"--tiles' does"
-        )
-    return decode_manifest(content, str(directory))
 
 
 def _index_bytes(directory: Path) -> bytes:

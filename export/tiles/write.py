@@ -45,6 +45,7 @@ from edge_reloc.tiles.index import (
 )
 
 PERCENTILES = (1, 99)  # a few points of any reconstruction lie far away
+FEWEST_RAYS = 8
 OWN = {TILES_FILE, TILES_SIGNATURE, TILES_FOLDER, PLACES, PLACES_TILE}
 
 
@@ -97,7 +98,7 @@ def write_tiles(
 
 
 def photo_positions(bundle: MapBundle) -> F64:
-    """(V,3) about where each mapping photo was taken, world units; (0,3) where nothing tells.
+    """(V,3) about where each mapping photo was taken, world units, nan where nothing tells.
 
     A bundle keeps no poses of its photos, but which points each saw and the mean direction from
     each point to the cameras that saw it. The nearest place to all these rays is drawn to the
@@ -105,24 +106,24 @@ def photo_positions(bundle: MapBundle) -> F64:
     from one side count most.
     """
     if not all(bundle.has(name) for name in (DIRECTION, VIEW_START, VIEW_POINT_ID)):
-        return np.zeros((0, 3))
+        return np.full((_photos(bundle), 3), np.nan)
     xyz = np.asarray(bundle.array(XYZ), np.float64)
     towards = np.asarray(bundle.array(DIRECTION), np.float64) / 127
     length = np.maximum(np.linalg.norm(towards, axis=1), 1e-6)
     unit, weight = towards / length[:, None], length**8
     start, ids = bundle.array(VIEW_START), bundle.array(VIEW_POINT_ID)
-    centres = []
-    for a, b in pairwise(start):
+    centres = np.full((len(start) - 1, 3), np.nan)
+    for photo, (a, b) in enumerate(pairwise(start)):
         seen = ids[a:b]
-        if len(seen) < 8:
+        if len(seen) < FEWEST_RAYS:
             continue
         across = np.eye(3) - unit[seen][:, :, None] * unit[seen][:, None, :]
         across *= weight[seen][:, None, None]
         moment = np.einsum("nij,nj->i", across, xyz[seen])
         normal = across.sum(axis=0)
         if np.linalg.cond(normal) < 1e6:
-            centres.append(np.linalg.solve(normal, moment))
-    return np.array(centres, np.float64).reshape(-1, 3)
+            centres[photo] = np.linalg.solve(normal, moment)
+    return centres
 
 
 def photo_places(bundle: MapBundle) -> F32:
@@ -159,8 +160,8 @@ def _tile(name: str, bundle: MapBundle, cameras: F64 | None) -> Tile:
     xyz = np.asarray(bundle.array(XYZ), np.float64)
     if cameras is None:
         cameras = photo_positions(bundle)
+        cameras = cameras[np.isfinite(cameras).all(axis=1)]
     low, high = np.percentile(xyz, PERCENTILES, axis=0)
-    photos = len(bundle.array(VIEW_START)) - 1 if bundle.has(VIEW_START) else 0
     of_cameras = (cameras.min(axis=0), cameras.max(axis=0)) if len(cameras) else (low, high)
     content = (bundle.directory / MANIFEST).read_bytes()
     return Tile(
@@ -171,9 +172,14 @@ def _tile(name: str, bundle: MapBundle, cameras: F64 | None) -> Tile:
         cameras_low=_point(of_cameras[0]),
         cameras_high=_point(of_cameras[1]),
         points=len(xyz),
-        photos=photos,
+        photos=_photos(bundle),
         nbytes=bundle.nbytes(),
     )
+
+
+def _photos(bundle: MapBundle) -> int:
+    """V."""
+    return len(bundle.array(VIEW_START)) - 1 if bundle.has(VIEW_START) else 0
 
 
 def _point(xyz: F64) -> Point:
