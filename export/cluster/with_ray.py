@@ -41,10 +41,10 @@ class RayExecutor:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise WorkerError(
                 f"--cluster {address}: no Ray cluster answers there ({error}); start one with "
-                f"'ray start --head', or take --cluster local"
+                f"'ray start --head', give its token (RAY_AUTH_TOKEN), or take --cluster local"
             ) from error
         self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
