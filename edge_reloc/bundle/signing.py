@@ -52,17 +52,21 @@ def write_signature(directory: Path, private: Path) -> Path:
     What the manifest says of the files is for the caller to verify before. Raises
     BundleError, ConfigError for the key, DiskError, MissingPackageError.
     """
+    return sign_file(directory / MANIFEST, directory / SIGNATURE, private)
+
+
+def sign_file(path: Path, signature: Path, private: Path) -> Path:
+    """Sign a file's bytes; the path of the signature. Raises as `write_signature`."""
     serialization, ed25519 = _cryptography()
     key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{private}: {_another_kind('private')}")
-    path = directory / MANIFEST
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    write_atomic(directory / SIGNATURE, key.sign(content))
-    return directory / SIGNATURE
+    write_atomic(signature, key.sign(content))
+    return signature
 
 
 def check_signature(directory: Path, manifest: bytes, public: Path) -> None:
@@ -71,30 +75,57 @@ def check_signature(directory: Path, manifest: bytes, public: Path) -> None:
     manifest: of manifest.json, the same that are parsed afterwards. Raises ConfigError for
     the key, MissingPackageError.
     """
-    serialization, ed25519 = _cryptography()
-    from cryptography.exceptions import InvalidSignature
+    cure = "edge-reloc sign --map DIR --key KEY"
+    check_signed(directory, manifest, directory / SIGNATURE, public, cure)
 
+
+def check_signed(what: Path, content: bytes, signature: Path, public: Path, cure: str) -> None:
+    """BundleError unless a file's signature is one of these bytes by the holder of a key.
+
+    what: whose content it is. cure: the command that signs it. Raises ConfigError for the key,
+    MissingPackageError.
+    """
+    key = _public_key(public)
+    if not signature.is_file():
+        raise BundleError(
+            f"{what}: is not signed ({signature.name} is missing), expected a signature by "
+            f"{public}; whoever holds the key signs it with '{cure}'"
+        )
+    try:
+        with open(signature, "rb") as stream:
+            found = stream.read(SIGNATURE_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{signature}: cannot be read ({error.strerror})") from error
+    signed = MANIFEST if what.is_dir() else what.name
+    if not _verifies(key, found, content):
+        raise BundleError(
+            f"{signature}: is no signature of this {signed} by {public}: another key signed it, or "
+            f"one of the two was changed since; take the {'bundle' if what.is_dir() else 'file'} "
+            f"again from whoever signs it"
+        )
+
+
+def is_signed(content: bytes, signature: bytes, public: Path) -> bool:
+    """Whether the holder of a key signed these bytes. Raises as `check_signed` for the key."""
+    return _verifies(_public_key(public), signature, content)
+
+
+def _public_key(public: Path) -> Any:
+    serialization, ed25519 = _cryptography()
     key = _load(public, "public", serialization.load_pem_public_key)
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{public}: {_another_kind('public')}")
-    path = directory / SIGNATURE
-    if not path.is_file():
-        raise BundleError(
-            f"{directory}: is not signed ({SIGNATURE} is missing), expected a signature by "
-            f"{public}; whoever holds the key signs it with 'edge-reloc sign --map DIR --key KEY'"
-        )
+    return key
+
+
+def _verifies(key: Any, signature: bytes, content: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
-        with open(path, "rb") as stream:
-            signature = stream.read(SIGNATURE_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        key.verify(signature, manifest)
+        key.verify(signature, content)
     except InvalidSignature:
-        raise BundleError(
-            f"{path}: is no signature of this {MANIFEST} by {public}: another key signed it, or "
-            f"one of the two was changed since; take the bundle again from whoever signs it"
-        ) from None
+        return False
+    return True
 
 
 def _load(path: Path, which: str, load: Any) -> Any:
