@@ -57,10 +57,7 @@ def write_signature(directory: Path, private: Path) -> Path:
 
 def sign_file(path: Path, signature: Path, private: Path) -> Path:
     """Sign a file's bytes; the path of the signature. Raises as `write_signature`."""
-    serialization, ed25519 = _cryptography()
-    key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise ConfigError(f"{private}: {_another_kind('private')}")
+    key = _private_key(private)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -108,6 +105,19 @@ def check_signed(what: Path, content: bytes, signature: Path, public: Path, cure
 def is_signed(content: bytes, signature: bytes, public: Path) -> bool:
     """Whether the holder of a key signed these bytes. Raises as `check_signed` for the key."""
     return _verifies(_public_key(public), signature, content)
+
+
+def check_private_key(private: Path) -> None:
+    """ConfigError for a file that is no key to sign with: before long work, not after it."""
+    _private_key(private)
+
+
+def _private_key(private: Path) -> Any:
+    serialization, ed25519 = _cryptography()
+    key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{private}: {_another_kind('private')}")
+    return key
 
 
 def _public_key(public: Path) -> Any:

@@ -72,7 +72,8 @@ class FeatureStore:
     images: folder of the photos. work: folder of the cache. An entry is keyed
     by the photo's content, the feature settings and the quarter turns, so a
     changed photo or setting is never answered from an old entry. `turns` maps
-    photo names to quarter turns (0 when absent).
+    photo names to quarter turns (0 when absent). others: folders of the photos that came
+    later, named `key/photo`.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class FeatureStore:
         *,
         images: Path,
         turns: Mapping[str, int] | None = None,
+        others: Mapping[str, Path] | None = None,
     ) -> None:
         self.work, self.spec, self.images = Path(work), spec, Path(images)
+        self.others = dict(others or {})
         self.turns: dict[str, int] = dict(turns or {})
         self._locate = locate or (lambda name: self.work / name)
         self._folder = self.work / "features"
@@ -152,12 +155,18 @@ class FeatureStore:
     def with_spec(self, spec: FeatureSpec) -> FeatureStore:
         """The same photos and turns under other settings."""
         return FeatureStore(
-            self.work, spec, self._locate, images=self.images, turns=dict(self.turns)
+            self.work,
+            spec,
+            self._locate,
+            images=self.images,
+            turns=dict(self.turns),
+            others=self.others,
         )
 
     def photo(self, name: str) -> Path:
         """Where the photo itself lies."""
-        return self.images / name
+        folder, _, rest = name.partition("/")
+        return self.others[folder] / rest if folder in self.others else self.images / name
 
     def network(self, file: str) -> Path:
         """A feature network by the file name in the spec."""
@@ -170,6 +179,8 @@ class FeatureStore:
             "spec": self.spec.to_dict(),
             "turns": {name: k for name, k in self.turns.items() if k},
         }
+        if self.others:
+            values["others"] = {key: str(path) for key, path in self.others.items()}
         write_atomic(self.work / "store.json", json.dumps(values, indent=1) + "\n")
 
     def key(self, name: str) -> str:
@@ -190,7 +201,7 @@ class FeatureStore:
     def _digest(self, name: str) -> str:
         if name not in self._digests:
             try:
-                content = read_photo_file(self.images / name)
+                content = read_photo_file(self.photo(name))
             except SourceError as error:
                 raise UnreadablePhotoError(str(error)) from None
             self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -201,7 +212,7 @@ class FeatureStore:
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         try:
-            image = read_photo(self.images / name, grey=False)
+            image = read_photo(self.photo(name), grey=False)
         except SourceError as error:
             raise UnreadablePhotoError(str(error)) from None
         height, width = image.shape[:2]
@@ -239,6 +250,7 @@ def open_store(work: Path) -> FeatureStore:
             read_fields(FeatureSpec, values["spec"], str(path)),
             images=Path(values["images"]),
             turns=values["turns"],
+            others={key: Path(path) for key, path in values.get("others", {}).items()},
         )
     except FileNotFoundError:
         raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None
