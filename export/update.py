@@ -20,8 +20,10 @@ from .progress import LogHandler
 from .work_folder import at_work, existing_work_folder, work_folder
 
 if TYPE_CHECKING:
-    from .living.updating import Base
-    from .scene.model import View
+    from edge_reloc.bundle import MapBundle
+
+    from .living.register import Registered
+    from .living.updating import Base, Register
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         held.enter_context(at_work(work))
         if work != base_work:
             held.enter_context(at_work(base_work, alone=False))
-        base, new, left_out = _registered(options, base_work, work)
+        base, names, left_out = _new_photos(options, base_work, work)
         target = Target(output=output, work=work, delta=options.delta, key=options.key)
-        summary = update_map(base, new, target)
+        summary = update_map(base, names, _registering(options, base, work), target)
     summary["left_out"] = {**left_out, **summary["left_out"]}
     summary["map_bytes"] = _map_bytes(output)
     if options.delta is not None:
@@ -84,21 +86,18 @@ def _check(options: argparse.Namespace, output: Path) -> None:
         check_private_key(options.key)
 
 
-def _registered(
+def _new_photos(
     options: argparse.Namespace, base_work: Path, work: Path
-) -> tuple[Base, list[View], dict[str, str]]:
-    """The map, new photos with poses in it, and why others have none."""
+) -> tuple[Base, list[str], dict[str, str]]:
+    """The map, names of the photos that it does not have, and why others are left out."""
     from edge_reloc.bundle import open_bundle
-    from edge_reloc.geometry.camera import read_camera
 
     from .living.extended_work import add_folder, check_base, extend_work, load_base
-    from .living.register import first_reason, register_photos
-    from .living.turns import turns_by_pose
     from .living.updating import Base
     from .photos.listing import list_photos, read_facts
 
     bundle = open_bundle(options.map)
-    check_base(bundle, options.map)
+    check_base(bundle)
     model = load_base(base_work, bundle)
     store = extend_work(base_work, work)
     files = list_photos(options.images, options.list)
@@ -114,20 +113,31 @@ def _registered(
     left_out |= {name: f"is {copies[name]} once more" for name in usable if name in copies}
     usable = [name for name in usable if name not in copies]
     if not usable:
+        name, reason = next(iter(left_out.items()))
         raise MappingError(
-            f"{options.images}: none of its {len(names)} photos is new; first: "
-            f"{first_reason(left_out, list(names))}"
+            f"{options.images}: none of its {len(names)} photos is new to {options.map}; first: "
+            f"{name} {reason}"
         )
+    return Base(bundle=bundle, model=model, store=store), usable, left_out
+
+
+def _registering(options: argparse.Namespace, base: Base, work: Path) -> Register:
+    """Localises new photos in the map, and later in what it has become."""
+    from edge_reloc.geometry.camera import read_camera
+
+    from .living.register import register_photos
+    from .living.turns import turns_by_pose
+
     camera = None if options.camera is None else read_camera(options.camera)
-    paths = {name: store.photo(name) for name in usable}
-    found = register_photos(bundle, paths, store.turns, camera, work)
-    if not found.views:
-        raise MappingError(
-            f"{options.images}: {options.map} localises none of its {len(usable)} new photos, the "
-            f"map stays as it is; first: {first_reason(found.left_out, usable)}"
-        )
-    views = turns_by_pose(model.views, found.views, store)
-    return Base(bundle=bundle, model=model, store=store), views, {**left_out, **found.left_out}
+    store = base.store
+
+    def register(bundle: MapBundle, names: Sequence[str]) -> Registered:
+        paths = {name: store.photo(name) for name in names}
+        found = register_photos(bundle, paths, store.turns, camera, work)
+        found.views = turns_by_pose(base.model.views, found.views, store)
+        return found
+
+    return register
 
 
 def _map_bytes(output: Path) -> int:

@@ -4,8 +4,9 @@ Of a point that is there, k of n looks succeed as its own record in mapping says
 since looks from nearby share their luck, with the mean scaled to how well the new photos are
 matched at all. Of one that is gone, only accidents succeed: binomial at the rate that looks
 beside the point succeed. How likely it is beforehand that a point is gone is learnt by
-expectation maximisation, shared by the points of a cell and drawn towards the whole map:
-changes come in pieces, and where most neighbours are gone a few looks suffice.
+expectation maximisation, shared by neighbours in space and drawn towards the whole map:
+changes come in pieces, and where most neighbours are gone a few looks suffice. docs/updating.md
+has what that is worth: with one prior for the whole map, or one a cell, fewer are found.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pykdtree.kdtree import KDTree
 
 from edge_reloc.arrays import F64, I64, Bool
 
 GONE = 0.95  # posterior from which on a point is retired
 FEWEST_LOOKS = 2
 MOST_ALIKE = 12.0  # looks that a record counts for at most: new looks are not drawn like old ones
-CELL_WEIGHT = 4.0  # points that the whole map counts for in a cell
+NEIGHBOURS, MAP_WEIGHT = 16, 4.0  # that share a prior; points that the whole map counts for in it
 ROUNDS = 40
 RATE_AT_FIRST, LEAST_RATE = 0.1, 1e-4
 
@@ -42,11 +44,10 @@ class Verdict:
     detection: float  #: how often new looks find what is there, relative to mapping's
 
 
-def judge(old: Looks, new: Looks, accident: float, cell: I64) -> Verdict:
-    """Which points are gone.
+def judge(old: Looks, new: Looks, accident: float, xyz: F64) -> Verdict:
+    """Which points (P,3) are gone.
 
-    old: looks of mapping photos. accident: rate at which looks beside a point succeed. cell
-    (P,): of each point.
+    old: looks of mapping photos. accident: rate at which looks beside a point succeed.
     """
     prior = _beta(old)
     weight = prior + old.tried
@@ -54,24 +55,22 @@ def judge(old: Looks, new: Looks, accident: float, cell: I64) -> Verdict:
     weight = np.minimum(weight, MOST_ALIKE)
     accident = float(np.clip(accident, LEAST_RATE, 0.5))
     gone = new.found * np.log(accident) + (new.tried - new.found) * np.log1p(-accident)
-    cells = int(cell.max(initial=0)) + 1
     looked = new.tried > 0
-    share, scale = np.full(cells, RATE_AT_FIRST), 1.0
-    odds = np.zeros(len(cell))
+    nobody = np.zeros(len(xyz))
+    if not looked.any():
+        return Verdict(probability=nobody, retired=nobody > 0, gone_rate=0.0, detection=1.0)
+    near = _neighbours(xyz, looked)
+    share, scale, odds = np.full(len(xyz), RATE_AT_FIRST), 1.0, nobody
     for _ in range(ROUNDS):
         mean = np.clip(scale * record, 0.02, 0.98)
         there = _beta_binomial(new, weight * mean, weight * (1 - mean))
-        here = np.clip(share[cell], LEAST_RATE, 1 - LEAST_RATE)
-        odds = np.log(here) - np.log1p(-here) + gone - there
+        before = np.clip(share, LEAST_RATE, 1 - LEAST_RATE)
+        odds = np.log(before) - np.log1p(-before) + gone - there
         stays = 1.0 / (1.0 + np.exp(np.clip(odds, -500, 500)))
-        stays = np.where(looked, stays, 1.0 - here)
         expected = float((stays * new.tried * record)[looked].sum())
-        if expected > 0:
-            scale = float((stays * new.found)[looked].sum()) / expected
-        rate = float(1.0 - stays[looked].mean()) if looked.any() else 0.0
-        lost = np.bincount(cell[looked], (1 - stays)[looked], minlength=cells)
-        count = np.bincount(cell[looked], minlength=cells)
-        share = (lost + CELL_WEIGHT * rate) / (count + CELL_WEIGHT)
+        scale = float((stays * new.found)[looked].sum()) / max(expected, 1e-9)
+        rate = float(1.0 - stays[looked].mean())
+        share = ((1.0 - stays)[near].sum(axis=1) + MAP_WEIGHT * rate) / (near.shape[1] + MAP_WEIGHT)
     probability = np.where(looked, 1.0 / (1.0 + np.exp(np.clip(-odds, -500, 500))), 0.0)
     return Verdict(
         probability=probability,
@@ -79,6 +78,14 @@ def judge(old: Looks, new: Looks, accident: float, cell: I64) -> Verdict:
         gone_rate=rate,
         detection=scale,
     )
+
+
+def _neighbours(xyz: F64, looked: Bool) -> I64:
+    """(P,K): of each point the nearest of those that were looked for, itself among them."""
+    rows = np.flatnonzero(looked)
+    tree = KDTree(np.ascontiguousarray(xyz[rows]))
+    found = tree.query(np.ascontiguousarray(xyz), k=min(NEIGHBOURS, len(rows)))[1]
+    return np.asarray(rows[found.astype(np.int64)].reshape(len(xyz), -1))
 
 
 def _rate(looks: Looks) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edge_reloc.bundle import MapBundle, open_bundle
+from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.exchange import link_or_copy
 from edge_reloc.bundle.manifest import Manifest
 from edge_reloc.errors import MappingError
@@ -74,11 +74,10 @@ def take_next(work: Path) -> None:
     os.replace(work / NEXT_MODEL, work / PACKED_MODEL)
 
 
-def check_base(bundle: MapBundle, directory: Path) -> None:
+def check_base(bundle: MapBundle) -> None:
     """MappingError for a map that cannot be updated."""
     if bundle.manifest.world.parts:
         raise MappingError(
-            f"{directory}: combined of {', '.join(bundle.manifest.world.parts)}, which lie apart "
+            f"{bundle.directory}: combined of {', '.join(bundle.manifest.world.parts)}, which lie apart "
             f"in it; update the one that the photos show, then combine again"
         )
-    open_bundle(directory)

@@ -108,9 +108,7 @@ def grow(
     for index, match in enumerate(matches):
         i, j = match.pair
         good = (free[i][match.rows[:, 0], 0] >= 0) & (free[j][match.rows[:, 1], 0] >= 0)
-        matches[index] = replace(
-            match, rows=match.rows[good], similarity=match.similarity[good]
-        )
+        matches[index] = replace(match, rows=match.rows[good], similarity=match.similarity[good])
     tracks = build_tracks(matches, [len(xy) for xy in all_xy])
     found = triangulate(tracks, geometry, free, options)
     if len(found.xyz):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +85,6 @@ def register_photos(
                 found.views.append(empty_view(name, own, pose, turns.get(name, 0)))
     log.info("%d of %d photos localised in the map", len(found.views), len(paths))
     return found
-
-
-def first_reason(left_out: Mapping[str, str], names: Sequence[str]) -> str:
-    """The first photo that was left out, and why."""
-    return next((f"{name}, {left_out[name]}" for name in names if name in left_out), "none given")
 
 
 class _Cache:

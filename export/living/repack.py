@@ -38,9 +38,8 @@ class Repacked:
     """The updated map's model, points in the bundle's order, and what became of the cells."""
 
     model: SceneModel
+    order: I64  #: (P,): which point of the base, or behind those which new one, each was
     changed: Bool  #: (K,): cells that lost or got points; new ones are among them
-    kept: int  #: points that stay
-    added: int
 
 
 def repack(
@@ -60,13 +59,9 @@ def repack(
     changed[cell_of_old[retired]] = True
     changed[cell_of_new] = True
     order = _order(model, cell, old, keep)
-    packed = reorder_points(
-        model.keep_points(keep), (np.cumsum(keep) - 1)[order].astype(np.int64)
-    )
+    packed = reorder_points(model.keep_points(keep), (np.cumsum(keep) - 1)[order].astype(np.int64))
     _write(bundle, grown, packed, order, cell[order], changed, store, output)
-    return Repacked(
-        model=packed, changed=changed, kept=int((~retired).sum()), added=len(model.xyz) - old
-    )
+    return Repacked(model=packed, order=order, changed=changed)
 
 
 def _before(grown: Grown) -> SceneModel:
@@ -85,9 +80,7 @@ def _before(grown: Grown) -> SceneModel:
     return replace(grown.model, views=views, xyz=grown.model.xyz[: grown.old_points])
 
 
-def _cells_of_new(
-    space: JointSpace, model: SceneModel, old: int, observer: F64
-) -> tuple[I64, int]:
+def _cells_of_new(space: JointSpace, model: SceneModel, old: int, observer: F64) -> tuple[I64, int]:
     """Cell (N,) of each new point, and how many new cells there are."""
     xyz = model.xyz[old:]
     nearest, distance = space.nearest(xyz, observer)
@@ -177,9 +170,7 @@ def _write(
         _tell(writer.manifest, packed, len(order) / old)
 
 
-def _balls(
-    bundle: MapBundle, xyz: F64, cell: I64, changed: Bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _balls(bundle: MapBundle, xyz: F64, cell: I64, changed: Bool) -> tuple[np.ndarray, np.ndarray]:
     """Centres (K,3) and radii (K,): the base's, but larger where points need it; and new ones."""
     known = bundle.array(layout.CELL_CENTRE)
     centre = np.zeros((len(changed), 3), np.float32)
@@ -209,7 +200,6 @@ def _tell(manifest: edge_reloc.bundle.Manifest, packed: SceneModel, share: float
         "points": len(packed.xyz),
         "photos": len(packed.views),
         "observations": sum(len(view.point_id) for view in packed.views),
-        "updates": int(manifest.statistics.get("updates", 0)) + 1,
     }
     manifest.parity = {}  # it spoke of another map
     manifest.generator = f"edge_reloc {edge_reloc.__version__}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_reloc.arrays import F64, I64
+from edge_reloc.arrays import F64
 
 from ..photos.features import FeatureStore
 from ..scene.model import SceneModel, View
@@ -18,13 +18,13 @@ from .growth import Grown
 BESIDE_PX = 25.0  # where a look finds only what looks alike by accident
 
 
-def find_gone(grown: Grown, points: KnownPoints, store: FeatureStore, cell: I64) -> Verdict:
-    """Of the old points (P,). cell (P,): of each."""
+def find_gone(grown: Grown, points: KnownPoints, store: FeatureStore) -> Verdict:
+    """Of the old points (P,)."""
     views, old = grown.model.views, grown.old_photos
     xyz = grown.model.xyz
     mapped = _looks(views[:old], xyz, points)
     looked = _looks(views[old:], xyz, points)
-    return judge(mapped, looked, _accidents(views[old:], points, store), cell)
+    return judge(mapped, looked, _accidents(views[old:], points, store), points.xyz)
 
 
 def _looks(views: Sequence[View], xyz: F64, points: KnownPoints) -> Looks:

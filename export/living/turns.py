@@ -10,9 +10,7 @@ from ..scene.headings import turns_from_poses
 from ..scene.model import View
 
 
-def turns_by_pose(
-    mapped: Sequence[View], new: Sequence[View], store: FeatureStore
-) -> list[View]:
+def turns_by_pose(mapped: Sequence[View], new: Sequence[View], store: FeatureStore) -> list[View]:
     """The new views, and the store, with the quarter turns that features are taken at."""
     if not store.spec.turns:
         return list(new)
