@@ -46,6 +46,7 @@ def apply_delta(
             )
         manifest = decode_manifest(content, f"{delta}: {layout.MANIFEST}")
         with _Updated(output, manifest, content, reader) as writer:
+            assert isinstance(writer, _Updated)
             writer.fill(bundle)
 
 

@@ -66,7 +66,7 @@ class DeltaReader:
 
     def __init__(self, path: Path, stream: BinaryIO, header: DeltaHeader) -> None:
         self.path, self.header = path, header
-        self._stream = lzma.LZMAFile(stream, format=lzma.FORMAT_XZ)
+        self._stream = lzma.LZMAFile(stream, format=lzma.FORMAT_XZ)  # noqa: SIM115
 
     def content(self, patch: Patch) -> tuple[bytes, Runs]:
         """First bytes of a file and the runs of the rest. Raises BundleError."""

@@ -31,7 +31,7 @@ def new_numbers(steps: I32, count: int) -> I32:
 def renumber(items: U8, numbers: I32) -> U8:
     """Numbers of points (N,4) bytes by their new ones (P,); those that went are left out."""
     ids = np.ascontiguousarray(items).view("<i4").ravel()
-    if len(ids) and not (0 <= ids.min() and ids.max() < len(numbers)):
+    if len(ids) and not (ids.min() >= 0 and ids.max() < len(numbers)):
         raise BundleError(f"a list names points up to {ids.max()}, the base has {len(numbers)}")
     ids = numbers[ids]
     return np.ascontiguousarray(ids[ids >= 0].astype("<i4")).view(np.uint8).reshape(-1, 4)

@@ -29,7 +29,7 @@ class Runs(NamedTuple):
 
 def find_runs(base: U8, updated: U8) -> Runs:
     """How to make `updated` (M,item) of `base` (N,item), both bytes."""
-    source = _sources(base, updated)
+    source = find_items(base, updated)
     item = updated.shape[1]
     first = np.flatnonzero(np.diff(source, prepend=-9) != _step(source))
     length = np.diff(first, append=len(source))
@@ -81,7 +81,7 @@ def _step(source: I64) -> I64:
     return np.where(source < 0, 0, 1).astype(np.int64)
 
 
-def _sources(base: U8, updated: U8) -> I64:
+def find_items(base: U8, updated: U8) -> I64:
     """(M,): an equal item of the base for each, -1 where none is found."""
     out = np.full(len(updated), -1, np.int64)
     if len(base) == len(updated):  # what stayed where it was

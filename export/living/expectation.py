@@ -11,6 +11,7 @@ from pykdtree.kdtree import KDTree
 from edge_reloc.arrays import F32, F64, I64, Bool
 
 from ..scene.model import SceneModel
+from ..scene.triangulate import sum_by
 from ..scene.view_geometry import ViewGeometry
 
 SEARCH_PX = 2.5  # at 1024 px, as observations are accepted in triangulation
@@ -48,7 +49,7 @@ class KnownPoints:
         return rows[good], xy[good]
 
 
-def known_points(model: SceneModel, descriptor: NDArray[np.float16], similar: F32) -> KnownPoints:
+def known_points(model: SceneModel, descriptor: NDArray[np.float16], similar: F64) -> KnownPoints:
     """What a model tells of its points. similar: of observations with their point, any number."""
     ids = np.concatenate([view.point_id for view in model.views])
     photo = np.repeat(np.arange(len(model.views)), [len(v.point_id) for v in model.views])
@@ -56,7 +57,7 @@ def known_points(model: SceneModel, descriptor: NDArray[np.float16], similar: F3
     distance = np.linalg.norm(ray, axis=1)
     ray /= np.maximum(distance, 1e-12)[:, None]
     count = len(model.xyz)
-    normal = np.stack([np.bincount(ids, ray[:, c], minlength=count) for c in range(3)], axis=1)
+    normal = sum_by(ids, ray, count)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     angle, near, far = np.zeros(count), np.full(count, np.inf), np.zeros(count)
     np.maximum.at(angle, ids, np.arccos(np.clip((ray * normal[ids]).sum(axis=1), -1, 1)))

@@ -77,7 +77,8 @@ def take_next(work: Path) -> None:
 def check_base(bundle: MapBundle) -> None:
     """MappingError for a map that cannot be updated."""
     if bundle.manifest.world.parts:
+        parts = ", ".join(bundle.manifest.world.parts)
         raise MappingError(
-            f"{bundle.directory}: combined of {', '.join(bundle.manifest.world.parts)}, which lie apart "
-            f"in it; update the one that the photos show, then combine again"
+            f"{bundle.directory}: combined of {parts}, which lie apart in it; update the one that "
+            f"the photos show, then combine again"
         )

@@ -25,11 +25,12 @@ from ..integrity.measure import measure
 from ..photos.features import FeatureStore
 from ..scene.model import SceneModel, View
 from ..scene.triangulate import TriangulationOptions
+from .evidence import Verdict
 from .expectation import KnownPoints, known_points
 from .extended_work import save_next, take_next
 from .growth import Grown, grow, see_again
-from .register import Registered
 from .refit_cells import refit_cells
+from .register import Registered
 from .repack import Repacked, repack
 from .retirement import find_gone, observed_similarity
 
@@ -95,7 +96,8 @@ def update_map(
     has changed, they need the new points. register: localises photos of names in a bundle.
     """
     state = _begun(base)
-    waiting, rounds = list(names), []
+    waiting = list(names)
+    rounds: list[Verdict] = []
     while waiting and len(rounds) < MOST_ROUNDS:
         points = state.now.points()
         found = register(state.now.bundle, waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import Generator
@@ -47,14 +48,14 @@ def _pieces(quad: Quad) -> list[tuple[slice, slice]]:
     for edge, texels in zip((quad.edge_v, quad.edge_u), quad.texture.shape, strict=False):
         count = max(1, round(float(np.linalg.norm(edge)) / PATCH_M))
         cuts = np.linspace(0, texels, count + 1).astype(int)
-        sides.append([slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+        sides.append([slice(a, b) for a, b in pairwise(cuts.tolist())])
     return [(rows, columns) for rows in sides[0] for columns in sides[1]]
 
 
 def _area(quad: Quad, rows: slice, columns: slice) -> float:
     """Of a piece, square metres."""
     height, width = quad.texture.shape[:2]
-    part = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
+    part: float = (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
     return part * float(np.linalg.norm(np.cross(quad.edge_u, quad.edge_v)))
 
 

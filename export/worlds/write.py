@@ -117,9 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--altered", type=float, default=0.0, help="share of the surfaces that changed (default 0)"
     )
-    parser.add_argument(
-        "--walk", type=int, default=1, help="another walk, other photos (default 1)"
-    )
+    parser.add_argument("--walk", type=int, default=1, help="another walk (default 1)")
     parser.add_argument(
         "--stations", type=int, default=32, help="of the mapping walk, 3 photos each (default 32)"
     )
