@@ -10,7 +10,7 @@ from pathlib import Path
 from ..arrays import I32
 from ..bundle import BundleWriter, Manifest, MapBundle, layout, open_bundle
 from ..bundle.exchange import link_or_copy, one_at_a_time
-from ..bundle.manifest import decode_manifest, manifest_bytes
+from ..bundle.manifest import MOST_BYTES, decode_manifest, manifest_bytes
 from ..bundle.reader import hash_file
 from ..bundle.signing import is_signed
 from ..errors import BundleError
@@ -65,6 +65,8 @@ def _manifest(base: MapBundle, reader: DeltaReader) -> bytes:
         )
     if not header.patches or header.patches[0].name != layout.MANIFEST:
         raise BundleError(f"{where}: damaged, it does not begin with the manifest")
+    if header.patches[0].nbytes > MOST_BYTES:
+        raise BundleError(f"{where}: damaged, its manifest would be too large")
     head, runs = reader.content(header.patches[0])
     content = _made(before, header.patches[0], head, runs, None)
     if hashlib.sha256(content).hexdigest() != header.updated_sha256:
@@ -74,12 +76,14 @@ def _manifest(base: MapBundle, reader: DeltaReader) -> bytes:
 
 def _made(base: bytes, patch: Patch, head: bytes, runs: Runs, numbers: I32 | None) -> bytes:
     """A patched file. Raises BundleError."""
+    if patch.base_head_bytes > len(base):
+        raise BundleError(f"the patch of {patch.name} skips more than its base has")
     items = as_items(base[patch.base_head_bytes :], patch.item_bytes)
     if patch.renumbered:
         if numbers is None or patch.name not in RENUMBERED:
             raise BundleError(f"the patch of {patch.name} renumbers, and nothing says how")
         items = renumber(items, numbers)
-    return head + follow_runs(items, runs).tobytes()
+    return head + follow_runs(items, runs)
 
 
 class _Updated(BundleWriter):

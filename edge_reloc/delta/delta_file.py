@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +21,13 @@ import numpy as np
 from ..bundle.fields import Range, read_fields, read_json
 from ..bundle.manifest import MOST_BYTES
 from ..bundle.signing import check_signed
-from ..errors import BundleError
+from ..errors import BundleError, ConfigError
 from .runs import Runs
 
 MAGIC = b"edge_reloc.delta\n"
 VERSION = (1, 0)
 LARGEST_ITEM = 1 << 20  # bytes of a row
+MOST_MEMORY = 64 << 20  # that unpacking may take, whatever the stream asks for
 
 Count = Annotated[int, Range(at_least=0, at_most=1 << 40)]
 
@@ -60,16 +62,26 @@ class DeltaHeader:
     #: in the order of the stream; files that are not named stay as they are
     patches: tuple[Patch, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, length in (("base_sha256", 64), ("updated_sha256", 64), ("signature", 128)):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(f"[0-9a-f]{{{length}}}", value):
+                raise ConfigError(f"{name} is '{value}', expected {length} hexadecimal digits")
+
 
 class DeltaReader:
     """An open delta; `content` must be asked for each patch in turn."""
 
     def __init__(self, path: Path, stream: BinaryIO, header: DeltaHeader) -> None:
         self.path, self.header = path, header
-        self._stream = lzma.LZMAFile(stream, format=lzma.FORMAT_XZ)  # noqa: SIM115
+        self._stream = stream
+        self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY)
 
     def content(self, patch: Patch) -> tuple[bytes, Runs]:
         """First bytes of a file and the runs of the rest. Raises BundleError."""
+        items = patch.nbytes // patch.item_bytes
+        if patch.head_bytes > patch.nbytes or max(patch.new_items, patch.steps - 1) > items:
+            raise BundleError(f"{self.path}: damaged, its patch of {patch.name} does not add up")
         head = self._read(patch.head_bytes)
         steps = np.frombuffer(self._read(12 * patch.steps), "<i4").reshape(-1, 3)
         _, copied, taken = steps.sum(axis=0, dtype=np.int64).tolist()
@@ -81,16 +93,19 @@ class DeltaReader:
         return head, Runs(steps.astype(np.int32), literal.reshape(-1, patch.item_bytes))
 
     def _read(self, count: int) -> bytes:
-        blocks, left = [], count
+        out = bytearray()
+        unpacker = self._unpacker
         try:
-            while left and (block := self._stream.read(min(left, 1 << 20))):
-                blocks.append(block)
-                left -= len(block)
-        except (lzma.LZMAError, EOFError) as error:
+            while len(out) < count and not unpacker.eof:
+                packed = self._stream.read(1 << 16) if unpacker.needs_input else b""
+                if unpacker.needs_input and not packed:
+                    break
+                out += unpacker.decompress(packed, count - len(out))
+        except (lzma.LZMAError, MemoryError) as error:
             raise BundleError(f"{self.path}: damaged ({error}); copy the delta again") from error
-        if left:
+        if len(out) < count:
             raise BundleError(f"{self.path}: ends too early; copy the delta again")
-        return b"".join(blocks)
+        return bytes(out)
 
 
 def signature_file(path: Path) -> Path:

@@ -48,27 +48,31 @@ def find_runs(base: U8, updated: U8) -> Runs:
     return Runs(np.array(steps, np.int32).reshape(-1, 3), np.ascontiguousarray(literal))
 
 
-def follow_runs(base: U8, runs: Runs) -> U8:
-    """The inverse: `updated` (M,item) of `base` (N,item). Raises BundleError for a misfit."""
-    rows, kept = sources_of(runs.steps, len(base)), len(runs.literal)
-    new = rows < 0
-    if int(new.sum()) != kept:
-        raise BundleError(f"a patch takes {int(new.sum())} new items, and brings {kept}")
-    out = np.empty((len(rows), runs.literal.shape[1]), np.uint8)
-    out[~new] = base[rows[~new]]
-    out[new] = runs.literal
-    return out
+def follow_runs(base: U8, runs: Runs) -> bytes:
+    """The inverse: the bytes of `updated`, of `base` (N,item). Raises BundleError for a misfit."""
+    check_steps(runs.steps, len(base), len(runs.literal))
+    parts, at, new = [], 0, 0
+    for skip, copy, take in runs.steps.tolist():
+        at += skip
+        parts += [base[at : at + copy], runs.literal[new : new + take]]
+        at, new = at + copy, new + take
+    return b"".join(part.tobytes() for part in parts)
+
+
+def check_steps(steps: I32, count: int, literal: int) -> None:
+    """BundleError unless steps take what a base of `count` items and `literal` new ones have."""
+    skip, copy, take = steps.astype(np.int64).T
+    end = np.cumsum(skip + copy)
+    least = min(copy.min(initial=0), take.min(initial=0), (end - copy).min(initial=0))
+    if least < 0 or end.max(initial=0) > count or take.sum() != literal:
+        raise BundleError(f"a patch takes what its base of {count} items does not have")
 
 
 def sources_of(steps: I32, count: int) -> I64:
     """(M,): which item of a base of `count` each is, -1 for new ones. Raises BundleError."""
+    check_steps(steps, count, int(steps[:, 2].sum(dtype=np.int64)))
     skip, copy, take = steps.astype(np.int64).T
-    end = np.cumsum(skip + copy)
-    begin = end - copy
-    if min(copy.min(initial=0), take.min(initial=0), begin.min(initial=0)) < 0 or (
-        end.max(initial=0) > count
-    ):
-        raise BundleError(f"a patch copies what its base of {count} items does not have")
+    begin = np.cumsum(skip + copy) - copy
     lengths = np.stack([copy, take], axis=1).ravel()
     first = np.stack([begin, np.full(len(begin), -1)], axis=1).ravel()
     within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
