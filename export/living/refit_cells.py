@@ -79,7 +79,7 @@ def _fit(
     start[new] = np.log(mean / (1 - mean))[new]
     weight = torch.from_numpy(known.weight[changed].copy()).requires_grad_()
     bias = torch.from_numpy(start).requires_grad_()
-    hidden = [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in layers[:-1]]
+    hidden = [(torch.tensor(w), torch.tensor(b)) for w, b in layers[:-1]]
     inputs = torch.from_numpy(embedding)
     spread = inputs.std(dim=0) * NOISE
     optimizer = torch.optim.AdamW([weight, bias], lr=LEARNING_RATE, weight_decay=1e-3)

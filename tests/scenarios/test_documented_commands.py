@@ -66,6 +66,10 @@ ONLY_PARSED = {
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "bench --dataset": "needs a data set: test_bench_program.py lays one out",
+    "update --map": "needs a mapping and photos of later: tests/unit/test_updating.py",
+    "apply --map": "needs a delta: tests/unit/test_delta.py",
+    "diff maps/office": "needs two maps: tests/unit/test_updating.py",
+    "combine --merge": "needs two mappings: tests/unit/test_updating.py",
     "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "run --map maps/office --camera 0 --calibration camera.json --mount front":
         "needs ROS 2: tests/unit/test_ros2.py has its messages",
