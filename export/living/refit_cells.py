@@ -48,7 +48,6 @@ def refit_cells(bundle: Path, model: SceneModel, store: PhotoStore, changed: Boo
     layers = read_layers(opened.path(file))
     bank = make_bank(model, store, open_embedding(opened), parts=PARTS)
     share = cell_shares(bank, opened.array(CELL_START))[:, changed]
-    share = np.nan_to_num(share, nan=0.0, posinf=0.0)  # a cell that lost all points
     weight, bias = _fit(bank.embedding, share, layers, changed)
     last = _with_rows(layers[-1], changed)
     last.weight[changed], last.bias[changed] = weight, bias
