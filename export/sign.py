@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle.layout import TILES_FILE, TILES_SIGNATURE
 from edge_reloc.bundle.signing import make_key_pair, sign_file, write_signature
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.delta.delta_file import open_delta, signature_file
 from edge_reloc.errors import BundleError
+from edge_reloc.tiles.coarse_retrieval import open_places
+from edge_reloc.tiles.index import is_tiled, open_tiles
 
 
 @program
@@ -19,7 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a signature or a pair of keys; 0 when it is there."""
     parser = argparse.ArgumentParser(prog="edge-reloc sign", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--map", type=Path, help="map bundle; manifest.sig goes into it")
+    what.add_argument(
+        "--map",
+        type=Path,
+        help="map bundle, or map of tiles; manifest.sig or tiles.sig goes into it",
+    )
     what.add_argument(
         "--delta", type=Path, metavar="FILE", help="delta of 'update' or 'diff'; FILE.sig is made"
     )
@@ -45,6 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = sign_file(options.delta, signature_file(options.delta), options.key)
         signed = "signed" if header.signature else "not signed"
         print(f"{path}: signs the delta; the map that it makes is {signed}")
+        return OK
+    if is_tiled(options.map):
+        tiled = open_tiles(options.map)
+        for tile in tiled.tiles:  # vouch for no damaged file
+            tiled.open_tile(tile, verify=True)
+        open_places(tiled)
+        path = write_signature(
+            options.map, options.key, signed=TILES_FILE, signature=TILES_SIGNATURE
+        )
+        print(f"{path}: signs {len(tiled.tiles)} tiles, {tiled.nbytes / 1e6:.2f} MB")
         return OK
     bundle = open_bundle(options.map, verify=True)  # vouch for no damaged file
     path = write_signature(options.map, options.key)

@@ -46,13 +46,16 @@ def make_key_pair(private: Path) -> Path:
     return public
 
 
-def write_signature(directory: Path, private: Path) -> Path:
+def write_signature(
+    directory: Path, private: Path, *, signed: str = MANIFEST, signature: str = SIGNATURE
+) -> Path:
     """Sign a bundle's manifest as it is now; the path of the signature.
 
-    What the manifest says of the files is for the caller to verify before. Raises
-    BundleError, ConfigError for the key, DiskError, MissingPackageError.
+    What the manifest says of the files is for the caller to verify before. signed, signature:
+    names of the files, which the index of a map of tiles has others of. Raises BundleError,
+    ConfigError for the key, DiskError, MissingPackageError.
     """
-    return sign_file(directory / MANIFEST, directory / SIGNATURE, private)
+    return sign_file(directory / signed, directory / signature, private)
 
 
 def sign_file(path: Path, signature: Path, private: Path) -> Path:
@@ -66,21 +69,30 @@ def sign_file(path: Path, signature: Path, private: Path) -> Path:
     return signature
 
 
-def check_signature(directory: Path, manifest: bytes, public: Path) -> None:
+def check_signature(
+    directory: Path,
+    manifest: bytes,
+    public: Path,
+    *,
+    signed: str = MANIFEST,
+    signature: str = SIGNATURE,
+) -> None:
     """BundleError unless the holder of the key to `public` signed these very bytes.
 
-    manifest: of manifest.json, the same that are parsed afterwards. Raises ConfigError for
-    the key, MissingPackageError.
+    manifest: of manifest.json, the same that are parsed afterwards. signed, signature: names of
+    the files. Raises ConfigError for the key, MissingPackageError.
     """
     cure = "edge-reloc sign --map DIR --key KEY"
-    check_signed(directory, manifest, directory / SIGNATURE, public, cure)
+    check_signed(directory, manifest, directory / signature, public, cure, signed=signed)
 
 
-def check_signed(what: Path, content: bytes, signature: Path, public: Path, cure: str) -> None:
-    """BundleError unless a file's signature is one of these bytes by the holder of a key.
+def check_signed(
+    what: Path, content: bytes, signature: Path, public: Path, cure: str, *, signed: str
+) -> None:
+    """BundleError unless a signature is one of these bytes by the holder of a key.
 
-    what: whose content it is. cure: the command that signs it. Raises ConfigError for the key,
-    MissingPackageError.
+    what: whose content it is; signed: the file's name. cure: the command that signs it. Raises
+    ConfigError for the key, MissingPackageError.
     """
     key = _public_key(public)
     if not signature.is_file():
@@ -93,7 +105,6 @@ def check_signed(what: Path, content: bytes, signature: Path, public: Path, cure
             found = stream.read(SIGNATURE_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{signature}: cannot be read ({error.strerror})") from error
-    signed = MANIFEST if what.is_dir() else what.name
     if not _verifies(key, found, content):
         raise BundleError(
             f"{signature}: is no signature of this {signed} by {public}: another key signed it, or "

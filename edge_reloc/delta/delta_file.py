@@ -120,7 +120,14 @@ def open_delta(path: Path, stream: BinaryIO, require_signed: Path | None = None)
     """
     if require_signed is not None:  # before anything of it is read
         cure = f"edge-reloc sign --delta {path.name} --key KEY"
-        check_signed(path, stream.read(), signature_file(path), require_signed, cure)
+        check_signed(
+            path,
+            stream.read(),
+            signature_file(path),
+            require_signed,
+            cure,
+            signed=path.name,
+        )
         stream.seek(0)
     start = stream.read(len(MAGIC) + 4)
     if not start.startswith(MAGIC) or len(start) != len(MAGIC) + 4:

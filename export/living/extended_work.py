@@ -28,7 +28,7 @@ def extend_work(base: Path, work: Path) -> FeatureStore:
     if base.resolve() == work.resolve():
         return store
     for folder in FOLDERS:
-        for source in sorted((base / folder).glob("*")):
+        for source in sorted((store.cache / folder).glob("*")):
             target = work / folder / source.name
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)

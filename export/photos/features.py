@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,15 @@ from edge_reloc.sources.photo import read_photo, read_photo_file
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
+from ..cluster.executor import Executor
+from ..cluster.units import Unit, finish
 from ..progress import open_bar
 
 log = logging.getLogger(__name__)
 
 CACHE_VERSION = 2  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
+PHOTOS_PER_UNIT = 16  # a second or two
 
 
 class UnreadablePhotoError(MappingError):
@@ -73,7 +77,10 @@ class FeatureStore:
     by the photo's content, the feature settings and the quarter turns, so a
     changed photo or setting is never answered from an old entry. `turns` maps
     photo names to quarter turns (0 when absent). others: folders of the photos that came
-    later, named `key/photo`.
+    later, named `key/photo`. cache: work folder whose features, matches and networks are used,
+    as by the tiles of one map (default: work itself).
+    workers: who extracts and matches what many photos need; None for this process alone.
+    A store that is pickled arrives without workers, and works on one thread.
     """
 
     def __init__(
@@ -85,12 +92,16 @@ class FeatureStore:
         images: Path,
         turns: Mapping[str, int] | None = None,
         others: Mapping[str, Path] | None = None,
+        cache: Path | None = None,
+        workers: Executor | None = None,
+        threads: int = 0,
     ) -> None:
         self.work, self.spec, self.images = Path(work), spec, Path(images)
         self.others = dict(others or {})
         self.turns: dict[str, int] = dict(turns or {})
-        self._locate = locate or (lambda name: self.work / name)
-        self._folder = self.work / "features"
+        self.cache, self.workers, self._threads = Path(cache or work), workers, threads
+        self._locate = locate or (lambda name: self.cache / name)
+        self._folder = self.cache / "features"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._recent: OrderedDict[tuple[str, int], PhotoFeatures] = OrderedDict()
         self._digests: dict[str, str] = {}
@@ -123,6 +134,9 @@ class FeatureStore:
         logged, one line each. MappingError when none is left.
         """
         names = list(names)
+        if self.workers is not None:
+            self._extract_elsewhere(self.workers, names, progress)
+            progress = False
         usable, first = [], ""
         bar = open_bar(len(names), "features", "photo", shown=progress)
         for name in names:
@@ -161,6 +175,15 @@ class FeatureStore:
             images=self.images,
             turns=dict(self.turns),
             others=self.others,
+            cache=self.cache,
+            workers=self.workers,
+        )
+
+    def in_folder(self, work: Path) -> FeatureStore:
+        """The same photos and settings for a map of some of them, which has a folder of its own."""
+        turns, cache = dict(self.turns), self.cache
+        return FeatureStore(
+            work, self.spec, images=self.images, turns=turns, others=self.others, cache=cache
         )
 
     def photo(self, name: str) -> Path:
@@ -178,6 +201,7 @@ class FeatureStore:
             "images": str(self.images.resolve()),
             "spec": self.spec.to_dict(),
             "turns": {name: k for name, k in self.turns.items() if k},
+            **({} if self.cache == self.work else {"cache": str(self.cache.resolve())}),
         }
         if self.others:
             values["others"] = {key: str(path) for key, path in self.others.items()}
@@ -208,7 +232,26 @@ class FeatureStore:
         return self._digests[name]
 
     def _open_network(self, file: str, arena: Arena) -> Engine:
-        return open_engine(self.network(file), arena)
+        return open_engine(self.network(file), arena, threads=self._threads)
+
+    def _extract_elsewhere(self, workers: Executor, names: Sequence[str], progress: bool) -> None:
+        """Have workers extract what is missing; photos that cannot be read stay missing."""
+        missing = []
+        for name in names:
+            with contextlib.suppress(UnreadablePhotoError):
+                if not self._entry(name, self.turns.get(name, 0)).is_file():
+                    missing.append(name)
+        units = [
+            Unit(run=extract, arguments=(self, shard), size=len(shard))
+            for start in range(0, len(missing), PHOTOS_PER_UNIT)
+            for shard in [missing[start : start + PHOTOS_PER_UNIT]]
+        ]
+        done = len(names) - len(missing)
+        finish(workers, units, "features", "photo", done=done, progress=progress)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        turns = {name: k for name, k in self.turns.items() if k}
+        return _opened, (self.work, self.spec, self.images, turns, self.cache)
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         try:
@@ -240,6 +283,19 @@ class FeatureStore:
         )
 
 
+def extract(store: FeatureStore, names: Sequence[str]) -> None:
+    """A unit of work: the features of some photos, into the cache."""
+    for name in names:
+        with contextlib.suppress(UnreadablePhotoError):  # told of by whoever asked
+            store.get(name)
+
+
+def _opened(
+    work: Path, spec: FeatureSpec, images: Path, turns: dict[str, int], cache: Path
+) -> FeatureStore:
+    return FeatureStore(work, spec, images=images, turns=turns, cache=cache, threads=1)
+
+
 def open_store(work: Path) -> FeatureStore:
     """The store that `edge-reloc map` left in a work folder."""
     path = Path(work) / "store.json"
@@ -251,6 +307,7 @@ def open_store(work: Path) -> FeatureStore:
             images=Path(values["images"]),
             turns=values["turns"],
             others={key: Path(path) for key, path in values.get("others", {}).items()},
+            cache=Path(values["cache"]) if "cache" in values else None,
         )
     except FileNotFoundError:
         raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None

@@ -4,8 +4,9 @@
 
 1. render a courtyard and the same one some time later, with exact truth; 2. map the first;
 3. update by photos of the second, and apply the delta; 4. map the second anew, from its photos
-and from all (no head is trained: `image_retrieval` needs none); 5. localise frames of the second in all of them, and compare points that were
-retired with those that are gone. `--again` goes on with what is there.
+and from all (no head is trained: `image_retrieval` needs none); 5. localise frames of the second
+in all of them, and compare points that were retired with those that are gone. `--again` goes on
+with what is there.
 """
 
 from __future__ import annotations
