@@ -18,7 +18,7 @@ from ..scene.align import transform_model
 from ..scene.model import SceneModel, save_model
 from ..scene.similarity import similarity_of
 
-FOLDERS = ("features", "nets")  # of a work folder, that later steps read
+FOLDERS = ("features", "nets", "tokens")  # of a work folder, that later steps read
 NEXT_MODEL = "packed.next.npz"  # of a bundle that is about to take its place
 
 

@@ -17,14 +17,13 @@ from torch.nn import functional as F
 from edge_reloc.arrays import Bool
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import CELL_START, network_file
-from edge_reloc.embedding.place import open_embedding
 from edge_reloc.methods.table import VISIBLE_STRUCTURE
 from edge_reloc.methods.visible_structure import CELLS
 
 from ..packing.networks import add_network, forget_float16
 from ..scene.combine import PhotoStore
 from ..scene.model import SceneModel
-from ..training.visible_structure.bank import make_bank
+from ..training.visible_structure.bank import Bank, make_bank
 from ..training.visible_structure.cells import cell_shares
 from .last_layer import Layer, read_layers, with_last_layer
 
@@ -46,9 +45,9 @@ def refit_cells(bundle: Path, model: SceneModel, store: PhotoStore, changed: Boo
         return False
     file = network_file(CELLS)
     layers = read_layers(opened.path(file))
-    bank = make_bank(model, store, open_embedding(opened), parts=PARTS)
+    bank = make_bank(model, store, opened, parts=PARTS)
     share = cell_shares(bank, opened.array(CELL_START))[:, changed]
-    weight, bias = _fit(bank.embedding, share, layers, changed)
+    weight, bias = _fit(bank, share, layers, changed)
     last = _with_rows(layers[-1], changed)
     last.weight[changed], last.bias[changed] = weight, bias
     with extend_bundle(bundle) as writer:
@@ -66,9 +65,9 @@ def _with_rows(last: Layer, changed: Bool) -> Layer:
 
 
 def _fit(
-    embedding: np.ndarray, share: np.ndarray, layers: list[Layer], changed: Bool
+    bank: Bank, share: np.ndarray, layers: list[Layer], changed: Bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (C,in) and (C,) that answer the shares (B,C) of embeddings (B,E)."""
+    """Rows (C,in) and (C,) that answer the shares (B,C) of the bank's entries."""
     torch.manual_seed(0)
     known = _with_rows(layers[-1], changed)
     target = torch.from_numpy(share.astype(np.float32))
@@ -79,14 +78,15 @@ def _fit(
     weight = torch.from_numpy(known.weight[changed].copy()).requires_grad_()
     bias = torch.from_numpy(start).requires_grad_()
     hidden = [(torch.tensor(w), torch.tensor(b)) for w, b in layers[:-1]]
-    inputs = torch.from_numpy(embedding)
+    inputs = torch.from_numpy(bank.embedding)
     spread = inputs.std(dim=0) * NOISE
     optimizer = torch.optim.AdamW([weight, bias], lr=LEARNING_RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
     for _ in range(STEPS):
         pick = torch.randint(len(inputs), (BATCH,))
         with torch.no_grad():
-            x = F.normalize(inputs[pick] + torch.randn(BATCH, inputs.shape[1]) * spread, dim=1)
+            x = inputs[pick] + torch.randn(BATCH, inputs.shape[1]) * spread
+            x = F.normalize(x, dim=1) if bank.unit else x  # as queries are
             for w, b in hidden:
                 x = F.leaky_relu(F.linear(x, w, b))
         loss = F.binary_cross_entropy_with_logits(F.linear(x, weight, bias), target[pick])

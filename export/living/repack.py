@@ -8,13 +8,14 @@ make new cells behind the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import edge_reloc
-from edge_reloc.arrays import F64, I64, Bool
+from edge_reloc.arrays import F32, F64, I64, Bool
 from edge_reloc.bundle import MapBundle, extend_bundle, layout
 from edge_reloc.bundle.points import open_points
 from edge_reloc.embedding.place import open_embedding
@@ -22,11 +23,12 @@ from edge_reloc.methods import METHODS
 
 from ..export_int8 import unit
 from ..packing.cells import FEWEST_CELLS, POINTS_PER_CELL, make_cells
+from ..packing.class_tokens import open_tokens
 from ..packing.descriptors import point_descriptors
 from ..packing.pack import mean_direction, mean_observer, reorder_points
 from ..packing.uncertainty import point_sigma
 from ..photos.features import FeatureStore
-from ..scene.model import SceneModel
+from ..scene.model import SceneModel, View
 from .growth import Grown
 from .joint_space import JointSpace
 
@@ -134,12 +136,7 @@ def _write(
         rows[layout.DIRECTION] = mean_direction(only_new)
     if bundle.has(layout.SIGMA):
         rows[layout.SIGMA] = point_sigma(only_new) if len(only_new.xyz) else np.zeros((0, 2))
-    photos = [store.get(view.name) for view in packed.views[grown.old_photos :]]
-    embedding = open_embedding(bundle)
-    vectors = [
-        embedding.embedding(photo.descriptor.astype(np.float32), photo.pooled_place())
-        for photo in photos
-    ]
+    vectors = _embedded(bundle, store, packed.views[grown.old_photos :])
     seen = [np.unique(view.point_id) for view in packed.views]
     files = bundle.manifest.files
     with extend_bundle(bundle.directory, output) as writer:
@@ -155,7 +152,7 @@ def _write(
         writer.add_array(layout.CELL_CENTRE, centre, files[layout.CELL_CENTRE].unit)
         writer.add_array(layout.CELL_RADIUS, radius, files[layout.CELL_RADIUS].unit)
         known = bundle.array(layout.VIEW_EMBEDDING)
-        added = np.array(vectors, known.dtype).reshape(-1, known.shape[1])
+        added = vectors.astype(known.dtype).reshape(-1, known.shape[1])
         writer.add_array(layout.VIEW_EMBEDDING, np.concatenate([known, added]))
         writer.add_array(layout.VIEW_START, np.cumsum([0] + [len(s) for s in seen], dtype=np.int32))
         writer.add_array(layout.VIEW_POINT_ID, np.concatenate(seen).astype(np.int32))
@@ -168,6 +165,20 @@ def _write(
             writer.add_array(layout.LANDMARK_START, start.astype(np.int32))
             writer.add_array(layout.LANDMARK_POINT_ID, ids[ids >= 0])
         _tell(writer.manifest, packed, len(order) / old)
+
+
+def _embedded(bundle: MapBundle, store: FeatureStore, views: Sequence[View]) -> F32:
+    """(V,E), of unit length: by the map's own embedding."""
+    tokens = open_tokens(bundle, store)
+    if tokens is not None:
+        return unit(tokens.of_views(store, views))
+    embedding = open_embedding(bundle)
+    vectors = []
+    for view in views:
+        photo = store.get(view.name)
+        descriptor = photo.descriptor.astype(np.float32)
+        vectors.append(embedding.embedding(descriptor, photo.pooled_place()))
+    return np.array(vectors, np.float32)
 
 
 def _balls(bundle: MapBundle, xyz: F64, cell: I64, changed: Bool) -> tuple[np.ndarray, np.ndarray]:
