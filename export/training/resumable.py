@@ -79,9 +79,11 @@ class ResumableTraining(ABC, Generic[Network]):
     """Trains until its schedule ends; goes on where a checkpoint of the same training stands."""
 
     #: share of the iterations in which the rate rises
-    warm_up: ClassVar[float] = 0.1
+    warm_up: float = 0.1
+    #: share of the largest rate that it rises from
+    first_rate: float = 0.04
     #: norm over which gradients are cut
-    largest_gradient: ClassVar[float]
+    largest_gradient: float
     #: iterations
     report_every: ClassVar[int]
     checkpoint_every: ClassVar[int]
@@ -121,6 +123,7 @@ class ResumableTraining(ABC, Generic[Network]):
             schedule.learning_rate,
             total_steps=schedule.iterations,
             pct_start=self.warm_up,
+            div_factor=1.0 / self.first_rate,
         )
         self.iteration = 0
         #: iteration, loss and what is noted, for each report
