@@ -30,13 +30,13 @@ from edge_reloc.command_line.program import KNOWN_ERROR, OK
 from edge_reloc.files import write_atomic
 from edge_reloc_export.benchmark import localize
 from edge_reloc_export.interruption import long_program
+from edge_reloc_export.training.scene_coordinates.presets import SceneConfig, preset
 from edge_reloc_export.training.scene_coordinates.session import (
     CELLS_FOLDER,
     METHOD,
     EncoderChoice,
     SceneSession,
 )
-from edge_reloc_export.training.scene_coordinates.trainer import SceneConfig, preset
 from edge_reloc_export.work_folder import existing_work_folder
 
 NAME = "ace_style"
@@ -84,10 +84,8 @@ def without_partition(config: SceneConfig) -> SceneConfig:
     """One structural and one semantic label, no fusion of them, no score."""
     return replace(
         config,
-        name=NAME,
-        structural=1,
-        semantic=1,
-        score=False,
+        labels=replace(config.labels, structural=1, semantic=1),
+        loss=replace(config.loss, score=False),
         shape=replace(config.shape, fusion=False),
     )
 
@@ -100,7 +98,7 @@ def _train(ours: Path, bundle: Path, config: SceneConfig) -> float:
         leave_out = shutil.ignore_patterns(CELLS_FOLDER, "*.pt", "*.png")
         shutil.copytree(source, target, ignore=leave_out)
     started = time.monotonic()
-    session = SceneSession(bundle, work, EncoderChoice())
+    session = SceneSession(bundle, work, EncoderChoice(salient=config.salient))
     session.train(config, depth_maps=None, validate=False, any_grade=True)
     return round(time.monotonic() - started, 1)
 
