@@ -162,7 +162,7 @@ def pairs_with_poses(
     observer = geometry.centre[rough.tracks.view] - rough.xyz[rough.tracks.track]
     observer /= np.linalg.norm(observer, axis=1, keepdims=True)
     np.add.at(sees, rough.tracks.track, observer)
-    pairs = set(_pairs_by_overlap(geometry, rough.xyz[keep], sees[keep]))
+    pairs = set(pairs_by_overlap(geometry, rough.xyz[keep], sees[keep]))
     log.info("%d scouting pairs, %d rough points", len(scouts), len(rough.xyz))
     return sorted(pairs | set(scouts))
 
@@ -187,7 +187,8 @@ def _scout_pairs(geometry: ViewGeometry) -> list[Pair]:
     return sorted(pairs)
 
 
-def _pairs_by_overlap(geometry: ViewGeometry, xyz: F64, towards_observers: F64) -> list[Pair]:
+def pairs_by_overlap(geometry: ViewGeometry, xyz: F64, towards_observers: F64) -> list[Pair]:
+    """Pairs by how many of the points (S,3) both see, and from how different directions."""
     count = len(geometry.centre)
     sees = np.zeros((count, len(xyz)), np.float32)
     depth = np.full(count, np.inf)
