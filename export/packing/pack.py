@@ -23,6 +23,7 @@ from ..scene.model import SceneModel, View, save_model
 from .cells import make_cells
 from .descriptors import point_descriptors
 from .networks import add_network
+from .observers import cell_observers
 from .uncertainty import point_sigma
 from .vocabulary import learn_embedding
 
@@ -100,6 +101,8 @@ def pack_map(
         bundle.add_array(layout.CELL_START, grid.start)
         bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
         bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)
+        observers = cell_observers(packed, grid.start, grid.centre, grid.radius)
+        bundle.add_array(layout.CELL_OBSERVERS, observers, unit)
         bundle.add_array(layout.VLAD_CENTROIDS, vocabulary.centroids)
         bundle.add_array(layout.VLAD_MEAN, vocabulary.mean)
         bundle.add_array(layout.VLAD_PROJECTION, vocabulary.projection.astype(np.float16))
