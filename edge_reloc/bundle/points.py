@@ -44,8 +44,7 @@ class PointMap:
     #: that do not tell
     sigma: NDArray[np.float16] | None = None
     #: (K,5), world units: middle (3) and radius of a ball around the mapping photos that saw a
-    #: cell, and the largest distance from one of them to a point of it; None in maps that do not
-    #: tell
+    #: cell, and their mean distance from it, its radius added; None in maps that do not tell
     observers: NDArray[np.float32] | None = None
 
     @property

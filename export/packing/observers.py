@@ -12,7 +12,7 @@ from ..scene.model import SceneModel
 
 
 def cell_observers(model: SceneModel, cell_start: I32, cell_centre: F32, radius: F32) -> F32:
-    """(K,5): middle (3) and radius of the photos that saw a cell, largest distance to a point.
+    """(K,5): middle (3) and radius of the photos that saw a cell, mean distance from them.
 
     model: with points in the order of the cells; cell_start (K+1,), cell_centre (K,3), radius
     (K,). The middle is that of the box around the photos' places. A cell of which no photo is
@@ -30,9 +30,10 @@ def cell_observers(model: SceneModel, cell_start: I32, cell_centre: F32, radius:
     unseen = ~np.isfinite(low[:, 0])
     low[unseen] = high[unseen] = cell_centre[unseen]
     middle: F64 = (low + high) / 2
-    spread, distance = np.zeros(cells), np.zeros(cells)
+    spread = np.zeros(cells)
     np.maximum.at(spread, cell, np.linalg.norm(places[photo] - middle[cell], axis=1))
-    np.maximum.at(distance, cell, np.linalg.norm(places[photo] - cell_centre[cell], axis=1))
+    away = np.linalg.norm(places[photo] - cell_centre[cell], axis=1)
+    distance = np.bincount(cell, away, cells) / np.maximum(np.bincount(cell, minlength=cells), 1)
     return np.column_stack([middle, spread, distance + radius]).astype(np.float32)
 
 

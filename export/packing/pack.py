@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .cells import make_cells
 from .descriptors import point_descriptors
 from .networks import add_network
 from .observers import cell_observers
+from .quantising import quantise
 from .uncertainty import point_sigma
 from .vocabulary import learn_embedding
 
@@ -42,19 +44,23 @@ def pack_map(
     cells: int | None = None,
     parts: dict[str, tuple[float, float, float]] | None = None,
     grade: Grade | None = None,
+    int8: bool = False,
 ) -> SceneModel:
     """Write the bundle; returns the model with points in the bundle's order.
 
     The reordered model is also kept in the work folder: training needs ids
     that agree with the bundle. parts: where combined maps were put. grade: what the
-    reconstruction is worth, where it was judged.
+    reconstruction is worth, where it was judged. int8: descriptors of half the size.
     """
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
     )
     grid = make_cells(model.xyz, mean_observer(model), observations, cells=cells)
     packed = reorder_points(model, grid.order)
-    descriptor = point_descriptors(packed, store)
+    descriptor: NDArray[Any] = point_descriptors(packed, store)
+    if int8:
+        descriptor, scale = quantise(np.asarray(descriptor, np.float32))
+        spec = replace(spec, descriptor_scale=scale)
     photos = [store.get(view.name) for view in packed.views]
     learnt = learn_embedding(photos)
     vocabulary = learnt.vlad if isinstance(learnt, VladAndPlace) else learnt
@@ -95,7 +101,7 @@ def pack_map(
     unit = "metre" if model.metric else "map unit"
     with BundleWriter(output, manifest) as bundle:
         bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
-        bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(layout.DESCRIPTORS, descriptor)
         bundle.add_array(layout.DIRECTION, mean_direction(packed))
         bundle.add_array(layout.SIGMA, point_sigma(packed), unit)
         bundle.add_array(layout.CELL_START, grid.start)

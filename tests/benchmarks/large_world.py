@@ -166,7 +166,7 @@ def observers_of(bundle: MapBundle, points: PointMap) -> F32:
     assert points.direction is not None
     label = np.repeat(np.arange(points.cells), np.diff(points.cell_start))
     low, high = np.full((points.cells, 3), np.inf), np.full((points.cells, 3), -np.inf)
-    away = np.zeros(points.cells)
+    away, count = np.zeros(points.cells), np.zeros(points.cells)
     for pose in read_truth(scene / "truth").values():
         place = camera_centre(pose)
         xyz, ray = transform(pose, points.xyz.astype(np.float64)), place - points.xyz
@@ -176,10 +176,12 @@ def observers_of(bundle: MapBundle, points: PointMap) -> F32:
         seen &= (ray * points.direction).sum(axis=1) > 0
         cells = np.unique(label[seen])
         low[cells], high[cells] = np.minimum(low[cells], place), np.maximum(high[cells], place)
-        np.maximum.at(away, label[seen], np.linalg.norm(ray[seen], axis=1))
+        count[cells] += 1
+        away[cells] += np.linalg.norm(place - points.cell_centre[cells], axis=1)
     unseen = ~np.isfinite(low[:, 0])
     low[unseen] = high[unseen] = points.cell_centre[unseen]
     radius = np.linalg.norm(high - low, axis=1) / 2
+    away = away / np.maximum(count, 1) + points.cell_radius
     return np.column_stack([(low + high) / 2, radius, away]).astype(np.float32)
 
 
@@ -192,7 +194,7 @@ def merged_observers(observers: F32, cell: I64) -> F32:
         centre = ((middle - radius).min(axis=0) + (middle + radius).max(axis=0)) / 2
         out[new, :3] = centre
         out[new, 3] = (np.linalg.norm(middle - centre, axis=1) + radius[:, 0]).max()
-        out[new, 4] = own[:, 4].max()
+        out[new, 4] = own[:, 4].mean()
     return out
 
 
