@@ -49,9 +49,9 @@ class CellsInView:
         centre, radius = self._centre, self._radius
         if rows is not None:
             centre, radius = centre[rows], radius[rows]
-        centre = transform(cam_from_world, centre.astype(np.float64))
-        across2 = centre[:, 0] ** 2 + centre[:, 1] ** 2
-        distance = np.sqrt(across2 + centre[:, 2] ** 2)
-        angle = np.arctan2(np.sqrt(across2), centre[:, 2])
+        x, y, z = transform(cam_from_world, centre.astype(np.float64)).T
+        across2 = x**2 + y**2
+        distance = np.sqrt(across2 + z**2)
+        angle = np.arctan2(np.sqrt(across2), z)
         slack = np.arcsin(np.clip(radius / np.maximum(distance, 1e-9), 0.0, 1.0))
         return np.flatnonzero((angle - slack < np.arctan(camera.reach)) | (distance <= radius))

@@ -163,7 +163,9 @@ def landmark_head(path: Path, turns: Turns, prototypes: F32, merged: F32) -> byt
     idle = max(0, width.dims[0] - merged.shape[1] - 1)
     rows = np.zeros((idle, 1 + places * merged.shape[1]), np.float32)
     only = [net.constant(f"world.{end}", np.array([n])) for end, n in (("from", 0), ("to", idle))]
-    some = net.add("Slice", [hidden[0], *only, net.constant("world.width", np.array([2]))], "w.some")
+    some = net.add(
+        "Slice", [hidden[0], *only, net.constant("world.width", np.array([2]))], "w.some"
+    )
     of_place = np.eye(merged.shape[1] + 1, dtype=np.float32)
     tiled = np.hstack([of_place[:, :1], np.tile(of_place[:, 1:], (1, places))])
     both = net.add("Concat", [some, logit], "world.both", axis=2)

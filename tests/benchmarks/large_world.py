@@ -6,8 +6,8 @@ The places stand in a square, each the original with descriptors and embeddings 
 amount that is chosen (`places_alike.py`), so that they compete for matches as far as asked.
 Every method of the map that holds no map in its networks answers in it (`heads_of_places.py`);
 scene coordinates are left out. Cells and landmarks are as many as mapping makes of so many
-points: one for 20 and twelve a photo, at most 2048 of either, so that in a large world
-each is larger. `--cells all` keeps those of the original in every place instead.
+points: one for 20 and twelve a photo, at most `MOST_CELLS` and `MOST`, so that in a large world
+each is larger.
 Queries of the original are queries of place 0, with the truth that they had; `scaling.py`
 asks for them in other places, too.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -78,15 +79,14 @@ def _extent(bundle: MapBundle) -> list[float]:
 
 
 def write_world(
-    source: Path, output: Path, *, points: int, aliasing: float, all_cells: bool = False
+    source: Path, output: Path, *, points: int, aliasing: float, most_cells: int = MOST_CELLS
 ) -> int:
     """Write the bundle; how many places it has."""
     bundle = open_bundle(source)
     original = open_points(bundle)
     count = max(1, round(points / original.n))
     places = places_of(bundle, count, aliasing)
-    room = original.cells if all_cells else max(MOST_CELLS // count, 1)
-    cell = merged(original.cell_centre, min(original.cells, room))
+    cell = merged(original.cell_centre, min(original.cells, max(most_cells // count, 1)))
     order, _ = _order(original, cell)
     with extend_bundle(source, output) as writer:
         _write_points(writer, bundle, original, places, cell)
@@ -136,7 +136,7 @@ def _write_points(
     for place in range(places.count):
         turned[place * points.n : (place + 1) * points.n] = places.descriptor.turned(place, own)
     xyz = points.xyz[order]
-    middle = np.array([xyz[a:b].mean(axis=0) for a, b in zip(start[:-1], start[1:], strict=True)])
+    middle = np.array([xyz[a:b].mean(axis=0) for a, b in pairwise(start)])
     away = np.linalg.norm(xyz - np.repeat(middle, np.diff(start), axis=0), axis=1)
     radius = np.maximum.reduceat(away, start[:-1]) * 1.001
     shift = places.shift[:, None]
@@ -215,7 +215,7 @@ def _repeated(start: I32, ids: I32, points: int, count: int) -> tuple[I32, I32]:
 def _write_views(writer: BundleWriter, bundle: MapBundle, places: Places, order: I64) -> None:
     start, ids = bundle.array(layout.VIEW_START), bundle.array(layout.VIEW_POINT_ID)
     new, points = _renumbered(ids, order), len(order)
-    for first, end in zip(start[:-1], start[1:], strict=True):
+    for first, end in pairwise(start):
         new[first:end].sort()
     starts, repeated = _repeated(start, new, points, places.count)
     embedding = np.asarray(bundle.array(layout.VIEW_EMBEDDING), np.float32)
@@ -288,9 +288,7 @@ def _write_landmarks(
     writer.add_array(layout.LANDMARK_CAMERA, np.tile(camera, places.count))
     views, seen = bundle.array(layout.VIEW_START), bundle.array(layout.VIEW_POINT_ID)
     descriptor = points.decode(points.descriptor, np.empty((points.n, points.dim), np.float32))
-    mean = np.stack(
-        [descriptor[seen[a:b]].mean(axis=0) for a, b in zip(views[:-1], views[1:], strict=True)]
-    )
+    mean = np.stack([descriptor[seen[a:b]].mean(axis=0) for a, b in pairwise(views)])
     known = _prototypes(mean, places.descriptor, places.count)
     network = bundle.manifest.methods["landmarks"]["network"]
     add_network(
@@ -314,7 +312,9 @@ def main() -> int:
         default=0.7,
         help="cosine of what is the same in the original and in another place (default 0.7)",
     )
-    parser.add_argument("--cells", choices=("trained", "all"), default="trained")
+    parser.add_argument(
+        "--cells", type=int, default=MOST_CELLS, help=f"at most (default {MOST_CELLS}, as mapping)"
+    )
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     count = write_world(
@@ -322,7 +322,7 @@ def main() -> int:
         options.output,
         points=options.points,
         aliasing=options.aliasing,
-        all_cells=options.cells == "all",
+        most_cells=options.cells,
     )
     facts = open_bundle(options.output).manifest.statistics
     print(f"{options.output}: {facts['points']} points, {facts['photos']} photos, {count} places")

@@ -20,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 from large_world import DEMO, Places, places_of
 
 from edge_reloc import structs
@@ -151,7 +150,7 @@ def main() -> int:
     for method in options.methods:
         worlds = [opened(world, method, camera) for world in options.worlds]
         step = 1 if method.endswith("+t") else options.every
-        for index, frame in enumerate(frames[:: step][: options.frames]):
+        for index, frame in enumerate(frames[::step][: options.frames]):
             source = extractor.extract(frame).features
             for asked in worlds:
                 other = 1 + index % max(asked.places.count - 1, 1)

@@ -1,6 +1,6 @@
 """The table and the plot of what `scaling.py` measured.
 
-    python tests/benchmarks/scaling_plot.py scaling.json --plot scaling.png
+python tests/benchmarks/scaling_plot.py scaling.json --plot scaling.png
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def test_more_places_are_not_more_work(
     many = touched(worlds[1], monkeypatch, **METHODS[method])
     assert few.right == many.right == FRAMES
     assert many.candidates <= 1.1 * few.candidates
-    assert many.looked_at <= 1.1 * few.looked_at
+    assert many.looked_at <= 1.5 * few.looked_at  # cells are larger
     # What a landmark network answers, and one number for each photo, grow with the map.
     assert many.arena_bytes <= 3 * few.arena_bytes
 
