@@ -41,10 +41,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("measured", type=Path)
+    parser.add_argument("measured", type=Path, nargs="+")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    rows = json.loads(options.measured.read_text())
+    rows = [row for path in options.measured for row in json.loads(path.read_text())]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     print(
@@ -81,8 +81,8 @@ def draw(found: dict[str, list[tuple[int, dict[str, Any]]]], path: Path) -> None
         time.plot(points, [s["p99"] for _, s in entries], ":", color=line.get_color())
         right.plot(points, [100 * s["right"] for _, s in entries], marker="o")
         memory.plot(points, [s["arena_mb"] for _, s in entries], marker="o")
-    time.set(yscale="log", ylabel="ms a frame after extraction (CPU), dotted p99")
-    right.set(ylabel=f"% within {100 * RIGHT_M:.0f} cm, {RIGHT_DEG:.0f}°", ylim=(-3, 103))
+    time.set(yscale="log", ylabel="ms CPU a frame, dotted p99")
+    right.set(ylabel=f"% within {100 * RIGHT_M:.0f} cm, {RIGHT_DEG:.0f}°", ylim=(50, 102))
     memory.set(ylabel="buffers, MB")
     for panel in (time, right, memory):
         panel.set(xscale="log", xlabel="map points")

@@ -15,22 +15,15 @@ from edge_reloc_export.packing.cells import make_cells
 from edge_reloc_export.packing.observers import cell_observers
 from edge_reloc_export.packing.pack import mean_observer, reorder_points
 from edge_reloc_export.scene.model import SceneModel
-from tests.mapping_world import CAMERA, World, look_at, make_world
+from tests.mapping_world import CAMERA, World, look_at, make_world, model_of
 
 CELLS = 24
 
 
 def packed(world: World) -> tuple[SceneModel, PointMap]:
     """A world's points in cells that know who saw them."""
-    views = []
-    for view in world.views:
-        shown = world.point_of[view.name]
-        keypoint = np.flatnonzero(shown >= 0).astype(np.int32)
-        xy = world.store.get(view.name).xy_px[keypoint]
-        ids = shown[keypoint].astype(np.int32)
-        views.append(replace(view, xy_px=xy, point_id=ids, keypoint=keypoint))
-    model = SceneModel(views=views, xyz=world.xyz, metric=True)
-    seen = np.bincount(np.concatenate([v.point_id for v in views]), minlength=len(model.xyz))
+    model = model_of(world)
+    seen = np.bincount(np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz))
     grid = make_cells(model.xyz, mean_observer(model), seen, cells=CELLS)
     model = reorder_points(model, grid.order)
     points = PointMap(
