@@ -8,7 +8,7 @@
             if result.ok:
                 print(result.cam_from_world, result.covariance, result.inliers)
 
-open         a Localizer for a map bundle, with any of Settings as keywords
+open         a Localizer for a map, with any of Settings as keywords
 open_source  frames of a camera, photos, a video, a stream
 open_sink    a file of poses, .jsonl or .tum
 
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     )
     from .geometry.camera import Camera
     from .localizer import Localizer
-    from .localizer import open_localizer as open
     from .methods import Settings
     from .reasons import Fault, Reason
     from .sinks import open_sink
     from .sources import open_source
     from .sources.options import CameraOptions
     from .structs import Frame, Localization, PoseEstimate, State, Status
+    from .tiles.any_map import open_localizer as open
 
 __version__ = "0.2.0"
 
 _HOMES = {
-    "open": "localizer:open_localizer",
+    "open": "tiles.any_map:open_localizer",
     "open_source": "sources",
     "open_sink": "sinks",
     "Localizer": "localizer",

@@ -81,10 +81,10 @@ def examine_autopilot(
     autopilot: str, link: str | None, age_ms: float | None, map_dir: Path | None
 ) -> list[Check]:
     """Parameters of an autopilot: what they have to be, and what they are over a link."""
-    from .bundle.reader import open_bundle
     from .diagnosis.autopilot import check_autopilot, needs_of
+    from .tiles.tiled_bundle import open_map
 
-    integrity = None if map_dir is None else open_bundle(map_dir).manifest.integrity
+    integrity = None if map_dir is None else open_map(map_dir).manifest.integrity
     judged = map_dir is None or (integrity is not None and integrity.plausibility is not None)
     needs = needs_of(autopilot, age_ms, judged=judged)
     if link is None:

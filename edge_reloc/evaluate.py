@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bundle.reader import open_bundle
 from .command_line.arguments import (
     add_settings_arguments,
     add_signature_argument,
@@ -19,10 +18,11 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
-from .evaluation.chosen import Chosen, parse_method, shown_methods, syntax
+from .evaluation.chosen import Chosen, extras_syntax, parse_method, shown_methods, syntax
 from .evaluation.thresholds import DEFAULTS, TOLERANCES
 from .files import check_writable, write_atomic
 from .methods.table import EXHAUSTIVE, Settings
+from .tiles.tiled_bundle import open_map
 
 if TYPE_CHECKING:
     from .bundle.manifest import Manifest
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         default=None,
-        help=f"comma-separated: {syntax()}; '+2' adds the second pass, '+t' tracking (default: "
+        help=f"comma-separated: {syntax()}; {extras_syntax()} (default: "
         f"those that the bundle can do of {','.join(shown_methods())})",
     )
     parser.add_argument(
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     curves: list[RetrievalCurve] = []
     unable: list[str] = []
     for scene in scenes:
-        bundle = open_bundle(scene.map, require_signed=options.require_signed)
+        bundle = open_map(scene.map, require_signed=options.require_signed)
         dataset = read_dataset(scene.data, every=options.every)
         metric = bundle.manifest.world.metric
         thresholds = thresholds_of(scene.thresholds, metric, str(scene.map))
@@ -213,7 +213,7 @@ def _show_wrong_cases(
     scores: list[MethodScore] = []
     unable: list[str] = []
     for scene in scenes:
-        bundle = open_bundle(scene.map, require_signed=options.require_signed)
+        bundle = open_map(scene.map, require_signed=options.require_signed)
         dataset = read_dataset(scene.data, every=options.every)
         album = PhotoAlbum(dataset, bundle.manifest, options.foreign)
         tolerance = tolerance_of(

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .command_line.arguments import add_signature_argument
 from .command_line.program import OK, program
 from .errors import one_line
+
+if TYPE_CHECKING:
+    from .tiles.tiled_bundle import TiledBundle
 
 PLACE = ("latitude_deg", "longitude_deg", "altitude_m")
 SHOWN = 5  # residuals, the worst
@@ -22,14 +25,16 @@ SHOWN = 5  # residuals, the worst
 def main(argv: Sequence[str] | None = None) -> int:
     """Describe a bundle; 0 when it can be opened (and verified)."""
     options = parse(argv)
-    from .bundle import open_bundle
+    from .tiles.tiled_bundle import TiledBundle, open_map
 
-    bundle = open_bundle(options.map, verify=options.verify, require_signed=options.require_signed)
+    bundle = open_map(options.map, verify=options.verify, require_signed=options.require_signed)
     if options.camera is not None:
         from .bundle.mapping_cameras import named_camera
 
         print(json.dumps(named_camera(bundle, options.camera).to_dict(), indent=1))
         return OK
+    if isinstance(bundle, TiledBundle):
+        return _show_city(bundle, options)
     from .diagnosis.contents import describe, memory_by_method
 
     values = describe(bundle)
@@ -41,12 +46,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
+def _show_city(bundle: TiledBundle, options: argparse.Namespace) -> int:
+    """A map of tiles, in a table."""
+    from .diagnosis.city import city_memory, city_text, describe_city, memory_lines
+
+    values = describe_city(bundle)
+    lines = city_text(values, world_text(values["world"]))
+    if options.memory:
+        plan = city_memory(bundle)
+        values["memory"] = plan.to_json()
+        lines += [f"memory     {line}" for line in memory_lines(plan)]
+    values["verified"] = options.verify
+    values["signed_by"] = None if options.require_signed is None else str(options.require_signed)
+    if options.verify:
+        lines.append("verified   every file of every tile is what its manifest says")
+    if options.require_signed is not None:
+        lines.append(f"signed     by the key to {options.require_signed}")
+    print(json.dumps(values, indent=1) if options.json else "\n".join(lines))
+    return OK
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(
         prog="edge-reloc inspect", description="Describe a map bundle and check its files."
     )
-    parser.add_argument("place", type=Path, nargs="?", metavar="DIR", help="map bundle")
+    parser.add_argument(
+        "place", type=Path, nargs="?", metavar="DIR", help="map bundle, or map of tiles"
+    )
     parser.add_argument("--map", type=Path, help="the same")
     parser.add_argument(
         "--camera",

@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .arrays import F64, I32, U8
-from .bundle.mapping_cameras import only_camera
-from .bundle.reader import MapBundle, open_bundle
+import numpy as np
+
+from .arrays import F32, F64, I32, U8
+from .bundle.reader import MapBundle
 from .cuda.driver import CudaError
 from .cuda.gpu import Gpu
 from .errors import EdgeRelocError, EngineError, MissingPackageError
-from .geometry.camera import Camera, read_camera
+from .geometry.camera import Camera
 from .inference.acceleration import choose_acceleration, open_gpu
 from .inference.planned import UndescribedNetworkError
 from .memory.arena import Arena
 from .methods import Settings
 from .methods.assemble import Line, OpenEngines, assemble, open_engines, plan_line
 from .pose.plausibility import unless_unlikely
-from .settings import settings_from
 from .sources.frame_maker import frame_of
 from .stages import Remembers
 from .structs import (
@@ -37,6 +37,7 @@ from .structs import (
 
 log = logging.getLogger(__name__)
 
+NO_POINTS = np.zeros((0, 3), np.float32)
 OF_THE_GPU = (CudaError, EngineError, MissingPackageError)
 
 
@@ -311,6 +312,11 @@ class Localizer:
         return {name: part for name, part in parts.items() if part is not None}
 
     @property
+    def overview(self) -> F32:
+        """(N,3) where the map has points, for pictures; none where networks hold it."""
+        return NO_POINTS if self.points is None else self.points.xyz
+
+    @property
     def point_labels(self) -> I32 | None:
         """(P,) number of what each map point belongs to, such as a landmark, 0 for none."""
         recogniser, points = self._line.recogniser, self._line.points
@@ -347,41 +353,3 @@ def _arena(bundle: MapBundle, camera: Camera, settings: Settings) -> Arena:
     except UndescribedNetworkError as error:
         log.warning("memory is not planned: %s", error)
         return Arena()
-
-
-def open_localizer(
-    map: str | Path,
-    camera: Camera | str | Path | None = None,
-    *,
-    settings: Settings | None = None,
-    budget_bytes: int | None = None,
-    fit: bool = False,
-    require_signed: str | Path | None = None,
-    **values: Any,
-) -> Localizer:
-    """A localiser for a map bundle, ready for frames; use it in a `with` statement.
-
-    map: folder of the bundle. camera: a Camera or a camera file; None takes the map's only
-    mapping camera. values: any fields of `Settings`, over those of `settings`. budget_bytes:
-    host memory that the whole process may hold; more is refused with the plan, or with `fit`
-    limits are lowered until it is kept, and a warning is logged that says which.
-    require_signed: file of a public key; a bundle that its holder did not sign as it is, to
-    the byte, is refused. Raises EdgeRelocError, in one line that says what, where and the cure.
-    """
-    given = {} if settings is None else vars(settings)
-    settings = settings_from(Settings, {**given, **values}, "edge_reloc.open")
-    bundle = open_bundle(map, require_signed=require_signed)
-    if camera is None:
-        camera = only_camera(bundle)[0]
-    elif not isinstance(camera, Camera):
-        camera = read_camera(camera)
-    if budget_bytes is not None:
-        from .running.budget import check_budget, fit_budget
-
-        if fit:
-            settings, _, lowered = fit_budget(bundle, camera, settings, budget_bytes)
-            if lowered:
-                log.warning("%s: %s", map, lowered)
-        else:
-            check_budget(bundle, camera, settings, budget_bytes)
-    return Localizer.open(bundle, camera, settings)

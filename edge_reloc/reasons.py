@@ -21,6 +21,8 @@ class Reason(str, Enum):
     FEW_FEATURES = "FEW_FEATURES"
     #: the camera is where the map knows nothing
     OUTSIDE_MAP = "OUTSIDE_MAP"
+    #: the tile of the map that the image may show is being loaded
+    NOT_LOADED = "NOT_LOADED"
     #: too little of what is seen agrees with the map
     FEW_MATCHES = "FEW_MATCHES"
     #: a pose was found and refused by the gate

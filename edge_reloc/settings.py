@@ -142,6 +142,14 @@ class CommonSettings(Gate):
         "point",
         group="gate",
     )
+    camera_error_percent: float | None = setting(
+        None,
+        "standard deviation of the camera file's focal length that you vouch for, and of its "
+        "principal point in focal lengths; what protection levels allow for",
+        unset="one file in a hundred may be another camera's",
+        above=0.0,
+        at_most=10.0,
+    )
     threshold_px: float | None = setting(
         None, "reprojection error of an inlier at 640 pixels width, scaled with it", above=0.0
     )
@@ -209,6 +217,19 @@ class CommonSettings(Gate):
     )
     threads: int = setting(
         0, "of networks and matching, 0: one a core", at_least=0, at_most=1024, group="machine"
+    )
+    resident_tiles: int = setting(
+        3,
+        "of a map of tiles: how many are in memory at once",
+        at_least=2,
+        at_most=64,
+        group="machine",
+    )
+    wait_for_tiles: bool | None = setting(
+        None,
+        "a frame waits until a tile that it may show is in memory",
+        unset="of photos and videos yes, of cameras no",
+        group="machine",
     )
     in_flight: int = setting(
         1,

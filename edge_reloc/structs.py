@@ -175,6 +175,8 @@ class Status(str, Enum):
     NO_POSE = "NO_POSE"
     #: a pose was found and refused by the gate
     IMPLAUSIBLE = "IMPLAUSIBLE"
+    #: of a map of tiles: none that is in memory knows the image, and another is being loaded
+    NOT_LOADED = "NOT_LOADED"
 
 
 class State(str, Enum):

@@ -1,4 +1,4 @@
-"""Combine several maps into one, placed apart: one bundle, one network."""
+"""Combine several maps: placed apart in one bundle, or as tiles of the world that they share."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from edge_reloc.bundle import extend_bundle, open_bundle
-from edge_reloc.command_line.program import program
+from edge_reloc.command_line.program import OK, program
+from edge_reloc.geometry.rigid import camera_centre
 
 from .integrity.parts import worst
-from .packing.pack import pack_map
+from .packing.pack import PACKED_MODEL, pack_map
 from .packing.packed_model import load_packed
 from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
+from .tiles.write import write_tiles
 from .work_folder import at_work, work_folder
 
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the combined bundle and its work folder; 0 when it is there."""
+    """Write the combined bundle and its work folder, or the map of tiles; 0 when it is there."""
     parser = argparse.ArgumentParser(prog="edge-reloc combine", description=__doc__)
     parser.add_argument(
         "--maps",
@@ -29,13 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="map bundles with their work folders (MAP.work) beside them",
     )
     parser.add_argument("--names", nargs="+", help="names of the parts (default: the maps' own)")
-    parser.add_argument("--output", type=Path, required=True, help="bundle to write")
+    parser.add_argument(
+        "--tiles",
+        action="store_true",
+        help="a map of tiles (docs/tiles.md) instead of one bundle: of finished maps that lie in "
+        "one world, as 'edge-reloc align --to-map' brings them into; work folders are not needed",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="map to write")
     options = parser.parse_args(argv)
     names = options.names or [path.name for path in options.maps]
     if len(names) != len(options.maps):
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
     if len(set(names)) != len(names):
         parser.error(f"two parts have one name ({', '.join(names)}); name them with --names")
+    if options.tiles:
+        return _write_tiles(dict(zip(names, options.maps, strict=True)), options.output)
     works = {name: work_folder(path) for name, path in zip(names, options.maps, strict=True)}
     bundles = [open_bundle(path) for path in options.maps]
     models = {
@@ -52,6 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             writer.manifest.integrity = worst([bundle.manifest.integrity for bundle in bundles])
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
+
+
+def _write_tiles(maps: dict[str, Path], output: Path) -> int:
+    """A map of tiles; photos' places are exact where a map's work folder tells them."""
+    cameras = {}
+    for name, path in maps.items():
+        if (work_folder(path) / PACKED_MODEL).is_file():
+            model = load_packed(work_folder(path), open_bundle(path))
+            cameras[name] = np.array([camera_centre(view.cam_from_world) for view in model.views])
+    tiled = write_tiles(output, maps, name=output.name, cameras=cameras)
+    points = sum(tile.points for tile in tiled.tiles)
+    print(f"{output}: {len(tiled.tiles)} tiles, {points} points, {tiled.nbytes / 1e6:.2f} MB")
+    return OK
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ class Progress(Protocol):
         """How much of the work is done; value: what is watched, None before it was measured."""
 
 
+#: False in workers, whose lines would run into those of the program that started them
+shown_here = True
+
+
 def silent(done: int, total: int, value: float | None = None) -> None:
     """Progress of work that nobody watches."""
 
@@ -62,7 +66,7 @@ class Bar:
     ) -> None:
         self.total, self.done = total, done
         self._watched, self._value = watched, ""
-        stream = stream or sys.stderr
+        stream, shown = stream or sys.stderr, shown and shown_here
         self._bar: Any = None
         self._log: _Log | None = None
         if shown and stream.isatty():

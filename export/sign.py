@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle.layout import TILES_FILE, TILES_SIGNATURE
 from edge_reloc.bundle.signing import make_key_pair, write_signature
 from edge_reloc.command_line.program import OK, program
+from edge_reloc.tiles.coarse_retrieval import open_places
+from edge_reloc.tiles.index import is_tiled, open_tiles
 
 
 @program
@@ -17,7 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write a signature or a pair of keys; 0 when it is there."""
     parser = argparse.ArgumentParser(prog="edge-reloc sign", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--map", type=Path, help="map bundle; manifest.sig goes into it")
+    what.add_argument(
+        "--map",
+        type=Path,
+        help="map bundle, or map of tiles; manifest.sig or tiles.sig goes into it",
+    )
     what.add_argument(
         "--new-key",
         type=Path,
@@ -31,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.new_key is not None:
         public = make_key_pair(options.new_key)
         print(f"{options.new_key}: private, keep it secret\n{public}: for --require-signed")
+        return OK
+    if is_tiled(options.map):
+        tiled = open_tiles(options.map)
+        for tile in tiled.tiles:  # vouch for no damaged file
+            tiled.open_tile(tile, verify=True)
+        open_places(tiled)
+        path = write_signature(
+            options.map, options.key, signed=TILES_FILE, signature=TILES_SIGNATURE
+        )
+        print(f"{path}: signs {len(tiled.tiles)} tiles, {tiled.nbytes / 1e6:.2f} MB")
         return OK
     bundle = open_bundle(options.map, verify=True)  # vouch for no damaged file
     path = write_signature(options.map, options.key)

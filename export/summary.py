@@ -46,6 +46,8 @@ def summarise(model: SceneModel, grade: Grade, names: Sequence[str]) -> dict[str
 
 def to_text(summary: dict[str, Any], output: Path) -> str:
     """The same in lines."""
+    if "tiles" in summary:
+        return _tiles_to_text(summary, output)
     skipped = summary["skipped"]
     lines = [
         f"{output}: {summary['packed_points']} points from {summary['photos']} photos, "
@@ -73,3 +75,20 @@ def to_text(summary: dict[str, Any], output: Path) -> str:
         lines.append(f"  {len(skipped)} photos not used: {', '.join(skipped)}")
     lines += [f"  {note}" for note in [*summary["not_read"], *summary["notes"]]]
     return "\n".join(lines)
+
+
+def _tiles_to_text(summary: dict[str, Any], output: Path) -> str:
+    lines = [
+        f"{output}: {summary['points']} points from {summary['photos']} photos in "
+        f"{len(summary['tiles'])} tiles, {summary['megabytes']} MB, {summary['seconds']} s, "
+        f"{'metric' if summary['metric'] else 'not metric'}"
+        f"{', georeferenced' if summary['georeferenced'] else ''}",
+    ]
+    for name, tile in summary["tiles"].items():
+        lines.append(
+            f"  {name}: {tile['points']} points from {tile['photos']} photos, "
+            f"{tile['grade']['line']}"
+        )
+    if summary["skipped"]:
+        lines.append(f"  {len(summary['skipped'])} photos not used")
+    return "\n".join([*lines, *(f"  {note}" for note in [*summary["not_read"], *summary["notes"]])])

@@ -15,6 +15,7 @@ from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
+from edge_reloc.tiles.index import is_tiled
 
 from .interruption import long_program
 from .progress import LogHandler
@@ -25,7 +26,7 @@ from .work_folder import at_work, existing_work_folder
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-reloc train", description=__doc__)
     add = parser.add_argument
-    add("--map", type=Path, required=True, help="map bundle to train for")
+    add("--map", type=Path, required=True, help="map bundle, or map of tiles, to train for")
     add("--work", type=Path, help="work folder that 'edge-reloc map' left (default MAP.work)")
     default = next(iter(TRAININGS))
     add(
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         help="leave blocks of mapping photos out: landmarks reports recognition on them, "
         "scene_coordinates chooses by them, in a shorter training, which cells to keep",
     )
+    add(
+        "--cluster",
+        default="local",
+        metavar="ADDRESS",
+        help="who trains the tiles of a map of tiles: local (a process for every core, default), "
+        "local:N, auto, ray://HOST:PORT or HOST:PORT (Ray)",
+    )
     for training in TRAININGS.values():
         training.add_options(parser)
     return parser
@@ -64,6 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
+    if is_tiled(options.map):
+        from .city.training import train_city
+        from .cluster.executor import open_executor
+
+        with at_work(work, alone=False), open_executor(options.cluster) as workers:
+            print("\n".join(train_city(options, work, workers)))
+        print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s")
+        return OK
     check_destination(options.map)  # before the training, not after it
     with at_work(work, alone=False):
         report = TRAININGS[options.method].train(options, work)

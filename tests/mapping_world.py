@@ -31,7 +31,8 @@ class WorldStore:
     """Stands in for a FeatureStore: features made, not extracted."""
 
     def __init__(self, work: Path, photos: dict[str, PhotoFeatures], dim: int) -> None:
-        self.work, self._photos = work, photos
+        self.work, self.cache, self._photos = work, work, photos
+        self.workers = None
         self.spec = FeatureSpec(kind="sift", dim=dim)
         self.turns: dict[str, int] = {}
 

@@ -8,6 +8,7 @@ both. Of a large array the next frame tells.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,10 @@ from ..errors import BundleError
 
 #: an array up to this size is copied; a larger one is mapped and shared between processes
 COPIED_BYTES = 8 << 20
+
+
+#: where a copy goes: name of the file, shape and dtype to a buffer
+Take = Callable[[str, tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 
 
 class MappedFile(NamedTuple):
@@ -53,18 +58,36 @@ class ArrayFile(NamedTuple):
     mapped: MappedFile | None
 
 
-def open_array(path: Path) -> ArrayFile:
-    """The read-only array of a .npy file. What numpy cannot read raises what numpy raises."""
+def open_array(path: Path, take: Take | None = None) -> ArrayFile:
+    """The read-only array of a .npy file. What numpy cannot read raises what numpy raises.
+
+    take: gives the buffer of a copy; None lets numpy do that.
+    """
     facts = _facts(path)
     # Not np.load: that would open zip archives and more besides.
     mapped = np.lib.format.open_memmap(path, mode="r")
     if mapped.nbytes > COPIED_BYTES:
         return ArrayFile(mapped, facts)
+    if take is not None and mapped.flags.c_contiguous:
+        return ArrayFile(_copied(path, mapped, take), None)
     order: Literal["C", "F"] = "C" if mapped.flags.c_contiguous else "F"
     flat = np.fromfile(path, mapped.dtype, mapped.size, offset=mapped.offset)
     copy = flat.reshape(mapped.shape, order=order)  # fails where the file has become shorter
     copy.flags.writeable = False
     return ArrayFile(copy, None)
+
+
+def _copied(path: Path, mapped: np.memmap[Any, Any], take: Take) -> NDArray[Any]:
+    """Its numbers in a buffer of somebody else's; read, not looked at: see above."""
+    buffer = take(path.name, mapped.shape, mapped.dtype)
+    with open(path, "rb") as stream:
+        stream.seek(mapped.offset)
+        found = stream.readinto(buffer.reshape(-1).view(np.uint8).data)
+    if found != buffer.nbytes:
+        raise ValueError(f"{found} bytes of numbers, expected {buffer.nbytes}")
+    copy = buffer.view()
+    copy.flags.writeable = False
+    return copy
 
 
 def _facts(path: Path) -> MappedFile:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .layout import ENGINES, MANIFEST
+from .layout import ENGINES, MANIFEST, TILES_FILE
 
 WRITING, REPLACED = ".writing", ".replaced"
 #: of Linux: <fcntl.h> and <linux/fs.h>
@@ -100,7 +100,8 @@ def recover(target: Path) -> None:
     for folder in _beside(target, REPLACED):
         lock = _lock(folder.with_suffix(WRITING), wait=True)
         with contextlib.suppress(OSError):  # a read-only disk, or another process was faster
-            if (folder / MANIFEST).is_file() and not target.exists():
+            whole = (folder / MANIFEST).is_file() or (folder / TILES_FILE).is_file()
+            if whole and not target.exists():
                 folder.rename(target)
         _unlock(lock)
 

@@ -10,6 +10,14 @@ SIGNATURE = "manifest.sig"
 #: what TensorRT made on this device, for it: inside the folder, but not of the map
 ENGINES = "engines"
 
+# A map of tiles, each a bundle of its own: `tiles.index`.
+TILES_FILE = "tiles.json"
+#: of the index's bytes
+TILES_SIGNATURE = "tiles.sig"
+#: folder of the bundles
+TILES_FOLDER = "tiles"
+PLACES, PLACES_TILE = "places.npy", "places_tile.npy"
+
 # The map points, sorted by cell: `points.PointMap`.
 XYZ = "points/xyz.npy"
 DESCRIPTORS = "points/descriptors.npy"

@@ -12,7 +12,7 @@ from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
 from .fields import Range, read_fields, read_json
-from .layout import MANIFEST, SIGNATURE
+from .layout import MANIFEST, SIGNATURE, TILES_FILE, TILES_FOLDER
 
 FORMAT = "edge_reloc.map"
 # Real ones have a few thousand. Parsed, JSON takes many times its bytes.
@@ -317,6 +317,11 @@ def manifest_bytes(directory: Path) -> bytes:
     path = directory / MANIFEST
     if not directory.is_dir():
         raise BundleError(f"{directory}: no such map bundle; make one with 'edge-reloc map'")
+    if (directory / TILES_FILE).is_file():
+        raise BundleError(
+            f"{directory}: a map of tiles, which this does not take; name one of its tiles, "
+            f"{directory / TILES_FOLDER}/NAME"
+        )
     if not path.is_file():
         raise BundleError(f"{directory}: not a map bundle ({MANIFEST} is missing)")
     try:

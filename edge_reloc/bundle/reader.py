@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import BundleError
-from .array_file import MappedFile, open_array
+from .array_file import ArrayFile, MappedFile, open_array
 from .exchange import recover
 from .layout import ENGINES, MANIFEST, SIGNATURE
 from .manifest import FileEntry, Manifest, decode_manifest, manifest_bytes
@@ -62,7 +62,7 @@ class MapBundle:
         entry = self.manifest.files[name]
         try:
             _check_version(path)
-            array, mapped = open_array(path)
+            array, mapped = self._open_array(path)
         except Exception as error:  # numpy's header parser raises unrelated classes
             raise BundleError(f"{path}: not a readable array ({error})") from error
         if (
@@ -81,10 +81,19 @@ class MapBundle:
             self.checked.add(name)
         return array
 
+    def _open_array(self, path: Path) -> ArrayFile:
+        """What a subclass replaces to keep arrays elsewhere."""
+        return open_array(path)
+
     def check_unchanged(self) -> None:
         """BundleError when a mapped file was written to since it was opened."""
         for mapped in self._mapped.values():
             mapped.check()
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of manifest.json, hexadecimal. Raises BundleError."""
+        return hashlib.sha256(manifest_bytes(self.directory)).hexdigest()
 
     def nbytes(self, names: set[str] | None = None) -> int:
         """Bytes of the named files, or of the whole bundle."""

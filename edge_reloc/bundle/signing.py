@@ -46,30 +46,40 @@ def make_key_pair(private: Path) -> Path:
     return public
 
 
-def write_signature(directory: Path, private: Path) -> Path:
+def write_signature(
+    directory: Path, private: Path, *, signed: str = MANIFEST, signature: str = SIGNATURE
+) -> Path:
     """Sign a bundle's manifest as it is now; the path of the signature.
 
-    What the manifest says of the files is for the caller to verify before. Raises
-    BundleError, ConfigError for the key, DiskError, MissingPackageError.
+    What the manifest says of the files is for the caller to verify before. signed, signature:
+    names of the files, which the index of a map of tiles has others of. Raises BundleError,
+    ConfigError for the key, DiskError, MissingPackageError.
     """
     serialization, ed25519 = _cryptography()
     key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{private}: {_another_kind('private')}")
-    path = directory / MANIFEST
+    path = directory / signed
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    write_atomic(directory / SIGNATURE, key.sign(content))
-    return directory / SIGNATURE
+    write_atomic(directory / signature, key.sign(content))
+    return directory / signature
 
 
-def check_signature(directory: Path, manifest: bytes, public: Path) -> None:
+def check_signature(
+    directory: Path,
+    manifest: bytes,
+    public: Path,
+    *,
+    signed: str = MANIFEST,
+    signature: str = SIGNATURE,
+) -> None:
     """BundleError unless the holder of the key to `public` signed these very bytes.
 
-    manifest: of manifest.json, the same that are parsed afterwards. Raises ConfigError for
-    the key, MissingPackageError.
+    manifest: of manifest.json, the same that are parsed afterwards. signed, signature: names of
+    the files. Raises ConfigError for the key, MissingPackageError.
     """
     serialization, ed25519 = _cryptography()
     from cryptography.exceptions import InvalidSignature
@@ -77,22 +87,22 @@ def check_signature(directory: Path, manifest: bytes, public: Path) -> None:
     key = _load(public, "public", serialization.load_pem_public_key)
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{public}: {_another_kind('public')}")
-    path = directory / SIGNATURE
+    path = directory / signature
     if not path.is_file():
         raise BundleError(
-            f"{directory}: is not signed ({SIGNATURE} is missing), expected a signature by "
+            f"{directory}: is not signed ({signature} is missing), expected a signature by "
             f"{public}; whoever holds the key signs it with 'edge-reloc sign --map DIR --key KEY'"
         )
     try:
         with open(path, "rb") as stream:
-            signature = stream.read(SIGNATURE_BYTES + 1)
+            found = stream.read(SIGNATURE_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        key.verify(signature, manifest)
+        key.verify(found, manifest)
     except InvalidSignature:
         raise BundleError(
-            f"{path}: is no signature of this {MANIFEST} by {public}: another key signed it, or "
+            f"{path}: is no signature of this {signed} by {public}: another key signed it, or "
             f"one of the two was changed since; take the bundle again from whoever signs it"
         ) from None
 

@@ -10,7 +10,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bundle.layout import MANIFEST
+from ..bundle.layout import MANIFEST, TILES_FILE
 from ..errors import ConfigError
 from ..methods.table import METHODS, Settings
 from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
@@ -392,9 +392,10 @@ def default_map(environment: Mapping[str, str], here: Path) -> Path:
     """The map that is meant when none is named. Raises ConfigError."""
     if named := environment.get("EDGE_RELOC_MAP"):
         return Path(named)
-    if (here / MANIFEST).is_file():
+    indices = (MANIFEST, TILES_FILE)
+    if any((here / index).is_file() for index in indices):
         return here
-    found = sorted(path.parent for path in (here / "maps").glob(f"*/{MANIFEST}"))
+    found = sorted({p.parent for index in indices for p in (here / "maps").glob(f"*/{index}")})
     if len(found) == 1:
         return found[0]
     several = f"maps/ holds {len(found)} ({', '.join(p.name for p in found[:5])})"

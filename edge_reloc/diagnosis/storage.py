@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 from ..bundle.layout import ENGINES
-from ..bundle.reader import MapBundle, open_bundle
+from ..bundle.reader import MapBundle
 from ..errors import EdgeRelocError, one_line
 from ..inference.engine_key import find_engines
 from ..inference.engine_origin import FOREIGN, built_here
+from ..tiles.tiled_bundle import TiledBundle, open_map
 from .check import Check, missing, note, ok
+from .city import city_memory, memory_lines
 
 ENOUGH_MB = 256  # engines of one map, while old ones are still there
 
@@ -19,14 +21,24 @@ ENOUGH_MB = 256  # engines of one map, while old ones are still there
 def check_map(directory: Path) -> list[Check]:
     """The bundle and its engines folder."""
     try:
-        bundle = open_bundle(directory)
+        bundle = open_map(directory)
+        if isinstance(bundle, TiledBundle):
+            return _check_city(bundle)
     except EdgeRelocError as error:
-        return [missing("map", str(error), "copy the bundle to this machine again")]
+        return [missing("map", str(error), "copy the map to this machine again")]
     checks = [
         ok("map", one_line(f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB"))
     ]
     checks.append(_cache(directory / ENGINES))
     return checks + _engines(bundle)
+
+
+def _check_city(bundle: TiledBundle) -> list[Check]:
+    """A map of tiles, and what it takes in memory. Raises EdgeRelocError."""
+    tiles = len(bundle.tiled.tiles)
+    text = f"{bundle.directory}: {bundle.manifest.name}, {tiles} tiles, {bundle.nbytes() / 1e6:.1f}"
+    checks = [ok("map", one_line(f"{text} MB"))]
+    return checks + [ok("memory planned", line) for line in memory_lines(city_memory(bundle))]
 
 
 def _cache(folder: Path) -> Check:

@@ -14,6 +14,7 @@ import numpy as np
 from ..bundle.reader import MapBundle
 from ..localizer import Localizer
 from ..structs import Frame, PoseEstimate
+from ..tiles.any_map import open_on
 from .album import PhotoAlbum
 from .chosen import Chosen
 from .dataset import FRAME_NS
@@ -214,7 +215,7 @@ class Session:
         size = frame.image.shape
         if size not in self._localizers:
             assert frame.camera is not None  # a data set's frames have one
-            localizer = Localizer.open(self._bundle, frame.camera, self._method.settings)
+            localizer = open_on(self._bundle, frame.camera, self._method.settings)
             self._localizers[size] = self._opened.enter_context(localizer)
             self._new[size] = localizer.recall()
         return self._localizers[size]

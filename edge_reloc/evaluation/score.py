@@ -13,6 +13,7 @@ from ..bundle.reader import MapBundle
 from ..geometry.rigid import compose, pose_error
 from ..localizer import Localizer
 from ..structs import Status
+from ..tiles.any_map import open_on
 from .chosen import Chosen
 from .claims import Claim, claim_of, nees_by_axis
 from .dataset import Dataset, map_origin
@@ -105,12 +106,12 @@ def score_method(
     gravity = bundle.manifest.world.gravity
     down = None if gravity is None else np.array(gravity)
     origin = map_origin(dataset, bundle.manifest)
-    fresh = MapBundle(bundle.directory, bundle.manifest)
+    fresh = bundle.apart()
     for done, (query, frame) in enumerate(dataset.frames()):
         camera = frame.camera
         assert camera is not None  # a data set's frames have one
         if camera not in localizers:
-            localizers[camera] = Localizer.open(fresh, camera, method.settings)
+            localizers[camera] = open_on(fresh, camera, method.settings)
             judges[camera] = open_judge(localizers[camera])
             localizers[camera].warm_up(frame)
         localizer = localizers[camera]

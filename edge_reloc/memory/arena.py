@@ -41,6 +41,7 @@ class Arena:
         self.sealed = False
         self.nbytes = 0  # handed out, alignment included
         self.capacity_bytes = capacity_bytes
+        self._used = False  # handed out before, and to be cleared
         self._block: U8 | None = None
         if capacity_bytes:
             # Given pages now, not at the first touch: a full machine is found out here.
@@ -68,6 +69,8 @@ class Arena:
             )
         else:
             raw = self._block[start : start + nbytes]
+            if self._used:
+                raw[:] = 0
         self.nbytes += padded
         self.ledger.append(LedgerEntry(name, nbytes))
         return raw.view(dtype).reshape(shape)
@@ -75,6 +78,12 @@ class Arena:
     def seal(self) -> None:
         """From here on `take` raises: frames find their buffers taken."""
         self.sealed = True
+
+    def reset(self) -> None:
+        """Hand the same memory out anew; whoever holds arrays of it must have let go of them."""
+        self.ledger.clear()
+        self.sealed, self.nbytes = False, 0
+        self._used = True
 
 
 def keep_freed_memory() -> None:

@@ -9,7 +9,6 @@ from ..bundle.points import PointMap
 from ..bundle.reader import MapBundle
 from ..cuda.gpu import Gpu
 from ..errors import BundleError
-from ..features.extractor import open_extractor
 from ..features.spec import FeatureSpec
 from ..geometry.camera import Camera
 from ..inference.acceleration import choose_acceleration, planned_gpu
@@ -29,6 +28,7 @@ from ..pose.solver import PoseSolver
 from ..pose.tracking import Tracker
 from ..stages import Embedder, Extractor, Matcher, Recogniser, Registration, Retriever
 from ..structs import Candidates, Correspondences, Features
+from .front import Front, open_front
 from .method import MethodStages, Wiring
 from .table import Settings, find_method
 
@@ -76,28 +76,41 @@ class Line:
         return self.engines.gpu
 
 
-def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Engines) -> Line:
+def assemble(
+    bundle: MapBundle,
+    camera: Camera,
+    settings: Settings,
+    engines: Engines,
+    front: Front | None = None,
+) -> Line:
     """The line of a bundle's method for one camera; its arenas are sealed.
 
     engines: open the networks, and say where memory comes from. Planning calls this with
-    engines that only know their sizes. Raises EdgeRelocError when the bundle cannot serve
-    the settings.
+    engines that only know their sizes. front: that other maps of this feature network share;
+    None opens one of its own. Raises EdgeRelocError when the bundle cannot serve the settings.
     """
     method = find_method(settings.method or bundle.manifest.method)
     settings = replace(settings, method=method.name)
     stages = method.open(bundle, engines, settings)
     spec = stages.features or bundle.manifest.features
-    extractor = open_extractor(spec, camera, engines.open, engines.gpu)
+    if front is None:
+        front = open_front(
+            spec,
+            camera,
+            settings,
+            engines,
+            embedding_dim=stages.embedder.dim if stages.embedder else 0,
+            share_of_last_inliers=stages.share_of_last_inliers,
+        )
+    extractor, slots, workers = front.extractor, front.slots, front.workers
     if extractor.regresses != (stages.points is None):
         raise BundleError(
             f"{bundle.directory}: method {method.name} needs "
             f"{'descriptors' if stages.points else 'scene coordinates'} from network "
             f"'{spec.kind}', which gives the other; train the map again"
         )
-    slots = _slots(engines.arena, settings, spec, extractor, stages)
     candidates = Candidates(engines.arena, stages.capacity, spec.keypoints)
     matches = Correspondences(engines.arena, spec.keypoints)
-    workers = Workers(settings.threads)
     matcher = None
     if stages.points is not None:
         source = extractor.device_descriptors if len(slots) == 1 else 0
@@ -129,9 +142,9 @@ def assemble(bundle: MapBundle, camera: Camera, settings: Settings, engines: Eng
         plausibility=PlausibilityCheck(
             stages.plausibility or (integrity.plausibility if integrity else None), wiring.solver
         ),
-        tracker=Tracker(settings.search_every) if settings.tracking else None,
-        calibration_check=CalibrationCheck() if settings.calibration_check else None,
-        turns=QuarterTurnSearch(stages.share_of_last_inliers) if spec.turns else None,
+        tracker=front.tracker,
+        calibration_check=front.calibration_check,
+        turns=front.turns,
         recogniser=stages.recogniser,
         slots=slots,
         candidates=candidates,
@@ -169,26 +182,6 @@ def open_engines(bundle: MapBundle, arena: Arena, settings: Settings, gpu: Gpu |
             host_code=settings.engine_host_code,
         )
     return Engines(bundle, arena, precision=settings.precision, threads=settings.threads, gpu=gpu)
-
-
-def _slots(
-    arena: Arena, settings: Settings, spec: FeatureSpec, extractor: Extractor, stages: MethodStages
-) -> tuple[Features, ...]:
-    """Features of each frame in flight.
-
-    Maps of turned photos look at a frame again, so that the next one has to wait.
-    """
-    return tuple(
-        Features(
-            arena,
-            spec.keypoints,
-            extractor.dim,
-            stages.embedder.dim if stages.embedder else 0,
-            spec.place_dim,
-            regressed=extractor.regresses,
-        )
-        for _ in range(1 if spec.turns else settings.in_flight)
-    )
 
 
 def _matcher(

@@ -8,7 +8,6 @@ import threading
 from ..bundle import MapBundle
 from ..errors import SourceError
 from ..geometry.camera import Camera
-from ..localizer import Localizer
 from ..methods import Settings
 from ..running.loop import run
 from ..running.statistics import RunStatistics
@@ -16,6 +15,7 @@ from ..running.supervisor import Supervisor, metre_of
 from ..sinks import Sink
 from ..sinks.background import BackgroundSinks
 from ..sources.live import LiveSource
+from ..tiles.any_map import open_on
 from .subscription import TopicCapture
 
 
@@ -41,8 +41,8 @@ def localize_topic(
         stack.callback(source.close)
         stack.callback(capture.close)
         camera = calibration.scaled_to(source.width, source.height)
-        localizer = stack.enter_context(Localizer.open(bundle, camera, settings))
-        metre = metre_of(bundle.manifest.world, localizer.points)
+        localizer = stack.enter_context(open_on(bundle, camera, settings))
+        metre = metre_of(bundle.manifest.world, localizer.overview)
         sinks = BackgroundSinks(live=True)
         sinks.add(sink, "ros2")
         stack.callback(sinks.close)

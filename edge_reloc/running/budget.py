@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from ..bundle.layout import DESCRIPTORS
+from ..bundle.layout import DESCRIPTORS, PLACES
 from ..bundle.reader import MapBundle
 from ..errors import ConfigError
 from ..geometry.camera import Camera
@@ -20,8 +20,12 @@ from ..inference.engines import Engines
 from ..inference.planned import PlannedEngines, PlannedTensorRtEngines
 from ..memory.arena import Arena
 from ..memory.process import read_memory
+from ..memory.threads import Workers
 from ..methods import Settings
 from ..methods.assemble import Line, plan_line
+from ..stages import Extractor
+from ..tiles.slot_plan import TilesPlan, plan_tiles
+from ..tiles.tiled_bundle import TiledBundle
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,12 @@ ENGINE_BYTES = 5 * MIB
 PYTHON_BYTES = 6 * MIB
 THREAD_BYTES = 384 << 10  # its stacks in every engine and in matching: 0.3 MB
 IN_FLIGHT_BYTES = 3 * MIB  # what the C library keeps for one more thread that allocates: 2.6 MB
+# Of a tile in memory, and of one that is being opened beside: its graph, its manifest, and what
+# its stages make of its arrays outside the arena.
+TILE_BYTES = 3 * MIB
 # What can be lowered, in the order of what it costs least, and how far.
 MATCH_BLOCKS = (256, 128, 64)
+FEWEST_TILES = 2  # one that frames are in, one that is loaded ahead
 CANDIDATE_SHARES = (0.75, 0.5, 0.35, 0.25)
 
 
@@ -135,19 +143,16 @@ def plan_footprint(
     The line is put together with engines that know only their sizes, so that the plan and
     the real one cannot differ.
     """
+    if isinstance(bundle, TiledBundle):
+        return _tiles_footprint(plan_tiles(bundle, camera, settings), others)
     line = plan_line(bundle, camera, settings)
     gpu = line.gpu
     rows = [
         *_engine_rows(line.engines),
         *_map_rows(line.bundle),
         *_arena_rows(line.arena),
-        Row(kind="borrowed", name="features", nbytes=line.extractor.borrowed_bytes),
-        Row(kind="borrowed", name="code of libraries", nbytes=CODE_BYTES),
-        Row(kind="borrowed", name="modules and temporaries", nbytes=PYTHON_BYTES),
-        Row(kind="borrowed", name="threads", nbytes=THREAD_BYTES * line.workers.count),
+        *_process_rows(line.extractor, line.workers, len(line.slots)),
     ]
-    if len(line.slots) == 2:
-        rows.append(Row(kind="borrowed", name="a frame in flight", nbytes=IN_FLIGHT_BYTES))
     if gpu is not None and gpu.arena.pinned_bytes:
         rows.append(Row(kind="I/O", name="pinned for the GPU", nbytes=gpu.arena.pinned_bytes))
     return Footprint(
@@ -156,6 +161,39 @@ def plan_footprint(
         device_rows=tuple(_device_rows(line)),
         one_memory=gpu is not None and gpu.cuda.info.integrated,
     )
+
+
+def _tiles_footprint(plan: TilesPlan, others: Rows) -> Footprint:
+    """Of a map of tiles: its front, and slots as large as the largest tile."""
+    slots, front = plan.slots, plan.front
+    slot, heads = plan.largest("arena"), int(WEIGHT_COPIES * plan.largest("weights"))
+    rows = [
+        *_engine_rows(plan.front_engines),
+        *_arena_rows(plan.front_arena),
+        *(Row(kind="tiles", name=f"slot {n + 1}", nbytes=slot) for n in range(slots)),
+        *(Row(kind="weights", name=f"heads in slot {n + 1}", nbytes=heads) for n in range(slots)),
+        # One more than is there: a tile's networks are tried while frames go on in another.
+        Row(kind="activations", name="heads", nbytes=2 * plan.largest("activations")),
+        Row(kind="map", name="large files", nbytes=slots * plan.largest("mapped")),
+        Row(kind="map", name=PLACES, nbytes=plan.places),
+        Row(kind="borrowed", name="tiles", nbytes=TILE_BYTES * (slots + 1)),
+        *_process_rows(front.extractor, front.workers, len(front.slots)),
+    ]
+    arena = plan.front_arena.nbytes + slots * slot
+    return Footprint(rows=(*rows, *others), arena_bytes=arena)
+
+
+def _process_rows(extractor: Extractor, workers: Workers, in_flight: int) -> list[Row]:
+    """What libraries and threads take, whatever the map is."""
+    rows = [
+        Row(kind="borrowed", name="features", nbytes=extractor.borrowed_bytes),
+        Row(kind="borrowed", name="code of libraries", nbytes=CODE_BYTES),
+        Row(kind="borrowed", name="modules and temporaries", nbytes=PYTHON_BYTES),
+        Row(kind="borrowed", name="threads", nbytes=THREAD_BYTES * workers.count),
+    ]
+    if in_flight == 2:
+        rows.append(Row(kind="borrowed", name="a frame in flight", nbytes=IN_FLIGHT_BYTES))
+    return rows
 
 
 def check_budget(
@@ -221,21 +259,34 @@ def _smaller(
 ) -> Iterator[tuple[Settings, str]]:
     """The settings as they are, then smaller ones, the cheapest loss first."""
     yield settings, ""
+    words = ""
+    if isinstance(bundle, TiledBundle):
+        for tiles in range(settings.resident_tiles - 1, FEWEST_TILES - 1, -1):
+            words = f"{tiles} tiles in memory instead of {settings.resident_tiles}: less is ahead"
+            yield replace(settings, resident_tiles=tiles), words
+        settings = replace(settings, resident_tiles=min(settings.resident_tiles, FEWEST_TILES))
     block = settings.match_block
     for smaller in MATCH_BLOCKS:
         if smaller < block:
             lowered = replace(settings, match_block=smaller)
             cost = f"matching in blocks of {smaller} instead of {block}: somewhat slower"
-            yield lowered, cost
+            yield lowered, "; ".join(filter(None, (words, cost)))
     settings = replace(settings, match_block=min(block, MATCH_BLOCKS[-1]))
-    full = plan_line(bundle, camera, settings).candidates.capacity
+    full = _candidates(bundle, camera, settings)
     for share in CANDIDATE_SHARES:
         candidates = max(int(share * full), 16)
         yield (
             replace(settings, candidates=candidates),
-            f"matching in blocks of {settings.match_block}, and {candidates} candidates a frame "
-            f"instead of {full}: fewer visible points are found",
+            f"{words + ', ' if words else ''}matching in blocks of {settings.match_block}, and "
+            f"{candidates} candidates a frame instead of {full}: fewer visible points are found",
         )
+
+
+def _candidates(bundle: MapBundle, camera: Camera, settings: Settings) -> int:
+    """Of a frame at most."""
+    if isinstance(bundle, TiledBundle):
+        return plan_tiles(bundle, camera, settings).largest("candidates")
+    return plan_line(bundle, camera, settings).candidates.capacity
 
 
 def _advice(bundle: MapBundle, camera: Camera, settings: Settings, room: int) -> str:
@@ -243,6 +294,8 @@ def _advice(bundle: MapBundle, camera: Camera, settings: Settings, room: int) ->
     for lowered, _ in _smaller(bundle, camera, settings):
         if plan_footprint(bundle, camera, lowered).nbytes <= room:
             changes = []
+            if lowered.resident_tiles != settings.resident_tiles:
+                changes.append(f"--resident-tiles {lowered.resident_tiles}")
             if lowered.match_block != settings.match_block:
                 changes.append(f"--match-block {lowered.match_block}")
             if lowered.candidates != settings.candidates:

@@ -35,6 +35,7 @@ COLOURS: dict[Status, Colour] = {  # BGR
     Status.NO_MATCHES: (0, 150, 240),
     Status.NO_POSE: (40, 40, 220),
     Status.IMPLAUSIBLE: (180, 60, 180),
+    Status.NOT_LOADED: (200, 140, 0),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ import cv2
 import numpy as np
 
 from .. import __version__
-from ..bundle.manifest import manifest_bytes
 from ..bundle.reader import MapBundle
 from ..errors import ConfigError
 from ..localizer import Localizer
@@ -118,7 +116,7 @@ def identity_of(bundle: MapBundle) -> MapIdentity:
     return MapIdentity(
         name=bundle.manifest.name,
         path=bundle.directory.resolve(),
-        manifest_sha256=hashlib.sha256(manifest_bytes(bundle.directory)).hexdigest(),
+        manifest_sha256=bundle.fingerprint,
     )
 
 

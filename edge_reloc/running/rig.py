@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..arrays import F64
-from ..bundle import open_bundle
 from ..command_line.program import INTERRUPTED, ending_signals
 from ..errors import ConfigError, one_line
 from ..files import read_small
@@ -25,6 +24,7 @@ from ..sinks import open_sink
 from ..sinks.background import BackgroundSinks
 from ..sinks.of_camera import OfCamera
 from ..structs import Frame, Localization
+from ..tiles.tiled_bundle import open_map
 from .budget import Row, libraries_bytes
 from .pipeline import Localizes
 from .session import Session, SessionOptions, on_signal, sink_rows
@@ -115,7 +115,7 @@ class Rig:
 
     def __init__(self, options: SessionOptions, cameras: tuple[RigCamera, ...]) -> None:
         self._cameras = cameras
-        bundle = open_bundle(options.map, require_signed=options.require_signed)
+        bundle = open_map(options.map, require_signed=options.require_signed)
         held = None if options.budget_bytes is None else libraries_bytes()
         sinks, others = sink_rows(options.output), tuple[Row, ...]()
         with contextlib.ExitStack() as stack:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import F64
-from ..bundle import MapBundle, open_bundle
+from ..bundle import MapBundle
 from ..bundle.mapping_cameras import fitting_camera, mapping_cameras, only_camera, unlike_mapping
 from ..errors import ConfigError, one_line
 from ..geometry.camera import Camera, read_camera
@@ -39,6 +39,9 @@ from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
 from ..sources.video import VideoSource
 from ..structs import Frame, Localization
+from ..tiles.any_map import open_on
+from ..tiles.tiled_bundle import open_map
+from ..tiles.tiled_localizer import TiledLocalizer
 from .budget import MIB, Footprint, Row, Rows, check_budget, fit_budget
 from .loop import Between, run
 from .picture import RunPicture
@@ -49,8 +52,6 @@ from .status_line import StatusLine, StatusOut
 from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
-
-NO_POINTS = np.zeros((0, 3), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ class Session:
     def __init__(self, options: SessionOptions, bundle: MapBundle | None = None) -> None:
         self.options = options
         if bundle is None:
-            bundle = open_bundle(options.map, require_signed=options.require_signed)
+            bundle = open_map(options.map, require_signed=options.require_signed)
         self.bundle = bundle
         world = self.bundle.manifest.world
         grade = self.bundle.manifest.statistics.get("grade")
@@ -148,7 +149,7 @@ class Session:
             if not self._as_recorded:
                 self.camera = calibration.scaled_to(self.source.width, self.source.height)
             settings, self._fitted = self._within_budget()
-            self.localizer = Localizer.open(self.bundle, self.camera, settings)
+            self.localizer = open_on(self.bundle, self.camera, settings)
             stack.callback(self.localizer.close)
             self._supervisor = self._open_supervisor()
             if options.replay is not None and isinstance(self.source, RecordingSource):
@@ -157,7 +158,7 @@ class Session:
             self._picture = None
             if options.picture is not None:
                 gravity = None if world.gravity is None else np.array(world.gravity)
-                xyz = self.localizer.points.xyz if self.localizer.points else NO_POINTS
+                xyz = self.localizer.overview
                 labels = self.localizer.point_labels
                 self._picture = RunPicture(options.picture, xyz, gravity, self._unit, labels)
             self._truth = options.truth and TruthComparison(read_truth(options.truth))
@@ -181,12 +182,11 @@ class Session:
 
     def facts(self, *, camera: Camera | None) -> RunFacts:
         """What sinks may want to know. camera: None for several."""
-        points = self.localizer.points
         return RunFacts(
             map_name=self.bundle.manifest.name,
             world=self.bundle.manifest.world,
             camera=camera,
-            xyz=NO_POINTS if points is None else points.xyz,
+            xyz=self.localizer.overview,
             source=_without_password(self.options.source),
             live=self.source.live,
             advice=self._advice,
@@ -270,8 +270,8 @@ class Session:
 
     def headline(self) -> str:
         """What is about to run, in three lines, more when a GPU helps or limits were lowered."""
-        manifest, camera, points = self.bundle.manifest, self.camera, self.localizer.points
-        content = f"{points.n} points, {manifest.features.kind}" if points else "held by networks"
+        manifest, camera = self.bundle.manifest, self.camera
+        content = _content(self.bundle, self.localizer)
         method = self.localizer.settings.method
         return (
             f"map        {one_line(manifest.name)}, {content}, method {method}\n"
@@ -391,7 +391,7 @@ class Session:
             return None
         localizer = self.localizer
         return Supervisor(
-            metre=metre_of(self.bundle.manifest.world, localizer.points),
+            metre=metre_of(self.bundle.manifest.world, localizer.overview),
             filtered=self.options.filtered,
             localizer=localizer,
         )
@@ -431,6 +431,18 @@ class Session:
         """Draw the picture, where one was asked for. Raises DiskError."""
         if self._picture is not None:
             self._picture.write()
+
+
+def _content(bundle: MapBundle, localizer: Localizer) -> str:
+    """What a map holds, in words."""
+    kind = bundle.manifest.features.kind
+    if isinstance(localizer, TiledLocalizer):
+        tiles = localizer.tiles
+        points = sum(tile.points for tile in tiles)
+        here = len(localizer.resident)
+        return f"{len(tiles)} tiles, {here} in memory, {points} points, {kind}"
+    points_here = localizer.points
+    return f"{points_here.n} points, {kind}" if points_here else "held by networks"
 
 
 def sink_rows(outputs: Sequence[str]) -> Rows:

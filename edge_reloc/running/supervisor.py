@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arrays import F64
+from ..arrays import F32, F64
 from ..bundle.manifest import World
-from ..bundle.points import PointMap
 from ..geometry.rigid import hat, invert
 from ..reasons import Fault, Reason
 from ..structs import Frame, PoseEstimate, State, Status
@@ -29,6 +28,7 @@ REASONS = {
     Status.NO_MATCHES: Reason.OUTSIDE_MAP,
     Status.NO_POSE: Reason.FEW_MATCHES,
     Status.IMPLAUSIBLE: Reason.IMPLAUSIBLE,
+    Status.NOT_LOADED: Reason.NOT_LOADED,
 }
 WORDS = {
     Reason.JUMP: "the pose is far from where the last ones lead, and not yet confirmed",
@@ -209,9 +209,12 @@ def _reason_of(frame: Frame, estimate: PoseEstimate) -> Reason | None:
     return REASONS[estimate.status]
 
 
-def metre_of(world: World, points: PointMap | None) -> float:
-    """Units of a map that a metre has; a guess from its size where the map does not know."""
-    if world.metric or points is None:
+def metre_of(world: World, xyz: F32) -> float:
+    """Units of a map that a metre has; a guess from its size where the map does not know.
+
+    xyz (N,3): points of it.
+    """
+    if world.metric or len(xyz) == 0:
         return 1.0
-    low, high = np.percentile(points.xyz, (10, 90), axis=0)
+    low, high = np.percentile(xyz, (10, 90), axis=0)
     return float(np.linalg.norm(high - low)) / LIKELY_MAP_M

@@ -32,7 +32,7 @@ enum edge_reloc_flags { /* bits of `flags` */
 };
 enum edge_reloc_status { /* of the frame; UNCERTAIN is what Python calls DEGRADED */
     EDGE_RELOC_OK = 0, EDGE_RELOC_UNCERTAIN, EDGE_RELOC_NO_FEATURES, EDGE_RELOC_NO_MATCHES,
-    EDGE_RELOC_NO_POSE, EDGE_RELOC_IMPLAUSIBLE
+    EDGE_RELOC_NO_POSE, EDGE_RELOC_IMPLAUSIBLE, EDGE_RELOC_NOT_LOADED
 };
 enum edge_reloc_state { /* of the stream */
     EDGE_RELOC_NO_STATE = 0, EDGE_RELOC_SEARCHING, EDGE_RELOC_TRACKING, EDGE_RELOC_DEGRADED,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +34,12 @@ from edge_reloc.pose.registration import OnePass
 from edge_reloc.pose.viewing import viewing_angles
 from edge_reloc.structs import Correspondences, Evidence, Features, Frame, PoseEstimate
 
+from ..cluster.executor import Executor
+from ..packing.pack import PACKED_MODEL
 from ..photos.features import PhotoFeatures
 from ..progress import open_bar
 from ..scene.combine import PhotoStore
-from ..scene.model import SceneModel, View
+from ..scene.model import SceneModel, View, load_model
 from .leave_out import neighbourhoods, write_without
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ RIGHT_SHARE, RIGHT_DEG = 0.02, 1.0
 EXPLAINED_SCATTER, CONCENTRATION_SCATTER = 0.25, 0.1
 FEWEST_RIGHT = 15  # for a standard deviation
 
-_NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
+_Answer = tuple[list["Try"], list["Try"]]
+NO_IMAGE = Frame(image=np.zeros((1, 1), np.uint8), t_ns=0)  # features are all that is needed
 
 
 class Try(NamedTuple):
@@ -81,16 +84,24 @@ class PoseErrors(NamedTuple):
     angle: F64
 
 
-def measure(bundle: Path, model: SceneModel, store: PhotoStore) -> Integrity | None:
+def measure(
+    bundle: Path,
+    model: SceneModel,
+    store: PhotoStore,
+    *,
+    workers: Executor | None = None,
+    progress: bool = True,
+) -> Integrity | None:
     """Measure a map and tell its bundle; None, and the bundle as it was, for too few photos.
 
-    model: with points in the bundle's order.
+    model: with points in the bundle's order, as the store's work folder has it (PACKED_MODEL).
+    workers: who try; None for this process.
     """
     seeing = sum(1 for view in model.views if len(view.point_id))
     if seeing < FEWEST_VIEWS:
         log.info("%d photos: too few to leave some out, errors are guessed", seeing)
         return None
-    first, refined = left_out_tries(bundle, model, store)
+    first, refined = left_out_tries(bundle, model, store, workers=workers, progress=progress)
     fewest = min(len(first), len(refined))
     if fewest < FEWEST_ERRORS:
         log.info("%d photos were localised without their neighbours: too few", fewest)
@@ -151,7 +162,13 @@ def _tail(size: F64) -> float:
 
 
 def left_out_tries(
-    bundle: Path, model: SceneModel, store: PhotoStore, shares: Sequence[float] = SHARES
+    bundle: Path,
+    model: SceneModel,
+    store: PhotoStore,
+    shares: Sequence[float] = SHARES,
+    *,
+    workers: Executor | None = None,
+    progress: bool = True,
 ) -> tuple[list[Try], list[Try]]:
     """Poses of photos that were left out, without and with the second pass.
 
@@ -163,20 +180,46 @@ def left_out_tries(
         for rows in neighbourhoods(model.views, model.xyz, NEIGHBOURHOODS, share)
     ]
     folder = store.work / "left_out"
-    found: tuple[list[Try], list[Try]] = ([], [])
-    checked: set[str] = set()
-    with open_bar(len(left_out), "leaving out", "neighbourhood") as bar:
-        for rows in left_out:
-            write_without(model, bundle, rows, folder / "map")
-            rest = open_bundle(folder / "map")
-            rest.checked_networks |= checked  # of every rest they are the same
-            tried = [model.views[n] for n in _spread(rows)]
-            for tries, more in zip(found, _tries(rest, tried, model, store), strict=True):
+    with open_bar(len(left_out), "leaving out", "neighbourhood", shown=progress) as bar:
+        if workers is None:
+            answers = _tried_here(bundle, model, store, left_out, folder)
+        else:
+            packed = store.work / PACKED_MODEL
+            arguments = [
+                (bundle, packed, store, rows, folder / str(n)) for n, rows in enumerate(left_out)
+            ]
+            answers = workers.gather([workers.submit(tries_without, *each) for each in arguments])
+        found: tuple[list[Try], list[Try]] = ([], [])
+        for answer in answers:
+            for tries, more in zip(found, answer, strict=True):
                 tries += more
-            checked = rest.checked_networks
             bar.update()
     shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _tried_here(
+    bundle: Path, model: SceneModel, store: PhotoStore, left_out: Sequence[I32], folder: Path
+) -> Iterator[_Answer]:
+    checked: set[str] = set()
+    for rows in left_out:
+        write_without(model, bundle, rows, folder / "map")
+        rest = open_bundle(folder / "map")
+        rest.checked_networks |= checked  # of every rest they are the same
+        yield _tries(rest, [model.views[n] for n in _spread(rows)], model, store)
+        checked = rest.checked_networks
+
+
+def tries_without(
+    bundle: Path, packed: Path, store: PhotoStore, rows: I32, folder: Path
+) -> _Answer:
+    """A unit of work: the tries of one neighbourhood (rows of the views), in a folder of its own.
+
+    A few numbers come back; packed: file of the model.
+    """
+    model = load_model(packed)
+    write_without(model, bundle, rows, folder)
+    return _tries(open_bundle(folder), [model.views[n] for n in _spread(rows)], model, store)
 
 
 def _spread(rows: I32) -> I32:
@@ -189,13 +232,13 @@ def _tries(
     bundle: MapBundle, views: Iterable[View], model: SceneModel, store: PhotoStore
 ) -> tuple[list[Try], list[Try]]:
     """Of each photo that was localised, before the second pass and after it."""
-    features = _room(bundle.manifest)
+    features = features_room(bundle.manifest)
     localizers: dict[Camera, _TellsBoth] = {}
     found: tuple[list[Try], list[Try]] = ([], [])
     for view in views:
         if view.camera not in localizers:
             localizers[view.camera] = _TellsBoth(bundle, view.camera)
-        _fill(features, store.get(view.name))
+        fill_features(features, store.get(view.name))
         for tries, pose in zip(found, localizers[view.camera].locate(features), strict=True):
             if pose is not None:
                 tries.append(_compared(pose, view, model))
@@ -235,7 +278,7 @@ class _TellsBoth:
         self._first = None
         camera = self._line.camera
         found = self._localizer.locate(
-            Extracted(frame=_NO_IMAGE, camera=camera, features=features, laps={})
+            Extracted(frame=NO_IMAGE, camera=camera, features=features, laps={})
         )
         return self._first, self._seen(found.estimate, found.matches.point_id)
 
@@ -286,14 +329,14 @@ def _compared(found: _Pose, view: View, model: SceneModel) -> Try:
     )
 
 
-def _room(manifest: Manifest) -> Features:
+def features_room(manifest: Manifest) -> Features:
     """For what is known of one photo."""
     spec, embedding = manifest.features, manifest.embedding
     dim = 0 if embedding is None else embedding.dim
     return Features(Arena(), spec.keypoints, spec.dim, dim, spec.place_dim)
 
 
-def _fill(out: Features, photo: PhotoFeatures) -> None:
+def fill_features(out: Features, photo: PhotoFeatures) -> None:
     """As the extractor does, from what it said of the photo when it was mapped."""
     n = out.n = min(len(photo.xy_px), out.capacity)
     out.xy_px[:n] = photo.xy_px[:n]

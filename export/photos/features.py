@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,15 @@ from edge_reloc.sources.photo import read_photo, read_photo_file
 from edge_reloc.stages import Extractor
 from edge_reloc.structs import Features, Frame
 
+from ..cluster.executor import Executor
+from ..cluster.units import Unit, finish
 from ..progress import open_bar
 
 log = logging.getLogger(__name__)
 
 CACHE_VERSION = 2  # raise when what an entry means changes: old entries are then never read
 PHOTOS_IN_MEMORY = 256  # 2048 x 128 float16: 0.5 MB a photo
+PHOTOS_PER_UNIT = 16  # a second or two
 
 
 class UnreadablePhotoError(MappingError):
@@ -72,7 +76,10 @@ class FeatureStore:
     images: folder of the photos. work: folder of the cache. An entry is keyed
     by the photo's content, the feature settings and the quarter turns, so a
     changed photo or setting is never answered from an old entry. `turns` maps
-    photo names to quarter turns (0 when absent).
+    photo names to quarter turns (0 when absent). cache: work folder whose features,
+    matches and networks are used, as by the tiles of one map (default: work itself).
+    workers: who extracts and matches what many photos need; None for this process alone.
+    A store that is pickled arrives without workers, and works on one thread.
     """
 
     def __init__(
@@ -83,11 +90,15 @@ class FeatureStore:
         *,
         images: Path,
         turns: Mapping[str, int] | None = None,
+        cache: Path | None = None,
+        workers: Executor | None = None,
+        threads: int = 0,
     ) -> None:
         self.work, self.spec, self.images = Path(work), spec, Path(images)
         self.turns: dict[str, int] = dict(turns or {})
-        self._locate = locate or (lambda name: self.work / name)
-        self._folder = self.work / "features"
+        self.cache, self.workers, self._threads = Path(cache or work), workers, threads
+        self._locate = locate or (lambda name: self.cache / name)
+        self._folder = self.cache / "features"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._recent: OrderedDict[tuple[str, int], PhotoFeatures] = OrderedDict()
         self._digests: dict[str, str] = {}
@@ -120,6 +131,9 @@ class FeatureStore:
         logged, one line each. MappingError when none is left.
         """
         names = list(names)
+        if self.workers is not None:
+            self._extract_elsewhere(self.workers, names, progress)
+            progress = False
         usable, first = [], ""
         bar = open_bar(len(names), "features", "photo", shown=progress)
         for name in names:
@@ -152,8 +166,19 @@ class FeatureStore:
     def with_spec(self, spec: FeatureSpec) -> FeatureStore:
         """The same photos and turns under other settings."""
         return FeatureStore(
-            self.work, spec, self._locate, images=self.images, turns=dict(self.turns)
+            self.work,
+            spec,
+            self._locate,
+            images=self.images,
+            turns=dict(self.turns),
+            cache=self.cache,
+            workers=self.workers,
         )
+
+    def in_folder(self, work: Path) -> FeatureStore:
+        """The same photos and settings for a map of some of them, which has a folder of its own."""
+        turns, cache = dict(self.turns), self.cache
+        return FeatureStore(work, self.spec, images=self.images, turns=turns, cache=cache)
 
     def photo(self, name: str) -> Path:
         """Where the photo itself lies."""
@@ -169,6 +194,7 @@ class FeatureStore:
             "images": str(self.images.resolve()),
             "spec": self.spec.to_dict(),
             "turns": {name: k for name, k in self.turns.items() if k},
+            **({} if self.cache == self.work else {"cache": str(self.cache.resolve())}),
         }
         write_atomic(self.work / "store.json", json.dumps(values, indent=1) + "\n")
 
@@ -197,7 +223,26 @@ class FeatureStore:
         return self._digests[name]
 
     def _open_network(self, file: str, arena: Arena) -> Engine:
-        return open_engine(self.network(file), arena)
+        return open_engine(self.network(file), arena, threads=self._threads)
+
+    def _extract_elsewhere(self, workers: Executor, names: Sequence[str], progress: bool) -> None:
+        """Have workers extract what is missing; photos that cannot be read stay missing."""
+        missing = []
+        for name in names:
+            with contextlib.suppress(UnreadablePhotoError):
+                if not self._entry(name, self.turns.get(name, 0)).is_file():
+                    missing.append(name)
+        units = [
+            Unit(run=extract, arguments=(self, shard), size=len(shard))
+            for start in range(0, len(missing), PHOTOS_PER_UNIT)
+            for shard in [missing[start : start + PHOTOS_PER_UNIT]]
+        ]
+        done = len(names) - len(missing)
+        finish(workers, units, "features", "photo", done=done, progress=progress)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        turns = {name: k for name, k in self.turns.items() if k}
+        return _opened, (self.work, self.spec, self.images, turns, self.cache)
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         try:
@@ -229,6 +274,19 @@ class FeatureStore:
         )
 
 
+def extract(store: FeatureStore, names: Sequence[str]) -> None:
+    """A unit of work: the features of some photos, into the cache."""
+    for name in names:
+        with contextlib.suppress(UnreadablePhotoError):  # told of by whoever asked
+            store.get(name)
+
+
+def _opened(
+    work: Path, spec: FeatureSpec, images: Path, turns: dict[str, int], cache: Path
+) -> FeatureStore:
+    return FeatureStore(work, spec, images=images, turns=turns, cache=cache, threads=1)
+
+
 def open_store(work: Path) -> FeatureStore:
     """The store that `edge-reloc map` left in a work folder."""
     path = Path(work) / "store.json"
@@ -239,6 +297,7 @@ def open_store(work: Path) -> FeatureStore:
             read_fields(FeatureSpec, values["spec"], str(path)),
             images=Path(values["images"]),
             turns=values["turns"],
+            cache=Path(values["cache"]) if "cache" in values else None,
         )
     except FileNotFoundError:
         raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None

@@ -12,9 +12,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from edge_reloc.arrays import F32, I32
+from edge_reloc.arrays import F32, I32, I64
+from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
+from ..cluster.units import Unit, finish
 from ..photos.features import FeatureStore
 from ..progress import open_bar
 
@@ -75,40 +77,99 @@ def match_pairs(
 ) -> list[PairMatches]:
     """Match every pair; finished chunks are kept in the work folder.
 
-    Thresholds follow the feature: sift by ratio, networks by min_similarity.
+    Thresholds follow the feature: sift by ratio, networks by min_similarity. The store's
+    workers, where it has any, match the chunks that are missing.
     """
+    pairs = sorted(pairs)
+    if store.workers is not None:
+        match_missing(store, names, pairs, progress=progress)
+        progress = False
+    chunks = chunks_of(store, names, pairs)
+    found: list[PairMatches] = []
+    with open_bar(len(pairs), "matching", "pair", shown=progress) as bar:
+        for chunk in chunks:
+            found += chunk.matches(store, names)
+            bar.update(len(chunk.pairs))
+    return found
+
+
+def match_missing(
+    store: FeatureStore, names: Sequence[str], pairs: Sequence[Pair], *, progress: bool = True
+) -> None:
+    """Have the store's workers match what is missing of sorted pairs; nothing is read here."""
+    assert store.workers is not None
+    units = [
+        Unit(
+            run=match_chunk,
+            arguments=(store, [(names[i], names[j]) for i, j in chunk.pairs], chunk.path),
+            result=chunk.path,
+            size=len(chunk.pairs),
+        )
+        for chunk in chunks_of(store, names, pairs)
+    ]
+    finish(store.workers, units, "matching", "pair", progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some pairs, and the file of their matches."""
+
+    pairs: Sequence[Pair]  #: indices into the list of names
+    path: Path  #: by the hash of features and thresholds
+
+    def matches(self, store: FeatureStore, names: Sequence[str]) -> list[PairMatches]:
+        """From the file, or made where it is missing or damaged."""
+        kept = read_chunk(self.path, self.pairs)
+        if kept is None:
+            match_chunk(store, [(names[i], names[j]) for i, j in self.pairs], self.path)
+            kept = read_chunk(self.path, self.pairs)
+            assert kept is not None, "it has just been written"
+        return kept
+
+
+def chunks_of(store: FeatureStore, names: Sequence[str], pairs: Sequence[Pair]) -> list[Chunk]:
+    """The chunks of sorted pairs, with their files in the store's cache."""
+    folder = store.cache / "matches"
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = []
+    for start in range(0, len(pairs), PAIRS_PER_CHUNK):
+        part = pairs[start : start + PAIRS_PER_CHUNK]
+        keys = [[store.key(names[i]), store.key(names[j])] for i, j in part]
+        identity = json.dumps([_thresholds(store), keys])
+        digest = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+        chunks.append(Chunk(pairs=part, path=folder / f"{digest}.npz"))
+    return chunks
+
+
+def match_chunk(store: FeatureStore, pairs: Sequence[tuple[str, str]], path: Path) -> None:
+    """A unit of work: the matches of some pairs of photos, into a file."""
+    matches = []
+    for first, second in pairs:
+        rows, similarity = match_descriptors(
+            store.get(first).descriptor.astype(np.float32),
+            store.get(second).descriptor.astype(np.float32),
+            **_thresholds(store),
+        )
+        matches.append(PairMatches(pair=(0, 0), rows=rows, similarity=similarity))
+    _save(path, matches)
+
+
+def chunk_counts(chunk: Chunk) -> I64:
+    """How many matches (K,) each pair of a chunk has that workers have matched."""
+    try:
+        with np.load(chunk.path, allow_pickle=False) as data:
+            count = np.asarray(data["count"], np.int64)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise MappingError(f"{chunk.path}: damaged ({error}); remove it and map again") from error
+    return count
+
+
+def _thresholds(store: FeatureStore) -> dict[str, float]:
     sift = store.spec.kind == "sift"
-    settings = {
+    return {
         "min_similarity": 0.0 if sift else store.spec.similarity_of_pairs,
         "max_ratio": SIFT_RATIO if sift else 1.0,
     }
-    folder = store.work / "matches"
-    folder.mkdir(parents=True, exist_ok=True)
-    found: list[PairMatches] = []
-    pairs = sorted(pairs)
-    bar = open_bar(len(pairs), "matching", "pair", shown=progress)
-    for start in range(0, len(pairs), PAIRS_PER_CHUNK):
-        chunk = pairs[start : start + PAIRS_PER_CHUNK]
-        identity = [settings, [[store.key(names[i]), store.key(names[j])] for i, j in chunk]]
-        digest = hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
-        path = folder / f"{digest}.npz"
-        matches = _load(path, chunk)
-        if matches is None:
-            matches = []
-            for i, j in chunk:
-                rows, similarity = match_descriptors(
-                    store.get(names[i]).descriptor.astype(np.float32),
-                    store.get(names[j]).descriptor.astype(np.float32),
-                    **settings,
-                )
-                matches.append(PairMatches(pair=(i, j), rows=rows, similarity=similarity))
-                bar.update()
-            _save(path, matches)
-        else:
-            bar.update(len(chunk))
-        found += matches
-    bar.close()
-    return found
 
 
 def _save(path: Path, matches: list[PairMatches]) -> None:
@@ -122,7 +183,8 @@ def _save(path: Path, matches: list[PairMatches]) -> None:
     write_atomic(path, stream.getvalue())
 
 
-def _load(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
+def read_chunk(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
+    """The matches of a chunk's pairs from its file; None where it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as data:
             ends = np.cumsum(data["count"])

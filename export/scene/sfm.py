@@ -81,33 +81,56 @@ def map_photos(
     photo, None where unknown, to choose pairs by. Notes list the photos that were not
     registered. MappingError when the photos do not overlap.
     """
-    pycolmap = _pycolmap()
+    _pycolmap()  # before the long work
+    lenses = lenses_of(store, names, facts, camera)
+    pairs = pairs_without_poses(store, names, near)
+    matches = match_pairs(store, names, pairs, progress=progress)
+    return place_photos(store, names, lenses, matches, tried=len(pairs), progress=progress)
+
+
+def lenses_of(
+    store: FeatureStore,
+    names: Sequence[str],
+    facts: Mapping[str, PhotoFacts],
+    camera: Camera | None,
+) -> list[Lens]:
+    """The cameras of photos; MappingError where `camera` is not theirs."""
     photos = [store.get(name) for name in names]
     lenses = find_lenses(names, [(p.width, p.height) for p in photos], facts, camera)
     for lens in lenses:
         log.info("%s: %d photos", lens.name, len(lens.photos))
-    pairs = pairs_without_poses(store, names, near)
-    matches = match_pairs(store, names, pairs, progress=progress)
+    return lenses
+
+
+def place_photos(
+    store: FeatureStore,
+    names: Sequence[str],
+    lenses: Sequence[Lens],
+    matches: Sequence[PairMatches],
+    *,
+    tried: int,
+    progress: bool = True,
+) -> Reconstructed:
+    """As `map_photos` does, by matches of some of `tried` pairs."""
+    pycolmap = _pycolmap()
     matches = [m for m in matches if len(m.rows) >= MIN_MATCHES]
     if not matches:
-        raise MappingError(_no_overlap(names, store, len(pairs), 0, 0, 0))
+        raise MappingError(_no_overlap(names, store, tried, 0, 0, 0))
     folder = _folder(store, names, lenses, matches)
     database = folder / "database.db"
     if not database.is_file():
         write_database(pycolmap, database, store, names, lenses, matches)
     verified = verify(pycolmap, database, matches, progress=progress)
-    log.info(
-        "%d of %d pairs match, %d agree on a geometry", len(matches), len(pairs), len(verified)
-    )
+    log.info("%d of %d pairs match, %d agree on a geometry", len(matches), tried, len(verified))
     fixed = {number for number, lens in enumerate(lenses, start=1) if lens.given is not None}
     best = _reconstruct(pycolmap, folder / "free", database, fixed, len(names), progress)
-    _check_size(best, names, store, len(pairs), len(matches), len(verified))
+    _check_size(best, names, store, tried, len(matches), len(verified))
     held, notes = _settled(pycolmap, best, lenses)
     if held:
         hold(pycolmap, database, held)
         fixed |= set(held)
         best = _reconstruct(pycolmap, folder / "held", database, fixed, len(names), progress)
-        _check_size(best, names, store, len(pairs), len(matches), len(verified))
+        _check_size(best, names, store, tried, len(matches), len(verified))
     for note in notes:
         log.warning("%s", note)
     model = _scene(best, names, store)

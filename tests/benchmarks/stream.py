@@ -70,7 +70,7 @@ class Bench:
 
     def supervisor(self, localizer: Localizer, *, filtered: bool = False) -> Supervisor:
         """As `edge-reloc run` makes it."""
-        metre = metre_of(localizer.bundle.manifest.world, localizer.points)
+        metre = metre_of(localizer.bundle.manifest.world, localizer.overview)
         return Supervisor(metre=metre, filtered=filtered, localizer=localizer)
 
     def errors(self, estimates: Sequence[PoseEstimate]) -> np.ndarray:

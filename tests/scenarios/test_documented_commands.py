@@ -66,12 +66,16 @@ ONLY_PARSED = {
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "bench --dataset": "needs a data set: test_bench_program.py lays one out",
+    "combine --tiles": "needs several maps of one world: test_tiles_program.py cuts some",
+    "inspect maps/city": "needs a map of tiles: test_tiles_program.py",
+    "run --map maps/city": "the same",
     "align --map": "needs what was measured of the place: tests/unit/test_align_program.py",
     "run --map maps/office --camera 0 --calibration camera.json --mount front":
         "needs ROS 2: tests/unit/test_ros2.py has its messages",
     "run --demo --output rerun:": "starts a window: tests/unit/test_rerun_sink.py",
     "run --map maps/office --camera 0 --calibration camera.json --output foxglove:":
         "takes a port: tests/unit/test_foxglove_sink.py",
+    "coverage --map": "needs the work folder of a mapping: tests/unit/test_forecast.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

@@ -18,7 +18,6 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
-from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import EdgeRelocError
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.mount import read_mount
@@ -31,6 +30,7 @@ from edge_reloc.ros2.stamps import Stamps
 from edge_reloc.ros2.subscription import TopicCapture
 from edge_reloc.ros2.transforms import Transforms
 from edge_reloc.sinks.ros2 import listen
+from edge_reloc.tiles.tiled_bundle import open_map
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PARAMETERS: dict[str, Any] = {
@@ -77,7 +77,7 @@ class VisualLocalization(LifecycleNode):
                     f"num_cameras: found {self.value('num_cameras')}, expected 1: a node takes the "
                     f"images of one camera"
                 )
-            self._bundle = open_bundle(self.value("map_dir"))
+            self._bundle = open_map(self.value("map_dir"))
             chosen = {"method": self.value("method")} if self.value("method") else {}
             self._settings = Settings(tracking=self.value("tracking"), **chosen)
             self._names = FrameNames(**{f.name: self.value(f.name) for f in fields(FrameNames)})

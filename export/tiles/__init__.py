@@ -1,0 +1,1 @@
+"""Maps of tiles: made of finished bundles."""
