@@ -76,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         help="keypoints a photo (default 2048)",
     )
     add(
+        "--preset",
+        choices=("full", "standard", "tiny"),
+        default="full",
+        help="how large the map may be: full (default): all points, descriptors as float16; "
+        "standard: half of the points, as int8; tiny: a quarter",
+    )
+    add(
         "--turns",
         choices=("auto", "never"),
         default="auto",
@@ -164,6 +171,7 @@ def _map(
     """Write the bundle and what its work folder keeps; the summary."""
     from .integrity.measure import measure
     from .packing.pack import pack_map
+    from .packing.presets import PRESETS
     from .photos.features import turned
     from .reconstruct import open_photos, reconstruct
     from .scene.model import save_model
@@ -190,15 +198,18 @@ def _map(
     summary = summarise(model, grade, names)
     summary["copies"] = copies
     _refuse_poor(options, grade)
+    preset = PRESETS[options.preset]
     packed = pack_map(
-        model,
+        preset.applied(model),
         store,
         store.spec,
         options.output,
         name=options.output.name,
         grade=grade,
+        int8=preset.int8,
         tokens=tokens,
     )
+    summary["packed_points"] = len(packed.xyz)
     integrity = measure(options.output, packed, store, workers=workers)
     summary["left_out_tries"] = 0 if integrity is None else integrity.photos
     return summary

@@ -17,7 +17,7 @@ from .layout import MANIFEST, SIGNATURE, TILES_FILE, TILES_FOLDER
 FORMAT = "edge_reloc.map"
 # Real ones have a few thousand. Parsed, JSON takes many times its bytes.
 MOST_BYTES = 4 << 20
-VERSION = (1, 4)
+VERSION = (1, 5)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 LARGEST_TENSOR = 1 << 27  # numbers of one input or output: an image of 16384 x 8192

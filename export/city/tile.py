@@ -109,13 +109,15 @@ def read_grade(model: Path) -> Grade:
     return Grade(**{key: told[key] for key in Grade.__dataclass_fields__})
 
 
-def map_tile(store: FeatureStore, model: Path, name: str, grade: Grade) -> None:
+def map_tile(store: FeatureStore, model: Path, name: str, grade: Grade, int8: bool) -> None:
     """The bundle of a tile that lies in the world, in its work folder, with its integrity."""
     folder = model.parent
     with at_work(folder):
         own = store.in_folder(folder)
         own.save()
-        packed = pack_map(load_model(model), own, own.spec, folder / BUNDLE, name=name, grade=grade)
+        packed = pack_map(
+            load_model(model), own, own.spec, folder / BUNDLE, name=name, grade=grade, int8=int8
+        )
         found = measure(folder / BUNDLE, packed, own, progress=False)
         tries = 0 if found is None else found.photos
         write_atomic(folder / SUMMARY, json.dumps({"left_out_tries": tries}) + "\n")

@@ -20,6 +20,7 @@ from edge_reloc.geometry.rigid import camera_centre
 
 from ..cluster.executor import Executor
 from ..cluster.units import Unit, finish
+from ..packing.presets import PRESETS
 from ..photos.features import FeatureStore, turned
 from ..photos.listing import PhotoFacts
 from ..reconstruct import oriented
@@ -157,14 +158,16 @@ def _written(
     )
     store.save()
     units, bundles, cameras = [], {}, {}
+    preset = PRESETS[options.preset]
+    tiles = {number: preset.applied(model) for number, model in tiles.items()}
     for number, model in tiles.items():
         name = f"tile{number:03d}"
-        folder = _tile_folder(store, model)
+        folder = _tile_folder(store, model, options.preset)
         grade = grades[number]
         units.append(
             Unit(
                 run=map_tile,
-                arguments=(store, folder / MODEL_FILE, name, grade),
+                arguments=(store, folder / MODEL_FILE, name, grade, preset.int8),
                 result=folder / SUMMARY,
             )
         )
@@ -193,12 +196,12 @@ def _written(
     }
 
 
-def _tile_folder(store: FeatureStore, model: SceneModel) -> Path:
+def _tile_folder(store: FeatureStore, model: SceneModel, preset: str) -> Path:
     """Of a tile's own, named by the hash of its model and features; holds the model."""
     scratch = store.work / TILES / "model.npz"
     save_model(scratch, model)
     spec = json.dumps(store.spec.to_dict(), sort_keys=True)
-    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch))
+    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch), preset)
     folder = store.work / TILES / digest
     folder.mkdir(exist_ok=True)
     scratch.replace(folder / MODEL_FILE)

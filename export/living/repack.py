@@ -21,11 +21,12 @@ from edge_reloc.bundle.points import open_points
 from edge_reloc.embedding.place import open_embedding
 from edge_reloc.methods import METHODS
 
-from ..export_int8 import unit
 from ..packing.cells import FEWEST_CELLS, POINTS_PER_CELL, make_cells
 from ..packing.class_tokens import open_tokens
 from ..packing.descriptors import point_descriptors
+from ..packing.observers import cell_observers
 from ..packing.pack import mean_direction, mean_observer, reorder_points
+from ..packing.quantising import unit
 from ..packing.uncertainty import point_sigma
 from ..photos.features import FeatureStore
 from ..scene.model import SceneModel, View
@@ -147,10 +148,14 @@ def _write(
             out[new] = values.astype(array.dtype)
             writer.add_array(name, out, files[name].unit)
         sizes = np.bincount(cell, minlength=len(changed))
-        writer.add_array(layout.CELL_START, np.cumsum([0, *sizes]).astype(np.int32))
+        starts = np.cumsum([0, *sizes]).astype(np.int32)
+        writer.add_array(layout.CELL_START, starts)
         centre, radius = _balls(bundle, packed.xyz, cell, changed)
         writer.add_array(layout.CELL_CENTRE, centre, files[layout.CELL_CENTRE].unit)
         writer.add_array(layout.CELL_RADIUS, radius, files[layout.CELL_RADIUS].unit)
+        if bundle.has(layout.CELL_OBSERVERS):
+            observers = cell_observers(packed, starts, centre, radius)
+            writer.add_array(layout.CELL_OBSERVERS, observers, files[layout.CELL_OBSERVERS].unit)
         known = bundle.array(layout.VIEW_EMBEDDING)
         added = vectors.astype(known.dtype).reshape(-1, known.shape[1])
         writer.add_array(layout.VIEW_EMBEDDING, np.concatenate([known, added]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from .cells import make_cells
 from .class_tokens import ClassTokens
 from .descriptors import point_descriptors
 from .networks import add_network
+from .observers import cell_observers
 from .photo_embedding import of_class_tokens, of_local_features
+from .quantising import quantise
 from .uncertainty import point_sigma
 
 log = logging.getLogger(__name__)
@@ -40,21 +43,25 @@ def pack_map(
     cells: int | None = None,
     parts: dict[str, tuple[float, float, float]] | None = None,
     grade: Grade | None = None,
+    int8: bool = False,
     tokens: ClassTokens | None = None,
 ) -> SceneModel:
     """Write the bundle; returns the model with points in the bundle's order.
 
     The reordered model is also kept in the work folder: training needs ids
     that agree with the bundle. parts: where combined maps were put. grade: what the
-    reconstruction is worth, where it was judged. tokens: what embeds photos instead of their
-    local features.
+    reconstruction is worth, where it was judged. int8: descriptors of half the
+    size. tokens: what embeds photos instead of their local features.
     """
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
     )
     grid = make_cells(model.xyz, mean_observer(model), observations, cells=cells)
     packed = reorder_points(model, grid.order)
-    descriptor = point_descriptors(packed, store)
+    descriptor: NDArray[Any] = point_descriptors(packed, store)
+    if int8:
+        descriptor, scale = quantise(np.asarray(descriptor, np.float32))
+        spec = replace(spec, descriptor_scale=scale)
     if tokens is None:
         embedding = of_local_features(store, packed.views)
     else:
@@ -89,12 +96,14 @@ def pack_map(
     unit = "metre" if model.metric else "map unit"
     with BundleWriter(output, manifest) as bundle:
         bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
-        bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(layout.DESCRIPTORS, descriptor)
         bundle.add_array(layout.DIRECTION, mean_direction(packed))
         bundle.add_array(layout.SIGMA, point_sigma(packed), unit)
         bundle.add_array(layout.CELL_START, grid.start)
         bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
         bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)
+        observers = cell_observers(packed, grid.start, grid.centre, grid.radius)
+        bundle.add_array(layout.CELL_OBSERVERS, observers, unit)
         embedding.add_to(bundle)
         start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
         bundle.add_array(layout.VIEW_START, start)

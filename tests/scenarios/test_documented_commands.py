@@ -195,6 +195,7 @@ def test_benchmark_is_understood(
 ) -> None:
     _, path, *arguments = shlex.split(command)
     monkeypatch.setattr(sys, "argv", [path, *arguments])
+    monkeypatch.syspath_prepend(str((ROOT / path).parent))  # as of a program that is started
     parse_only(runpy.run_path(str(ROOT / path))["main"])
 
 
