@@ -242,6 +242,10 @@ def table(lines: list[dict[str, Any]], names: list[str]) -> str:
                 cell += f" ({_paired([by[name][s][key] - by['all'][s][key] for s in pairs])})"
             cells.append(cell)
         rows.append(f"{name} ({len(by[name])}) | " + " | ".join(cells))
+    every = list(by.get("all", {}).values())
+    for share in every[0]["kept"] if every else ():
+        means = [np.mean([line["kept"][share][key] for line in every]) for key in head]
+        rows.append(f"  all, kept {float(share):.0%} | " + " | ".join(f"{m:.1f}" for m in means))
     return "\n".join(rows)
 
 

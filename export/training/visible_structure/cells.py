@@ -35,7 +35,8 @@ def cell_shares(bank: Bank, cell_start: I32) -> F32:
     entry = np.repeat(np.arange(len(bank.view)), np.diff(bank.start))
     flat = entry * len(sizes) + cell_of_point[bank.point_id]
     counts = np.bincount(flat, minlength=len(bank.view) * len(sizes))
-    return np.asarray(counts.reshape(len(bank.view), -1) / sizes, np.float32)
+    shares = counts.reshape(len(bank.view), -1) / np.maximum(sizes, 1)  # a cell may be empty
+    return np.asarray(shares, np.float32)
 
 
 def train_cells(
