@@ -102,6 +102,12 @@ def test_run_localises(head: str, place: Path, tmp_path: Path) -> None:
         assert error.translation < NEAR_M and error.rotation_deg < NEAR_DEG
 
 
+def trained_radius(bundle: Path) -> float | None:
+    trained = VISIBLE_STRUCTURE.trained(open_bundle(bundle).manifest)
+    assert trained is not None
+    return trained.heads["generative"].radius
+
+
 def map_str(command: list[object]) -> list[str]:
     return [str(c) for c in command]
 
@@ -115,14 +121,22 @@ def test_the_default_head_was_chosen_on_held_out_photos(place: Path) -> None:
 
 
 def test_preset_paper_returns_all_within_five_metres(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name in ("map", "map.work"):
         shutil.copytree(place / name, tmp_path / name)
     small = replace(PAPER, width=16, photos=4, points=4, samples=2)  # as it is, 17 s an iteration
     monkeypatch.setitem(PRESETS, "paper", small)
     command = ["--map", str(tmp_path / "map"), "--preset", "paper", "--head", "generative"]
-    assert train.main([*command, "--device", "cpu", "--iterations", "2"]) == 0
+    command += ["--device", "cpu", "--iterations", "2"]
+    assert train.main([*command, "--radius", "2.5"]) == 0
+    assert trained_radius(tmp_path / "map") == 2.5
+    assert train.main(command) == 0
+    assert any("goes on from iteration 2 of 2" in m for m in caplog.messages)
     assert "on photos that it has learnt" in capsys.readouterr().out
     manifest = open_bundle(tmp_path / "map").manifest
     trained = VISIBLE_STRUCTURE.trained(manifest)
