@@ -97,7 +97,7 @@ def placed_tiles(
     pairs = sorted(pairs_without_poses(store, names, near))
     match_missing(store, names, pairs)
     chunks = chunks_of(store, names, pairs)
-    count = np.concatenate([chunk_counts(chunk) for chunk in chunks])
+    count = np.concatenate([np.zeros(0, np.int64), *map(chunk_counts, chunks)])
     edges = np.array(pairs, np.int64).reshape(-1, 2)
     tied = count >= MIN_MATCHES
     parts = split_by_matches(
