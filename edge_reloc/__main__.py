@@ -28,6 +28,7 @@ PROGRAMS = {
     "bench": Program("edge_reloc_export.bench", "data sets as published to one table of results"),
     "combine": Program("edge_reloc_export.combine", "several maps in one bundle, placed apart"),
     "align": Program("edge_reloc_export.align", "a map's scale, axes and place on Earth"),
+    "coverage": Program("edge_reloc_export.map_coverage", "where a map will localise, how exactly"),
     "train-features": Program("edge_reloc_export.train_features", "our own feature network"),
     "sign": Program("edge_reloc_export.sign", "sign a map bundle, or make the keys to"),
     "doctor": Program("edge_reloc.doctor", "what this machine has and lacks, with the cure"),

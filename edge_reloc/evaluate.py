@@ -18,7 +18,7 @@ from .command_line.arguments import (
 )
 from .command_line.program import KNOWN_ERROR, OK, program
 from .errors import ConfigError, EdgeRelocError
-from .evaluation.chosen import Chosen, parse_method, shown_methods, syntax
+from .evaluation.chosen import Chosen, extras_syntax, parse_method, shown_methods, syntax
 from .evaluation.thresholds import DEFAULTS, TOLERANCES
 from .files import check_writable, write_atomic
 from .methods.table import EXHAUSTIVE, Settings
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         default=None,
-        help=f"comma-separated: {syntax()}; '+2' adds the second pass, '+t' tracking (default: "
+        help=f"comma-separated: {syntax()}; {extras_syntax()} (default: "
         f"those that the bundle can do of {','.join(shown_methods())})",
     )
     parser.add_argument(

@@ -142,6 +142,14 @@ class CommonSettings(Gate):
         "point",
         group="gate",
     )
+    camera_error_percent: float | None = setting(
+        None,
+        "standard deviation of the camera file's focal length that you vouch for, and of its "
+        "principal point in focal lengths; what protection levels allow for",
+        unset="one file in a hundred may be another camera's",
+        above=0.0,
+        at_most=10.0,
+    )
     threshold_px: float | None = setting(
         None, "reprojection error of an inlier at 640 pixels width, scaled with it", above=0.0
     )

@@ -18,23 +18,23 @@ from edge_reloc.bundle.reader import open_bundle
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import KNOWN_ERROR, OK
 from edge_reloc.errors import ConfigError
-from edge_reloc.evaluation.chosen import parse_method, shown_methods, syntax
-from edge_reloc.evaluation.dataset import read_dataset
-from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.evaluation.chosen import extras_syntax, parse_method, shown_methods, syntax
 from edge_reloc.files import write_atomic
-from edge_reloc.methods import Settings, variants
-from edge_reloc.methods.table import EXHAUSTIVE
-from edge_reloc.running.budget import MIB
+from edge_reloc.methods import Settings
 
+from .benchmark import other_systems
 from .benchmark.answers import read_answers, write_submission
 from .benchmark.page import to_html, to_markdown
-from .benchmark.scoring import Row, score
+from .benchmark.rows import row_of, with_retrieval, with_training
+from .benchmark.scoring import Row
 from .benchmark.steps import Step, StepError, Steps
 from .datasets.prepare import prepare
 from .datasets.scene import Scene
 from .datasets.table import DATASETS, open_dataset
 from .interruption import long_program
 from .training.table import TRAININGS
+
+PROGRAM = "python", "-m"
 
 
 @dataclass(kw_only=True)
@@ -43,7 +43,14 @@ class Outcome:
 
     rows: list[Row] = field(default_factory=list)
     #: what could not be done, and why
-    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    #: files for those who keep reference poses back
+    to_hand_in: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """Below the table."""
+        return [*self.to_hand_in, *self.failures]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a scene of {', '.join(DATASETS)}, as published; repeatable",
     )
     add("--output", type=Path, required=True, help="folder for all of it, and for going on")
-    add("--methods", help=f"comma-separated: {syntax()}; default: all that can run")
+    add("--methods", help=f"comma-separated: {syntax()}; {extras_syntax()}; default: all that run")
     add(
         "--train",
         default="",
@@ -80,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
         help="poses of another system for the one scene: poses.jsonl, or lines "
         "'photo qw qx qy qz tx ty tz', world to camera; repeatable",
     )
+    add(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="another system: a command that localises a scene's queries and writes poses.jsonl; "
+        f"{other_systems.FILLED_IN} are filled in; repeatable",
+    )
+    add("--against", metavar="NAME", help="system that all others are compared with, by ratios")
     return parser
 
 
@@ -94,10 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcome = Outcome()
     for scene in scenes:
         _run_scene(options.output / scene.name, scene, options, outcome)
-        _write(options.output, outcome)
-    print(to_markdown(outcome.rows, outcome.notes))
+        _write(options.output, outcome, options.against)
+    print(to_markdown(outcome.rows, outcome.notes, options.against))
     print(f"written to {options.output}: results.md, results.json, results.html", file=sys.stderr)
-    return KNOWN_ERROR if outcome.notes else OK
+    return KNOWN_ERROR if outcome.failures else OK
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -114,6 +130,8 @@ def _check(options: argparse.Namespace) -> None:
         if not (system and equals and file):
             raise ConfigError(f"--poses {text}: expected NAME=FILE")
         read_answers(Path(file))
+    for text in options.peer:
+        other_systems.check(text)
 
 
 def _check_scenes(scenes: Sequence[Scene], options: argparse.Namespace) -> None:
@@ -140,32 +158,77 @@ def _run_scene(folder: Path, scene: Scene, options: argparse.Namespace, outcome:
     try:
         mapped = _map(steps, data, bundle, scene.metric, options, after=[prepared])
     except StepError as error:
-        outcome.notes.append(f"{name}: {error}")
+        outcome.failures.append(f"{name}: {error}")
         return
     trained: dict[str, Step] = {}
     for training in _list(options.train):
         try:
             trained[training] = _train(steps, bundle, training, options, after=[mapped.number])
         except StepError as error:
-            outcome.notes.append(f"{name}: {error}")
+            outcome.failures.append(f"{name}: {error}")
+    outcome.rows += _our_rows(steps, folder, scene, options, mapped, trained, outcome)
+    outcome.rows += _other_rows(steps, folder, scene, options, [prepared, mapped.number], outcome)
+
+
+def _our_rows(
+    steps: Steps,
+    folder: Path,
+    scene: Scene,
+    options: argparse.Namespace,
+    mapped: Step,
+    trained: dict[str, Step],
+    outcome: Outcome,
+) -> list[Row]:
+    """Every method that can run, localised and scored."""
+    data, bundle = folder / "data", folder / "map"
     rows: list[Row] = []
     methods = _list(options.methods or "") or list(shown_methods(open_bundle(bundle).manifest))
+    made = [step.number for step in (mapped, *trained.values())]
+    if any("f16" in method.split("+") for method in methods):
+        try:
+            made.append(_float16(steps, bundle, after=made).number)
+        except StepError as error:
+            outcome.failures.append(f"{scene.name}: {error}")
     for method in methods:
         poses = folder / "poses" / f"{method.replace(':', '_')}.jsonl"
         try:
-            made = [step.number for step in (mapped, *trained.values())]
             step = _localise(steps, bundle, data, method, poses, options, after=made)
         except StepError as error:
-            outcome.notes.append(f"{name}: {error}")
+            outcome.failures.append(f"{scene.name}: {error}")
             continue
         if not scene.scored:
-            outcome.notes.append(_submission(data, poses))
+            outcome.to_hand_in.append(_submission(data, poses))
             continue
-        rows.append(_row(data, method, poses, scene, options, command=step.command))
+        row = row_of(data, method, poses, scene, options.every, command=step.command)
+        rows.append(replace(row, mapping_s=mapped.seconds))
+    return [with_training(with_retrieval(row, rows), trained) for row in rows]
+
+
+def _other_rows(
+    steps: Steps,
+    folder: Path,
+    scene: Scene,
+    options: argparse.Namespace,
+    after: Sequence[str],
+    outcome: Outcome,
+) -> list[Row]:
+    """Systems that are run here, and those whose poses were brought along."""
+    data, rows = folder / "data", []
+    for text in options.peer:
+        try:
+            done = other_systems.localise(steps, folder, text, options, after=after)
+        except StepError as error:
+            outcome.failures.append(f"{scene.name}: {error}")
+            continue
+        if not scene.scored:
+            outcome.to_hand_in.append(_submission(data, done.poses))
+            continue
+        command = done.step.command
+        rows.append(row_of(data, done.system, done.poses, scene, options.every, command=command))
     for text in options.poses:
         system, _, file = text.partition("=")
-        rows.append(_row(data, system, Path(file), scene, options))
-    outcome.rows += [_with_training(_with_retrieval(row, rows), trained) for row in rows]
+        rows.append(row_of(data, system, Path(file), scene, options.every))
+    return rows
 
 
 def _map(
@@ -180,7 +243,9 @@ def _map(
     arguments += ["--poses", data / "reference", "--output", bundle]
     arguments += ["--metric"] if metric else []
     arguments += options.map_options.split()
-    return steps.run("map", "edge_reloc_export.map", *arguments, output=bundle, after=after)
+    return steps.run(
+        "map", *PROGRAM, "edge_reloc_export.map", *arguments, output=bundle, after=after
+    )
 
 
 def _train(
@@ -188,7 +253,12 @@ def _train(
 ) -> Step:
     arguments = ["--map", bundle, "--method", method, "--preset", options.preset]
     module = "edge_reloc_export.train"
-    return steps.run(f"train {method}", module, *arguments, output=bundle, after=after)
+    return steps.run(f"train {method}", *PROGRAM, module, *arguments, output=bundle, after=after)
+
+
+def _float16(steps: Steps, bundle: Path, after: Sequence[str]) -> Step:
+    module = "edge_reloc_export.export_onnx"
+    return steps.run("float16", module, "--map", bundle, output=bundle, after=after)
 
 
 def _localise(
@@ -205,46 +275,7 @@ def _localise(
     arguments += ["--threads", str(options.threads), "--every", str(options.every)]
     arguments += ["--output", poses]
     module = "edge_reloc_export.benchmark.localize"
-    return steps.run(f"localise {method}", module, *arguments, output=poses, after=after)
-
-
-def _row(
-    data: Path,
-    system: str,
-    poses: Path,
-    scene: Scene,
-    options: argparse.Namespace,
-    command: str = "",
-) -> Row:
-    dataset = replace(read_dataset(data, every=options.every), name=scene.name)
-    thresholds = parse_thresholds(scene.thresholds)
-    row = score(system, read_answers(poses), dataset, thresholds, metric=scene.metric)
-    measured = poses.with_suffix(".facts.json")
-    if not measured.is_file():
-        return replace(row, command=command)
-    took = json.loads(measured.read_text())
-    peak = took["peak_bytes"]
-    return replace(
-        row,
-        command=command,
-        peak_mib=None if peak is None else peak / MIB,
-        map_mb=took["map_bytes"] / 1e6,
-    )
-
-
-def _with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
-    """What a method opens beyond matching all points, where that was run, too."""
-    alone = next((r.map_mb for r in rows if r.system.partition("+")[0] == EXHAUSTIVE.name), None)
-    if alone is None or row.map_mb is None:
-        return row
-    return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))
-
-
-def _with_training(row: Row, trained: dict[str, Step]) -> Row:
-    name = row.system.partition("+")[0].partition(":")[0]
-    method = next((m.name for m, variant in variants() if variant.name == name), None)
-    step = trained.get(method or "")
-    return row if step is None else replace(row, training_s=step.seconds)
+    return steps.run(f"localise {method}", *PROGRAM, module, *arguments, output=poses, after=after)
 
 
 def _submission(data: Path, poses: Path) -> str:
@@ -258,11 +289,11 @@ def _submission(data: Path, poses: Path) -> str:
     )
 
 
-def _write(folder: Path, outcome: Outcome) -> None:
+def _write(folder: Path, outcome: Outcome, against: str | None) -> None:
     values = {"rows": [row.to_json() for row in outcome.rows], "notes": outcome.notes}
     write_atomic(folder / "results.json", json.dumps(values, indent=1, allow_nan=False) + "\n")
-    write_atomic(folder / "results.md", to_markdown(outcome.rows, outcome.notes))
-    write_atomic(folder / "results.html", to_html(outcome.rows, outcome.notes))
+    write_atomic(folder / "results.md", to_markdown(outcome.rows, outcome.notes, against))
+    write_atomic(folder / "results.html", to_html(outcome.rows, outcome.notes, against))
 
 
 def _list(text: str) -> list[str]:

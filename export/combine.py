@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
 from edge_reloc.command_line.program import OK, program
+from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre
 
 from .integrity.parts import worst
+from .packing.class_tokens import ClassTokens, network_of_embedding, open_tokens
 from .packing.pack import PACKED_MODEL, pack_map
 from .packing.packed_model import load_packed
-from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
+from .scene.combine import PhotoStore, combine_models, combine_specs, open_any_store, write_parts
 from .tiles.write import write_tiles
 from .work_folder import at_work, work_folder
 
@@ -59,11 +61,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     with at_work(work):
         write_parts(work, works, {name: model.gravity for name, model in models.items()})
         store = open_any_store(work)
-        pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
+        tokens = _tokens(bundles, store)
+        name = options.output.name
+        pack_map(model, store, spec, options.output, name=name, parts=origins, tokens=tokens)
         with extend_bundle(options.output) as writer:
             writer.manifest.integrity = worst([bundle.manifest.integrity for bundle in bundles])
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
+
+
+def _tokens(bundles: Sequence[MapBundle], store: PhotoStore) -> ClassTokens | None:
+    """What embeds the photos of all parts, where that is a network; MappingError for several."""
+    networks = {network_of_embedding(bundle) for bundle in bundles}
+    if networks == {None}:
+        return None
+    if len(networks) > 1:
+        raise MappingError(
+            "maps with different image embeddings cannot be combined; map all with the same "
+            "--embedding and --embedding-weights"
+        )
+    return open_tokens(bundles[0], store)
 
 
 def _write_tiles(maps: dict[str, Path], output: Path) -> int:

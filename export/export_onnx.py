@@ -118,7 +118,11 @@ def add_float16(
             islands[network.file] += float32_layers(bundle.manifest.features.kind)
         if network.encoder is not None:
             inside = [f"encoder.{layer}" for layer in float32_layers(network.encoder)]
-            islands[network.file] += [*inside, *COORDINATE_LAYERS]
+            # Those that this network has: cells asked for their middles need no heat.
+            layers = [node.name for node in models[network.file].graph.node]
+            islands[network.file] += [
+                layer for layer in (*inside, *COORDINATE_LAYERS) if fnmatch.filter(layers, layer)
+            ]
     converted = {
         file: convert_network(model, feeds.get(file, []), file, keep=islands[file], strict=strict)
         for file, model in models.items()

@@ -29,7 +29,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print JSON")
     group = parser.add_argument_group("as published with PRAM, landmark by landmark")
     add = group.add_argument
-    add("--published", action="store_true", help="of neighbours seen together one stays")
+    add(
+        "--published",
+        action="store_true",
+        help="of neighbours seen together one stays",
+    )
     add("--radius", type=float, default=25.0, help="px that a kept point stands for (default 25)")
     add("--cover", type=float, default=0.8, help="share of a landmark to be seen (default 0.8)")
     return parser
@@ -53,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     points = open_points(bundle)
     model = load_packed(work, bundle)
     if options.published:
-        keep = points_to_keep(model, _label(bundle, model, work), pruning)
+        label = _label(bundle, model, work)
+        keep = label > 0 if _pruned(bundle) else points_to_keep(model, label, pruning)
     else:
         keep = points_that_cover(model, options.keep)
     with extend_bundle(options.map, options.output) as writer:
@@ -67,6 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(f"{target}: {keep.sum()} of {points.n} points, {megabytes[1]} of {megabytes[0]} MB")
     return 0
+
+
+def _pruned(bundle: MapBundle) -> bool:
+    """Whether its landmarks hold no more than the points that pruning keeps."""
+    from edge_reloc.methods.landmarks import PUBLISHED
+    from edge_reloc.methods.table import LANDMARKS
+
+    trained = LANDMARKS.trained(bundle.manifest)
+    return trained is not None and trained.registration == PUBLISHED
 
 
 def _label(bundle: MapBundle, model: SceneModel, work: Path) -> NDArray[np.int32]:

@@ -58,6 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
     add(
+        "--embedding",
+        choices=("local", "dinov2"),
+        default="local",
+        help="what describes a whole photo: its local features (default), or DINOv2's class "
+        "token by a second network",
+    )
+    add(
+        "--embedding-weights",
+        type=Path,
+        help="DINOv2's published state dict, e.g. dinov2_vitb14_pretrain.pth",
+    )
+    add(
         "--keypoints",
         type=whole(16, 1 << 16),
         default=2048,
@@ -156,6 +168,11 @@ def _map(
     from .reconstruct import open_photos, reconstruct
     from .scene.model import save_model
 
+    tokens = None
+    if options.embedding_weights is not None:
+        from .packing.class_tokens import dinov2_tokens
+
+        tokens = dinov2_tokens(options.embedding_weights, work)
     store = open_photos(options, work, names, facts)
     store.workers = workers
     usable = store.prepare(names)
@@ -174,7 +191,13 @@ def _map(
     summary["copies"] = copies
     _refuse_poor(options, grade)
     packed = pack_map(
-        model, store, store.spec, options.output, name=options.output.name, grade=grade
+        model,
+        store,
+        store.spec,
+        options.output,
+        name=options.output.name,
+        grade=grade,
+        tokens=tokens,
     )
     integrity = measure(options.output, packed, store, workers=workers)
     summary["left_out_tries"] = 0 if integrity is None else integrity.photos
@@ -201,6 +224,13 @@ def _check_inputs(options: argparse.Namespace) -> None:
         read_positions(options.positions)
     elif options.gps not in ("auto", "exif", "none"):
         read_gps(Path(options.gps))
+    if (options.embedding == "dinov2") != (options.embedding_weights is not None):
+        raise ConfigError(
+            "--embedding dinov2 and --embedding-weights FILE need each other: the weights are "
+            "DINOv2's published state dict"
+        )
+    if options.embedding == "dinov2" and options.tile_photos is not None:
+        raise ConfigError("--embedding dinov2: is for single maps, not for tiles (--tile-photos)")
     if options.tile_photos is None:
         check_destination(options.output)
     else:

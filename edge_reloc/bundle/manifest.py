@@ -238,6 +238,11 @@ class Manifest:
     #: what wrote the bundle
     generator: str = ""
 
+    @property
+    def sees_colour(self) -> bool:
+        """Whether frames should come in colour, for the image embedding's sake."""
+        return self.embedding is not None and self.embedding.sees_colour
+
     def to_json(self) -> str:
         """The text of manifest.json; what is None is left out."""
         values = {

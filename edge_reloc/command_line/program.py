@@ -41,9 +41,10 @@ def program(main: Main) -> Callable[..., int]:
     """Decorator of `main(argv=None) -> exit code`.
 
     An EdgeRelocError becomes one line on stderr and 1, and so do a disk that is full or
-    read-only, a path that is too long and their like, wherever they are met, and memory that
-    does not suffice; Ctrl-C one line and 130. Output that cannot be printed ends no work: a
-    reader that went away (`| head`) is silence and 0, a full disk one line and 1 at the end.
+    read-only, a path that is too long and their like, wherever they are met, memory that does
+    not suffice, and a package that cannot be loaded; Ctrl-C one line and 130. Output that cannot
+    be printed ends no work: a reader that went away (`| head`) is silence and 0, a full disk one
+    line and 1 at the end.
     Anything else is our own mistake and keeps its traceback. Logs of C libraries stay silent.
     """
 
@@ -78,6 +79,13 @@ def _ended(main: Main, argv: Sequence[str] | None) -> int:
         return _failed(f"{where}{error.strerror}")
     except MemoryError as error:
         return _failed(f"the memory does not suffice ({error or 'out of memory'})")
+    except ImportError as error:
+        if (error.name or "").startswith("edge_reloc"):
+            raise
+        return _failed(
+            f"a package that this needs cannot be loaded: {error}; 'edge-reloc doctor' says what "
+            f"this machine lacks"
+        )
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:

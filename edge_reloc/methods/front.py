@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import ConfigError
 from ..features.extractor import open_extractor
 from ..features.spec import FeatureSpec
 from ..geometry.camera import Camera
@@ -65,6 +66,18 @@ def open_front(
         slots=slots,
         workers=Workers(settings.threads),
         tracker=Tracker(settings.search_every) if settings.tracking else None,
-        calibration_check=CalibrationCheck() if settings.calibration_check else None,
+        calibration_check=_calibration_check(settings),
         turns=QuarterTurnSearch(share_of_last_inliers) if spec.turns else None,
     )
+
+
+def _calibration_check(settings: CommonSettings) -> CalibrationCheck | None:
+    percent = settings.camera_error_percent
+    if settings.calibration_check:
+        return CalibrationCheck(None if percent is None else percent / 100.0)
+    if percent is not None:
+        raise ConfigError(
+            f"camera_error_percent: found {percent:g} without calibration_check, which takes the "
+            f"camera file for exact; leave one of the two out"
+        )
+    return None

@@ -88,11 +88,12 @@ class CameraError(NamedTuple):
     """By how much a wrong camera file moves a pose, in the terms of its covariance.
 
     shift (6,): if the numbers are PULL times what frames say. covariance (6,6): of what they do
-    not say.
+    not say. vouched: somebody knows how far off the file may be; else it may be any camera's.
     """
 
     shift: F64
     covariance: F64
+    vouched: bool = False
 
 
 class _System(NamedTuple):
@@ -252,10 +253,12 @@ class CalibrationCheck:
     """Refuses poses of a camera whose file its own frames contradict.
 
     Keeps the evidence of the last few cameras, equal ones together, in memory that does not
-    grow with the frames.
+    grow with the frames. error_share: standard deviation that somebody vouches for, of the
+    logarithm of the focal length and of the other numbers; None where nobody does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, error_share: float | None = None) -> None:
+        self._error_share = error_share
         self._evidence: OrderedDict[Camera, Evidence] = OrderedDict()
         self._warned: set[Camera] = set()
 
@@ -295,8 +298,15 @@ class CalibrationCheck:
         if by_number is None:
             return None
         said, bent = self._of(camera).said, _bent(matches, inliers)
+        numbers = said.numbers
         covariance = said.covariance + np.diag(np.square(bent * MAP_ERROR))
-        return CameraError(PULL * by_number @ said.numbers, by_number @ covariance @ by_number.T)
+        if self._error_share is not None:
+            numbers, covariance = _vouched(numbers, covariance, self._error_share)
+        return CameraError(
+            PULL * by_number @ numbers,
+            by_number @ covariance @ by_number.T,
+            vouched=self._error_share is not None,
+        )
 
     def recall(self) -> dict[str, Any]:
         """What `resume` takes; arrays are shared."""
@@ -340,6 +350,13 @@ def _most_alike(matches: Correspondences, inliers: I32) -> I32:
 def _bent(matches: Correspondences, inliers: I32) -> float:
     """How much more than a map's points those of the inliers may be off together."""
     return BENT if (matches.point_id[inliers] < 0).any() else 1.0
+
+
+def _vouched(numbers: F64, covariance: F64, error_share: float) -> tuple[F64, F64]:
+    """What frames say and what somebody vouches for, put together: normal errors of both."""
+    prior = error_share**2 * np.eye(4)
+    gain = prior @ np.linalg.inv(covariance + prior)
+    return gain @ numbers, prior - gain @ prior
 
 
 def _pose_by_number(camera: Camera, pose: F64, xy_px: F64, xyz_world: F64) -> F64 | None:

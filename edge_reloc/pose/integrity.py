@@ -8,6 +8,7 @@ of the manifest. Words and figures: docs/integrity.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -45,6 +46,14 @@ class Levels:
             hpl_m=self.hpl_m + float(np.linalg.norm(moved - upright * down)),
             vpl_m=self.vpl_m + abs(upright),
             ypl_deg=self.ypl_deg + abs(float(np.degrees(turned @ down))),
+        )
+
+    def and_beside(self, other: Levels) -> Levels:
+        """Of the sum of two independent errors."""
+        return Levels(
+            hpl_m=float(np.hypot(self.hpl_m, other.hpl_m)),
+            vpl_m=float(np.hypot(self.vpl_m, other.vpl_m)),
+            ypl_deg=float(np.hypot(self.ypl_deg, other.ypl_deg)),
         )
 
     def or_worse(self, other: Levels) -> Levels:
@@ -123,7 +132,10 @@ class IntegrityMonitor:
             return estimate
         down, tail = np.array(self._world.gravity), self._scale(estimate).tail
         levels = protection_levels(pose, covariance, down, tail=tail, risk=self._risk)
-        if camera is not None:
+        if camera is not None and camera.vouched:
+            of_camera = normal_levels(pose, camera.covariance, down, risk=self._risk)
+            levels = levels.and_beside(of_camera).beyond(pose, camera.shift, down)
+        elif camera is not None:
             covariance = covariance + camera.covariance
             risk = min(self._risk / WRONG_FILE, 1.0)
             other = protection_levels(pose, covariance, down, tail=tail, risk=risk)
@@ -170,18 +182,34 @@ def protection_levels(
     The position's part of `true = Exp(delta) cam_from_world` is the camera's own displacement
     in its axes, so that both parts are turned into the world by the same rotation.
     """
+    # Beyond the 95 % the share of larger errors falls as a power of their size.
+    beyond = max(0.05 / risk, 1.0) ** (1.0 / tail)
+    one = _deviations(cam_from_world, covariance, down)
+    return Levels(
+        hpl_m=beyond * PLANE_95 * one.hpl_m,
+        vpl_m=beyond * AXIS_95 * one.vpl_m,
+        ypl_deg=beyond * AXIS_95 * one.ypl_deg,
+    )
+
+
+def normal_levels(cam_from_world: Array, covariance: F64, down: F64, *, risk: float) -> Levels:
+    """As `protection_levels`, of normal errors with the covariance (6,6)."""
+    one = _deviations(cam_from_world, covariance, down)
+    plane, axis = float(np.sqrt(-2 * np.log(risk))), NormalDist().inv_cdf(1 - risk / 2)
+    return Levels(hpl_m=plane * one.hpl_m, vpl_m=axis * one.vpl_m, ypl_deg=axis * one.ypl_deg)
+
+
+def _deviations(cam_from_world: Array, covariance: F64, down: F64) -> Levels:
+    """Standard deviations: in the worst horizontal direction, along the vertical, around it."""
     world_from_cam = cam_from_world[:3, :3].T
     down = down / np.linalg.norm(down)
     position = world_from_cam @ covariance[3:, 3:] @ world_from_cam.T
     rotation = world_from_cam @ covariance[:3, :3] @ world_from_cam.T
     level = np.eye(3) - np.outer(down, down)
-    horizontal = float(np.linalg.eigvalsh(level @ position @ level)[-1])
-    # Beyond the 95 % the share of larger errors falls as a power of their size.
-    beyond = max(0.05 / risk, 1.0) ** (1.0 / tail)
     return Levels(
-        hpl_m=beyond * PLANE_95 * _root(horizontal),
-        vpl_m=beyond * AXIS_95 * _root(float(down @ position @ down)),
-        ypl_deg=beyond * AXIS_95 * float(np.degrees(_root(float(down @ rotation @ down)))),
+        hpl_m=_root(float(np.linalg.eigvalsh(level @ position @ level)[-1])),
+        vpl_m=_root(float(down @ position @ down)),
+        ypl_deg=float(np.degrees(_root(float(down @ rotation @ down)))),
     )
 
 

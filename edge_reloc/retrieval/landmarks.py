@@ -7,6 +7,7 @@ landmark, 0 for "not in the map". No photo is searched and no global descriptor 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,15 @@ from ..structs import Candidates, Features
 OUTLIER = 0.9  # P(not in the map) over which a keypoint is dropped; the paper's value
 FEWEST_KEYPOINTS = 4  # of a landmark: fewer cannot support a pose together
 NOWHERE = -1  # group of keypoints that match nothing
+
+
+class Order(Enum):
+    """By what of its keypoints' confidence a landmark comes first."""
+
+    #: summed: landmarks of which much is seen; finds more poses
+    SUM = "sum"
+    #: the mean, as published (section 3.4)
+    MEAN = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +74,19 @@ class LandmarkRetriever:
 
     The network takes `descriptor` (1,K,D), `ray` (1,K,2) and `mask` (1,K) of the best K
     keypoints, and returns `probability` (1,K,L+1). dim: D, None: the network's. most:
-    landmarks taken at most, those with most confidence in all, which is the candidates'
-    score. The paper takes the mean: that prefers landmarks of which little is seen, and
-    finds fewer poses.
+    landmarks taken at most, those with most confidence, which is the candidates' score.
     """
 
     def __init__(
-        self, landmarks: LandmarkPoints, engine: Engine, *, most: int, dim: int | None = None
+        self,
+        landmarks: LandmarkPoints,
+        engine: Engine,
+        *,
+        most: int,
+        dim: int | None = None,
+        order: Order = Order.SUM,
     ) -> None:
-        self.landmarks, self._engine, self._most = landmarks, engine, most
+        self.landmarks, self._engine, self._most, self._order = landmarks, engine, most, order
         mask = engine.inputs.get("mask")
         keypoints = None if mask is None else mask.shape[-1]
         check_signature(
@@ -100,8 +114,12 @@ class LandmarkRetriever:
         n = min(features.n, self.keypoints)
         label, confidence = self.recognise(features)
         count = np.bincount(label, minlength=self.landmarks.count + 1)
-        total = np.bincount(label, confidence, minlength=len(count))
-        total[0] = total[count < FEWEST_KEYPOINTS] = 0.0
+        total = np.asarray(np.bincount(label, confidence, minlength=len(count)), np.float64)
+        if self._order is Order.MEAN:
+            total /= np.maximum(count, 1)
+        else:
+            total[count < FEWEST_KEYPOINTS] = 0.0
+        total[0] = 0.0
         order = np.argsort(-total, kind="stable")[: self._most]
         used = 0
         for landmark in order[total[order] > 0]:

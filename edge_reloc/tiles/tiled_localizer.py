@@ -7,6 +7,7 @@ over the poses.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from dataclasses import replace
@@ -27,11 +28,11 @@ from ..methods.front import open_front
 from ..methods.table import Settings
 from ..structs import Features, Frame, PoseEstimate, Status
 from .coarse_retrieval import Places, open_places
-from .index import Tile
+from .index import Tile, TiledMap
 from .pager import Loaded, Pager
 from .residency import Page, Residency
-from .slot import Slot
-from .slot_plan import embedding_dim, plan_tiles
+from .slot import Checked, Slot
+from .slot_plan import plan_tiles
 from .tiled_bundle import TiledBundle
 
 log = logging.getLogger(__name__)
@@ -85,14 +86,20 @@ class TiledLocalizer(Localizer):
         if settings.engine == "auto":
             settings = replace(settings, engine="onnxruntime")
         arena = Arena(plan.front_arena.nbytes)
-        first = tiled.open_tile(tiled.tiles[0])
+        checked = Checked(tiled)
+        first = _first_sound(checked, tiled)
         engines = Engines(first, arena, precision=settings.precision, threads=settings.threads)
         try:
-            spec, dim = first.manifest.features, embedding_dim(bundle)
-            front = open_front(spec, camera, settings, engines, embedding_dim=dim)
+            front = open_front(
+                first.manifest.features,
+                camera,
+                settings,
+                engines,
+                embedding_dim=bundle.embedding_dim,
+            )
             arena.seal()
             slots = [Slot(plan.largest("arena")) for _ in range(plan.slots)]
-            pager = Pager(tiled, slots, camera, settings, front)
+            pager = Pager(checked, slots, camera, settings, front)
             errors: list[Loaded] = []
             for tile in range(len(tiled.tiles)):
                 free = next((n for n, slot in enumerate(slots) if slot.tile is None), None)
@@ -104,7 +111,7 @@ class TiledLocalizer(Localizer):
                 else:
                     errors.append(done)
             if all(slot.tile is None for slot in slots):
-                raise BundleError(f"{tiled.directory}: none of its tiles can be used")
+                raise _none_sound(tiled)
             localizer = cls(bundle, slots, pager, open_places(tiled), engines, settings)
         except BaseException:
             engines.close()
@@ -128,6 +135,11 @@ class TiledLocalizer(Localizer):
     def tile(self) -> str | None:
         """Name of the tile that the last pose is from; None before there was one."""
         return None if self._current is None else self._tiled.tiles[self._current].name
+
+    @property
+    def loading(self) -> bool:
+        """Whether a tile is being brought in."""
+        return self._pager.busy
 
     @property
     def loaded(self) -> int:
@@ -359,6 +371,21 @@ class TiledLocalizer(Localizer):
             slot.clear()
         self._front_engines.close()
         self.workers.close()
+
+
+def _first_sound(checked: Checked, tiled: TiledMap) -> MapBundle:
+    """A tile whose files are as they were written: frames are seen with its feature network."""
+    for tile in tiled.tiles:
+        with contextlib.suppress(BundleError):  # said when it is its turn to be loaded
+            return checked.open(tile)
+    raise _none_sound(tiled)
+
+
+def _none_sound(tiled: TiledMap) -> BundleError:
+    return BundleError(
+        f"{tiled.directory}: none of its {len(tiled.tiles)} tiles can be used; 'edge-reloc inspect "
+        f"--verify {tiled.directory}' says why"
+    )
 
 
 def _with_embedding(features: Features, line: Line) -> Features:

@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts = {
             "peak_bytes": read_memory().peak_bytes,
             "map_bytes": bundle.nbytes(bundle.used),
+            "network_bytes": bundle.nbytes({f for f in bundle.used if f.endswith(".onnx")}),
         }
     write_atomic(options.output.with_suffix(".facts.json"), json.dumps(facts) + "\n")
     unfinished.replace(options.output)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from .ratios import compare
 from .scoring import Row
 
 STYLE = (
@@ -23,35 +24,40 @@ NOTE = (
     f"{FEW_QUERIES} queries, brackets hold where a figure may lie by chance (95 %). covered: share "
     "of the poses whose error lies where their covariance says that 95 % do. Times are medians, "
     "by the clock. map: what the method opens; of it retrieval: what it opens beyond the points "
-    "and the feature network."
+    "and the feature network. mapping: poses given; training: of this method's networks."
 )
 
 
-def to_markdown(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """A headed table a scene, its commands below it, and notes on what was left out."""
+def to_markdown(rows: Sequence[Row], notes: Sequence[str] = (), against: str | None = None) -> str:
+    """A headed table a scene, its commands below it, and notes on what was left out.
+
+    against: a system that all others are compared with, in a table of their ratios.
+    """
     parts = ["# Benchmark", "", NOTE, ""]
     for scene, group in _by_scene(rows).items():
         head, body = _cells(group)
         parts += [f"## {scene}: {group[0].queries} queries", ""]
-        parts += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-        parts += [f"| {' | '.join(line)} |" for line in body]
+        parts += _markdown(head, body)
+        compared = compare(group, against)
+        if compared:
+            parts += ["", f"Against {against}:", ""]
+            parts += _markdown(*compared)
         parts += ["", "```bash", *dict.fromkeys(row.command for row in group if row.command)]
         parts += ["```", ""]
     parts += [f"- {note}" for note in notes]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def to_html(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+def to_html(rows: Sequence[Row], notes: Sequence[str] = (), against: str | None = None) -> str:
     """One document with its style and drawings inside."""
     parts = ["<h1>Benchmark</h1>", f"<p>{escape(NOTE)}</p>"]
     for scene, group in _by_scene(rows).items():
         head, body = _cells(group)
         parts.append(f"<h2>{escape(scene)}: {group[0].queries} queries</h2>")
-        cells = "".join(f"<th>{escape(word)}</th>" for word in head)
-        lines = (
-            "<tr>" + "".join(f"<td>{escape(word)}</td>" for word in line) + "</tr>" for line in body
-        )
-        parts.append(f"<table><tr>{cells}</tr>{''.join(lines)}</table>")
+        parts.append(_table(head, body))
+        compared = compare(group, against)
+        if compared:
+            parts += [f"<p>Against {escape(str(against))}:</p>", _table(*compared)]
         parts.append(_curves(group))
         commands = dict.fromkeys(row.command for row in group if row.command)
         parts += [f"<p><code>{escape(command)}</code></p>" for command in commands]
@@ -60,6 +66,19 @@ def to_html(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Benchmark</title>'
         f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
     )
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *body]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{escape(word)}</th>" for word in head)
+    lines = (
+        "<tr>" + "".join(f"<td>{escape(word)}</td>" for word in line) + "</tr>" for line in body
+    )
+    return f"<table><tr>{cells}</tr>{''.join(lines)}</table>"
 
 
 def _by_scene(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -71,7 +90,8 @@ def _by_scene(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     head = ["system", *rows[0].within, "localised", "median", "covered", "candidates"]
-    head += ["ms a frame", "peak MiB", "map MB", "of it retrieval", "training s"]
+    head += ["ms a frame", "peak MiB", "map MB", "of it networks", "of it retrieval"]
+    head += ["mapping s", "training s"]
     return head, [_line(row) for row in rows]
 
 
@@ -92,7 +112,9 @@ def _line(row: Row) -> list[str]:
         _number(row.total_ms, "{:.1f}"),
         _number(row.peak_mib, "{:.0f}"),
         _number(row.map_mb, "{:.2f}"),
+        _number(row.network_mb, "{:.2f}"),
         _number(row.retrieval_mb, "{:.2f}"),
+        _number(row.mapping_s, "{:.0f}"),
         _number(row.training_s, "{:.0f}"),
     ]
 

@@ -47,12 +47,14 @@ class Row:
     #: medians of the stages, and of their sum
     stages_ms: dict[str, float]
     total_ms: float | None
-    #: most memory of the process; what the method opens of the map; what of it retrieval alone
-    #: needs; None where nobody tells
+    #: most memory of the process; what the method opens of the map; what of it are networks, and
+    #: what retrieval alone needs; None where nobody tells
     peak_mib: float | None = None
     map_mb: float | None = None
+    network_mb: float | None = None
     retrieval_mb: float | None = None
-    #: of the networks of this method
+    #: of the map without, and of the networks of this method
+    mapping_s: float | None = None
     training_s: float | None = None
     #: as it is typed
     command: str = ""

@@ -18,6 +18,7 @@ from edge_reloc.files import write_atomic
 
 DONE = "steps.json"
 TAIL_LINES = 3
+PYTHON = "python"
 
 
 class StepError(EdgeRelocError):
@@ -53,33 +54,33 @@ class Steps:
     def run(
         self,
         name: str,
-        module: str,
-        *arguments: str | Path,
+        *command: str | Path,
         output: Path,
         after: Sequence[str] = (),
     ) -> Step:
-        """`python -m module arguments`, unless it was run so and `output` is there.
+        """Run a command, unless it was run so and `output` is there; `python` is this Python.
 
         after: numbers of steps, or digests of data, that it rests on; when one of them is
         another than before, it is run again. Raises StepError with the program's last words,
         which all are in log/NAME.txt.
         """
-        words = [str(argument) for argument in arguments]
-        command = shlex.join(["python", "-m", module, *words])
+        words = [str(word) for word in command]
+        typed = shlex.join(words)
         before = self._done.get(name)
         rests_on = tuple(after)
-        same = before is not None and (before.command, before.after) == (command, rests_on)
+        same = before is not None and (before.command, before.after) == (typed, rests_on)
         if before is not None and same and output.exists():
             return before
-        print(f"{name}: {command}", file=sys.stderr)
+        print(f"{name}: {typed}", file=sys.stderr)
         log, begin = self._log / f"{name.replace('/', '_')}.txt", time.monotonic()
         with log.open("w") as stream:
-            code = self._call([sys.executable, "-m", module, *words], stream.fileno())
+            program = sys.executable if words[0] == PYTHON else words[0]
+            code = self._call([program, *words[1:]], stream.fileno())
         if code != 0:
             lines = log.read_text(errors="replace").strip().splitlines()[-TAIL_LINES:]
             raise StepError(f"{name}: exit code {code}: {' / '.join(lines)} ({log})")
         step = Step(
-            command=command,
+            command=typed,
             seconds=round(time.monotonic() - begin, 1),
             number=uuid.uuid4().hex,
             after=rests_on,
@@ -90,7 +91,11 @@ class Steps:
         return step
 
     def _call(self, command: Sequence[str], out: int) -> int:
-        with subprocess.Popen(command, stdout=out, stderr=out, env=dict(os.environ)) as process:
+        try:
+            started = subprocess.Popen(command, stdout=out, stderr=out, env=dict(os.environ))
+        except OSError as error:
+            raise StepError(f"{command[0]}: cannot be run ({error.strerror})") from None
+        with started as process:
             try:
                 return process.wait()
             except BaseException:  # what was interrupted must not go on behind our back

@@ -30,7 +30,8 @@ class RecogniserShape:
 
 
 SHAPES = {
-    "paper": RecogniserShape(),
+    # "No more than 4k keypoints", and all of them (sections 3.1, 3.3).
+    "paper": RecogniserShape(keypoints=4096),
     "small": RecogniserShape(width=128, layers=3, keypoints=1024, context=128),
 }
 
@@ -55,8 +56,12 @@ class Layer(nn.Module):
         query = self._split(self.query(normed))
         key, value = self.key_value(normed[:, :context]).chunk(2, dim=-1)
         key, value = self._split(key), self._split(value)
-        score = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1]) + bias_B11C
-        mixed = (score.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+        if self.training:  # the same, without N x C numbers a head and layer kept for backward
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_B11C)
+        else:
+            score = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1]) + bias_B11C
+            mixed = score.softmax(dim=-1) @ value
+        mixed = mixed.transpose(1, 2).flatten(2)
         token_BNW = token_BNW + self.out(mixed)
         changed: Tensor = token_BNW + self.mlp(self.mlp_norm(token_BNW))
         return changed

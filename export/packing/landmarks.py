@@ -19,6 +19,7 @@ from edge_reloc.geometry.rigid import camera_centre
 
 from ..scene.model import SceneModel, View
 from .birch import birch
+from .pruning import PruningOptions, points_to_keep
 
 NEIGHBOURS = 20
 # The paper's 0.2 square metres fit rooms, seen from some 2 m; farther things lie wider apart.
@@ -27,6 +28,8 @@ PER_VIEW = 12  # landmarks that a photo of usual reach should see
 FEWEST, MOST = 8, 2048
 CELLS_A_REACH = 20  # ground cells in the usual distance between camera and point
 FEWEST_POINTS = 6  # below, a landmark cannot carry a pose
+PAPER_VARIANCE = 0.2  # lambda_v, square metres (section 3.1)
+PAPER_A_ROOM = 16  # lambda_l is 112 for seven rooms, 192 for twelve (section 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +41,20 @@ class LandmarkOptions:
     #: 2: clustered on the ground plane, as published; 3: in space, for scenes whose
     #: structure the ground plane hides
     dimensions: int = 2
+    #: sections 3.1 and 3.2 to the letter: a fixed variance, 16 landmarks a room unless
+    #: `number` says otherwise, none too small, and points pruned by eq. 5 and 6
+    published: bool = False
 
     def __post_init__(self) -> None:
         if self.number is not None and not 1 <= self.number <= MOST:
             raise ConfigError(f"landmarks: found {self.number}, expected 1 to {MOST}")
         if self.dimensions not in (2, 3):
             raise ConfigError(f"landmarks: dimensions is {self.dimensions}, expected 2 or 3")
+        if self.published and self.dimensions != 2:
+            raise ConfigError(
+                "landmarks: dimensions is 3, as published they are clustered on the ground plane; "
+                "leave it out, or train another preset"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,8 @@ class Landmarks:
 
     #: (P,): 1 to L, 0 for points of no landmark
     label: NDArray[np.int32]
+    #: (P,): whether a point is still its landmark's after pruning
+    kept: NDArray[np.bool_]
     #: (L,): the view that sees most of each one's points, whose pose and camera are its
     #: virtual reference frame (eq. 4)
     view: NDArray[np.int32]
@@ -67,16 +80,34 @@ def define_landmarks(
     options: LandmarkOptions,
     gravity: dict[str, NDArray[np.float64] | None] | None = None,
 ) -> Landmarks:
-    """Landmarks of a model. Raises MappingError when it has too few points.
+    """Landmarks of a model. Raises MappingError when it has too few points, or no metres.
 
     gravity: of maps combined into one, by the prefix of their photos' names; each part
     is clustered by itself, on its own ground.
     """
+    if options.published and not model.metric:
+        raise MappingError(
+            "as published, landmarks are made of points whose neighbours lie within 0.2 square "
+            "metres, and this map has no metres; align it first with 'edge-reloc align', or "
+            "train another preset"
+        )
+    label = _labels(model, options, gravity)
+    kept = label > 0
+    if options.published:
+        kept = points_to_keep(model, label, PruningOptions())
+    return Landmarks(label=label, kept=kept, view=_reference_views(model, label))
+
+
+def _labels(
+    model: SceneModel,
+    options: LandmarkOptions,
+    gravity: dict[str, NDArray[np.float64] | None] | None,
+) -> NDArray[np.int32]:
+    """(P,): landmark of each point, 0 for none."""
     if gravity is None:
-        label, _ = _define(model, options)
-        return Landmarks(label=label, view=_reference_views(model, label))
+        return _define(model, options)[0]
     parts = {name: _part(model, name, down) for name, down in gravity.items()}
-    numbers = {name: automatic_number(sub) for name, (sub, _) in parts.items()}
+    numbers = {name: _number(sub, options.published) for name, (sub, _) in parts.items()}
     total = sum(numbers.values())
     label = np.zeros(len(model.xyz), np.int32)
     used = 0
@@ -85,7 +116,7 @@ def define_landmarks(
         own, count = _define(sub, replace(options, number=max(1, round(share))))
         label[rows] = np.where(own > 0, own + used, 0)
         used += count
-    return Landmarks(label=label, view=_reference_views(model, label))
+    return label
 
 
 def _part(
@@ -102,7 +133,7 @@ def _part(
 
 def _define(model: SceneModel, options: LandmarkOptions) -> tuple[NDArray[np.int32], int]:
     """Labels (P,) of one connected map, and how many."""
-    rows = np.flatnonzero(consistent(model))
+    rows = np.flatnonzero(consistent(model, PAPER_VARIANCE if options.published else None))
     if len(rows) < FEWEST_POINTS:
         raise MappingError(
             f"{len(rows)} of {len(model.xyz)} points lie where their neighbours do: "
@@ -110,20 +141,21 @@ def _define(model: SceneModel, options: LandmarkOptions) -> tuple[NDArray[np.int
         )
     xyz = model.xyz[rows]
     place = xyz @ ground_axes(xyz, model.gravity).T if options.dimensions == 2 else xyz
-    number = options.number or automatic_number(model)
-    own = birch(place, min(number, max(len(rows) // FEWEST_POINTS, 1)))
-    enough = np.bincount(own) >= FEWEST_POINTS
+    number = options.number or _number(model, options.published)
+    fewest = 1 if options.published else FEWEST_POINTS
+    own = birch(place, min(number, max(len(rows) // fewest, 1)))
+    enough = np.bincount(own) >= fewest
     new = np.where(enough, np.cumsum(enough), 0)
     label = np.zeros(len(model.xyz), np.int32)
     label[rows] = new[own]
     return label, int(enough.sum())
 
 
-def consistent(model: SceneModel) -> NDArray[np.bool_]:
+def consistent(model: SceneModel, variance_m2: float | None = None) -> NDArray[np.bool_]:
     """(P,): whether a point lies among its 20 nearest neighbours (section 3.1).
 
-    Their mean squared distance from it may be as large as in the paper, scaled with the
-    squared distance that the point is seen from.
+    Their mean squared distance from it may be `variance_m2`, or by default as large as in the
+    paper, scaled with the squared distance that the point is seen from.
     """
     xyz = np.ascontiguousarray(model.xyz)
     neighbours = min(NEIGHBOURS + 1, len(xyz))
@@ -131,6 +163,8 @@ def consistent(model: SceneModel) -> NDArray[np.bool_]:
         return np.zeros(len(xyz), bool)
     distance, _ = KDTree(xyz).query(xyz, k=neighbours)
     variance = (distance[:, 1:] ** 2).mean(axis=1)
+    if variance_m2 is not None:
+        return np.asarray(variance <= variance_m2)
     reach = viewing_distance(model)
     return np.asarray(variance <= VARIANCE_AT_2_M * (reach / 2.0) ** 2)
 
@@ -155,6 +189,11 @@ def ground_axes(
     if gravity is None:
         return np.asarray(np.linalg.svd(xyz - xyz.mean(axis=0), full_matrices=False)[2][:2])
     return np.asarray(np.linalg.svd(np.asarray(gravity, float)[None])[2][1:])
+
+
+def _number(model: SceneModel, published: bool) -> int:
+    """Landmarks of one connected map."""
+    return PAPER_A_ROOM if published else automatic_number(model)
 
 
 def automatic_number(model: SceneModel) -> int:
@@ -189,8 +228,9 @@ def write_landmarks(bundle: BundleWriter, landmarks: Landmarks, views: list[View
 
     Raises MappingError when one is not.
     """
-    order = np.argsort(landmarks.label, kind="stable").astype(np.int32)
-    start = np.searchsorted(landmarks.label[order], np.arange(1, landmarks.count + 2))
+    label = np.where(landmarks.kept, landmarks.label, 0)
+    order = np.argsort(label, kind="stable").astype(np.int32)
+    start = np.searchsorted(label[order], np.arange(1, landmarks.count + 2))
     order, start = order[start[0] :], start - start[0]
     cameras = [Camera.from_dict(values, "") for values in bundle.manifest.cameras.values()]
     frames = [views[view] for view in landmarks.view]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..identity import digest_of
 from ..interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
+
+LONGEST_S = 600.0  # without a checkpoint, however long an iteration takes
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -76,9 +79,11 @@ class ResumableTraining(ABC, Generic[Network]):
     """Trains until its schedule ends; goes on where a checkpoint of the same training stands."""
 
     #: share of the iterations in which the rate rises
-    warm_up: ClassVar[float] = 0.1
+    warm_up: float = 0.1
+    #: share of the largest rate that it rises from
+    first_rate: float = 0.04
     #: norm over which gradients are cut
-    largest_gradient: ClassVar[float]
+    largest_gradient: float
     #: iterations
     report_every: ClassVar[int]
     checkpoint_every: ClassVar[int]
@@ -118,6 +123,7 @@ class ResumableTraining(ABC, Generic[Network]):
             schedule.learning_rate,
             total_steps=schedule.iterations,
             pct_start=self.warm_up,
+            div_factor=1.0 / self.first_rate,
         )
         self.iteration = 0
         #: iteration, loss and what is noted, for each report
@@ -138,6 +144,7 @@ class ResumableTraining(ABC, Generic[Network]):
         """
         self.network.train()
         report(self.iteration, self._shown_value())
+        saved = time.monotonic()
         with Interruption() as interruption:
             while self.iteration < self.iterations:
                 loss, noted = self._gradients()
@@ -147,8 +154,10 @@ class ResumableTraining(ABC, Generic[Network]):
                     self.history.append((self.iteration, loss.item(), *noted()))
                 report(self.iteration, self._shown_value())
                 due = self.iteration == 1 or self.iteration % self.checkpoint_every == 0
+                due = due or time.monotonic() - saved > LONGEST_S
                 if last or interruption.asked or due:  # the first tells of a full disk at once
                     self.save()
+                    saved = time.monotonic()
                 if interruption.asked:
                     raise Interrupted(
                         f"iteration {self.iteration} of {self.iterations} is kept in "

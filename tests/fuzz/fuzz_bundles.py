@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from bundle_mutations import mutate
+from remembered_networks import remembered
 
 import edge_reloc
 from edge_reloc.bundle.mapping_cameras import only_camera
@@ -55,6 +56,7 @@ SETTINGS = (
     {"method": "visible_structure", "head": "generative", "search": "nearest"},
     {"method": "landmarks"},
     {"method": "landmarks", "registration": "landmark_wise"},
+    {"method": "landmarks", "registration": "published"},
     {"method": "image_retrieval"},
     {"method": "scene_coordinates"},
     {"method": "exhaustive"},
@@ -154,39 +156,40 @@ def work(seed: int, first: int, count: int, keep: Path | None, program: bool) ->
     with tempfile.TemporaryDirectory() as work_folder:
         folder = Path(work_folder)
         pristine = Path(shutil.copytree(DEMO / "map", folder / "pristine"))
-        for settings in SETTINGS:  # what each takes of an honest map
-            _localise(pristine, settings, image)
-        allowed = _peak() + BEYOND_PLAN_BYTES
-        for number in range(first, first + count):
-            random = Random(f"{seed}-{number}")
-            bundle = folder / "map"
-            shutil.copytree(pristine, bundle, copy_function=os.link)
-            done = mutate(random, bundle)
-            settings = random.choice(SETTINGS)
-            own_camera, began_s, planned = random.random() < 0.2, _cpu_s(), 0
-            _forget_peak()
-            if program:
-                outcome, detail = _by_program(bundle, settings, own_camera)
-            else:
-                outcome, detail, planned = _outcome(bundle, settings, image, own_camera)
-            if _cpu_s() - began_s > MOST_CPU_S:
-                outcome, detail = "slow", f"{_cpu_s() - began_s:.1f} s of a processor"
-            if _peak() > allowed + planned:
-                outcome, detail = (
-                    "memory",
-                    f"{_peak() >> 20} MiB, {(allowed + planned) >> 20} allowed",
-                )
-            word = {
-                "number": number,
-                "outcome": outcome,
-                "detail": f"{detail} [{done}; {settings}]",
-            }
-            print(json.dumps(word), flush=True)
-            if keep is not None:
-                shutil.copytree(bundle, keep / str(number))
-            shutil.rmtree(bundle)
-            if outcome == "memory":
-                return  # what it holds now may be of this map
+        with remembered(pristine):
+            for settings in SETTINGS:  # what each takes of an honest map
+                _localise(pristine, settings, image)
+            allowed = _peak() + BEYOND_PLAN_BYTES
+            for number in range(first, first + count):
+                random = Random(f"{seed}-{number}")
+                bundle = folder / "map"
+                shutil.copytree(pristine, bundle, copy_function=os.link)
+                done = mutate(random, bundle)
+                settings = random.choice(SETTINGS)
+                own_camera, began_s, planned = random.random() < 0.2, _cpu_s(), 0
+                _forget_peak()
+                if program:
+                    outcome, detail = _by_program(bundle, settings, own_camera)
+                else:
+                    outcome, detail, planned = _outcome(bundle, settings, image, own_camera)
+                if _cpu_s() - began_s > MOST_CPU_S:
+                    outcome, detail = "slow", f"{_cpu_s() - began_s:.1f} s of a processor"
+                if _peak() > allowed + planned:
+                    outcome, detail = (
+                        "memory",
+                        f"{_peak() >> 20} MiB, {(allowed + planned) >> 20} allowed",
+                    )
+                word = {
+                    "number": number,
+                    "outcome": outcome,
+                    "detail": f"{detail} [{done}; {settings}]",
+                }
+                print(json.dumps(word), flush=True)
+                if keep is not None:
+                    shutil.copytree(bundle, keep / str(number))
+                shutil.rmtree(bundle)
+                if outcome == "memory":
+                    return  # what it holds now may be of this map
 
 
 def _outcome(

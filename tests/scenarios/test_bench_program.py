@@ -18,6 +18,19 @@ from edge_reloc_export.benchmark.steps import Steps
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 PHOTOS = 12
 
+#: a system that finds nothing
+PEER = """
+import json, sys
+from pathlib import Path
+scene, output, every = sys.argv[1:]
+line = {"status": "NO_POSE", "cam_from_world": None, "covariance": None, "candidates": 9}
+line["stages_ms"] = {"extract": 2.0, "solve": 3.0}
+names = Path(scene, "queries.txt").read_text().split()[:: int(every)]
+Path(output).write_text("".join(json.dumps({"name": n, **line}) + chr(10) for n in names))
+facts = {"peak_bytes": 1 << 20, "map_bytes": 5e6, "network_bytes": 1e6, "mapping_s": 7.0}
+Path(output).with_suffix(".facts.json").write_text(json.dumps(facts))
+"""
+
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -55,19 +68,21 @@ def test_a_scene_to_a_table_and_again(
         moved.append(f"frame_{index:03d}.jpg {words}")
     others.write_text("\n".join(moved) + "\n")
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out")]
-    command += ["--methods", "exhaustive+2,image_retrieval:5", "--poses", f"others={others}"]
-    command += ["--map-options=--keypoints 512"]
+    command += ["--methods", "exhaustive+2,image_retrieval:5+f16", "--poses", f"others={others}"]
+    command += ["--map-options=--keypoints 512", "--against", "others"]
     assert main(command) == 0
     out, err = capsys.readouterr()
     assert err.count("localise ") == 2 and "| exhaustive+2 |" in out
+    assert "Against others:" in out and "| exhaustive+2 | +33.3 | " in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
-    assert set(rows) == {"exhaustive+2", "image_retrieval:5", "others"}
+    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others"}
     ours, theirs = rows["exhaustive+2"], rows["others"]
     assert ours["localised"] == ours["queries"] == 3
     assert ours["median"] < 0.02 * ours["scene_size"]
     assert theirs["localised"] == 2 and theirs["queries"] == 3
     assert theirs["median"] == pytest.approx(0.02)  # of 1 cm, 2 cm and infinity
     assert theirs["median_95"][1] is None
+    assert 0 < ours["network_mb"] < ours["map_mb"] and ours["mapping_s"] > 0
     assert ours["peak_mib"] > 0 and ours["map_mb"] > 0 and "localize" in ours["command"]
     page = (tmp_path / "out/results.html").read_text()
     assert page.count("<svg") == 1 and "others" in page
@@ -77,17 +92,32 @@ def test_a_scene_to_a_table_and_again(
     # What is there is not made again; what is not there is.
     name = scene.name
     poses = tmp_path / "out" / name / "poses"
-    (poses / "image_retrieval_5.jsonl").unlink()
+    (poses / "image_retrieval_5+f16.jsonl").unlink()
     assert main(command) == 0
     err = capsys.readouterr().err
-    assert "localise image_retrieval:5:" in err
+    assert "localise image_retrieval:5+f16:" in err
     assert "localise exhaustive+2" not in err and "map:" not in err
+
+    # Other systems join in, once; one that cannot is a note, and the rest goes on.
+    (tmp_path / "peer.py").write_text(PEER)
+    command += ["--peer", f"peer:3=python {tmp_path}/peer.py {{scene}} {{output}} {{every}}"]
+    command += ["--peer", "absent=no-such-program {scene}"]
+    for runs in (1, 0):
+        assert main(command) == 1
+        out, err = capsys.readouterr()
+        assert err.count("localise peer:3:") == runs
+        assert "- courtyard" in out and "no-such-program: cannot be run" in out
+    rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
+    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others", "peer:3"}
+    peer = rows["peer:3"]
+    assert (peer["localised"], peer["map_mb"], peer["network_mb"]) == (0, 5.0, 1.0)
+    assert (peer["mapping_s"], peer["total_ms"], peer["retrieval_mb"]) == (7.0, 5.0, None)
 
 
 def test_what_rests_on_other_data_is_done_again(tmp_path: Path) -> None:
     def number(data: str) -> str:
         steps = Steps(tmp_path)  # as of a new run
-        step = steps.run("map", "this", output=tmp_path, after=[data])
+        step = steps.run("map", "python", "-m", "this", output=tmp_path, after=[data])
         return step.number
 
     assert number("one") == number("one")
@@ -99,6 +129,11 @@ def test_what_rests_on_other_data_is_done_again(tmp_path: Path) -> None:
     [
         (["--methods", "nothing"], "method 'nothing': found 'nothing'"),
         (["--poses", "hloc"], "expected NAME=FILE"),
+        (["--peer", "hloc"], "expected NAME=COMMAND"),
+        (
+            ["--peer", "hloc=run {photos}"],
+            "{scene}, {map}, {work}, {threads}, {every} and {output}",
+        ),
         (["--train", "everything"], "expected one of visible_structure"),
         (["--dataset", "7scenes:/nowhere"], "no such folder; download the data set"),
         (["--dataset", "nerf:{scene}"], "two scenes are named"),
@@ -111,7 +146,7 @@ def test_what_it_cannot_do(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = [argument.format(scene=scene) for argument in arguments]
+    arguments = [argument.replace("{scene}", str(scene)) for argument in arguments]
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out"), *arguments]
     assert main(command) == 1
     assert words in capsys.readouterr().err

@@ -75,6 +75,7 @@ ONLY_PARSED = {
     "run --demo --output rerun:": "starts a window: tests/unit/test_rerun_sink.py",
     "run --map maps/office --camera 0 --calibration camera.json --output foxglove:":
         "takes a port: tests/unit/test_foxglove_sink.py",
+    "coverage --map": "needs the work folder of a mapping: tests/unit/test_forecast.py",
     "export prune": "needs the work folder of a mapping: test_landmark_program.py",
     "run --map maps/office --calibration camera.json --output poses.jsonl --source gst:":
         "needs GStreamer",

@@ -15,6 +15,7 @@ import torch
 
 from edge_reloc import evaluate
 from edge_reloc.bundle import open_bundle
+from edge_reloc.retrieval.landmarks import open_landmarks
 from edge_reloc_export import export_prune as prune
 from edge_reloc_export import map, train
 from tests.plane_world import make_plane_world, write_truth
@@ -66,9 +67,38 @@ def test_landmarks_are_trained_pruned_and_scored(
         assert scores["landmarks"]["candidates"] < scores["exhaustive+2"]["candidates"]
 
 
+def test_preset_paper_leaves_the_paper_s_settings_in_the_map(
+    scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the small network: 15 layers take minutes. That has a name of its own."""
+    paper = scene / "paper"
+    shutil.copytree(scene / "map", paper)
+    command = ["--map", str(paper), "--work", str(scene / "map.work"), "--method", "landmarks"]
+    command += ["--preset", "paper", "--network", "small", "--iterations", "2", "--device", "cpu"]
+    assert train.main(command) == 0
+    assert "precision@1 of all keypoints" in capsys.readouterr().out
+    bundle = open_bundle(paper)
+    told = bundle.manifest.methods["landmarks"]
+    assert (told["registration"], told["most"], told["min_inliers"]) == ("published", 20, 64)
+    assert told["second_pass"] is True  # algorithm 1, step 2
+    assert (told["preset"], told["iterations"]) == ("paper_small", 2)
+    landmarks = open_landmarks(bundle)
+    assert landmarks.count == 16
+    kept = len(landmarks.point_id)
+    assert kept < bundle.manifest.statistics["points"]  # section 3.2: pruned
+    # Dropping the rest from the map drops these points and no others.
+    command = ["--map", str(paper), "--work", str(scene / "map.work"), "--published"]
+    assert prune.main([*command, "--output", str(scene / "smaller"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["points"][1] == kept
+    where = ["--data", str(scene / "data"), "--map", str(scene / "smaller"), "--threads", "1"]
+    methods = ["--methods", "landmarks_published,landmarks_published+2", "--every", "5"]
+    assert evaluate.main([*where, *methods, "--json"]) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--preset", "paper", "--dimensions", "3"], "clustered on the ground plane"),
         (["--landmarks", "0"], "landmarks: found 0, expected 1 to 2048"),
         (["--preset", "fast"], "preset: found 'fast', expected one of quick, paper"),
         (["--network", "tiny"], "network: found 'tiny', expected one of paper, small"),

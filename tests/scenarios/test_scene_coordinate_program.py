@@ -17,9 +17,9 @@ import torch
 
 from edge_reloc import evaluate, inspect, run
 from edge_reloc.bundle import open_bundle
+from edge_reloc_export import export_onnx, map, train
 from edge_reloc_export import export_single as to_single
-from edge_reloc_export import map, train
-from edge_reloc_export.training.scene_coordinates.trainer import PRESETS
+from edge_reloc_export.training.scene_coordinates.presets import PRESETS
 from tests.plane_world import make_plane_world, write_truth
 
 # Of a schedule of 4,000 with 2,560 cells: enough for ten photos by heart.
@@ -151,6 +151,36 @@ def test_a_network_that_finds_nothing_again_is_refused_and_kept_for_whoever_insi
     assert f"trained    scene_coordinates: {report['judged']['localised']} of {PHOTOS} mapping" in (
         capsys.readouterr().out
     )
+
+
+def test_the_published_settings_go_the_whole_way(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of a percent of `paper`: cells, pairs of labels, a network of all cells, a pose
+    asked of it in both precisions."""
+    for folder in ("map", "map.work"):
+        shutil.copytree(scene / folder, tmp_path / folder)
+    paper = PRESETS["paper"]
+    small = replace(
+        paper,
+        shape=replace(paper.shape, width=64, classifier_width=32),
+        buffer=replace(paper.buffer, total=12_000),
+        labels=replace(paper.labels, structural=8, batch=4000, rounds=10),
+        cells=256,
+    )
+    monkeypatch.setitem(PRESETS, "paper", small)
+    assert trained(tmp_path, "--preset", "paper", "--iterations", "20", "--any-grade") == 0
+    known = open_bundle(tmp_path / "map", verify=True).manifest.methods["scene_coordinates"]
+    assert (known["preset"], known["kept"], known["threshold_px"]) == ("paper", 0.49, 10)
+    network = known["features"]["networks"][0]
+    cells = (network["width"] // 8) * (network["height"] // 8)
+    assert known["features"]["keypoints"] == round(0.49 * cells)
+    assert export_onnx.main(["--map", str(tmp_path / "map"), "--count", "2"]) == 0
+    command = ["--map", str(tmp_path / "map"), "--source", str(scene / "data" / "images")]
+    command += ["--method", "scene_coordinates", "--threads", "1", "--precision", "float16"]
+    assert run.main([*command, "--output", str(tmp_path / "poses.jsonl")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "poses.jsonl").open()]
+    assert len(lines) == PHOTOS and all(line["status"] != "OK" for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 import edge_reloc
 from edge_reloc.arrays import F64
+from edge_reloc.errors import ConfigError
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import compose, error_vector, so3_exp, transform
 from edge_reloc.memory.arena import Arena
@@ -50,6 +51,7 @@ SIGMAS = 4.0  # that an estimate may be off by: once in 16,000 by chance
 # where there are none, sigma comes out a little large.
 LIKE_SIGMA = 0.6, 1.1
 NEARLY_FLAT = 3.0, 3.3  # metres: depths that leave some trade between focal length and place
+EXACT = {"calibration_check": False, "camera_error_percent": 0.1}
 FOCAL_KNOWN_PERCENT = 1.0  # by 300 points at 2 to 6 m
 
 
@@ -262,6 +264,49 @@ def test_the_more_frames_the_less_a_file_may_be_wrong() -> None:
     assert unasked > 10 * once and once > 1.2 * often
     none = replace(few_estimate, cam_from_world=None)
     assert check.error(CAMERA, few, none) is None
+
+
+def test_a_vouched_file_is_off_by_no_more() -> None:
+    """Files that are off by half a percent of normal errors, and said to be: first frames."""
+    generator, ratio = np.random.default_rng(0), []
+    for seed in range(40):
+        camera = with_focal(float(np.exp(0.005 * generator.normal())))
+        frame, check = view(seed, depth=NEARLY_FLAT), CalibrationCheck(0.005)
+        matches, estimate = located(camera, frame)
+        check.judge(camera, matches, estimate)
+        found = check.error(camera, matches, estimate)
+        assert found is not None and found.vouched and estimate.cam_from_world is not None
+        off = error_vector(estimate.cam_from_world, frame[0]) - found.shift / PULL
+        ratio.append(off[5] / np.sqrt(found.covariance[5, 5] + estimate.covariance[5, 5]))
+    assert LIKE_SIGMA[0] < np.sqrt(np.mean(np.square(ratio))) < LIKE_SIGMA[1]
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01])
+def test_what_is_vouched_for_holds_before_any_frame_has_told(share: float) -> None:
+    few, estimate = located(CAMERA, view(1, points=25))
+    plain = CalibrationCheck().error(CAMERA, few, estimate)
+    found = CalibrationCheck(share).error(CAMERA, few, estimate)
+    assert plain is not None and found is not None and not plain.vouched
+    assert not found.shift.any()
+    # A share of the depth, of 2 to 6 m, by the focal length; more by the other three.
+    sigma = float(np.sqrt(found.covariance[5, 5]))
+    assert 2.0 * share < sigma < 20.0 * share
+    assert np.sqrt(plain.covariance[5, 5]) > 20 * sigma
+
+
+def test_a_vouched_file_makes_the_first_level_of_the_demo_small() -> None:
+    """11 cm of a file that may be another camera's, 3 cm of one that is known to 0.1 %."""
+    frame, levels = DEMO / "frames" / "frame_000.jpg", []
+    for percent in (None, 0.1):
+        settings = {"method": "exhaustive", "camera_error_percent": percent, "threads": 1}
+        with edge_reloc.open(DEMO / "map", camera=DEMO / "camera.json", **settings) as localizer:
+            levels.append(localizer.localize(frame).estimate.hpl_m)
+    assert levels[1] < 0.5 * levels[0]
+
+
+def test_vouching_for_a_file_that_is_taken_for_exact_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"camera_error_percent: found 0\.1 without calib"):
+        edge_reloc.open(DEMO / "map", camera=DEMO / "camera.json", **EXACT)
 
 
 def test_each_camera_stands_for_itself() -> None:

@@ -50,6 +50,8 @@ def test_method_names_become_settings() -> None:
     assert (wise.method, wise.registration, wise.landmarks) == ("landmarks", "landmark_wise", 5)
     assert (wise.second_pass, wise.tracking) == (True, True)
     assert parse_method("landmarks", base).settings.registration == "one_pass"
+    half = parse_method("cells+f16+trt", base).settings
+    assert (half.precision, half.engine, half.second_pass) == ("float16", "tensorrt", False)
     for wrong in ("cells:many", "cells+3", "cells+2+x"):
         with pytest.raises(ConfigError):
             parse_method(wrong, base)

@@ -162,6 +162,24 @@ def test_levels_allow_for_a_wrong_camera_file() -> None:
     np.testing.assert_array_equal(wrong.covariance, estimate.covariance)
 
 
+def test_levels_add_what_a_vouched_camera_file_may_be_off_by() -> None:
+    """Normal errors beside those of the pose, at the whole risk: they are no rare fault."""
+    estimate, _ = _estimate()
+    risk = 1e-3
+    monitor = _monitor(None, risk=risk)
+    exact = monitor.protect(estimate, None)
+    assert exact.hpl_m is not None and exact.vpl_m is not None and exact.ypl_deg is not None
+    shift = np.array([0.0, np.radians(0.5), 0.0, 0.0, 0.04, 0.03])
+    turned, along, down = np.radians(0.4), 0.5, 0.2
+    covariance = np.square(np.diag([0.0, turned, 0.0, 0.0, down, along]))
+    found = monitor.protect(estimate, CameraError(shift, covariance, vouched=True))
+    plane, axis = 3.717, 3.291  # of a thousandth beyond: in a plane, along an axis
+    assert found.hpl_m == pytest.approx(0.03 + np.hypot(exact.hpl_m, plane * along), rel=1e-3)
+    assert found.vpl_m == pytest.approx(0.04 + np.hypot(exact.vpl_m, axis * down), rel=1e-3)
+    assert found.ypl_deg == pytest.approx(0.5 + np.hypot(exact.ypl_deg, axis * 0.4), rel=1e-3)
+    np.testing.assert_array_equal(found.covariance, estimate.covariance)
+
+
 def test_a_wall_is_rightly_seen_from_its_other_end() -> None:
     points, ids = _wall((-40, 120, 0)), np.arange(40, dtype=np.int32)
     for x, behind in ((3.0, False), (7.0, True)):  # before the plane x = 5, and beyond it

@@ -25,6 +25,7 @@ from edge_reloc_export.packing.birch import birch
 from tests.plane_world import CAMERA, SPEC, PlaneWorld, make_plane_world
 
 LANDMARKS = 6
+REFERENCE_FRAMES = [f"{2 * k:03d}.png" for k in range(LANDMARKS)]
 KEYPOINTS = 512  # that the recogniser takes, of 800
 # SIFT on renders of 480 pixels width, 3 m away
 TRANSLATION_TOLERANCE_M, ROTATION_TOLERANCE_DEG = 0.02, 0.4
@@ -42,6 +43,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> PlaneWorld:
     with extend_bundle(world.bundle) as bundle:
         bundle.add_array(layout.LANDMARK_START, start)
         bundle.add_array(layout.LANDMARK_POINT_ID, order)
+        frames = [world.cam_from_world[name] for name in REFERENCE_FRAMES]
+        bundle.add_array(layout.LANDMARK_CAM_FROM_WORLD, np.stack(frames))
+        bundle.add_array(layout.LANDMARK_CAMERA, np.zeros(LANDMARKS, np.int32))
         bundle.add_bytes("nets/landmarks.onnx", b"stands in for a network")
         bundle.manifest.methods["landmarks"] = {
             "network": "nets/landmarks.onnx",
@@ -111,7 +115,7 @@ def frames(world: PlaneWorld) -> Iterator[tuple[Frame, np.ndarray]]:
         yield frame, truth
 
 
-@pytest.mark.parametrize("registration", ["one_pass", "landmark_wise"])
+@pytest.mark.parametrize("registration", ["one_pass", "landmark_wise", "published"])
 def test_landmarks_lead_to_the_pose(world: PlaneWorld, registration: str) -> None:
     localizer = opened(world, registration=registration)
     for frame, truth in frames(world):
@@ -123,7 +127,7 @@ def test_landmarks_lead_to_the_pose(world: PlaneWorld, registration: str) -> Non
     localizer.close()
 
 
-@pytest.mark.parametrize("registration", ["one_pass", "landmark_wise"])
+@pytest.mark.parametrize("registration", ["one_pass", "landmark_wise", "published"])
 def test_unknown_place_gives_no_pose(world: PlaneWorld, registration: str) -> None:
     localizer = opened(world, registration=registration)
     Opened.recogniser.blind = True

@@ -79,7 +79,9 @@ def test_landmarks_are_told_apart_by_what_is_around(
 ) -> None:
     unseen = np.arange(PHOTOS - 4, PHOTOS)
     # By its own look alone a keypoint would be right half of the time.
-    assert recognition(trained, data, unseen) > 0.9
+    found = recognition(trained, data, unseen)
+    assert found.of_landmarks > 0.9
+    assert found.of_all > 0.9
 
 
 def test_training_goes_on_where_it_was_stopped(

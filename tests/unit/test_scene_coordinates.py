@@ -35,22 +35,24 @@ from edge_reloc_export.nets.scene_coordinates import (
     HeadShape,
     SceneCoordinates,
 )
-from edge_reloc_export.training.scene_coordinates.partition import UNKNOWN, Partition, partition
+from edge_reloc_export.training.scene_coordinates.partition import (
+    UNKNOWN,
+    LabelConfig,
+    Partition,
+    partition,
+)
+from edge_reloc_export.training.scene_coordinates.presets import SceneConfig, preset
+from edge_reloc_export.training.scene_coordinates.regression_loss import LossConfig, reprojection_px
 from edge_reloc_export.training.scene_coordinates.samples import CellSamples, of_views
 from edge_reloc_export.training.scene_coordinates.session import export_scene_coordinates
-from edge_reloc_export.training.scene_coordinates.trainer import (
-    Batches,
-    SceneConfig,
-    SceneTrainer,
-    preset,
-    reprojection_px,
-)
+from edge_reloc_export.training.scene_coordinates.trainer import Batches, SceneTrainer
 from tests.plane_world import CAMERA, PlaneWorld, make_plane_world
 
 HEIGHT, WIDTH = 40, 56  # 5 x 7 cells
 SHAPE = HeadShape(width=32, classifier_width=16, blocks=1)
 PLACES, LOOKS, VIEWS = 6, 12, 8
-CONFIG = SceneConfig(shape=SHAPE, iterations=400, cells=256, structural=PLACES, learning_rate=1e-2)
+LABELS = LabelConfig(structural=PLACES)
+CONFIG = SceneConfig(shape=SHAPE, labels=LABELS, iterations=400, cells=256, learning_rate=1e-2)
 
 
 class Ramps(torch.nn.Module):
@@ -122,7 +124,7 @@ def samples() -> CellSamples:
 
 
 def labels_of(samples: CellSamples, config: SceneConfig = CONFIG) -> Partition:
-    return partition(samples, structural=config.structural, semantic=config.semantic)
+    return partition(samples, config.labels)
 
 
 def trainer(samples: CellSamples, checkpoint: Path, config: SceneConfig = CONFIG) -> SceneTrainer:
@@ -132,10 +134,10 @@ def trainer(samples: CellSamples, checkpoint: Path, config: SceneConfig = CONFIG
 
 def test_partition_labels_places_and_leaves_the_unknown(samples: CellSamples) -> None:
     labels = labels_of(samples)
-    assert labels.centre.shape == (PLACES, 3)
+    assert labels.centre.shape == (PLACES, 1, 3)
     np.testing.assert_array_equal(labels.structural == UNKNOWN, samples.depth == 0)
     known = np.flatnonzero(samples.depth > 0)
-    away = samples.xyz_world(known) - labels.centre[labels.structural[known]]
+    away = samples.xyz_world(known) - labels.centre[labels.structural[known], 0]
     assert np.linalg.norm(away, axis=1).max() < 2.0
     assert set(labels.semantic) == {0, 1}
 
@@ -150,9 +152,10 @@ def test_parts_of_a_combined_map_get_labels_each(samples: CellSamples) -> None:
         translation=samples.translation * size[:, None] - moved[:, None] * [1, 0, 0],
     )
     part = (np.arange(VIEWS) >= VIEWS // 2).astype(np.intp)
-    labels = partition(apart, structural=PLACES, semantic=2, part=part)
-    assert labels.centre.shape == (2 * PLACES, 3)
-    assert (labels.centre[:PLACES, 0] < 100).all() and (labels.centre[PLACES:, 0] > 1000).all()
+    labels = partition(apart, LABELS, part)
+    assert labels.centre.shape == (2 * PLACES, 1, 3)
+    assert (labels.centre[:PLACES, 0, 0] < 100).all()
+    assert (labels.centre[PLACES:, 0, 0] > 1000).all()
     assert labels.scale[:PLACES].max() < 2 and labels.scale[PLACES:].min() > 20
     of_first = labels.structural[part[samples.view] == 0]
     assert of_first.max() < PLACES
@@ -221,9 +224,8 @@ def test_scores_live_where_errors_are_larger_than_alpha(
     """With alpha as it is all scores fall to 1."""
     alive = []
     for name, of_median in (("published", 0.0), ("ours", 2.0)):
-        config = replace(
-            CONFIG, iterations=100, alpha=1e-3, alpha_of_median=of_median, score_from=0.0
-        )
+        loss = LossConfig(alpha=1e-3, alpha_of_median=of_median, score_from=0.0)
+        config = replace(CONFIG, iterations=100, loss=loss)
         network = trainer(samples, tmp_path / f"{name}.pt", config).run(lambda step, error: None)
         with torch.no_grad():
             score = network(torch.from_numpy(samples.feature.astype(np.float32))).score
@@ -249,7 +251,12 @@ def test_an_interrupted_training_goes_on_as_it_would_have(
     parts = again.run(lambda step, error: None)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert trainer(samples, tmp_path / "parts.pt", replace(config, beta=0.2)).iteration == 0
+    assert (
+        trainer(
+            samples, tmp_path / "parts.pt", replace(config, loss=LossConfig(beta=0.2))
+        ).iteration
+        == 0
+    )
 
 
 @pytest.mark.parametrize("field", ["translation", "view", "focal_px", "usual_depth", "feature"])
@@ -279,8 +286,10 @@ def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) ->
     near = torch.rand(5, 3)
     far = near + torch.tensor([40_000.0, -20_000.0, 300.0])
     shared = {"mean": torch.zeros(3), "spread": torch.ones(3), "semantic": 2}
-    shared["scale_L"] = torch.full((5,), 0.5)
-    heads = [SceneCoordinates(centre_L3=c, shape=SHAPE, **shared).eval() for c in (near, far)]
+    shared["scale_LP"] = torch.full((5, 1), 0.5)
+    heads = [
+        SceneCoordinates(centre_LP3=c[:, None], shape=SHAPE, **shared).eval() for c in (near, far)
+    ]
     torch.nn.init.normal_(heads[0].place.out.weight, std=0.1)
     state = {k: v for k, v in heads[0].state_dict().items() if "centre" not in k}
     heads[1].load_state_dict(state, strict=False)
@@ -291,11 +300,19 @@ def test_coordinates_far_from_the_origin_keep_their_precision(tmp_path: Path) ->
     torch.testing.assert_close(there - far[0], here - near[0], atol=0.005, rtol=0)
 
 
-def test_the_exported_network_says_what_torch_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("published", [False, True])
+def test_the_exported_network_says_what_torch_says(tmp_path: Path, published: bool) -> None:
+    """Published: all cells speak for their middles, pairs of labels have centres."""
     torch.manual_seed(0)
-    encoder = DenseEncoder(Ramps((2, 5)))
+    encoder = DenseEncoder(Ramps((2, 5)), salient=not published)
+    channels, pairs = (2, 2) if published else (3, 1)
     head = SceneCoordinates(
-        torch.zeros(3), torch.full((3,), 20.0), torch.rand(4, 3), torch.ones(4), 2, SHAPE
+        torch.zeros(channels),
+        torch.full((channels,), 20.0),
+        torch.rand(4, pairs, 3),
+        torch.ones(4, pairs),
+        2,
+        replace(SHAPE, likeliest=published),
     )
     torch.nn.init.normal_(head.place.out.weight, std=0.3)
     module = ExportedSceneCoordinates(encoder, head, asked=35, keep=10).eval()

@@ -65,9 +65,14 @@ def label_photos(
     label: I32,
     *,
     copies: int,
+    observed_only: bool = False,
     progress: Progress = silent,
 ) -> LabelledKeypoints:
-    """Entries of every mapping photo; label (P,): landmark of each point."""
+    """Entries of every mapping photo; label (P,): landmark of each point.
+
+    observed_only: a keypoint shows the point that was triangulated from it, or nothing, as
+    published; by default also a similar point that projects there.
+    """
     spec = bundle.manifest.features
     labeller = _Labeller(points, spec, label)
     again = _Reextractor(bundle, spec)
@@ -76,7 +81,10 @@ def label_photos(
     views, whole = [], []
     for index, view in enumerate(model.views):
         photo = store.get(view.name)
-        original = labeller.label(view, photo)
+        if observed_only:
+            original = observed_labels(view, label, len(photo.xy_px))
+        else:
+            original = labeller.label(view, photo)
         entries.append(_entry(view.camera, photo.xy_px, photo.descriptor, original))
         views.append(index)
         whole.append(True)
@@ -96,6 +104,13 @@ def label_photos(
         view=np.array(views),
         whole=np.array(whole),
     )
+
+
+def observed_labels(view: View, label: I32, keypoints: int) -> I32:
+    """(N,): landmark of the point that each keypoint observes, else 0 (section 3.3)."""
+    own = np.zeros(keypoints, np.int32)
+    own[view.keypoint] = label[view.point_id]
+    return own
 
 
 class _Labeller:

@@ -33,29 +33,43 @@ class RecogniserConfig:
     shape: RecogniserShape = SHAPES["small"]  #: of the network
     iterations: int = 2400  #: steps of the optimiser
     photos: int = 16  #: entries a batch
-    keypoints: int = 512  #: of each entry, at random among those that the network will see
+    keypoints: int = 512  #: of each entry at most, at random among those the network will see
     copies: int = 4  #: augmented copies of each photo
     learning_rate: float = 1.5e-3  #: largest of the cycle
-    weight_decay: float = 0.05  #: of AdamW
+    weight_decay: float = 0.05  #: of AdamW; 0 makes it Adam
     descriptor_noise: float = 0.25  #: standard deviation, relative to a descriptor's numbers
     jitter: float = 0.004  #: standard deviation of a ray's x/z and y/z
     turn_rad: float = 0.15  #: standard deviation of the turn of all rays of an entry
     scale: float = 0.25  #: standard deviation of the logarithm of their scale
     shift: float = 0.1  #: standard deviation of their shift
     part: float = 0.5  #: chance that only a window of the photo is shown
+    least: float = 0.5  #: of `keypoints`, the smallest share that is shown
+    observed_only: bool = False  #: keypoints without a triangulated point are of no landmark
     seed: int = 0  #: of weights and draws
 
 
+PAPER = "paper"
 PRESETS = {
     "quick": RecogniserConfig(),
-    "paper": RecogniserConfig(
-        name="paper",
+    # PRAM, sections 3.3 and 4: Adam, 32 photos, all keypoints, no augmentation. How long and at
+    # which rate it does not say.
+    PAPER: RecogniserConfig(
+        name=PAPER,
         shape=SHAPES["paper"],
         iterations=60_000,
         photos=32,
-        keypoints=1536,
-        copies=8,
+        keypoints=4096,
+        copies=0,
         learning_rate=1e-4,
+        weight_decay=0.0,
+        descriptor_noise=0.0,
+        jitter=0.0,
+        turn_rad=0.0,
+        scale=0.0,
+        shift=0.0,
+        part=0.0,
+        least=1.0,
+        observed_only=True,
     ),
 }
 
@@ -68,7 +82,9 @@ def preset(
     if shape is not None:
         network = choose(SHAPES, shape, "network")
         rate = min(config.learning_rate, STEEPEST[shape])
-        config = replace(config, shape=network, learning_rate=rate)
+        if name == PAPER and network != config.shape:
+            name = f"{name}_{shape}"  # no longer what the paper trains
+        config = replace(config, name=name, shape=network, learning_rate=rate)
     return replace(config, iterations=iterations or config.iterations)
 
 
@@ -132,7 +148,7 @@ class Batches:
             corner = low + (high - low - size) * generator.random(2)
             rows = np.flatnonzero(((ray >= corner) & (ray <= corner + size)).all(axis=1))
         most = min(len(rows), self._config.keypoints)
-        count = int(most * generator.uniform(0.5, 1.0))
+        count = int(most * generator.uniform(self._config.least, 1.0))
         return np.sort(generator.permutation(rows)[:count])
 
     def _moved(self, ray: F32, generator: np.random.Generator) -> F32:

@@ -46,11 +46,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     """Train the regression on the cells of an encoder."""
     from ...photos.depth import open_depth_maps
+    from .presets import preset
     from .session import EncoderChoice, SceneSession
-    from .trainer import preset
 
     config = preset(options.preset, iterations=options.iterations, shape=options.network)
-    encoder = EncoderChoice(kind=options.encoder, weights=options.weights)
+    encoder = EncoderChoice(kind=options.encoder, weights=options.weights, salient=config.salient)
     session = SceneSession(options.map, work, encoder, options.device)
     depth_maps = None
     if options.depth is not None:

@@ -21,7 +21,7 @@ from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
 from ..plots import save_figure
 from ..report import History
-from .samples import PhotoCells
+from .photo_cells import PhotoCells
 
 SURE = 0.49  # share of the cells, the best, that the plan shows
 PLAN_PX = 900

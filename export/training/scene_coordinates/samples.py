@@ -7,7 +7,6 @@ from the reconstruction's own observations, from depth maps, or from nowhere.
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,21 +23,17 @@ from pykdtree.kdtree import KDTree
 
 import edge_reloc
 from edge_reloc.arrays import F32, F64, I32, U8, Bool
-from edge_reloc.features.image_fit import FitOnCpu
-from edge_reloc.features.network import turn_back
 from edge_reloc.sources.photo import read_photo
 
 from ...identity import digest_of
-from ...nets.detector import TENSORRT_MAX_KEYPOINTS
-from ...nets.scene_coordinates import CELL_PX, DenseEncoder, Spots
 from ...progress import Progress, silent
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel, View
-from ..augmentation import altered_copy
+from ..augmentation import COPIES
+from .photo_cells import Look, PhotoCells
 from .sample_files import PhotoSamples, read_samples, write_samples
 
-SAME_PX = 1.5  # at 640 pixels width: a cell's spot is that of an observation
-ASKED = 0.5  # share of the cells, the most salient, that are regressed: as exact, at half the work
+Copying = Callable[[U8, np.random.Generator], tuple[U8, F64]]
 
 MOST_THREADS = 8  # each holds the maps of a photo: some 200 MB
 
@@ -84,66 +79,17 @@ class BufferConfig:
     copies: int = 8  #: altered copies of each photo
     unknown: int = 100  #: cells of unknown depth kept of each image
     with_depth: int = 500  #: and of those that only a depth map knows
+    any_depth: int | None = None  #: cells kept of each image whatever is known, instead of both
+    total: int | None = None  #: cells in all, of as many copies as that takes
+    augmentation: str = "strong"  #: how copies are altered, a name of `COPIES`
     seed: int = 0  #: of the copies, and of the cells kept
 
-
-class PhotoCells:
-    """The cells of photos, through the encoder at one of the sizes that it will run at.
-
-    sizes: (width, height) of the networks that the device will have.
-    """
-
-    def __init__(
-        self, encoder: DenseEncoder, sizes: list[tuple[int, int]], device: torch.device | str
-    ) -> None:
-        self._device, self._sizes = torch.device(device), sizes
-        # Convolutions of CPUs and GPUs read channels that lie side by side.
-        self._encoder = copy.deepcopy(encoder).to(self._device)
-        self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.identity = digest_of(repr(encoder), dict(encoder.state_dict()), sizes)
-
-    def look(self, image: U8, turns: int) -> Look:
-        """The cells of an image as it lies, turned for the encoder. Threads may look at once."""
-        height, width = image.shape[:2]
-        if turns % 2:
-            height, width = width, height
-        size = max(self._sizes, key=lambda s: min(s[0] / width, s[1] / height, 1.0))
-        net_input = np.zeros((size[1], size[0]), np.float32)
-        fit = FitOnCpu(net_input).fit(image, turns)
-        with torch.no_grad():
-            spots = self._encoder(torch.from_numpy(net_input).to(self._device)[None, None])
-        # Features are read cell by cell: channels side by side here, too.
-        maps = spots.maps.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-        spots = spots._replace(maps=maps)
-        found = spots.xy_px.cpu().numpy().astype(np.float64)
-        asked = np.argsort(-spots.heat.cpu().numpy(), kind="stable")[: asked_cells(*size)]
-        inside = (found[asked] < [fit.fit_width - 4, fit.fit_height - 4]).all(axis=1)
-        rows = asked[inside]
-        scale = np.array([fit.width / fit.fit_width, fit.height / fit.fit_height])
-        x, y = ((found[rows] + 0.5) * scale - 0.5).T
-        xy = np.column_stack(turn_back(x, y, fit.width, fit.height, turns))
-        return Look(np.asarray(xy, np.float64), rows, spots, self._device)
-
-
-class Look:
-    """One image: xy_px (N,2) of the cells that are asked, the most salient first."""
-
-    def __init__(
-        self, xy_px: F64, rows: NDArray[np.intp], spots: Spots, device: torch.device
-    ) -> None:
-        self.xy_px = xy_px
-        self._rows, self._spots, self._device = rows, spots, device
-
-    def features(self, chosen: NDArray[np.intp] | slice = slice(None)) -> torch.Tensor:
-        """(M,C) of some of the cells, where the encoder runs."""
-        with torch.no_grad():
-            rows = torch.from_numpy(self._rows[chosen]).to(self._device)
-            return self._spots.features(rows)
-
-
-def asked_cells(width: int, height: int) -> int:
-    """How many cells of a network's input are regressed: half, as far as engines can sort."""
-    return min(round(ASKED * (width // CELL_PX) * (height // CELL_PX)), TENSORRT_MAX_KEYPOINTS)
+    def of_photos(self, photos: int) -> BufferConfig:
+        """The same with its number of copies worked out."""
+        if self.total is None or self.any_depth is None:
+            return self
+        images = -(-self.total // self.any_depth)
+        return replace(self, total=None, copies=max(0, -(-images // max(photos, 1)) - 1))
 
 
 def sample_cells(
@@ -176,6 +122,7 @@ def sample_cells(
         return found
 
     chosen = np.arange(len(model.views)) if keep is None else np.flatnonzero(keep)
+    config = config.of_photos(len(chosen))
     parts: list[PhotoSamples] = []
     with _one_thread_a_photo() as map_photos:
         for part in map_photos(sample, [model.views[index] for index in chosen]):
@@ -242,13 +189,14 @@ def _sample_photo(
     path: Path,
 ) -> PhotoSamples:
     """Cells of a photo and its copies, the same whatever other photos there are."""
-    depths = _Depths(model, view, depth_maps)
+    depths = _Depths(model, view, depth_maps, cells.same_px)
     image = read_photo(path, grey=False)
     seed = int(digest_of(view.name), 16)
     found = []
     for copy_number in range(config.copies + 1):
         generator = np.random.default_rng([config.seed, seed, copy_number])
-        look, xy, inside = _look(cells, image, view, copy_number > 0, generator)
+        copied = COPIES[config.augmentation] if copy_number else None
+        look, xy, inside = _look(cells, image, view, copied, generator)
         depth, observed = depths.at(xy)
         rows = _chosen(depth, observed, inside, config, generator)
         found.append(
@@ -278,14 +226,18 @@ def observed_depths(model: SceneModel, view: View) -> F64:
 
 
 def _look(
-    cells: PhotoCells, image: U8, view: View, altered: bool, generator: np.random.Generator
+    cells: PhotoCells,
+    image: U8,
+    view: View,
+    copied: Copying | None,
+    generator: np.random.Generator,
 ) -> tuple[Look, F64, Bool]:
     """A photo or an altered copy, where in the photo its cells are, and which are inside."""
-    if not altered:
+    if copied is None:
         look = cells.look(image, view.quarter_turns)
         return look, look.xy_px, np.ones(len(look.xy_px), bool)
     height, width = image.shape[:2]
-    other, photo_from_copy = altered_copy(image, generator)
+    other, photo_from_copy = copied(image, generator)
     look = cells.look(other, view.quarter_turns)
     there = cv2.perspectiveTransform(look.xy_px[None], photo_from_copy)[0]
     inside = ((there >= 0) & (there <= np.array([width, height]) - 1)).all(axis=1)
@@ -295,13 +247,15 @@ def _look(
 class _Depths:
     """What is known of the depths of one photo."""
 
-    def __init__(self, model: SceneModel, view: View, maps: DepthMaps | None) -> None:
+    def __init__(
+        self, model: SceneModel, view: View, maps: DepthMaps | None, same_px: float
+    ) -> None:
         self._view, self._maps = view, maps
         depth = observed_depths(model, view)
         ahead = depth > 0
         self._depth = depth[ahead].astype(np.float32)
         self._xy = np.ascontiguousarray(view.xy_px[ahead], np.float64)
-        self._radius = SAME_PX * max(view.camera.width, view.camera.height) / 640
+        self._radius = same_px * max(view.camera.width, view.camera.height) / 640
 
     def at(self, xy_px: F64) -> tuple[F32, Bool]:
         """Depth (N,), 0 for unknown, and whether the reconstruction says so."""
@@ -323,7 +277,9 @@ def _chosen(
     config: BufferConfig,
     generator: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Every observed cell, some of the others, all inside the photo."""
+    """Every observed cell, some of the others, all inside the photo; or any."""
+    if config.any_depth is not None:
+        return np.sort(generator.permutation(np.flatnonzero(inside))[: config.any_depth])
     rows = [np.flatnonzero(observed & inside)]
     for others, most in (
         (np.flatnonzero(~observed & (depth > 0) & inside), config.with_depth),

@@ -22,6 +22,7 @@ from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc.pose.solver import PoseSolver
 from edge_reloc.settings import Gate
 
+from ...nets.detector import TENSORRT_MAX_KEYPOINTS
 from ...nets.local_features import feature_network, weights_file
 from ...nets.scene_coordinates import DenseEncoder, ExportedSceneCoordinates, SceneCoordinates
 from ...onnx.export import export_module
@@ -33,17 +34,17 @@ from ..judge import bar, is_learnt, judge, left_out_views
 from ..report import History, TrainingReport
 from ..session import TrainingSession
 from .partition import partition
+from .photo_cells import PhotoCells
 from .predictions import plot_scene_coordinates, predict_photos
-from .samples import CellSamples, DepthMaps, PhotoCells, asked_cells, of_views, sample_cells
+from .presets import SceneConfig, preset
+from .samples import CellSamples, DepthMaps, of_views, sample_cells
 from .share import choose_share
-from .trainer import Batches, SceneConfig, SceneTrainer, preset
+from .trainer import Batches, SceneTrainer
 
 log = logging.getLogger(__name__)
 
 METHOD = SCENE_COORDINATES.name
 CELLS_FOLDER = "sampled_cells"  # in the work folder: what was sampled of each photo
-KEPT = 0.49  # share of the regressed cells: the paper drops those below the 51st percentile
-THRESHOLD_PX = 14.0  # of an inlier, at 640 pixels width: coordinates are less exact than points
 # Every cell answers, also where nothing is known: in wrong places up to 7% agree by chance,
 # on right ones 15% and more.
 MIN_INLIER_RATIO = 0.1
@@ -57,6 +58,7 @@ class EncoderChoice:
 
     kind: str = "waymark"  #: of the table of feature networks
     weights: Path | None = None  #: None for those that ship
+    salient: bool = True  #: as `SceneConfig.salient` of what is trained on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,8 @@ class SceneSession(TrainingSession):
         super().__init__(bundle_dir, work, device)
         self.choice = encoder
         self._weights = weights_file(encoder.kind, encoder.weights)
-        self.encoder = DenseEncoder(feature_network(encoder.kind).load(self._weights)).eval()
+        network = feature_network(encoder.kind).load(self._weights)
+        self.encoder = DenseEncoder(network, salient=encoder.salient).eval()
         views = self.model.views
         self.sizes = network_sizes(
             (v.camera.height, v.camera.width)
@@ -133,7 +136,7 @@ class SceneSession(TrainingSession):
             ~left_out,
         )
         sampled = time.perf_counter()
-        kept = KEPT
+        kept = config.kept
         before, total = 0, config.iterations
         shares: dict[str, float] = {}
         if validate:
@@ -151,7 +154,7 @@ class SceneSession(TrainingSession):
                 max_rotation_std_deg=TrainedSceneCoordinates.max_rotation_std_deg,
             )
             solver = PoseSolver(
-                threshold_px=THRESHOLD_PX, gate=gate, seed=config.seed, weighted=True
+                threshold_px=config.threshold_px, gate=gate, seed=config.seed, weighted=True
             )
             kept, shares = choose_share(
                 network, self.cells, self.model, self.store, self.held_out, solver
@@ -196,12 +199,7 @@ class SceneSession(TrainingSession):
         role: str,
         report: Callable[[int, float | None], None],
     ) -> tuple[SceneCoordinates, SceneTrainer]:
-        labels = partition(
-            samples,
-            structural=config.structural,
-            semantic=config.semantic,
-            part=part_of_photos(self.store, self.model),
-        )
+        labels = partition(samples, config.labels, part_of_photos(self.store, self.model))
         checkpoint = self.work / f"{METHOD}_{config.name}_{role}.pt"
         trainer = SceneTrainer(
             Batches(samples, labels, config), labels, config, checkpoint, self.device
@@ -217,8 +215,8 @@ class SceneSession(TrainingSession):
         encoder = self.encoder.cpu()
         for width, height in self.sizes:
             name = network_file(f"{METHOD}_{width}x{height}")
-            asked = asked_cells(width, height)
-            keep = max(16, round(kept * asked))
+            asked = self.cells.asked(width, height)
+            keep = min(max(16, round(kept * asked)), TENSORRT_MAX_KEYPOINTS)
             module = ExportedSceneCoordinates(encoder, network, asked=asked, keep=keep)
             export_scene_coordinates(module, width, height, self.work / name)
             specs.append((keep, NetworkSpec(file=name, width=width, height=height)))
@@ -232,7 +230,7 @@ class SceneSession(TrainingSession):
         )
         return TrainedSceneCoordinates(
             features=features,
-            threshold_px=THRESHOLD_PX,
+            threshold_px=config.threshold_px,
             min_inlier_ratio=MIN_INLIER_RATIO,
             encoder=self.choice.kind,
             kept=kept,

@@ -13,8 +13,9 @@ from edge_reloc.structs import Correspondences
 from ...nets.scene_coordinates import SceneCoordinates
 from ...scene.combine import PhotoStore
 from ...scene.model import SceneModel
+from .photo_cells import PhotoCells
 from .predictions import predict_photos
-from .samples import PhotoCells, observed_depths
+from .samples import observed_depths
 
 SHARES = (1.0, 0.75, 0.49, 0.35, 0.25, 0.15)
 PHOTOS = 40  # held-out photos that are tried, evenly spread

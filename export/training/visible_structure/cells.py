@@ -63,7 +63,8 @@ def train_cells(
     for step in range(config.steps):
         pick = torch.randint(len(rows), (config.batch,))
         noisy = embedding[pick] + torch.randn(config.batch, embedding.shape[1]) * spread
-        noisy = F.normalize(noisy, dim=1)
+        if bank.unit:  # as queries are
+            noisy = F.normalize(noisy, dim=1)
         loss = F.binary_cross_entropy_with_logits(head.layers(noisy), target[pick])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,0 +1,62 @@
+"""Rows of the table: poses that were written, scored, with what was measured beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge_reloc.evaluation.dataset import read_dataset
+from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.methods import variants
+from edge_reloc.methods.table import EXHAUSTIVE
+from edge_reloc.running.budget import MIB
+
+from ..datasets.scene import Scene
+from .answers import read_answers
+from .scoring import Row, score
+from .steps import Step
+
+
+def row_of(
+    data: Path, system: str, poses: Path, scene: Scene, every: int, command: str = ""
+) -> Row:
+    """Of one system on a prepared scene.
+
+    FILE.facts.json beside FILE.jsonl, where there is one, has `peak_bytes` of the process,
+    `map_bytes` that it opens, `network_bytes` of these, and `mapping_s` and `training_s`.
+    """
+    dataset = replace(read_dataset(data, every=every), name=scene.name)
+    thresholds = parse_thresholds(scene.thresholds)
+    row = score(system, read_answers(poses), dataset, thresholds, metric=scene.metric)
+    row = replace(row, command=command)
+    measured = poses.with_suffix(".facts.json")
+    if not measured.is_file():
+        return row
+    took = json.loads(measured.read_text())
+    peak, networks = took["peak_bytes"], took.get("network_bytes")
+    return replace(
+        row,
+        peak_mib=None if peak is None else peak / MIB,
+        map_mb=took["map_bytes"] / 1e6,
+        network_mb=None if networks is None else networks / 1e6,
+        mapping_s=took.get("mapping_s"),
+        training_s=took.get("training_s"),
+    )
+
+
+def with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
+    """What a method opens beyond matching all points, where that was run, too."""
+    alone = next((r.map_mb for r in rows if r.system.partition("+")[0] == EXHAUSTIVE.name), None)
+    if alone is None or row.map_mb is None:
+        return row
+    return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))
+
+
+def with_training(row: Row, trained: Mapping[str, Step]) -> Row:
+    """How long the networks of a method were trained."""
+    name = row.system.partition("+")[0].partition(":")[0]
+    method = next((m.name for m, variant in variants() if variant.name == name), None)
+    step = trained.get(method or "")
+    return row if step is None else replace(row, training_s=step.seconds)

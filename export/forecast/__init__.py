@@ -1,0 +1,1 @@
+"""Where in a map localisation will work, from the map alone."""
