@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 import edge_reloc
+from edge_reloc.arrays import I64
 from edge_reloc.errors import MappingError
+from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.reference.colmap import read_model
 
@@ -20,19 +22,22 @@ from ..cluster.units import Unit, finish
 from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
 from ..reconstruct import rough_positions, turn, turning
+from ..scene.grade import GOOD
 from ..scene.headings import turns_from_matches, turns_from_poses
 from ..scene.matching import chunk_counts, chunks_of, match_missing
+from ..scene.model import load_model
 from ..scene.pairs import pairs_with_poses, pairs_without_poses
 from ..scene.posed import empty_view, posed_views
+from ..scene.sfm import lenses_of
 from ..scene.sfm_database import MIN_MATCHES
 from ..scene.triangulate import TriangulationOptions
 from ..scene.view_geometry import ViewGeometry
 from .split import Part, split_by_matches, split_by_position
-from .tile import NamedChunk, key_of, place_posed_tile, place_tile
+from .tile import NamedChunk, key_of, place_posed_tile, place_tile, read_grade
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise when the same photos give other tiles
+VERSION = 2  # raise when the same photos give other tiles
 TILES = "tiles"  # in the work folder
 
 
@@ -97,32 +102,57 @@ def placed_tiles(
     pairs = sorted(pairs_without_poses(store, names, near))
     match_missing(store, names, pairs)
     chunks = chunks_of(store, names, pairs)
-    count = np.concatenate([chunk_counts(chunk) for chunk in chunks])
+    count = np.concatenate([np.zeros(0, np.int64), *map(chunk_counts, chunks)])
     edges = np.array(pairs, np.int64).reshape(-1, 2)
     tied = count >= MIN_MATCHES
     parts = split_by_matches(
         len(names), edges[tied], count[tied].astype(np.float64), options.tile_photos
     )
     log.info("%d photos in %d tiles", len(names), len(parts))
-    units, models = [], {}
-    for number, part in enumerate(parts):
-        rows = set(part.rows.tolist())
-        own = [names[row] for row in part.rows]
+    models: dict[int, Path] = {}
+
+    def unit(number: int, camera: Camera | None) -> Unit:
+        rows = set(parts[number].rows.tolist())
+        own = [names[row] for row in parts[number].rows]
         of_tile = [
             NamedChunk(chunk.path, [(names[i], names[j]) for i, j in chunk.pairs])
             for chunk in chunks
             if any(i in rows and j in rows for i, j in chunk.pairs)
         ]
-        identity = [[name, store.key(name)] for name in own], [str(c.path.name) for c in of_tile]
-        camera = None if options.camera is None else Path(options.camera).read_text()
-        ways = [options.features, options.geometry, options.keypoints, camera]
+        identity = [[name, store.key(name)] for name in own], [c.path.name for c in of_tile]
+        known = None if camera is None else camera.to_dict()
+        ways = [options.features, options.geometry, options.keypoints, known]
         key = key_of(VERSION, edge_reloc.__version__, identity, ways, _acceptance(options))
         models[number] = store.work / TILES / f"placed-{key}.npz"
         told = {name: facts[name] for name in own if name in facts}
-        arguments = (options, store, own, told, of_tile, models[number])
-        units.append(Unit(run=place_tile, arguments=arguments, result=models[number]))
-    _finished(workers, units, "placing")
+        arguments = (options, store, own, told, of_tile, camera, models[number])
+        return Unit(run=place_tile, arguments=arguments, result=models[number])
+
+    camera = None if options.camera is None else read_camera(options.camera)
+    left = list(range(len(parts)))
+    if len(parts) > 1 and len(lenses_of(store, names, facts, camera)) == 1 and camera is None:
+        bonds = [_bond(part, edges, count) for part in parts]
+        first = left.pop(int(np.argmax(bonds)))
+        _finished(workers, [unit(first, None)], "placing the first tile")
+        camera = _camera_of(models[first])
+    _finished(workers, [unit(number, camera) for number in left], "placing")
     return Placed(store=store, parts=parts, models=_there(models))
+
+
+def _bond(part: Part, edges: I64, count: I64) -> int:
+    """Matches within a tile."""
+    return int(count[np.isin(edges, part.rows).all(axis=1)].sum())
+
+
+def _camera_of(model: Path) -> Camera | None:
+    """What a tile that was placed well found of the camera that took all photos.
+
+    The other tiles keep it: of two tiles with a focal length each, one is bent against the other.
+    """
+    if not model.is_file() or read_grade(model).verdict != GOOD:
+        return None
+    cameras = {view.camera for view in load_model(model).views}
+    return cameras.pop() if len(cameras) == 1 else None
 
 
 def _acceptance(options: argparse.Namespace) -> list[float]:

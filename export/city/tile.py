@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
 
 from ..integrity.measure import measure
 from ..packing.pack import pack_map
@@ -42,16 +43,16 @@ def place_tile(
     names: list[str],
     facts: dict[str, PhotoFacts],
     chunks: Sequence[NamedChunk],
+    camera: Camera | None,
     result: Path,
 ) -> None:
-    """Structure from motion of a tile's photos, by the matches of those that lie in it."""
-    from edge_reloc.geometry.camera import read_camera
+    """Structure from motion of a tile's photos, by the matches of those that lie in it.
 
+    camera: known, and kept; None to refine one.
+    """
     row_of = {name: row for row, name in enumerate(names)}
-    camera = None if options.camera is None else read_camera(options.camera)
-    options = argparse.Namespace(
-        **{**vars(options), "turns": "never"}
-    )  # all tiles are turned alike
+    # All tiles are turned alike, before they are divided.
+    options = argparse.Namespace(**{**vars(options), "turns": "never"})
 
     def place(features: str) -> tuple[SceneModel, FeatureStore, float | None]:
         if features != options.features:
