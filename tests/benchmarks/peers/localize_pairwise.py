@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         matcher = open_matcher(options.peer, options.threads)
         embedder = GlobalDescriptors(options.map, options.threads)
         photos = mapping_photos(options.scene)
-        folder = options.work / f"{options.peer}_{digest_of(photos)}"
+        folder = options.work / f"{options.peer}_{digest_of(photos, embedder.identity())}"
         if not is_made(folder):
             images = options.scene / "images"
             make_map(folder, images, photos, matcher, embedder, options.threads)
