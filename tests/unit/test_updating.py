@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("torch", reason="updating is of the extra 'export'")
 pytest.importorskip("onnx", reason="updating is of the extra 'export'")
+pytest.importorskip("cryptography", reason="signs updates: extra 'sign'")
 
 import changing_world as made
 from changing_world import ChangingWorld
@@ -54,8 +55,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def updated(world: ChangingWorld) -> Path:
-    output = world.folder / "updated"
-    call(world.bundle, world.later, output, "--delta", world.folder / "delta")
+    output, key = world.folder / "updated", world.folder / "site.key"
+    assert programs.main(["sign", "--new-key", str(key)]) == 0
+    signed = ["--delta", world.folder / "delta", "--key", key]
+    assert call(world.bundle, world.later, output, *signed) == 0
     return output
 
 
@@ -115,8 +118,10 @@ def test_the_world_does_not_move_and_the_work_folder_goes_along(
 def test_the_delta_makes_the_same_map(world: ChangingWorld, updated: Path, tmp_path: Path) -> None:
     delta = world.folder / "delta"
     words = ["--map", world.bundle, "--delta", delta, "--output", tmp_path / "made"]
-    assert programs.main(["apply", *map(str, words)]) == 0
+    public = world.folder / "site.key.pub"
+    assert programs.main(["apply", *map(str, words), "--require-signed", str(public)]) == 0
     assert digest(tmp_path / "made") == digest(updated)
+    open_bundle(tmp_path / "made", require_signed=public)
     assert delta.stat().st_size < 0.3 * open_bundle(updated).nbytes()
 
 
