@@ -127,7 +127,8 @@ class Localizer:
         upright as its file says; in maps of turned photos, where upright need not be the
         map's heading, the turn beyond it that worked last is tried first, then the others.
         """
-        line, frame = self._line, frame_of(image, self._line.camera)
+        line = self._line
+        frame = frame_of(image, line.camera, grey=not self.bundle.manifest.sees_colour)
         with line.workers.frame():
             if line.turns is None or frame.quarter_turns is not None:
                 return self._localization(self._localize(frame))

@@ -41,7 +41,7 @@ class Embedder(Protocol):
     dim: int
 
     def embed(self, frame: Frame, features: Features) -> None:
-        """Fill features.embedding (unit length)."""
+        """Fill features.embedding: of unit length, but for a class token."""
 
 
 class Retriever(Protocol):

@@ -258,7 +258,7 @@ def _train(
 
 def _float16(steps: Steps, bundle: Path, after: Sequence[str]) -> Step:
     module = "edge_reloc_export.export_onnx"
-    return steps.run("float16", module, "--map", bundle, output=bundle, after=after)
+    return steps.run("float16", *PROGRAM, module, "--map", bundle, output=bundle, after=after)
 
 
 def _localise(

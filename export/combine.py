@@ -1,24 +1,28 @@
-"""Combine several maps: placed apart in one bundle, or as tiles of the world that they share."""
+"""Combine several maps: apart in one bundle, as tiles of one world, or two merged into one."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from edge_reloc.bundle import extend_bundle, open_bundle
+from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
+from edge_reloc.bundle.writer import check_destination
 from edge_reloc.command_line.program import OK, program
+from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre
 
 from .integrity.parts import worst
+from .packing.class_tokens import ClassTokens, network_of_embedding, open_tokens
 from .packing.pack import PACKED_MODEL, pack_map
 from .packing.packed_model import load_packed
-from .scene.combine import combine_models, combine_specs, open_any_store, write_parts
+from .scene.combine import PhotoStore, combine_models, combine_specs, open_any_store, write_parts
 from .tiles.write import write_tiles
-from .work_folder import at_work, work_folder
+from .work_folder import at_work, existing_work_folder, work_folder
 
 
 @program
@@ -33,7 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="map bundles with their work folders (MAP.work) beside them",
     )
     parser.add_argument("--names", nargs="+", help="names of the parts (default: the maps' own)")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--merge",
+        action="store_true",
+        help="two maps of one place: the second's photos and points come into the first's world, "
+        "joined where both see the same",
+    )
+    how.add_argument(
         "--tiles",
         action="store_true",
         help="a map of tiles (docs/tiles.md) instead of one bundle: of finished maps that lie in "
@@ -41,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, help="map to write")
     options = parser.parse_args(argv)
+    if options.merge:
+        if len(options.maps) != 2 or options.names:
+            parser.error("--merge takes two --maps, and no --names: they become one")
+        return _merge(options)
     names = options.names or [path.name for path in options.maps]
     if len(names) != len(options.maps):
         parser.error(f"{len(options.maps)} maps but {len(names)} names")
@@ -59,11 +74,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     with at_work(work):
         write_parts(work, works, {name: model.gravity for name, model in models.items()})
         store = open_any_store(work)
-        pack_map(model, store, spec, options.output, name=options.output.name, parts=origins)
+        tokens = _tokens(bundles, store)
+        name = options.output.name
+        pack_map(model, store, spec, options.output, name=name, parts=origins, tokens=tokens)
         with extend_bundle(options.output) as writer:
             writer.manifest.integrity = worst([bundle.manifest.integrity for bundle in bundles])
     print(f"{options.output}: {len(model.xyz)} points of {', '.join(names)}")
     return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    """The second map in the first; 0 when the bundle is there."""
+    from .living.merging import merge_maps
+
+    first, second = options.maps
+    works = existing_work_folder(first), existing_work_folder(second)
+    check_destination(options.output)
+    work = work_folder(options.output)
+    with ExitStack() as held:
+        held.enter_context(at_work(work))
+        for other in works:
+            if other.resolve() != work.resolve():
+                held.enter_context(at_work(other, alone=False))
+        found = merge_maps((first, second), works, options.output, work)
+    print(
+        f"{options.output}: {found['points']} points, {found['kept']} of {first}, "
+        f"{found['added']} new by {found['photos_added']} photos of {second}, which see "
+        f"{found['seen_again']} of the first's"
+    )
+    return OK
+
+
+def _tokens(bundles: Sequence[MapBundle], store: PhotoStore) -> ClassTokens | None:
+    """What embeds the photos of all parts, where that is a network; MappingError for several."""
+    networks = {network_of_embedding(bundle) for bundle in bundles}
+    if networks == {None}:
+        return None
+    if len(networks) > 1:
+        raise MappingError(
+            "maps with different image embeddings cannot be combined; map all with the same "
+            "--embedding and --embedding-weights"
+        )
+    return open_tokens(bundles[0], store)
 
 
 def _write_tiles(maps: dict[str, Path], output: Path) -> int:

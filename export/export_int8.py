@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import DESCRIPTORS
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import ConfigError
+
+from .packing.quantising import quantise, unit
 
 
 @program
@@ -43,20 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"'edge-reloc evaluate' shows what that changes"
     )
     return OK
-
-
-def quantise(descriptor: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
-    """Descriptors (P,D) as int8, and what to multiply them with to have them back.
-
-    One scale for the map, so that products of descriptors can be taken in whole numbers.
-    """
-    scale = max(float(np.abs(descriptor).max(initial=0.0)) / 127.0, 1e-6)
-    return np.rint(descriptor / scale).astype(np.int8), scale
-
-
-def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows at unit length."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 if __name__ == "__main__":

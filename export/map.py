@@ -58,10 +58,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--weights", type=Path, help="weights of learned features (waymark ships with its own)")
     add(
+        "--embedding",
+        choices=("local", "dinov2"),
+        default="local",
+        help="what describes a whole photo: its local features (default), or DINOv2's class "
+        "token by a second network",
+    )
+    add(
+        "--embedding-weights",
+        type=Path,
+        help="DINOv2's published state dict, e.g. dinov2_vitb14_pretrain.pth",
+    )
+    add(
         "--keypoints",
         type=whole(16, 1 << 16),
         default=2048,
         help="keypoints a photo (default 2048)",
+    )
+    add(
+        "--preset",
+        choices=("full", "standard", "tiny"),
+        default="full",
+        help="how large the map may be: full (default): all points, descriptors as float16; "
+        "standard: half of the points, as int8; tiny: a quarter",
     )
     add(
         "--turns",
@@ -152,10 +171,16 @@ def _map(
     """Write the bundle and what its work folder keeps; the summary."""
     from .integrity.measure import measure
     from .packing.pack import pack_map
+    from .packing.presets import PRESETS
     from .photos.features import turned
     from .reconstruct import open_photos, reconstruct
     from .scene.model import save_model
 
+    tokens = None
+    if options.embedding_weights is not None:
+        from .packing.class_tokens import dinov2_tokens
+
+        tokens = dinov2_tokens(options.embedding_weights, work)
     store = open_photos(options, work, names, facts)
     store.workers = workers
     usable = store.prepare(names)
@@ -173,9 +198,18 @@ def _map(
     summary = summarise(model, grade, names)
     summary["copies"] = copies
     _refuse_poor(options, grade)
+    preset = PRESETS[options.preset]
     packed = pack_map(
-        model, store, store.spec, options.output, name=options.output.name, grade=grade
+        preset.applied(model),
+        store,
+        store.spec,
+        options.output,
+        name=options.output.name,
+        grade=grade,
+        int8=preset.int8,
+        tokens=tokens,
     )
+    summary["packed_points"] = len(packed.xyz)
     integrity = measure(options.output, packed, store, workers=workers)
     summary["left_out_tries"] = 0 if integrity is None else integrity.photos
     return summary
@@ -201,6 +235,13 @@ def _check_inputs(options: argparse.Namespace) -> None:
         read_positions(options.positions)
     elif options.gps not in ("auto", "exif", "none"):
         read_gps(Path(options.gps))
+    if (options.embedding == "dinov2") != (options.embedding_weights is not None):
+        raise ConfigError(
+            "--embedding dinov2 and --embedding-weights FILE need each other: the weights are "
+            "DINOv2's published state dict"
+        )
+    if options.embedding == "dinov2" and options.tile_photos is not None:
+        raise ConfigError("--embedding dinov2: is for single maps, not for tiles (--tile-photos)")
     if options.tile_photos is None:
         check_destination(options.output)
     else:

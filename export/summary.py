@@ -50,7 +50,7 @@ def to_text(summary: dict[str, Any], output: Path) -> str:
         return _tiles_to_text(summary, output)
     skipped = summary["skipped"]
     lines = [
-        f"{output}: {summary['points']} points from {summary['photos']} photos, "
+        f"{output}: {summary['packed_points']} points from {summary['photos']} photos, "
         f"{summary['megabytes']} MB, {summary['seconds']} s",
         f"  seen by {summary['mean_track_length']} photos each, "
         f"reprojection error {summary['mean_reprojection_error_px']} px, "

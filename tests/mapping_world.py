@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose
 from edge_reloc_export.photos.features import PhotoFeatures
-from edge_reloc_export.scene.model import View
+from edge_reloc_export.scene.model import SceneModel, View
 from edge_reloc_export.scene.posed import empty_view
 
 CAMERA = Camera(
@@ -124,3 +124,15 @@ def make_world(
             height=CAMERA.height,
         )
     return World(xyz, views, WorldStore(work, features, 64), point_of)
+
+
+def model_of(world: World) -> SceneModel:
+    """The world as a reconstruction without errors: true poses and points."""
+    views = []
+    for view in world.views:
+        shown = world.point_of[view.name]
+        keypoint = np.flatnonzero(shown >= 0).astype(np.int32)
+        xy = world.store.get(view.name).xy_px[keypoint]
+        ids = shown[keypoint].astype(np.int32)
+        views.append(replace(view, xy_px=xy, point_id=ids, keypoint=keypoint))
+    return SceneModel(views=views, xyz=world.xyz, metric=True)

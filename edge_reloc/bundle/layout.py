@@ -26,6 +26,7 @@ SIGMA = "points/sigma.npy"
 CELL_START = "cells/start.npy"
 CELL_CENTRE = "cells/centre.npy"
 CELL_RADIUS = "cells/radius.npy"
+CELL_OBSERVERS = "cells/observers.npy"
 
 # The image embedding: `embedding.vlad.Vlad`, `embedding.place.VladAndPlace`.
 VLAD_CENTROIDS = "embedding/centroids.npy"

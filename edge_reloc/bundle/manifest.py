@@ -17,7 +17,7 @@ from .layout import MANIFEST, SIGNATURE, TILES_FILE, TILES_FOLDER
 FORMAT = "edge_reloc.map"
 # Real ones have a few thousand. Parsed, JSON takes many times its bytes.
 MOST_BYTES = 4 << 20
-VERSION = (1, 4)
+VERSION = (1, 5)
 PIXEL_CONVENTION = "centre of the top-left pixel is (0, 0)"
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 LARGEST_TENSOR = 1 << 27  # numbers of one input or output: an image of 16384 x 8192
@@ -237,6 +237,11 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
     #: what wrote the bundle
     generator: str = ""
+
+    @property
+    def sees_colour(self) -> bool:
+        """Whether frames should come in colour, for the image embedding's sake."""
+        return self.embedding is not None and self.embedding.sees_colour
 
     def to_json(self) -> str:
         """The text of manifest.json; what is None is left out."""

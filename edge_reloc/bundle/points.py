@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import CELL_CENTRE, CELL_RADIUS, CELL_START, DESCRIPTORS, DIRECTION, SIGMA, XYZ
+from .layout import (
+    CELL_CENTRE,
+    CELL_OBSERVERS,
+    CELL_RADIUS,
+    CELL_START,
+    DESCRIPTORS,
+    DIRECTION,
+    SIGMA,
+    XYZ,
+)
 from .reader import MapBundle
 
 
@@ -34,6 +43,9 @@ class PointMap:
     #: (P,2), world units: standard deviations across that direction and along it; None in maps
     #: that do not tell
     sigma: NDArray[np.float16] | None = None
+    #: (K,5), world units: middle (3) and radius of a ball around the mapping photos that saw a
+    #: cell, and their mean distance from it, its radius added; None in maps that do not tell
+    observers: NDArray[np.float32] | None = None
 
     @property
     def n(self) -> int:
@@ -73,4 +85,5 @@ def open_points(bundle: MapBundle) -> PointMap:
         scale=bundle.manifest.features.descriptor_scale,
         direction=bundle.array(DIRECTION) if bundle.has(DIRECTION) else None,
         sigma=bundle.array(SIGMA) if bundle.has(SIGMA) else None,
+        observers=np.asarray(bundle.array(CELL_OBSERVERS)) if bundle.has(CELL_OBSERVERS) else None,
     )

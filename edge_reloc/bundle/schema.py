@@ -169,6 +169,7 @@ SCHEMA: dict[str, ArraySchema] = {
     layout.CELL_START: ArraySchema(dtypes=_I32, shape=("K+1",), check=_starts("P")),
     layout.CELL_CENTRE: ArraySchema(dtypes=_F32, shape=("K", 3)),
     layout.CELL_RADIUS: ArraySchema(dtypes=_F32, shape=("K",), check=_within(0, LARGEST)),
+    layout.CELL_OBSERVERS: ArraySchema(dtypes=_F32, shape=("K", 5)),
     layout.VLAD_CENTROIDS: ArraySchema(dtypes=_F32, shape=("W", "D")),
     layout.VLAD_MEAN: ArraySchema(dtypes=_F32, shape=("W*D",)),
     layout.VLAD_PROJECTION: ArraySchema(dtypes=_FLOATS, shape=("E-G", "W*D"), check=_finite),

@@ -55,17 +55,18 @@ def write_signature(
     names of the files, which the index of a map of tiles has others of. Raises BundleError,
     ConfigError for the key, DiskError, MissingPackageError.
     """
-    serialization, ed25519 = _cryptography()
-    key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise ConfigError(f"{private}: {_another_kind('private')}")
-    path = directory / signed
+    return sign_file(directory / signed, directory / signature, private)
+
+
+def sign_file(path: Path, signature: Path, private: Path) -> Path:
+    """Sign a file's bytes; the path of the signature. Raises as `write_signature`."""
+    key = _private_key(private)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    write_atomic(directory / signature, key.sign(content))
-    return directory / signature
+    write_atomic(signature, key.sign(content))
+    return signature
 
 
 def check_signature(
@@ -81,30 +82,71 @@ def check_signature(
     manifest: of manifest.json, the same that are parsed afterwards. signed, signature: names of
     the files. Raises ConfigError for the key, MissingPackageError.
     """
-    serialization, ed25519 = _cryptography()
-    from cryptography.exceptions import InvalidSignature
+    cure = "edge-reloc sign --map DIR --key KEY"
+    check_signed(directory, manifest, directory / signature, public, cure, signed=signed)
 
+
+def check_signed(
+    what: Path, content: bytes, signature: Path, public: Path, cure: str, *, signed: str
+) -> None:
+    """BundleError unless a signature is one of these bytes by the holder of a key.
+
+    what: whose content it is; signed: the file's name. cure: the command that signs it. Raises
+    ConfigError for the key, MissingPackageError.
+    """
+    key = _public_key(public)
+    if not signature.is_file():
+        raise BundleError(
+            f"{what}: is not signed ({signature.name} is missing), expected a signature by "
+            f"{public}; whoever holds the key signs it with '{cure}'"
+        )
+    try:
+        with open(signature, "rb") as stream:
+            found = stream.read(SIGNATURE_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{signature}: cannot be read ({error.strerror})") from error
+    if not _verifies(key, found, content):
+        raise BundleError(
+            f"{signature}: is no signature of this {signed} by {public}: another key signed it, or "
+            f"one of the two was changed since; take the {'bundle' if what.is_dir() else 'file'} "
+            f"again from whoever signs it"
+        )
+
+
+def is_signed(content: bytes, signature: bytes, public: Path) -> bool:
+    """Whether the holder of a key signed these bytes. Raises as `check_signed` for the key."""
+    return _verifies(_public_key(public), signature, content)
+
+
+def check_private_key(private: Path) -> None:
+    """ConfigError for a file that is no key to sign with: before long work, not after it."""
+    _private_key(private)
+
+
+def _private_key(private: Path) -> Any:
+    serialization, ed25519 = _cryptography()
+    key = _load(private, "private", lambda pem: serialization.load_pem_private_key(pem, None))
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{private}: {_another_kind('private')}")
+    return key
+
+
+def _public_key(public: Path) -> Any:
+    serialization, ed25519 = _cryptography()
     key = _load(public, "public", serialization.load_pem_public_key)
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise ConfigError(f"{public}: {_another_kind('public')}")
-    path = directory / signature
-    if not path.is_file():
-        raise BundleError(
-            f"{directory}: is not signed ({signature} is missing), expected a signature by "
-            f"{public}; whoever holds the key signs it with 'edge-reloc sign --map DIR --key KEY'"
-        )
+    return key
+
+
+def _verifies(key: Any, signature: bytes, content: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
-        with open(path, "rb") as stream:
-            found = stream.read(SIGNATURE_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        key.verify(found, manifest)
+        key.verify(signature, content)
     except InvalidSignature:
-        raise BundleError(
-            f"{path}: is no signature of this {signed} by {public}: another key signed it, or "
-            f"one of the two was changed since; take the bundle again from whoever signs it"
-        ) from None
+        return False
+    return True
 
 
 def _load(path: Path, which: str, load: Any) -> Any:

@@ -25,7 +25,7 @@ def check_map(directory: Path) -> list[Check]:
         if isinstance(bundle, TiledBundle):
             return _check_city(bundle)
     except EdgeRelocError as error:
-        return [missing("map", str(error), "copy the map to this machine again")]
+        return [missing("map", str(error), "copy the bundle to this machine again")]
     checks = [
         ok("map", one_line(f"{directory}: {bundle.manifest.name}, {bundle.nbytes() / 1e6:.1f} MB"))
     ]

@@ -1,7 +1,8 @@
 """DINOv2's class token as an image embedding: one more network per frame.
 
-The network is exported by the toolchain with normalisation inside: `image`
-(1,3,S,S) float32 RGB in 0..255 to `embedding` (E,) of unit length.
+The network is exported by the toolchain with the images' normalisation inside: `image`
+(1,3,S,S) float32 RGB in 0..255 to `embedding` (E,), the token as it is and not of unit length:
+ViSiR (section 5) learns from that. A grey image is taken as RGB without colour.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ VLAD, VLAD_AND_PLACE, DINOV2 = "vlad", "vlad+place", "dinov2"
 class EmbeddingSpec:
     """Identity and settings of the image embedding of a map."""
 
-    #: vlad; vlad+place, beside it the feature network's own; dinov2
+    #: vlad; vlad+place, beside it the feature network's own; dinov2, its class token
     kind: str
     #: E, its length
     dim: Annotated[int, Range(at_least=1, at_most=1 << 16)]
@@ -27,3 +27,8 @@ class EmbeddingSpec:
     def __post_init__(self) -> None:
         if self.kind == DINOV2 and self.network is None:
             raise ConfigError(f"'{self.kind}' names no network")
+
+    @property
+    def sees_colour(self) -> bool:
+        """Whether frames should come in colour."""
+        return self.kind == DINOV2

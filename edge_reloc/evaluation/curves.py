@@ -55,7 +55,8 @@ def retrieval_curves(bundle: MapBundle, dataset: Dataset, reference: Score) -> l
     }
     found: dict[str, list[Array]] = {name: [] for name in retrievers}
     localizers: dict[Camera, Localizer] = {}
-    for (_, frame), wanted in zip(dataset.frames(), reference.found, strict=True):
+    frames = dataset.frames(grey=not bundle.manifest.sees_colour)
+    for (_, frame), wanted in zip(frames, reference.found, strict=True):
         camera = frame.camera
         if len(wanted) == 0 or camera is None:
             continue

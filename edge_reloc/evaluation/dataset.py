@@ -40,16 +40,16 @@ class Dataset:
     name: str
     queries: tuple[Query, ...]
 
-    def frames(self) -> Iterator[tuple[Query, Frame]]:
-        """Queries with their images, grey, at a nominal 30 Hz."""
+    def frames(self, *, grey: bool = True) -> Iterator[tuple[Query, Frame]]:
+        """Queries with their images, (H,W) grey or (H,W,3) BGR, at a nominal 30 Hz."""
         for index, query in enumerate(self.queries):
-            yield query, self.frame(index)
+            yield query, self.frame(index, grey=grey)
 
-    def frame(self, index: int) -> Frame:
+    def frame(self, index: int, *, grey: bool = True) -> Frame:
         """One of `frames`."""
         query = self.queries[index]
-        photo = load_photo(query.path)
-        height, width = photo.image.shape
+        photo = load_photo(query.path, grey)
+        height, width = photo.image.shape[:2]
         return Frame(
             image=photo.image,
             t_ns=index * FRAME_NS,

@@ -107,7 +107,8 @@ def score_method(
     down = None if gravity is None else np.array(gravity)
     origin = map_origin(dataset, bundle.manifest)
     fresh = bundle.apart()
-    for done, (query, frame) in enumerate(dataset.frames()):
+    frames = dataset.frames(grey=not bundle.manifest.sees_colour)
+    for done, (query, frame) in enumerate(frames):
         camera = frame.camera
         assert camera is not None  # a data set's frames have one
         if camera not in localizers:

@@ -48,10 +48,11 @@ class ImageRetrieval(Method):
         from ..retrieval.image_retrieval import ImageRetriever
 
         points = open_points(bundle)
+        retriever = ImageRetriever(bundle, engines.arena, points.n, settings.images)
         return MethodStages(
             registration=one_pass,
-            retriever=ImageRetriever(bundle, engines.arena, points.n, settings.images),
+            retriever=retriever,
             embedder=open_embedder(bundle, engines),
             points=points,
-            capacity=min(points.n, settings.candidates or points.n),
+            capacity=max(1, min(points.n, retriever.most, settings.candidates or points.n)),
         )

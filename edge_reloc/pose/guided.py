@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ..arrays import F32, F64
 from ..bundle.points import PointMap
 from ..geometry.camera import Camera
-from ..geometry.rigid import camera_centre, transform
+from ..geometry.rigid import camera_centre
 from ..structs import Correspondences, Features
+from .cells_in_view import CellsInView
 
 JUDGED_PARTS = 8  # the image is judged in 8x8 parts
 SEARCH_PARTS = 6  # and searched in 6x6: fewer are larger products, more are more of them
@@ -58,6 +59,7 @@ class GuidedMatcher:
 
     def __init__(self, points: PointMap, *, min_similarity: float) -> None:
         self._points = points
+        self._cells = CellsInView(points)
         self._min_similarity = min_similarity
         self._expected = np.zeros(JUDGED_PARTS * JUDGED_PARTS, np.intp)
         self._seen: _Seen | None = None
@@ -165,7 +167,7 @@ class GuidedMatcher:
 
         In float32, from the camera's place: good to a thousandth of a pixel.
         """
-        ids = self._points.points_of_cells(self._cells_in_view(camera, cam_from_world))
+        ids = self._points.points_of_cells(self._cells.find(camera, cam_from_world))
         xyz = _in_camera(np.asarray(self._points.xyz)[ids], cam_from_world)
         ahead = np.flatnonzero(xyz[2] > 0)
         x, y = xyz[:2, ahead] / xyz[2, ahead]
@@ -175,16 +177,6 @@ class GuidedMatcher:
         inside = np.flatnonzero((u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height))
         xy = np.stack([u[inside], v[inside]])
         return ids[ahead[seen[inside]]], np.asarray(xy, np.float32)
-
-    def _cells_in_view(self, camera: Camera, cam_from_world: F64) -> NDArray[np.intp]:
-        """Cells that reach into the viewing cone."""
-        centre = transform(cam_from_world, self._points.cell_centre.astype(np.float64))
-        radius = self._points.cell_radius
-        across2 = centre[:, 0] ** 2 + centre[:, 1] ** 2
-        distance = np.sqrt(across2 + centre[:, 2] ** 2)
-        angle = np.arctan2(np.sqrt(across2), centre[:, 2])
-        slack = np.arcsin(np.clip(radius / np.maximum(distance, 1e-9), 0.0, 1.0))
-        return np.flatnonzero((angle - slack < np.arctan(camera.reach)) | (distance <= radius))
 
     def _similar(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 from ..bundle.points import PointMap
 from ..inference.engine import Engine
 from ..structs import Candidates, Features
+from .best_first import best_first
 
 
 class CellsRetriever:
@@ -24,6 +25,7 @@ class CellsRetriever:
         self._points = points
         self._engine = engine
         self._size = np.diff(points.cell_start)
+        self._mean = points.n / points.cells
 
     def retrieve(self, features: Features, out: Candidates) -> None:
         """Best cells first until capacity; the last cell gives its best points."""
@@ -31,8 +33,13 @@ class CellsRetriever:
         self._engine.inputs["embedding"][0] = features.embedding
         self._engine.run()
         share = self._engine.outputs["share"][0]
-        order = np.argsort(-share, kind="stable")
-        total = np.cumsum(self._size[order])
+        asked = 2 * int(out.capacity / self._mean) + 1  # cells, more than fill the capacity mostly
+        while True:
+            order = best_first(share, asked)
+            total = np.cumsum(self._size[order])
+            if total[-1] >= out.capacity or asked >= len(share):
+                break
+            asked *= 4
         taken = int(np.searchsorted(total, out.capacity, side="left")) + 1
         count = 0
         for cell in np.sort(order[:taken]):

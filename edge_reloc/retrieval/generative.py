@@ -36,6 +36,7 @@ class GenerativeRetriever:
         self._engine = engine
         self._radius = radius
         self._voxel = voxel
+        self._reach = 1.001 * (points.cell_radius[:, None] + np.float32(radius))
         self._tree = KDTree(np.ascontiguousarray(points.xyz)) if search == "nearest" else None
 
     def retrieve(self, features: Features, out: Candidates) -> None:
@@ -60,11 +61,14 @@ class GenerativeRetriever:
     def _within(self, samples: F32) -> tuple[NDArray[np.int32], F32]:
         """Exactly the points within the radius: cells first, then points."""
         tree = KDTree(samples, leafsize=8)
-        reach = self._points.cell_radius + self._radius
+        cells = self._around(samples)
+        reach = self._points.cell_radius[cells] + self._radius
         to_cell, _ = tree.query(
-            self._points.cell_centre, k=1, distance_upper_bound=float(reach.max()) * 1.001
+            self._points.cell_centre[cells],
+            k=1,
+            distance_upper_bound=float(reach.max(initial=0.0)) * 1.001,
         )
-        ids = self._points.points_of_cells(np.flatnonzero(to_cell <= reach))
+        ids = self._points.points_of_cells(cells[to_cell <= reach])
         if len(ids) == 0:
             return ids, np.zeros(0, np.float32)
         distance, _ = tree.query(
@@ -74,6 +78,12 @@ class GenerativeRetriever:
         )
         inside = distance <= self._radius
         return ids[inside], distance[inside]
+
+    def _around(self, samples: F32) -> NDArray[np.intp]:
+        """Cells that reach into the box around the samples: of a large map few."""
+        centre, reach = self._points.cell_centre, self._reach
+        low, high = samples.min(axis=0), samples.max(axis=0)
+        return np.flatnonzero(((centre >= low - reach) & (centre <= high + reach)).all(axis=1))
 
     def _near(self, samples: F32) -> tuple[NDArray[np.int32], F32]:
         """The 64 nearest points of each sample within the radius."""

@@ -11,6 +11,7 @@ from ..bundle.layout import VIEW_EMBEDDING, VIEW_POINT_ID, VIEW_START
 from ..bundle.reader import MapBundle
 from ..memory.arena import Arena
 from ..structs import Candidates, Features
+from .best_first import best_first
 
 
 class ImageRetriever:
@@ -31,20 +32,26 @@ class ImageRetriever:
         self._taken = np.zeros(points, bool)
         self._images = images
 
+    @property
+    def most(self) -> int:
+        """Points that as many photos may see together at most."""
+        return int(np.sort(np.diff(self._start))[-self._images :].sum())
+
     def retrieve(self, features: Features, out: Candidates) -> None:
         """Union of the points of the nearest images; capacity cuts the last."""
         out.clear()
         similarity = self._embedding @ features.embedding
-        self._taken[:] = False
-        count = 0
-        for view in np.argsort(-similarity, kind="stable")[: self._images]:
+        count, parts = 0, []
+        for view in best_first(similarity, self._images):
             ids = self._point_id[self._start[view] : self._start[view + 1]]
             fresh = ids[~self._taken[ids]]
             room = out.capacity - count
             out.truncated += max(0, len(fresh) - room)
             self._taken[fresh[:room]] = True
+            parts.append(fresh[:room])
             count += min(len(fresh), room)
-        found = np.flatnonzero(self._taken)  # fewer, where a photo lists a point twice
+        found = np.unique(np.concatenate(parts))  # fewer, where a photo lists a point twice
+        self._taken[found] = False
         out.n = len(found)
         out.point_id[: out.n] = found
         out.score[: out.n] = 1.0

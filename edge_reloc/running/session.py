@@ -231,6 +231,7 @@ class Session:
             names=options.names,
             options=options.camera_options,
             exit_on_end=options.exit_on_end,
+            grey=not self.bundle.manifest.sees_colour,
         )
 
     def reopen_source(self) -> None:

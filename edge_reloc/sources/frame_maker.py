@@ -91,13 +91,14 @@ class FrameMaker:
         )
 
 
-def frame_of(image: Frame | U8 | str | Path, camera: Camera) -> Frame:
+def frame_of(image: Frame | U8 | str | Path, camera: Camera, *, grey: bool = True) -> Frame:
     """Whatever shows an image as a frame with a camera: the given one at its size, where it
-    names none. Raises SourceError for a photo that cannot be read, or what is no image.
+    names none. grey: how a photo is read. Raises SourceError for a photo that cannot be read,
+    or what is no image.
     """
     if not isinstance(image, Frame):
         name = str(image) if isinstance(image, (str, Path)) else ""
-        photo = load_photo(name) if name else None
+        photo = load_photo(name, grey) if name else None
         image = Frame(
             image=photo.image if photo else np.asarray(image),
             t_ns=time.monotonic_ns(),

@@ -13,7 +13,7 @@ from ..localizer import Localizer
 from ..methods.table import Settings
 from ..settings import settings_from
 from .tiled_bundle import TiledBundle, open_map
-from .tiled_localizer import TiledLocalizer
+from .tiled_opening import open_tiled
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def open_on(bundle: MapBundle, camera: Camera, settings: Settings) -> Localizer:
     """A localiser for an opened map of either kind. Raises EdgeRelocError."""
     if isinstance(bundle, TiledBundle):
-        return TiledLocalizer.open_tiles(bundle, camera, settings)
+        return open_tiled(bundle, camera, settings)
     return Localizer.open(bundle, camera, settings)
 
 

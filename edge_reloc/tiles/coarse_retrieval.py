@@ -6,6 +6,8 @@ in common. Photos of one city resemble each other, so the mean of them is taken 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..arrays import F32, I32
@@ -22,12 +24,12 @@ BLOCK = 512  # rows that are looked at together: scratch of 0.5 MB at G = 256
 class Places:
     """Ranks tiles by how much a frame looks like their photos.
 
-    place (V,G) float16 of unit length, tile (V,) rows of `tiles` tiles.
+    place (V,G) float16 of unit length, tile (V,) ascending rows of `tiles` tiles.
     """
 
     def __init__(self, place: np.ndarray, tile: I32, tiles: int) -> None:
-        self._tiles = tiles
-        self._place, self._tile = place, tile
+        self._place = place
+        self._start = np.searchsorted(tile, np.arange(tiles + 1)).tolist()
         total = np.zeros(place.shape[1], np.float64)
         for start in range(0, len(place), BLOCK):
             total += place[start : start + BLOCK].astype(np.float32).sum(axis=0)
@@ -50,12 +52,12 @@ class Places:
             rows = self._place[start : start + BLOCK].astype(np.float32)
             self._similarity[start : start + BLOCK] = rows @ query
         cosine = (self._similarity - base) / self._norm
-        out = np.full(self._tiles, -1.0, np.float32)
-        for tile in range(self._tiles):
-            own = cosine[self._tile == tile]
-            if len(own):
-                best = min(BEST, len(own))
-                out[tile] = np.partition(own, len(own) - best)[-best:].mean()
+        out = np.full(len(self._start) - 1, -1.0, np.float32)
+        for tile, (start, end) in enumerate(pairwise(self._start)):
+            if start < end:
+                best = min(BEST, end - start)
+                own = np.partition(cosine[start:end], end - start - best)
+                out[tile] = own[-best:].mean()
         return out
 
 
@@ -69,10 +71,11 @@ def open_places(tiled: TiledMap) -> Places | None:
             raise BundleError(f"{path}: its sha256 is another; copy the tiled map again")
     place = _array(tiled, PLACES, "float16", (None, tiled.features.place_dim))
     tile = _array(tiled, PLACES_TILE, "int32", (len(place),))
-    if len(tile) and not (tile.min() >= 0 and tile.max() < len(tiled.tiles)):
+    known = len(tile) == 0 or (tile[0] >= 0 and tile[-1] < len(tiled.tiles))
+    if not known or (np.diff(tile) < 0).any():
         raise BundleError(
-            f"{tiled.directory / PLACES_TILE}: names a tile that there is not; copy the tiled "
-            f"map again"
+            f"{tiled.directory / PLACES_TILE}: names a tile that there is not, or not in order; "
+            f"copy the tiled map again"
         )
     if not np.isfinite(place).all():
         raise BundleError(

@@ -17,7 +17,6 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass, field
-from math import acos, degrees
 from pathlib import Path
 from typing import Any
 
@@ -36,55 +35,12 @@ from ..bundle.manifest import (
 from ..bundle.reader import MapBundle, open_bundle
 from ..bundle.signing import check_signature
 from ..errors import BundleError, ConfigError
-from ..features.spec import FeatureSpec
+from .common_ground import FeatureIdentity, check_fits
 
 FORMAT = "edge_reloc.tiles"
 VERSION = (1, 0)
-#: gravity of separately made maps differs by this much at most, degrees
-GRAVITY_DEG = 5.0
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Point = tuple[float, float, float]
-Size = tuple[int, int]  # width, height in pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureIdentity:
-    """What must be the same in all tiles, so that a frame's features are found once."""
-
-    kind: str
-    #: D
-    dim: Count
-    #: N
-    keypoints: Count
-    max_side: Count
-    turns: bool = False
-    #: G
-    place_dim: Count = 0
-    #: of the networks' inputs
-    sizes: tuple[Size, ...] = ()
-    weights_sha256: str | None = None
-
-    @classmethod
-    def of(cls, spec: FeatureSpec) -> FeatureIdentity:
-        """That of a map."""
-        return cls(
-            kind=spec.kind,
-            dim=spec.dim,
-            keypoints=spec.keypoints,
-            max_side=spec.max_side,
-            turns=spec.turns,
-            place_dim=spec.place_dim,
-            sizes=tuple(sorted((n.width, n.height) for n in spec.networks)),
-            weights_sha256=spec.weights_sha256,
-        )
-
-    def unlike(self, other: FeatureIdentity) -> str | None:
-        """The first difference in words: what `other` has, and what is expected here."""
-        for name, expected in vars(self).items():
-            found = getattr(other, name)
-            if found != expected:
-                return f"{name} {_short(found)}, expected {_short(expected)}"
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,38 +192,6 @@ def open_tiles(directory: str | Path, *, require_signed: str | Path | None = Non
     return tiled
 
 
-def check_fits(world: World, features: FeatureIdentity, manifest: Manifest, where: str) -> None:
-    """BundleError unless a bundle lies in this world and speaks of these features."""
-    found = FeatureIdentity.of(manifest.features)
-    difference = features.unlike(found)
-    if difference is not None:
-        raise BundleError(
-            f"{where}: features of another network than the other tiles' (found {difference}); "
-            f"map it again with the options of the others"
-        )
-    difference = _unlike(world, manifest.world)
-    if difference is not None:
-        raise BundleError(
-            f"{where}: lies in another world than the other tiles (found {difference}); align it "
-            f"with 'edge-reloc align --to-map'"
-        )
-
-
-def _unlike(world: World, other: World) -> str | None:
-    """What shows that two maps lie in different worlds, in words; None where nothing does."""
-    if other.metric != world.metric:
-        return f"metric {str(other.metric).lower()}, expected {str(world.metric).lower()}"
-    if other.georeference != world.georeference:
-        return f"georeference {other.georeference}, expected {world.georeference}"
-    if world.gravity is None or other.gravity is None:
-        return None
-    cosine = sum(a * b for a, b in zip(world.gravity, other.gravity, strict=True))
-    angle = degrees(acos(min(max(cosine, -1.0), 1.0)))
-    if angle > GRAVITY_DEG:
-        return f"gravity {angle:.0f} degrees away, expected {GRAVITY_DEG:.0f} at most"
-    return None
-
-
 def _index_bytes(directory: Path) -> bytes:
     path = directory / TILES_FILE
     if not path.is_file():
@@ -350,8 +274,3 @@ def _check_inside(tiled: TiledMap) -> None:
                 f"{path}: found {path.stat().st_size} bytes, expected {entry.nbytes}; the file "
                 f"is damaged, copy the tiled map again"
             )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"{text[:12]}…" if len(text) > 40 else text

@@ -13,7 +13,6 @@ from ..errors import EdgeRelocError
 from ..geometry.camera import Camera
 from ..methods.front import Front
 from ..methods.table import Settings
-from .index import TiledMap
 from .slot import Checked, Slot
 
 log = logging.getLogger(__name__)
@@ -36,15 +35,14 @@ class Pager:
 
     def __init__(
         self,
-        tiled: TiledMap,
+        checked: Checked,
         slots: list[Slot],
         camera: Camera,
         settings: Settings,
         front: Front,
     ) -> None:
-        self._tiled, self._slots = tiled, slots
+        self._tiled, self._checked, self._slots = checked.tiled, checked, slots
         self._camera, self._settings, self._front = camera, settings, front
-        self._checked = Checked(tiled)
         self._pool = ThreadPoolExecutor(1, "tiles", initializer=_give_way)
         self._job: Future[Loaded] | None = None
         #: tiles that were brought in, those that failed included

@@ -26,6 +26,7 @@ FAR = 2.0  # most that distance takes from a tile, in the similarity of photos
 SPEED_TILES_S = 0.1  # how fast a camera that is lost may be: a tile's length in ten seconds
 FORGOTTEN_S = 30.0  # after which the last pose says nothing
 BRIEF = 5  # frames without a pose after which the camera is searched for, and not just hidden
+BRIEF_S = 1.0  # the same, in seconds since the last pose
 THIN = 0.25  # bounds are at least so wide, of their widest: photos may lie on a line
 
 
@@ -68,7 +69,8 @@ class Residency:
     @property
     def searches(self) -> bool:
         """Whether the camera may be anywhere: what is near the last pose no longer comes first."""
-        return self.is_lost and (self.place is None or self._unseen >= BRIEF)
+        old = self.place is None or self._unseen >= BRIEF or self._age_s > BRIEF_S
+        return self.is_lost and old
 
     def cost(self, place: F64) -> F64:
         """(T,) how far a place is from each tile.

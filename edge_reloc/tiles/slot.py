@@ -98,13 +98,13 @@ class Checked:
     """
 
     def __init__(self, tiled: TiledMap) -> None:
-        self._tiled = tiled
+        self.tiled = tiled
         self._known: dict[str, tuple[object, MapBundle]] = {}
 
     def open(self, tile: Tile) -> MapBundle:
         """The bundle of a tile, verified. Raises BundleError."""
         known = self._known.get(tile.name)
-        bundle = self._tiled.open_tile(tile, verify=known is None)
+        bundle = self.tiled.open_tile(tile, verify=known is None)
         facts = _facts(bundle)
         if known is not None and known[0] == facts:
             return known[1]

@@ -61,7 +61,7 @@ def plan_tiles(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiles
     first = TileBundle(tiled.open_tile(tiled.tiles[0]), arena, planned=True)
     engines = PlannedEngines(first, arena, precision=settings.precision)
     spec = first.manifest.features
-    front = open_front(spec, camera, settings, engines, embedding_dim=embedding_dim(bundle))
+    front = open_front(spec, camera, settings, engines, embedding_dim=bundle.embedding_dim)
     return TilesPlan(
         front=front,
         front_arena=arena,
@@ -70,12 +70,6 @@ def plan_tiles(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiles
         slots=min(settings.resident_tiles, len(tiled.tiles)),
         places=tiled.files[PLACES].nbytes if PLACES in tiled.files else 0,
     )
-
-
-def embedding_dim(bundle: TiledBundle) -> int:
-    """E of the tile that has most."""
-    specs = (bundle.tiled.read_manifest(tile).embedding for tile in bundle.tiled.tiles)
-    return max(0 if spec is None else spec.dim for spec in specs)
 
 
 def check_settings(settings: Settings) -> None:

@@ -20,10 +20,11 @@ class TiledBundle(MapBundle):
     """Describes a city; its files are those of its tiles, which `tiled` opens."""
 
     def __init__(self, tiled: TiledMap) -> None:
-        super().__init__(
-            tiled.directory, _summary(tiled, [tiled.read_manifest(t) for t in tiled.tiles])
-        )
+        manifests = [tiled.read_manifest(tile) for tile in tiled.tiles]
+        super().__init__(tiled.directory, _summary(tiled, manifests))
         self.tiled = tiled
+        #: E of the tile that has most
+        self.embedding_dim = max(m.embedding.dim if m.embedding else 0 for m in manifests)
 
     def apart(self) -> TiledBundle:
         """The same: it opens nothing itself."""

@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
 from ..arrays import F32, F64, I32
 from ..bundle.layout import CELL_CENTRE
 from ..bundle.reader import MapBundle
-from ..errors import BundleError
-from ..geometry.camera import Camera
 from ..geometry.rigid import camera_centre, invert
 from ..inference.engines import Engines
 from ..localizer import Extracted, Localizer
-from ..memory.arena import Arena
 from ..methods.assemble import Line
-from ..methods.front import open_front
 from ..methods.table import Settings
 from ..structs import Features, Frame, PoseEstimate, Status
-from .coarse_retrieval import Places, open_places
+from .coarse_retrieval import Places
 from .index import Tile
 from .pager import Loaded, Pager
 from .residency import Page, Residency
 from .slot import Slot
-from .slot_plan import embedding_dim, plan_tiles
 from .tiled_bundle import TiledBundle
 
 log = logging.getLogger(__name__)
@@ -48,7 +45,7 @@ class TiledLocalizer(Localizer):
     """A localiser whose line is that of the tile at hand; `edge_reloc.open` makes one.
 
     Everything of `Localizer` holds. A frame that no tile in memory knows has the status
-    NOT_LOADED while another one is being brought in.
+    NOT_LOADED while another one is being brought in. left_out: tiles that cannot be used.
     """
 
     def __init__(
@@ -59,6 +56,7 @@ class TiledLocalizer(Localizer):
         places: Places | None,
         front_engines: Engines,
         settings: Settings,
+        left_out: Sequence[int] = (),
     ) -> None:
         line = next(slot.line for slot in slots if slot.line is not None)
         super().__init__(line)
@@ -69,49 +67,12 @@ class TiledLocalizer(Localizer):
         self._tiled, self._slots, self._pager, self._places = bundle.tiled, slots, pager, places
         self._front_engines = front_engines
         self._residency = Residency(bundle.tiled.tiles, len(slots))
+        for tile in left_out:
+            self._residency.leave_out(tile)
         self._current: int | None = None
         self._patience = 0  # frames until another tile is tried again
         self._inliers = 0  # of the last pose
         self._odometry: F64 | None = None  # world from odometry, as of the last pose
-
-    @classmethod
-    def open_tiles(cls, bundle: TiledBundle, camera: Camera, settings: Settings) -> TiledLocalizer:
-        """Ready for frames: all memory is taken, and the first tiles are in it.
-
-        Raises EdgeRelocError when the tiles cannot serve these settings.
-        """
-        tiled = bundle.tiled
-        plan = plan_tiles(bundle, camera, settings)
-        if settings.engine == "auto":
-            settings = replace(settings, engine="onnxruntime")
-        arena = Arena(plan.front_arena.nbytes)
-        first = tiled.open_tile(tiled.tiles[0])
-        engines = Engines(first, arena, precision=settings.precision, threads=settings.threads)
-        try:
-            spec, dim = first.manifest.features, embedding_dim(bundle)
-            front = open_front(spec, camera, settings, engines, embedding_dim=dim)
-            arena.seal()
-            slots = [Slot(plan.largest("arena")) for _ in range(plan.slots)]
-            pager = Pager(tiled, slots, camera, settings, front)
-            errors: list[Loaded] = []
-            for tile in range(len(tiled.tiles)):
-                free = next((n for n, slot in enumerate(slots) if slot.tile is None), None)
-                if free is None:
-                    break
-                done = pager.load(free, tile)
-                if done.error is None:
-                    slots[free].tile = tile
-                else:
-                    errors.append(done)
-            if all(slot.tile is None for slot in slots):
-                raise BundleError(f"{tiled.directory}: none of its tiles can be used")
-            localizer = cls(bundle, slots, pager, open_places(tiled), engines, settings)
-        except BaseException:
-            engines.close()
-            raise
-        for done in errors:
-            localizer._residency.leave_out(done.tile)
-        return localizer
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -128,6 +89,11 @@ class TiledLocalizer(Localizer):
     def tile(self) -> str | None:
         """Name of the tile that the last pose is from; None before there was one."""
         return None if self._current is None else self._tiled.tiles[self._current].name
+
+    @property
+    def loading(self) -> bool:
+        """Whether a tile is being brought in."""
+        return self._pager.busy
 
     @property
     def loaded(self) -> int:
@@ -326,7 +292,7 @@ class TiledLocalizer(Localizer):
             self._line = slot.line
             self._work.candidates, self._work.matches = slot.line.candidates, slot.matches
 
-    @property
+    @cached_property
     def overview(self) -> F32:
         """(N,3) where there are points, thinned out, for pictures."""
         centres = [

@@ -10,6 +10,7 @@ import numpy as np
 from edge_reloc.arrays import F64, I64
 
 OVERLAP = 0.2  # of a tile's photos that are its neighbours' own
+LEAST = 12  # of them: what two seams need
 ROUNDS = 500  # of the power iteration: enough for a cut that is nearly the best
 BRIDGE = 1e-3  # weight between photos taken one after the other, of the median pair's
 
@@ -33,7 +34,7 @@ def split_by_position(centre: F64, most: int) -> list[Part]:
     parts = []
     for core in _cores(len(centre), most, along):
         others = np.setdiff1d(np.arange(len(centre)), core)
-        room = min(most - len(core), len(others))
+        room = min(_room(core, most), len(others))
         if room > 0:
             distance, _ = KDTree(np.ascontiguousarray(centre[core])).query(centre[others], k=1)
             others = others[np.argsort(distance, kind="stable")[:room]]
@@ -65,9 +66,15 @@ def split_by_matches(count: int, pairs: I64, weight: F64, most: int) -> list[Par
     for number, core in enumerate(cores):
         owner[core] = number
     return [
-        Part(core, np.union1d(core, _shared(number, owner, pairs, weight, most - len(core))))
+        Part(core, np.union1d(core, _shared(number, owner, pairs, weight, _room(core, most))))
         for number, core in enumerate(cores)
     ]
+
+
+def _room(core: I64, most: int) -> int:
+    """For photos that a tile shares."""
+    wanted = max(LEAST, int(np.ceil(len(core) * OVERLAP / (1 - OVERLAP))))
+    return min(wanted, most - len(core))
 
 
 def _cores(count: int, most: int, order: Callable[[I64], F64]) -> list[I64]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
 
 from ..integrity.measure import measure
 from ..packing.pack import pack_map
@@ -42,16 +43,16 @@ def place_tile(
     names: list[str],
     facts: dict[str, PhotoFacts],
     chunks: Sequence[NamedChunk],
+    camera: Camera | None,
     result: Path,
 ) -> None:
-    """Structure from motion of a tile's photos, by the matches of those that lie in it."""
-    from edge_reloc.geometry.camera import read_camera
+    """Structure from motion of a tile's photos, by the matches of those that lie in it.
 
+    camera: known, and kept; None to refine one.
+    """
     row_of = {name: row for row, name in enumerate(names)}
-    camera = None if options.camera is None else read_camera(options.camera)
-    options = argparse.Namespace(
-        **{**vars(options), "turns": "never"}
-    )  # all tiles are turned alike
+    # All tiles are turned alike, before they are divided.
+    options = argparse.Namespace(**{**vars(options), "turns": "never"})
 
     def place(features: str) -> tuple[SceneModel, FeatureStore, float | None]:
         if features != options.features:
@@ -109,13 +110,15 @@ def read_grade(model: Path) -> Grade:
     return Grade(**{key: told[key] for key in Grade.__dataclass_fields__})
 
 
-def map_tile(store: FeatureStore, model: Path, name: str, grade: Grade) -> None:
+def map_tile(store: FeatureStore, model: Path, name: str, grade: Grade, int8: bool) -> None:
     """The bundle of a tile that lies in the world, in its work folder, with its integrity."""
     folder = model.parent
     with at_work(folder):
         own = store.in_folder(folder)
         own.save()
-        packed = pack_map(load_model(model), own, own.spec, folder / BUNDLE, name=name, grade=grade)
+        packed = pack_map(
+            load_model(model), own, own.spec, folder / BUNDLE, name=name, grade=grade, int8=int8
+        )
         found = measure(folder / BUNDLE, packed, own, progress=False)
         tries = 0 if found is None else found.photos
         write_atomic(folder / SUMMARY, json.dumps({"left_out_tries": tries}) + "\n")

@@ -17,46 +17,27 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.rigid import camera_centre
-from edge_reloc.reference.colmap import read_model
 
 from ..cluster.executor import Executor
 from ..cluster.units import Unit, finish
+from ..packing.presets import PRESETS
 from ..photos.features import FeatureStore, turned
 from ..photos.listing import PhotoFacts
-from ..reconstruct import oriented, rough_positions, turn, turning
+from ..reconstruct import oriented
 from ..scene.align import transform_model
 from ..scene.grade import Grade
-from ..scene.headings import turns_from_matches, turns_from_poses
-from ..scene.matching import chunk_counts, chunks_of, match_missing
 from ..scene.model import SceneModel, load_model, save_model
-from ..scene.pairs import pairs_with_poses, pairs_without_poses
-from ..scene.posed import empty_view, posed_views
-from ..scene.sfm_database import MIN_MATCHES
 from ..scene.similarity import Similarity, umeyama
-from ..scene.triangulate import TriangulationOptions
-from ..scene.view_geometry import ViewGeometry
 from ..summary import grade_line
 from ..tiles.write import write_tiles
+from .placing import TILES, VERSION, placed_tiles, posed_tiles
 from .seams import adjust_tiles, find_seam, seam_error
-from .split import Part, neighbours, split_by_matches, split_by_position
-from .tile import (
-    BUNDLE,
-    MODEL_FILE,
-    SUMMARY,
-    NamedChunk,
-    key_of,
-    map_tile,
-    place_posed_tile,
-    place_tile,
-    read_grade,
-)
+from .split import Part, neighbours
+from .tile import BUNDLE, MODEL_FILE, SUMMARY, key_of, map_tile, read_grade
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise when the same photos give other tiles
-TILES = "tiles"  # in the work folder
 LISTING = "tiles.json"  # there: the work folder of each tile
-CPUS = 1.0  # of a unit
 
 
 def map_city(
@@ -70,12 +51,10 @@ def map_city(
 
     Raises MappingError when no two tiles hang together, or no photo can be placed.
     """
-    if options.poses is None:
-        store, parts, models = _placed(options, store, names, facts, workers)
-    else:
-        store, parts, models = _posed(options, store, names, facts, workers)
-    tiles = {number: load_model(path) for number, path in models.items() if path.is_file()}
-    grades = {number: read_grade(models[number]) for number in tiles}
+    place = placed_tiles if options.poses is None else posed_tiles
+    placed = place(options, store, names, facts, workers)
+    tiles = {number: load_model(path) for number, path in placed.models.items()}
+    grades = {number: read_grade(path) for number, path in placed.models.items()}
     for number, grade in grades.items():
         if grade.verdict == "poor" and options.poses is None and not options.any_grade:
             log.warning("tile %d is left out: %s", number, "; ".join(grade.reasons))
@@ -84,97 +63,9 @@ def map_city(
         raise MappingError(f"{options.output}: not written, since no tile could be placed well")
     notes: list[str] = []
     if options.poses is None:
-        tiles = _in_one_world(tiles, parts, notes)
-    tiles = _oriented(options, tiles, parts, names, facts)
-    return _written(options, store, tiles, grades, notes, names, workers)
-
-
-def _posed(
-    options: argparse.Namespace,
-    store: FeatureStore,
-    names: list[str],
-    facts: dict[str, PhotoFacts],
-    workers: Executor,
-) -> tuple[FeatureStore, list[Part], dict[int, Path]]:
-    """Tiles by position; each is triangulated by itself, at the poses that are known."""
-    views, _ = posed_views(read_model(options.poses), names, store)
-    if turning(options):
-        store = turn(options, store, turns_from_poses(views), facts)
-        views = [
-            empty_view(v.name, v.camera, v.cam_from_world, store.turns.get(v.name, 0))
-            for v in views
-        ]
-    centre = np.array([camera_centre(view.cam_from_world) for view in views])
-    parts = split_by_position(centre, options.tile_photos)
-    log.info("%d photos with poses in %d tiles", len(views), len(parts))
-    points = TriangulationOptions(min_length=options.min_length)
-    units, models = [], {}
-    for number, part in enumerate(parts):
-        own = [views[row] for row in part.rows]
-        geometry = ViewGeometry(own)
-        of_tile = [view.name for view in own]
-        xy_px = [store.get(name).xy_px for name in of_tile]
-        pairs = pairs_with_poses(store, geometry, xy_px, points, progress=False)
-        match_missing(store, of_tile, pairs)  # by shards of pairs; the unit finds them done
-        poses = [
-            [v.name, store.key(v.name), v.camera.to_dict(), v.cam_from_world.tolist()] for v in own
-        ]
-        key = key_of(VERSION, edge_reloc.__version__, poses, _acceptance(options))
-        models[number] = store.work / TILES / f"placed-{key}.npz"
-        arguments = (options, store, own, models[number])
-        units.append(
-            Unit(run=place_posed_tile, arguments=arguments, result=models[number], cpus=CPUS)
-        )
-    finish(workers, units, "triangulating", "tile")
-    return store, parts, models
-
-
-def _placed(
-    options: argparse.Namespace,
-    store: FeatureStore,
-    names: list[str],
-    facts: dict[str, PhotoFacts],
-    workers: Executor,
-) -> tuple[FeatureStore, list[Part], dict[int, Path]]:
-    """Tiles by what photos share; each is a structure from motion of its own."""
-    if turning(options):
-        store = turn(options, store, turns_from_matches(store, names), facts)
-    near = rough_positions(options, names, facts)
-    pairs = sorted(pairs_without_poses(store, names, near))
-    match_missing(store, names, pairs)
-    chunks = chunks_of(store, names, pairs)
-    count = np.concatenate([chunk_counts(chunk) for chunk in chunks])
-    edges = np.array(pairs, np.int64).reshape(-1, 2)
-    tied = count >= MIN_MATCHES
-    parts = split_by_matches(
-        len(names), edges[tied], count[tied].astype(np.float64), options.tile_photos
-    )
-    log.info("%d photos in %d tiles", len(names), len(parts))
-    units, models = [], {}
-    for number, part in enumerate(parts):
-        rows = set(part.rows.tolist())
-        own = [names[row] for row in part.rows]
-        of_tile = [
-            NamedChunk(chunk.path, [(names[i], names[j]) for i, j in chunk.pairs])
-            for chunk in chunks
-            if any(i in rows and j in rows for i, j in chunk.pairs)
-        ]
-        identity = [[name, store.key(name)] for name in own], [str(c.path.name) for c in of_tile]
-        camera = None if options.camera is None else Path(options.camera).read_text()
-        ways = [options.features, options.geometry, options.keypoints, camera]
-        key = key_of(VERSION, edge_reloc.__version__, identity, ways, _acceptance(options))
-        models[number] = store.work / TILES / f"placed-{key}.npz"
-        told = {name: facts[name] for name in own if name in facts}
-        arguments = (options, store, own, told, of_tile, models[number])
-        units.append(Unit(run=place_tile, arguments=arguments, result=models[number], cpus=CPUS))
-    failures = finish(workers, units, "placing", "tile", tolerate=MappingError)
-    for error in failures:
-        log.warning("a tile is left out: %s", error)
-    return store, parts, models
-
-
-def _acceptance(options: argparse.Namespace) -> list[float]:
-    return [options.min_length, options.max_error, float(options.metric)]
+        tiles = _in_one_world(tiles, placed.parts, notes)
+    tiles = _oriented(options, tiles, facts)
+    return _written(options, placed.store, tiles, grades, notes, names, workers)
 
 
 def _in_one_world(
@@ -213,8 +104,6 @@ def _in_one_world(
 def _oriented(
     options: argparse.Namespace,
     tiles: dict[int, SceneModel],
-    parts: Sequence[Part],
-    names: Sequence[str],
     facts: dict[str, PhotoFacts],
 ) -> dict[int, SceneModel]:
     """All tiles in metres, upright and in their place on Earth, as far as anything tells."""
@@ -269,16 +158,17 @@ def _written(
     )
     store.save()
     units, bundles, cameras = [], {}, {}
+    preset = PRESETS[options.preset]
+    tiles = {number: preset.applied(model) for number, model in tiles.items()}
     for number, model in tiles.items():
         name = f"tile{number:03d}"
-        folder = _tile_folder(store, model)
+        folder = _tile_folder(store, model, options.preset)
         grade = grades[number]
         units.append(
             Unit(
                 run=map_tile,
-                arguments=(store, folder / MODEL_FILE, name, grade),
+                arguments=(store, folder / MODEL_FILE, name, grade, preset.int8),
                 result=folder / SUMMARY,
-                cpus=CPUS,
             )
         )
         bundles[name] = folder / BUNDLE
@@ -306,12 +196,12 @@ def _written(
     }
 
 
-def _tile_folder(store: FeatureStore, model: SceneModel) -> Path:
+def _tile_folder(store: FeatureStore, model: SceneModel, preset: str) -> Path:
     """Of a tile's own, named by the hash of its model and features; holds the model."""
     scratch = store.work / TILES / "model.npz"
     save_model(scratch, model)
     spec = json.dumps(store.spec.to_dict(), sort_keys=True)
-    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch))
+    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch), preset)
     folder = store.work / TILES / digest
     folder.mkdir(exist_ok=True)
     scratch.replace(folder / MODEL_FILE)

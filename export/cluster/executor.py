@@ -23,8 +23,6 @@ class Executor(Protocol):
     returns a reference at most: it may be run again, elsewhere, when its worker dies.
     """
 
-    workers: int  #: units that run at the same time, as far as is known
-
     def submit(
         self, unit: Callable[..., R], *arguments: Any, cpus: float = 1, gpus: float = 0
     ) -> Future[R]:

@@ -40,7 +40,6 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._lock, self._closed = Lock(), False

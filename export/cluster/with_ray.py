@@ -32,7 +32,6 @@ class RayExecutor:
         except ImportError:
             raise missing_package("ray", "mapping on a Ray cluster", "cluster") from None
         self._ray = ray
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         path = os.pathsep.join(filter(None, sys.path))
         try:
             ray.init(
@@ -41,12 +40,12 @@ class RayExecutor:
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            told = str(error).strip().splitlines() or [type(error).__name__]
             raise WorkerError(
-                f"--cluster {address}: no Ray cluster answers there ({error}); start one with "
-                f"'ray start --head', or take --cluster local"
+                f"--cluster {address}: no Ray cluster answers there ({told[-1]}); start one with "
+                f"'ray start --head', give its token (RAY_AUTH_TOKEN), or take --cluster local"
             ) from error
-        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(
         self, unit: Callable[..., R], *arguments: Any, cpus: float = 1, gpus: float = 0

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_reloc.errors import ConfigError, SourceError
+from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
@@ -29,12 +30,15 @@ def colmap(folder: Path, options: dict[str, str]) -> Scene:
     """A folder with images/ and a COLMAP model (`reference/`, `sparse/0`, ...).
 
     queries=LIST names the photos to localise (default queries.txt); the rest is mapped, or what
-    mapping.txt names. metric=no: the model's unit is not the metre.
+    mapping.txt names. metric=no: the model's unit is not the metre. thresholds=0.5m/2deg,1m/5deg:
+    others than 5 and 10 cm with 5 degrees.
     """
     told = options.get("metric", "yes")
     if told not in ("yes", "no"):
         raise ConfigError(f"colmap: metric={told}: expected yes or no")
     metric = told == "yes"
+    thresholds = options.get("thresholds", FINE if metric else RELATIVE)
+    parse_thresholds(thresholds)
     reference = folder / "reference"
     images = need(folder / "images", "the photos are looked for there")
     model = reference if reference.is_dir() else folder
@@ -51,7 +55,7 @@ def colmap(folder: Path, options: dict[str, str]) -> Scene:
         mapping=[shots[n] for n in mapped if n in shots and n not in set(asked)],
         queries=[shots[n] for n in asked],
         metric=metric,
-        thresholds=FINE if metric else RELATIVE,
+        thresholds=thresholds,
     )
 
 

@@ -25,7 +25,7 @@ DATASETS: dict[str, tuple[Reader, tuple[str, ...]]] = {
     "tum": (tum_rgbd, ("queries",)),
     "euroc": (euroc, ("queries",)),
     "nerf": (nerf, ()),
-    "colmap": (colmap, ("queries", "metric")),
+    "colmap": (colmap, ("queries", "metric", "thresholds")),
 }
 
 

@@ -23,7 +23,7 @@ def draw(path: Path, coverage: Coverage, model: SceneModel) -> None:
     """Write a PNG."""
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch, Wedge
+    from matplotlib.patches import Patch, Rectangle, Wedge
 
     grid = coverage.grid
     turn = grid.level.level_from_world
@@ -52,10 +52,14 @@ def draw(path: Path, coverage: Coverage, model: SceneModel) -> None:
     shown = _best(coverage)
     scale = 100.0 if coverage.world.metric else 1.0
     unit = "cm" if coverage.world.metric else "map units"
-    dots = right.scatter(
-        *grid.place[:, :2].T, c=scale * shown, s=60, marker="s", cmap="viridis_r", norm="log"
-    )
-    figure.colorbar(dots, ax=right, label=f"standard deviation of the position, {unit}")
+    side = 0.92 * grid.step
+    squares = [Rectangle(place[:2] - 0.5 * side, side, side) for place in grid.place]
+    tiles = PatchCollection(squares, cmap="viridis_r", norm="log")
+    tiles.set_array(np.ma.masked_invalid(scale * shown))
+    right.add_collection(tiles)
+    bar = figure.colorbar(tiles, ax=right, label=f"standard deviation of the position, {unit}")
+    for axis in (bar.ax.yaxis.set_major_formatter, bar.ax.yaxis.set_minor_formatter):
+        axis("{x:.2g}")
     right.set_title("how exactly, at the median of its working headings")
     for axes in (left, right):
         axes.plot(*points[:, :2].T, ",", color="black", alpha=0.35, zorder=3)

@@ -17,7 +17,7 @@ from edge_reloc.pose.point_noise import MEDIAN_SQUARE
 from edge_reloc.pose.refine import MIN_SIGMA_PX, cluster_inflation
 
 from ..integrity.leave_out import neighbourhoods
-from .seen_from import Observations
+from .seen_from import RIGHT_ANGLE, Observations, Seen
 
 SHARES = (0.02, 0.12, 0.3, 0.5)  # of the photos, left out at once
 NEIGHBOURHOODS, PHOTOS = 4, 6  # of each share; looked at in each
@@ -26,7 +26,7 @@ UNLIKE = np.array([1, 2, 3, 4, 6])  # of `Seen.features`: angles, distances, hid
 FEWEST_PHOTOS = 8
 # Photos seldom tell of views that differ much. There nothing matches: seen at right angles, or
 # from six times as far or as near as any photo; each counts as so many points.
-BEYOND_RAD, BEYOND_LOG, BEYOND_POINTS = 0.5 * np.pi, np.log(6.0), 300.0
+BEYOND_RAD, BEYOND_LOG, BEYOND_POINTS = RIGHT_ANGLE, np.log(6.0), 300.0
 FEWEST_MATCHES = 4.0  # of a photo, by rates: fewer tell little of the scatter
 
 
@@ -42,9 +42,10 @@ class MatchRate:
     #: of a pose's variance, for errors that neighbouring points share
     inflation: float
 
-    def of(self, features: F64) -> F64:
-        """(M,): chance of a match; none from behind a right angle."""
-        return np.where(features[:, 1] < BEYOND_RAD, _logistic(features @ self.weight), 0.0)
+    def of(self, seen: Seen) -> F64:
+        """(M,): chance of a match; none from behind, nor through what is seen from behind."""
+        possible = (seen.angle_rad < RIGHT_ANGLE) & ~seen.blocked
+        return np.where(possible, _logistic(seen.features @ self.weight), 0.0)
 
 
 def learn_rate(observations: Observations) -> MatchRate:

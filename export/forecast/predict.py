@@ -67,7 +67,7 @@ class Predictor:
     def predict(self, camera: Camera, cam_from_world: F64) -> Prediction:
         """What a camera there would get."""
         seen = self._observations.seen(camera, cam_from_world)
-        rate = self._rate.of(seen.features)
+        rate = self._rate.of(seen)
         matches = float(rate.sum())
         part = image_part(camera, seen.xy_px)
         in_part = np.bincount(part, rate, IMAGE_PARTS**2)

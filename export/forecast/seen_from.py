@@ -18,6 +18,7 @@ from ..scene.model import View
 
 # A radian beside the viewing direction counts as much as a factor of e^2 in distance.
 DISTANCE_COUNTS = 0.5
+RIGHT_ANGLE = 0.5 * np.pi
 CELLS = (24, 18)  # of the image, in which near points hide far ones
 SAME_DEPTH, BEHIND = 1.2, 1.5  # times the nearest depth of a cell
 
@@ -33,6 +34,7 @@ class Seen:
     log_distance: F64  #: (M,): of the camera's distance over that photo's
     photos: F64  #: (M,): how many saw a point
     hidden: Bool  #: (M,): behind points that no photo saw together with it
+    blocked: Bool  #: (M,): behind a surface that the camera looks at from its back
 
     @property
     def features(self) -> F64:
@@ -78,6 +80,7 @@ class Observations:
             photos = np.count_nonzero(saw, axis=1)
         ids, saw, photos = ids[photos > 0], saw[photos > 0], photos[photos > 0]
         angle, log_distance = self._most_alike(ids, camera_centre(cam_from_world), without)
+        parts = _Parts(camera, xy[ids], xyz_cam[ids, 2])
         return Seen(
             ids=ids,
             xy_px=xy[ids],
@@ -85,7 +88,8 @@ class Observations:
             angle_rad=angle,
             log_distance=log_distance,
             photos=photos.astype(np.float64),
-            hidden=_hidden(camera, xy[ids], xyz_cam[ids, 2], saw),
+            hidden=parts.hidden(saw),
+            blocked=parts.blocked(angle),
         )
 
     def _most_alike(self, ids: I64, centre: F64, without: Bool | None) -> tuple[F64, F64]:
@@ -110,19 +114,30 @@ class Observations:
         return angle[best], ratio[best]
 
 
-def _hidden(camera: Camera, xy: F64, depth: F64, saw: Bool) -> Bool:
-    """(M,): whether a point lies behind others of its part of the image, and no photo that saw
-    one of those saw it, too. saw (M,V).
-    """
-    columns, rows = CELLS
-    part = xy[:, 0] * columns // camera.width + columns * (xy[:, 1] * rows // camera.height)
-    cell = np.unique(part, return_inverse=True)[1].reshape(-1)
-    nearest = np.full(int(cell.max(initial=-1)) + 1, np.inf)
-    np.minimum.at(nearest, cell, depth)
-    front = np.flatnonzero(depth <= SAME_DEPTH * nearest[cell])
-    back = np.flatnonzero(depth > BEHIND * nearest[cell])
-    saw_front = np.zeros((len(nearest), saw.shape[1]), bool)
-    np.logical_or.at(saw_front, cell[front], saw[front])
-    hidden = np.zeros(len(xy), bool)
-    hidden[back] = ~(saw[back] & saw_front[cell[back]]).any(axis=1)
-    return hidden
+class _Parts:
+    """Points of an image, by its parts: those in front, and those far behind them."""
+
+    def __init__(self, camera: Camera, xy: F64, depth: F64) -> None:
+        columns, rows = CELLS
+        part = xy[:, 0] * columns // camera.width + columns * (xy[:, 1] * rows // camera.height)
+        self._part = np.unique(part, return_inverse=True)[1].reshape(-1)
+        self._parts = int(self._part.max(initial=-1)) + 1
+        nearest = np.full(self._parts, np.inf)
+        np.minimum.at(nearest, self._part, depth)
+        self._front = depth <= SAME_DEPTH * nearest[self._part]
+        self._back = depth > BEHIND * nearest[self._part]
+
+    def hidden(self, saw: Bool) -> Bool:
+        """(M,): behind, and no photo that saw something in front saw it, too. saw (M,V)."""
+        saw_front = np.zeros((self._parts, saw.shape[1]), bool)
+        np.logical_or.at(saw_front, self._part[self._front], saw[self._front])
+        hidden = self._back.copy()
+        back = np.flatnonzero(hidden)
+        hidden[back] = ~(saw[back] & saw_front[self._part[back]]).any(axis=1)
+        return hidden
+
+    def blocked(self, angle_rad: F64) -> Bool:
+        """(M,): behind, and most of what is in front was seen from its other side alone."""
+        away = np.where(angle_rad >= RIGHT_ANGLE, 1, -1)
+        from_back = np.bincount(self._part[self._front], away[self._front], self._parts) > 0
+        return self._back & from_back[self._part]

@@ -18,6 +18,7 @@ from edge_reloc.bundle.manifest import CovarianceScale, Integrity
 from edge_reloc.geometry.rigid import camera_centre
 
 from ..packing.drop_points import drop_points
+from ..packing.observers import cell_observers
 from ..packing.pack import mean_direction
 from ..packing.uncertainty import point_sigma
 from ..scene.model import SceneModel, View
@@ -70,10 +71,16 @@ def write_without(model: SceneModel, bundle: Path, out: I32, target: Path) -> No
         drop_points(writer, source, keep)
         writer.add_array(layout.XYZ, xyz.astype(np.float32), unit)
         writer.add_array(layout.DIRECTION, mean_direction(stay)[keep])
+        seen = replace(stay.keep_points(keep), xyz=xyz)
         if source.has(layout.SIGMA):
-            seen = replace(stay.keep_points(keep), xyz=xyz)
             writer.add_array(layout.SIGMA, point_sigma(seen), unit)
-        writer.add_array(layout.CELL_RADIUS, _radius(source, keep, xyz), unit)
+        radius = _radius(source, keep, xyz)
+        writer.add_array(layout.CELL_RADIUS, radius, unit)
+        if source.has(layout.CELL_OBSERVERS):
+            before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int32)
+            start = before[source.array(layout.CELL_START)]
+            observers = cell_observers(seen, start, source.array(layout.CELL_CENTRE), radius)
+            writer.add_array(layout.CELL_OBSERVERS, observers, unit)
         starts = np.cumsum([0] + [len(ids) for ids in lists]).astype(np.int32)
         writer.add_array(layout.VIEW_START, starts)
         writer.add_array(layout.VIEW_POINT_ID, np.concatenate(lists))

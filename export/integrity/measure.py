@@ -13,14 +13,16 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from edge_reloc.arrays import F64, I32
+from edge_reloc.arrays import F32, F64, I32
 from edge_reloc.bundle import MapBundle, extend_bundle, open_bundle
+from edge_reloc.bundle.layout import VIEW_EMBEDDING
 from edge_reloc.bundle.manifest import CovarianceScale, Integrity, Manifest, Plausibility, Usual
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import NORMALISED_95, camera_centre, normalised_error, pose_error
@@ -35,6 +37,7 @@ from edge_reloc.pose.viewing import viewing_angles
 from edge_reloc.structs import Correspondences, Evidence, Features, Frame, PoseEstimate
 
 from ..cluster.executor import Executor
+from ..packing.class_tokens import network_of_embedding
 from ..packing.pack import PACKED_MODEL
 from ..photos.features import PhotoFeatures
 from ..progress import open_bar
@@ -206,7 +209,7 @@ def _tried_here(
         write_without(model, bundle, rows, folder / "map")
         rest = open_bundle(folder / "map")
         rest.checked_networks |= checked  # of every rest they are the same
-        yield _tries(rest, [model.views[n] for n in _spread(rows)], model, store)
+        yield _tries(rest, _spread(bundle, model, rows), model, store)
         checked = rest.checked_networks
 
 
@@ -219,26 +222,32 @@ def tries_without(
     """
     model = load_model(packed)
     write_without(model, bundle, rows, folder)
-    return _tries(open_bundle(folder), [model.views[n] for n in _spread(rows)], model, store)
+    return _tries(open_bundle(folder), _spread(bundle, model, rows), model, store)
 
 
-def _spread(rows: I32) -> I32:
-    """Some of them, near the middle and far from it."""
+def _spread(bundle: Path, model: SceneModel, rows: I32) -> list[tuple[View, F32]]:
+    """Some views, near the middle and far from it, with their embeddings in the whole map."""
+    embedding = open_bundle(bundle).array(VIEW_EMBEDDING)
     count = min(PHOTOS, len(rows))
-    return np.asarray(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
+    chosen = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    return [(model.views[n], np.asarray(embedding[n], np.float32)) for n in chosen]
 
 
 def _tries(
-    bundle: MapBundle, views: Iterable[View], model: SceneModel, store: PhotoStore
+    bundle: MapBundle, photos: Iterable[tuple[View, F32]], model: SceneModel, store: PhotoStore
 ) -> tuple[list[Try], list[Try]]:
-    """Of each photo that was localised, before the second pass and after it."""
+    """Of each photo that was localised, before the second pass and after it.
+
+    photos: with their embeddings (E,) in the whole map.
+    """
     features = features_room(bundle.manifest)
     localizers: dict[Camera, _TellsBoth] = {}
     found: tuple[list[Try], list[Try]] = ([], [])
-    for view in views:
+    for view, embedding in photos:
         if view.camera not in localizers:
             localizers[view.camera] = _TellsBoth(bundle, view.camera)
         fill_features(features, store.get(view.name))
+        features.embedding[:] = embedding  # local features embed themselves again
         for tries, pose in zip(found, localizers[view.camera].locate(features), strict=True):
             if pose is not None:
                 tries.append(_compared(pose, view, model))
@@ -254,6 +263,16 @@ class _Pose(NamedTuple):
     angles: F64
 
 
+class _Embedded:
+    """Stands for a network: features have their embedding already."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def embed(self, frame: Frame, features: Features) -> None:
+        """Nothing."""
+
+
 class _TellsBoth:
     """A localiser that says where it was before its second pass, too."""
 
@@ -265,7 +284,11 @@ class _TellsBoth:
             min_p_right=0.0,
         )
         # Features come from the cache: no network runs.
-        self._line = assemble(bundle, camera, settings, PlannedEngines(bundle, Arena()))
+        line = assemble(bundle, camera, settings, PlannedEngines(bundle, Arena()))
+        assert line.embedder is not None  # the method retrieves photos
+        if network_of_embedding(bundle) is not None:
+            line = replace(line, embedder=_Embedded(line.embedder.dim))
+        self._line = line
         self._localizer = Localizer(self._line)
         registration = self._line.registration
         assert isinstance(registration, OnePass) and registration.refiner is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from numpy.typing import NDArray
 
 import edge_reloc
 from edge_reloc.bundle import BundleWriter, Manifest, World, layout
-from edge_reloc.embedding.place import VladAndPlace
-from edge_reloc.embedding.spec import VLAD, VLAD_AND_PLACE, EmbeddingSpec
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.methods.table import IMAGE_RETRIEVAL
@@ -21,10 +20,13 @@ from ..scene.combine import PhotoStore
 from ..scene.grade import Grade
 from ..scene.model import SceneModel, View, save_model
 from .cells import make_cells
+from .class_tokens import ClassTokens
 from .descriptors import point_descriptors
 from .networks import add_network
+from .observers import cell_observers
+from .photo_embedding import of_class_tokens, of_local_features
+from .quantising import quantise
 from .uncertainty import point_sigma
-from .vocabulary import learn_embedding
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +43,29 @@ def pack_map(
     cells: int | None = None,
     parts: dict[str, tuple[float, float, float]] | None = None,
     grade: Grade | None = None,
+    int8: bool = False,
+    tokens: ClassTokens | None = None,
 ) -> SceneModel:
     """Write the bundle; returns the model with points in the bundle's order.
 
     The reordered model is also kept in the work folder: training needs ids
     that agree with the bundle. parts: where combined maps were put. grade: what the
-    reconstruction is worth, where it was judged.
+    reconstruction is worth, where it was judged. int8: descriptors of half the
+    size. tokens: what embeds photos instead of their local features.
     """
     observations = np.bincount(
         np.concatenate([v.point_id for v in model.views]), minlength=len(model.xyz)
     )
     grid = make_cells(model.xyz, mean_observer(model), observations, cells=cells)
     packed = reorder_points(model, grid.order)
-    descriptor = point_descriptors(packed, store)
-    photos = [store.get(view.name) for view in packed.views]
-    learnt = learn_embedding(photos)
-    vocabulary = learnt.vlad if isinstance(learnt, VladAndPlace) else learnt
-    embedding = np.stack(
-        [learnt.embedding(p.descriptor.astype(np.float32), p.pooled_place()) for p in photos]
-    )
+    descriptor: NDArray[Any] = point_descriptors(packed, store)
+    if int8:
+        descriptor, scale = quantise(np.asarray(descriptor, np.float32))
+        spec = replace(spec, descriptor_scale=scale)
+    if tokens is None:
+        embedding = of_local_features(store, packed.views)
+    else:
+        embedding = of_class_tokens(tokens, store, packed.views)
     seen = [np.unique(view.point_id) for view in packed.views]
 
     cameras: dict[str, Any] = {}
@@ -75,11 +81,7 @@ def pack_map(
             parts=parts,
         ),
         features=spec,
-        embedding=EmbeddingSpec(
-            kind=VLAD if learnt is vocabulary else VLAD_AND_PLACE,
-            dim=learnt.dim,
-            sharpness=vocabulary.sharpness,
-        ),
+        embedding=embedding.spec,
         method=IMAGE_RETRIEVAL.name,
         cameras=cameras,
         statistics={
@@ -94,18 +96,15 @@ def pack_map(
     unit = "metre" if model.metric else "map unit"
     with BundleWriter(output, manifest) as bundle:
         bundle.add_array(layout.XYZ, packed.xyz.astype(np.float32), unit)
-        bundle.add_array(layout.DESCRIPTORS, descriptor.astype(np.float16))
+        bundle.add_array(layout.DESCRIPTORS, descriptor)
         bundle.add_array(layout.DIRECTION, mean_direction(packed))
         bundle.add_array(layout.SIGMA, point_sigma(packed), unit)
         bundle.add_array(layout.CELL_START, grid.start)
         bundle.add_array(layout.CELL_CENTRE, grid.centre, unit)
         bundle.add_array(layout.CELL_RADIUS, grid.radius, unit)
-        bundle.add_array(layout.VLAD_CENTROIDS, vocabulary.centroids)
-        bundle.add_array(layout.VLAD_MEAN, vocabulary.mean)
-        bundle.add_array(layout.VLAD_PROJECTION, vocabulary.projection.astype(np.float16))
-        if isinstance(learnt, VladAndPlace):
-            bundle.add_array(layout.PLACE_MEAN, learnt.place_mean)
-        bundle.add_array(layout.VIEW_EMBEDDING, embedding.astype(np.float16))
+        observers = cell_observers(packed, grid.start, grid.centre, grid.radius)
+        bundle.add_array(layout.CELL_OBSERVERS, observers, unit)
+        embedding.add_to(bundle)
         start = np.cumsum([0] + [len(ids) for ids in seen]).astype(np.int32)
         bundle.add_array(layout.VIEW_START, start)
         bundle.add_array(layout.VIEW_POINT_ID, np.concatenate(seen).astype(np.int32))

@@ -76,8 +76,9 @@ class FeatureStore:
     images: folder of the photos. work: folder of the cache. An entry is keyed
     by the photo's content, the feature settings and the quarter turns, so a
     changed photo or setting is never answered from an old entry. `turns` maps
-    photo names to quarter turns (0 when absent). cache: work folder whose features,
-    matches and networks are used, as by the tiles of one map (default: work itself).
+    photo names to quarter turns (0 when absent). others: folders of the photos that came
+    later, named `key/photo`. cache: work folder whose features, matches and networks are used,
+    as by the tiles of one map (default: work itself).
     workers: who extracts and matches what many photos need; None for this process alone.
     A store that is pickled arrives without workers, and works on one thread.
     """
@@ -90,11 +91,13 @@ class FeatureStore:
         *,
         images: Path,
         turns: Mapping[str, int] | None = None,
+        others: Mapping[str, Path] | None = None,
         cache: Path | None = None,
         workers: Executor | None = None,
         threads: int = 0,
     ) -> None:
         self.work, self.spec, self.images = Path(work), spec, Path(images)
+        self.others = dict(others or {})
         self.turns: dict[str, int] = dict(turns or {})
         self.cache, self.workers, self._threads = Path(cache or work), workers, threads
         self._locate = locate or (lambda name: self.cache / name)
@@ -171,6 +174,7 @@ class FeatureStore:
             self._locate,
             images=self.images,
             turns=dict(self.turns),
+            others=self.others,
             cache=self.cache,
             workers=self.workers,
         )
@@ -178,11 +182,14 @@ class FeatureStore:
     def in_folder(self, work: Path) -> FeatureStore:
         """The same photos and settings for a map of some of them, which has a folder of its own."""
         turns, cache = dict(self.turns), self.cache
-        return FeatureStore(work, self.spec, images=self.images, turns=turns, cache=cache)
+        return FeatureStore(
+            work, self.spec, images=self.images, turns=turns, others=self.others, cache=cache
+        )
 
     def photo(self, name: str) -> Path:
         """Where the photo itself lies."""
-        return self.images / name
+        folder, _, rest = name.partition("/")
+        return self.others[folder] / rest if folder in self.others else self.images / name
 
     def network(self, file: str) -> Path:
         """A feature network by the file name in the spec."""
@@ -196,6 +203,8 @@ class FeatureStore:
             "turns": {name: k for name, k in self.turns.items() if k},
             **({} if self.cache == self.work else {"cache": str(self.cache.resolve())}),
         }
+        if self.others:
+            values["others"] = {key: str(path) for key, path in self.others.items()}
         write_atomic(self.work / "store.json", json.dumps(values, indent=1) + "\n")
 
     def key(self, name: str) -> str:
@@ -216,7 +225,7 @@ class FeatureStore:
     def _digest(self, name: str) -> str:
         if name not in self._digests:
             try:
-                content = read_photo_file(self.images / name)
+                content = read_photo_file(self.photo(name))
             except SourceError as error:
                 raise UnreadablePhotoError(str(error)) from None
             self._digests[name] = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -246,7 +255,7 @@ class FeatureStore:
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         try:
-            image = read_photo(self.images / name, grey=False)
+            image = read_photo(self.photo(name), grey=False)
         except SourceError as error:
             raise UnreadablePhotoError(str(error)) from None
         height, width = image.shape[:2]
@@ -297,6 +306,7 @@ def open_store(work: Path) -> FeatureStore:
             read_fields(FeatureSpec, values["spec"], str(path)),
             images=Path(values["images"]),
             turns=values["turns"],
+            others={key: Path(path) for key, path in values.get("others", {}).items()},
             cache=Path(values["cache"]) if "cache" in values else None,
         )
     except FileNotFoundError:

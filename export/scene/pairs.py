@@ -27,6 +27,7 @@ MAX_VIEW_ANGLE_DEG = 50.0  # a descriptor rarely survives a larger change of vie
 MIN_OVERLAP = 0.1
 VLAD_WORDS = 32
 KNOWN_SHARE = 0.8  # of the positions, from which on they choose pairs
+ROWS_AT_ONCE = 512  # of distances between all photos, which would fill the memory
 REACH = 3.0  # times the distance of the median photo's last neighbour
 
 
@@ -106,17 +107,24 @@ def pairs_by_position(
     if len(known) < KNOWN_SHARE * len(near):
         return list(pairs)
     xyz = np.array([near[row] for row in known], np.float64)
-    far = np.linalg.norm(xyz[:, None] - xyz[None], axis=2)
     rank = min(per_photo, len(known) - 1)
-    order = np.argsort(far, axis=1, kind="stable")[:, 1 : rank + 1]
-    reach = REACH * float(np.median(far[np.arange(len(known)), order[:, -1]]))
+    order = np.empty((len(known), rank), np.int64)
+    farthest = np.empty(len(known))
+    for start in range(0, len(known), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        far = np.linalg.norm(xyz[rows, None] - xyz[None], axis=2)
+        order[rows] = np.argsort(far, axis=1, kind="stable")[:, 1 : rank + 1]
+        farthest[rows] = np.take_along_axis(far, order[rows, -1:], axis=1)[:, 0]
+    reach = REACH * float(np.median(farthest))
     if reach < 1e-6:
         return list(pairs)
     place = {int(row): index for index, row in enumerate(known)}
     chosen = {
         (i, j)
         for i, j in pairs
-        if i not in place or j not in place or far[place[i], place[j]] <= reach
+        if i not in place
+        or j not in place
+        or np.linalg.norm(xyz[place[i]] - xyz[place[j]]) <= reach
     }
     for index, others in enumerate(order.tolist()):
         for other in others:
@@ -154,7 +162,7 @@ def pairs_with_poses(
     observer = geometry.centre[rough.tracks.view] - rough.xyz[rough.tracks.track]
     observer /= np.linalg.norm(observer, axis=1, keepdims=True)
     np.add.at(sees, rough.tracks.track, observer)
-    pairs = set(_pairs_by_overlap(geometry, rough.xyz[keep], sees[keep]))
+    pairs = set(pairs_by_overlap(geometry, rough.xyz[keep], sees[keep]))
     log.info("%d scouting pairs, %d rough points", len(scouts), len(rough.xyz))
     return sorted(pairs | set(scouts))
 
@@ -179,7 +187,8 @@ def _scout_pairs(geometry: ViewGeometry) -> list[Pair]:
     return sorted(pairs)
 
 
-def _pairs_by_overlap(geometry: ViewGeometry, xyz: F64, towards_observers: F64) -> list[Pair]:
+def pairs_by_overlap(geometry: ViewGeometry, xyz: F64, towards_observers: F64) -> list[Pair]:
+    """Pairs by how many of the points (S,3) both see, and from how different directions."""
     count = len(geometry.centre)
     sees = np.zeros((count, len(xyz)), np.float32)
     depth = np.full(count, np.inf)

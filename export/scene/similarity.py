@@ -39,6 +39,14 @@ class Similarity:
             translation=self.apply(first.translation[None])[0],
         )
 
+    def inverse(self) -> Similarity:
+        """From the target frame back to the source."""
+        back = self.rotation.T
+        scale = 1.0 / self.scale
+        return Similarity(
+            scale=scale, rotation=back, translation=-scale * (back @ self.translation)
+        )
+
 
 def similarity_of(alignment: Alignment | None) -> Similarity:
     """From the frame that a map was mapped in to its world."""

@@ -34,15 +34,8 @@ from edge_reloc.embedding.spec import VLAD_AND_PLACE
 from edge_reloc.errors import BundleError
 from edge_reloc.files import cannot_write
 from edge_reloc.methods.table import SCENE_COORDINATES
-from edge_reloc.tiles.index import (
-    FeatureIdentity,
-    Point,
-    Tile,
-    TiledMap,
-    check_fits,
-    check_tile_name,
-    open_tiles,
-)
+from edge_reloc.tiles.common_ground import FeatureIdentity, check_fits
+from edge_reloc.tiles.index import Point, Tile, TiledMap, check_tile_name, open_tiles
 
 PERCENTILES = (1, 99)  # a few points of any reconstruction lie far away
 FEWEST_RAYS = 8

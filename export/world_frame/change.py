@@ -55,6 +55,10 @@ def _arrays(bundle: MapBundle, similarity: Similarity) -> dict[str, NDArray[np.g
         rounding = 2 * np.spacing(np.abs(out[layout.CELL_CENTRE]).max())
         radius = bundle.array(layout.CELL_RADIUS).astype(np.float64) * scale
         out[layout.CELL_RADIUS] = (radius * (1 + SLACK) + rounding).astype(np.float32)
+    if bundle.has(layout.CELL_OBSERVERS):
+        observers = bundle.array(layout.CELL_OBSERVERS).astype(np.float64)
+        middle, lengths = similarity.apply(observers[:, :3]), scale * observers[:, 3:]
+        out[layout.CELL_OBSERVERS] = np.hstack([middle, lengths]).astype(np.float32)
     if bundle.has(layout.DIRECTION):
         turned = bundle.array(layout.DIRECTION).astype(np.float64) @ rotation.T
         out[layout.DIRECTION] = np.clip(np.rint(turned), -127, 127).astype(np.int8)

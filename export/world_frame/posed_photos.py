@@ -82,7 +82,7 @@ def localised_photos(
             height, width = read_photo(folder / name).shape[:2]
             own = (camera or fitting_camera(bundle, width, height)[0]).scaled_to(width, height)
             if own not in localizers:
-                localizer = Localizer.open(bundle, own, _settings(bundle))
+                localizer = Localizer.open(bundle, own, settings_at_best(bundle))
                 localizers[own] = opened.enter_context(localizer)
             found = localizers[own].localize(folder / name).estimate
             if found.status is Status.OK and found.cam_from_world is not None:
@@ -107,7 +107,7 @@ def localised_photos(
     return PosedPhotos(model=model, path=lambda name: folder / name)
 
 
-def _settings(bundle: MapBundle) -> Settings:
+def settings_at_best(bundle: MapBundle) -> Settings:
     """The map's method at its best."""
     method = find_method(bundle.manifest.method)
     refines = method.name != SCENE_COORDINATES.name  # which has no second pass

@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from edge_reloc.arrays import Array
 
+from .altered import pushed, repaint
 from .facade import Facade, Opening
 from .lighting import bake_light
 from .markings import graffiti, ink, litter, poster
@@ -26,11 +27,15 @@ CRATES = (
     (3.3, 4.2, 0.0, 0.6), (3.25, 4.15, 0.54, 0.42), (-5.2, -2.5, 0.0, 0.65),
     (0.6, -4.4, 0.0, 0.5), (-0.4, 4.5, 0.0, 0.45), (5.3, -2.4, 0.0, 0.7),
 )  # fmt: skip
+STAY = 2  # crates that stand where they stood in an altered courtyard, too
 BRICKS = ((0.2, 0.28, 0.5), (0.28, 0.36, 0.52), (0.3, 0.42, 0.56))
 
 
 def make_courtyard(config: WorldConfig) -> World:
-    """Everything in the yard, lit; the same config gives the same bytes."""
+    """Everything in the yard, lit; the same config gives the same bytes.
+
+    Altered, the rest of it stays as it was, to the byte but for shadows.
+    """
     rng = np.random.default_rng(config.seed)
     quads: list[Quad] = []
     sides = (
@@ -43,6 +48,8 @@ def make_courtyard(config: WorldConfig) -> World:
         quads += _side(rng, config, np.array(start), np.array(right, float), length_m, index)
     quads.append(_ground(rng, config))
     quads += _objects(rng, config)
+    if config.altered:
+        repaint(quads, config.altered, config.seed, config.texel_m)
     bake_light(quads, config.shadow_m)
     picture = np.clip(sky(rng) * 255, 0, 255).astype(np.uint8)
     return World(quads=quads, sky=picture)
@@ -231,6 +238,8 @@ def _objects(rng: Generator, config: WorldConfig) -> list[Quad]:
             edge, z = size * rng.uniform(0.35, 0.6), 0.45 + rng.uniform(0, 0.4)
             cube = (edge, edge, edge)
             box(x + aside[0], y + aside[1], z, cube, rng.uniform(0, 1.5), leaves, leaves)
-    for x, y, z, edge in CRATES:
+    for index, (x, y, z, edge) in enumerate(CRATES):
+        if config.altered and index >= STAY:
+            x, y = pushed(x, y, 1.2)
         box(x, y, z, (edge, edge * 1.1, edge * 0.9), rng.uniform(0, 1.5), wood(), wood())
     return quads

@@ -30,12 +30,15 @@ class WorldConfig:
     seed: int = 7
     texel_m: float = 0.004  #: size of a texel, 0.001 to 0.1; 4 mm is a pixel at 2 m
     shadow_m: float = 0.04  #: spacing of the shadow rays; 0 leaves shadows out
+    altered: float = 0.0  #: share of the surfaces, 0 to 1, that look otherwise than at first
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.texel_m <= 0.1:
             raise ConfigError(f"world: texel_m is {self.texel_m}, expected 0.001 to 0.1 metres")
         if self.shadow_m < 0:
             raise ConfigError(f"world: shadow_m is {self.shadow_m}, expected 0 or more metres")
+        if not 0 <= self.altered <= 1:
+            raise ConfigError(f"world: altered is {self.altered}, expected a share of 0 to 1")
 
 
 @dataclass(kw_only=True)

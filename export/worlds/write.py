@@ -40,11 +40,22 @@ MAPPING_QUALITY, QUERY_QUALITY = 92, 75
 
 
 def write_place(
-    output: Path, world: World, camera: Camera, seed: int, frames: int, progress: bool = False
+    output: Path,
+    world: World,
+    camera: Camera,
+    seed: int,
+    frames: int,
+    progress: bool = False,
+    *,
+    walk: int = 1,
+    stations: int = 32,
 ) -> None:
-    """Render mapping photos and query frames into a folder."""
-    rng = np.random.default_rng([seed, 1])
-    mapping, queries = mapping_views(rng), query_path(rng, frames)
+    """Render mapping photos and query frames into a folder.
+
+    walk: another number, another walk through the same place, by way of so many stations.
+    """
+    rng = np.random.default_rng([seed, walk])
+    mapping, queries = mapping_views(rng, stations), query_path(rng, frames)
     (output / "images").mkdir(parents=True, exist_ok=True)
     poses: dict[str, F64] = {}
     for index, pose in enumerate(mapping):
@@ -103,9 +114,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--texel-mm", type=float, default=4.0, help="size of a texel in mm (default 4)"
     )
+    parser.add_argument(
+        "--altered", type=float, default=0.0, help="share of the surfaces that changed (default 0)"
+    )
+    parser.add_argument("--walk", type=int, default=1, help="another walk (default 1)")
+    parser.add_argument(
+        "--stations", type=int, default=32, help="of the mapping walk, 3 photos each (default 32)"
+    )
     args = parser.parse_args(argv)
-    world = make_courtyard(WorldConfig(seed=args.seed, texel_m=args.texel_mm / 1000))
-    write_place(args.output, world, CAMERA, args.seed, args.frames, progress=True)
+    world = make_courtyard(
+        WorldConfig(seed=args.seed, texel_m=args.texel_mm / 1000, altered=args.altered)
+    )
+    write_place(
+        args.output,
+        world,
+        CAMERA,
+        args.seed,
+        args.frames,
+        progress=True,
+        walk=args.walk,
+        stations=args.stations,
+    )
     return OK
 
 

@@ -41,6 +41,7 @@ SEED, RESAMPLES = 20, 2000
 YARD_M = ((-5.7, -4.7, 0.4), (5.7, 4.7, 3.0))
 FOUNTAIN_M, PITCH_DEG = 1.2, 40.0
 RIGHT_M, RIGHT_DEG = 0.10, 2.0
+BALL_95 = 1.61  # of the root of the summed variances, where all three axes are alike
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 
 
@@ -109,9 +110,9 @@ def tell(cases: list[Case]) -> None:
         own = [case for case in cases if case.predicted.status is status]
         share = f"{sum(case.right for case in own)} of {len(own)} right"
         print(f"  predicted {status.value}: {share}")
-    within = error[posed] <= 2.8 * sigma[posed]
-    print(f"  {within.mean():.0%} of the errors within 2.8 predicted sigma; median error "
-          f"{np.median(error[posed]):.4f}, sigma {np.median(sigma[posed]):.4f}")  # fmt: skip
+    within = error[posed] <= BALL_95 * sigma[posed]
+    print(f"  {within.mean():.0%} of the errors within {BALL_95} predicted sigma (95% expected)")
+    print(f"  medians: error {np.median(error[posed]):.4f}, sigma {np.median(sigma[posed]):.4f}")
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -30,7 +30,7 @@ from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import BundleError
 from edge_reloc.running.demo import demo_folder
 
-PHOTOS = 10
+PHOTOS, LATER = 10, 3  # of a mapping, and of an update
 LONGER = 1.1  # kills come up to this share of the time that a run takes
 OF_A_CLOCK = ("stages_ms", "t_ns", "age_ms")  # of a line of poses: differ from run to run
 
@@ -55,6 +55,7 @@ JOBS = {
         Job("map", (*POSED, "--output", "a"), "a"),
         Job("alone", (*ALONE, "--output", "a"), "a"),  # of the photos alone
         Job("combine", ("combine", "--maps", "a", "b", "--output", "both"), "both"),
+        Job("update", ("update", "--map", "a", "--images", "later", "--output", "new"), "new"),
         Job("train", (*TRAIN, "landmarks", "--landmarks", "4", "--iterations", "4"), "a"),
         Job("heads", (*TRAIN, "visible_structure", "--iterations", "20"), "a", ("--head", "cells")),
         Job("regression", (*TRAIN, "scene_coordinates", "--iterations", "25", "--any-grade"), "a"),
@@ -102,12 +103,13 @@ def prepare(base: Path, names: Sequence[str]) -> Path:
     """Photos with poses, and the maps that the programs begin with."""
     demo = demo_folder()
     (base / "photos").mkdir(parents=True)
-    for photo in sorted((demo / "frames").iterdir())[:PHOTOS]:
-        shutil.copy(photo, base / "photos")
+    (base / "later").mkdir()
+    for index, photo in enumerate(sorted((demo / "frames").iterdir())[: PHOTOS + LATER]):
+        shutil.copy(photo, base / ("photos" if index < PHOTOS else "later"))
     shutil.copytree(demo / "truth", base / "truth")
     shutil.copy(demo / "camera.json", base)
     shutil.copytree(demo / "map", base / "office")
-    if {job for job in names if JOBS[job].product in ("a", "both")}:
+    if {job for job in names if JOBS[job].product in ("a", "both", "new")}:
         run(base, (*POSED, "--output", "a", "--min-length", "4"))  # another one than is made later
     if "combine" in names:
         run(base, (*POSED, "--output", "b"))

@@ -1,6 +1,6 @@
 """A street flown through in tiles: no frame waits, nothing grows, seams are not seen.
 
-    python tests/benchmarks/tiles.py --output out/street [--yards 9] [--train] [--rounds 3]
+    python tests/benchmarks/tiles.py --output out/street [--yards 9] [--rounds 4]
 
 Renders a street of yards, maps each yard and its surroundings as a tile with true poses, and
 the whole street as one map; then flies to and fro through it, in one process with three
@@ -14,23 +14,24 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import edge_reloc
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, U8
+from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.rigid import camera_centre, invert
 from edge_reloc.localizer import Localizer
 from edge_reloc.memory.process import resident_bytes
 from edge_reloc.reference.colmap import ColmapImage, ColmapModel, read_model, write_model_text
+from edge_reloc.running.demo import DEMO
 from edge_reloc.structs import Frame, Localization
 from edge_reloc.tiles.index import is_tiled
 from edge_reloc.tiles.tiled_localizer import TiledLocalizer
 from edge_reloc_export import map as mapping
-from edge_reloc_export import train
 from edge_reloc_export.tiles.write import write_tiles
 from edge_reloc_export.worlds.effects import apply_effects
 from edge_reloc_export.worlds.render import render
@@ -39,10 +40,12 @@ from edge_reloc_export.worlds.trajectories import look
 from edge_reloc_export.worlds.world import WorldConfig
 from edge_reloc_export.worlds.write import CAMERA, MAPPING_EFFECTS, QUERY_EFFECTS
 
+CAMERA_FILE = DEMO / "camera.json"
 STATION_M = 2.0
 OVERLAP_M = 3.0  # of a tile beyond its yard
 AZIMUTHS_DEG = (10.0, 70.0, 190.0, 250.0)
 SPEED_M_S = 6.0
+LEG = 8  # frames after a jump
 
 
 def main() -> int:
@@ -54,13 +57,53 @@ def main() -> int:
     parser.add_argument("--step", type=float, default=0.4, help="metres between frames")
     parser.add_argument("--rounds", type=int, default=4, help="flights, there and back in turns")
     parser.add_argument("--rate", type=float, default=None, help="frames a second at most")
-    parser.add_argument("--train", action="store_true", help="head 'cells' for every tile")
+    parser.add_argument(
+        "--jumps", type=int, default=20, help="times that the camera is put elsewhere, at the end"
+    )
+    parser.add_argument("--loads", type=int, default=50, help="tiles with heads, loaded beside")
     options = parser.parse_args()
     folder: Path = options.output
     render_street(folder, options)
     make_maps(folder, options)
     fly(folder, options)
+    for method in ("visible_structure", "landmarks"):
+        load_beside(folder / "yards", method, options.loads)
     return 0
+
+
+def load_beside(folder: Path, method: str, loads: int) -> None:
+    """Frames of the demo while a tile with trained heads is loaded, and while none is.
+
+    Five tiles that are all the demo's map; which one is loaded is said here.
+    """
+    if not is_tiled(folder):
+        write_tiles(folder, {f"copy{n}": DEMO / "map" for n in range(5)}, name="copies")
+    frames = [f for f in edge_reloc.open_source(str(DEMO / "frames"), read_camera(CAMERA_FILE))]
+    settings = {"method": method, "threads": 1, "tracking": True, "resident_tiles": 2}
+    with edge_reloc.open(folder, CAMERA_FILE, **settings) as city:
+        assert isinstance(city, TiledLocalizer)
+        city._residency.next_page = lambda *_: None  # type: ignore[method-assign]
+        wall: dict[bool, list[float]] = {True: [], False: []}
+        resident, index, first = [], 0, city.loaded
+        while city.loaded < first + loads:
+            index += 1
+            frame = replace(frames[index % len(frames)], t_ns=index * 66_000_000, received_ns=1)
+            if index % 6 == 0 and not city.loading:
+                here = [slot.tile for slot in city._slots]
+                free = next(n for n, tile in enumerate(here) if tile != city._current)
+                other = next(t for t in range(5) if (t + index) % 5 not in here)
+                city._pager.request(free, (other + index) % 5)
+            loading = city.loading
+            begun = time.perf_counter()
+            city.localize(frame)
+            wall[loading].append((time.perf_counter() - begun) * 1e3)
+            if index % 50 == 0:
+                resident.append(round((resident_bytes() or 0) / 1e6, 1))
+    for loading, values in wall.items():
+        q = " ".join(f"{v:.1f}" for v in np.percentile(values, (50, 95, 99)))
+        state = "a tile is loaded" if loading else "nothing is"
+        print(f"{method}: {len(values)} frames while {state}: ms p50 p95 p99 {q}")
+    print(f"{method}: {loads} loads, resident MB {resident}")
 
 
 def render_street(folder: Path, options: argparse.Namespace) -> None:
@@ -114,18 +157,13 @@ def make_maps(folder: Path, options: argparse.Namespace) -> None:
     }
     for tile, names in {**lists, "whole": list(centre)}.items():
         begun = time.process_time()
-        # Without training nothing is needed but features, which all maps can share.
-        work = folder / (f"{tile}.work" if options.train else "work")
         if not (folder / tile).is_dir():
             (folder / f"{tile}.txt").write_text("\n".join(names) + "\n")
             call(
                 mapping.main, "--images", folder / "images", "--output", folder / tile,
                 "--list", folder / f"{tile}.txt", "--poses", folder / "reference", "--metric",
-                "--keypoints", 1024, "--any-grade", "--work", work,
+                "--keypoints", 1024, "--any-grade", "--work", folder / "work",
             )  # fmt: skip
-        if options.train and not (folder / f"{tile}.trained").exists():
-            call(train.main, "--map", folder / tile, "--heads", "cells", "--preset", "quick")
-            (folder / f"{tile}.trained").touch()
         print(f"{tile}: {len(names)} photos, {time.process_time() - begun:.0f} s of processor")
     cameras = {tile: np.array([centre[n] for n in names]) for tile, names in lists.items()}
     bundles = {tile: folder / tile for tile in lists}
@@ -185,8 +223,6 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
     truth = [image.cam_from_world for image in flight]
     images = [cv2.imread(str(folder / "images" / i.name), cv2.IMREAD_GRAYSCALE) for i in flight]
     settings = {"threads": 1, "tracking": True}
-    if options.train:
-        settings["head"] = "cells"
     middle = options.yards // 2
     inside = [abs(camera_centre(t)[0] - middle * YARD_M) < YARD_M / 2 for t in truth]
     period = None if options.rate is None else 1 / options.rate
@@ -198,7 +234,7 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
     ):
         assert isinstance(city, TiledLocalizer)
         of_city, of_alone, of_whole = Flight(), Flight(), Flight()
-        t_ns, index, resident, switched, tiles = 0, 0, [], [], []
+        t_ns, index, resident, switched, loading = 0, 0, [], [], []
         city.warm_up(images[0]), alone.warm_up(images[len(images) // 4]), whole.warm_up(images[0])
         for one in range(options.rounds):
             there = range(len(images))
@@ -207,10 +243,11 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
                 begun = time.perf_counter()
                 t_ns, index = t_ns + int(1e9 * options.step / SPEED_M_S), index + 1
                 frame = Frame(image=image, t_ns=t_ns, index=index, received_ns=t_ns)
-                at = city.tile
+                at, loads = city.tile, city.loaded
+                begun_busy = city.loading
                 of_city.run(city, frame, true)
                 switched.append(city.tile != at and at is not None)
-                tiles.append(city.tile)
+                loading.append(begun_busy or city.loaded != loads)
                 if near:
                     of_alone.run(alone, frame, true)
                 of_whole.run(whole, frame, true)
@@ -218,13 +255,40 @@ def fly(folder: Path, options: argparse.Namespace) -> None:
                     resident.append(resident_bytes() or 0)
                 left = 0.0 if period is None else period - (time.perf_counter() - begun)
                 time.sleep(max(left, 0.0))
-        report(city, (of_city, of_alone, of_whole), np.array(switched), resident, before)
+        flights = of_city, of_alone, of_whole
+        report(city, flights, np.array(switched), np.array(loading), resident, before)
+    with edge_reloc.open(folder / "city", CAMERA, resident_tiles=options.slots, **settings) as city:
+        assert isinstance(city, TiledLocalizer)
+        jump(city, images, options.jumps)
+
+
+def jump(city: TiledLocalizer, images: list[U8], jumps: int) -> None:
+    """Memory while the camera is put elsewhere again and again, and how soon it is found."""
+    rng = np.random.default_rng(1)
+    t_ns, taken, resident, frames = 0, [], [], 0
+    for _ in range(jumps):
+        start = int(rng.integers(len(images) - LEG))
+        t_ns += 60_000_000_000
+        found = None
+        for n in range(LEG):
+            t_ns, frames = t_ns + 66_000_000, frames + 1
+            frame = Frame(image=images[start + n], t_ns=t_ns, index=frames, received_ns=t_ns)
+            if city.localize(frame).ok and found is None:
+                found = n + 1
+        taken.append(found)
+        resident.append(resident_bytes() or 0)
+    known = sorted(found for found in taken if found is not None)
+    print(
+        f"{jumps} jumps of {LEG} frames: found at frame {known}, {taken.count(None)} never; "
+        f"{city.loaded} loads; resident MB {[round(v / 1e6, 1) for v in resident]}"
+    )
 
 
 def report(
     city: TiledLocalizer,
     flights: tuple[Flight, Flight, Flight],
     switched: np.ndarray,
+    loading: np.ndarray,
     resident: list[int],
     before: int,
 ) -> None:
@@ -242,17 +306,21 @@ def report(
     apart = np.array(of_city.error) - np.array(of_whole.error)
     jump = np.linalg.norm(np.diff(np.array(of_city.error), axis=0), axis=1) * 1e3
     at_seams, elsewhere = jump[switched[1:]], jump[~switched[1:]]
+    wall = np.array(of_city.wall_ms)
     figures = {
         "tiles_over_slots": len(city.tiles) / len(city.resident),
         "p99_ratio_wall": ratio(of_city.wall_ms, of_alone.wall_ms),
         "p99_ratio_processor": ratio(of_city.cpu_ms, of_alone.cpu_ms),
+        "frames_while_loading": int(loading.sum()),
+        "p50_ms_while_loading": round(float(np.median(wall[loading])), 1),
+        "p50_ms_otherwise": round(float(np.median(wall[~loading])), 1),
         "localised": len(of_city.error_mm) / len(of_city.wall_ms),
         "localised_whole": len(of_whole.error_mm) / len(of_whole.wall_ms),
         "median_mm": float(np.median(of_city.error_mm)),
         "median_mm_whole": float(np.median(of_whole.error_mm)),
         "from_whole_mm_median": float(np.nanmedian(np.linalg.norm(apart, axis=1)) * 1e3),
-        "step_mm_p95_at_seams": float(np.nanpercentile(at_seams, 95)) if len(at_seams) else None,
-        "step_mm_p95_elsewhere": float(np.nanpercentile(elsewhere, 95)),
+        "step_mm_at_seams_p50_p95": quantiles(at_seams),
+        "step_mm_elsewhere_p50_p95": quantiles(elsewhere),
         "resident_mb": [
             round(value / 1e6, 1) for value in resident[:: max(len(resident) // 12, 1)]
         ],
@@ -260,6 +328,10 @@ def report(
         "growth_mb_second_half": round((resident[-1] - resident[len(resident) // 2]) / 1e6, 2),
     }
     print(json.dumps(figures))
+
+
+def quantiles(values: np.ndarray) -> list[float]:
+    return [round(float(v), 2) for v in np.nanpercentile(values, (50, 95))] if len(values) else []
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def node_spent() -> float:
 
 def main() -> int:
     """Print a row for every way; 1 where two maps differ."""
+    # Nodes and programs know each other by it.
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     tiled = [*demo_photos(), "--tile-photos", "30", "--cluster"]
     rows = []
     with tempfile.TemporaryDirectory(prefix="er") as name:

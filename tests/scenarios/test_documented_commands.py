@@ -66,6 +66,10 @@ ONLY_PARSED = {
     "doctor --autopilot px4 --link": "needs an autopilot: tests/unit/test_doctor_autopilot.py",
     "run --replay flight/": "needs a recording: test_replay.py",
     "bench --dataset": "needs a data set: test_bench_program.py lays one out",
+    "update --map": "needs a mapping and photos of later: tests/unit/test_updating.py",
+    "apply --map": "needs a delta: tests/unit/test_delta.py",
+    "diff maps/office": "needs two maps: tests/unit/test_updating.py",
+    "combine --merge": "needs two mappings: tests/unit/test_updating.py",
     "combine --tiles": "needs several maps of one world: test_tiles_program.py cuts some",
     "inspect maps/city": "needs a map of tiles: test_tiles_program.py",
     "run --map maps/city": "the same",
@@ -191,6 +195,7 @@ def test_benchmark_is_understood(
 ) -> None:
     _, path, *arguments = shlex.split(command)
     monkeypatch.setattr(sys, "argv", [path, *arguments])
+    monkeypatch.syspath_prepend(str((ROOT / path).parent))  # as of a program that is started
     parse_only(runpy.run_path(str(ROOT / path))["main"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -9,20 +10,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from edge_reloc.bundle import open_bundle
+from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.running.demo import demo_folder
 from edge_reloc.tiles.index import open_tiles
+from edge_reloc_export.city import training
 from edge_reloc_export.city.tiled_map import LISTING
+from edge_reloc_export.training.report import TrainingReport
+from edge_reloc_export.training.table import TRAININGS
 
 Program = Callable[..., CompletedProcess[str]]
 
-PHOTOS, TILE = 32, 20
-FEATURES = ("--features", "sift", "--keypoints", "256")
+PHOTOS, TILE = 26, 20
+FEATURES = ("--features", "sift", "--keypoints", "200")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def _digest(folder: Path) -> str:
 
 
 def test_a_city_is_the_same_by_any_workers_and_through_a_driver_s_death(
-    photos: Path, tmp_path: Path, edge_reloc: Program
+    photos: Path, tmp_path: Path, edge_reloc: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed, alone = tmp_path / "killed" / "city", tmp_path / "alone" / "city"
     in_tiles = ["--tile-photos", str(TILE), "--cluster"]
@@ -70,6 +77,7 @@ def test_a_city_is_the_same_by_any_workers_and_through_a_driver_s_death(
     assert whole.returncode == 0, whole.stderr
     assert _digest(killed) == _digest(alone)
     _city_holds_together(alone)
+    _tiles_are_trained_once(alone, monkeypatch)
 
 
 def _city_holds_together(city: Path) -> None:
@@ -79,8 +87,50 @@ def _city_holds_together(city: Path) -> None:
     assert sorted(folders) == [tile.name for tile in tiled.tiles]
     for tile in tiled.tiles:
         bundle = open_bundle(city / "tiles" / tile.name, verify=True)
-        assert tile.photos <= TILE and tile.points > 300
+        assert tile.photos <= TILE and tile.points > 200
         assert bundle.manifest.integrity is not None
+
+
+class Here:
+    """Runs units at once, in this process."""
+
+    def submit(self, unit: Callable[..., Any], *arguments: Any, **resources: float) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(unit(*arguments))
+        return future
+
+
+class Report(TrainingReport):
+    FILE = "named.json"
+
+    def summary(self) -> str:
+        return "learnt its name"
+
+
+def _tiles_are_trained_once(city: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a training that writes a bundle's name, and is killed once before the index is written."""
+    trained = []
+
+    def train(options: argparse.Namespace, work: Path) -> Report:
+        trained.append(work.name)
+        with extend_bundle(options.map) as writer:
+            writer.manifest.name = "trained"
+        return Report()
+
+    monkeypatch.setitem(TRAININGS, "landmarks", SimpleNamespace(train=train))
+    work = city.with_name(f"{city.name}.work")
+    options = argparse.Namespace(map=city, work=None, method="landmarks", device="cpu")
+    before = _digest(city)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "write_tiles", None)  # as if killed there
+        with pytest.raises(TypeError):
+            training.train_city(options, work, Here())
+    assert _digest(city) == before and len(set(trained)) == 2
+    told = training.train_city(options, work, Here())
+    assert told == ["tile000: learnt its name", "tile001: learnt its name"]
+    assert len(trained) == 2  # not again
+    names = [open_bundle(city / "tiles" / t.name).manifest.name for t in open_tiles(city).tiles]
+    assert names == ["trained", "trained"]
 
 
 def test_a_map_is_the_same_with_and_without_workers(

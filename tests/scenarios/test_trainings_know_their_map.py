@@ -65,6 +65,39 @@ def options(bundle: Path, *more: str) -> list[str]:
     return [*command, "--iterations", "20", "--samples", "50", *more]
 
 
+@pytest.mark.parametrize(
+    ("metric", "more", "line"),
+    [
+        (
+            True,
+            ("--preset", "paper"),
+            "preset 'paper': is for maps whose photos DINOv2 embeds, this one's embedding is "
+            "'vlad'; map with --embedding dinov2, or take 'paper_vlad'",
+        ),
+        (
+            False,
+            ("--preset", "paper_vlad"),
+            "preset 'paper_vlad': its radius is 5 m, but the map is not metric; name one in map "
+            "units with --radius",
+        ),
+    ],
+)
+def test_published_settings_ask_for_a_map_that_they_are_for(
+    metric: bool,
+    more: tuple[str, ...],
+    line: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not metric:
+        for path in (place / "few.work" / "packed.npz", place / "few.work" / "model.npz"):
+            model = load_model(path)
+            path.unlink()  # it is linked
+            save_model(path, replace(model, metric=False))
+    assert train.main(options(place / "few", *more)) == 1
+    assert line in capsys.readouterr().err
+
+
 def test_a_map_of_new_photos_is_trained_afresh(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

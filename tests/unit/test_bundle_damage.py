@@ -94,7 +94,7 @@ def test_manifest_is_a_list(bundle: Path) -> None:
 
 def test_newer_major(bundle: Path) -> None:
     edit(bundle, lambda m: m.update(version=[2, 0]))
-    refused(bundle, "2.0 is newer than 1.4", "upgrade edge_reloc")
+    refused(bundle, "2.0 is newer than 1.5", "upgrade edge_reloc")
 
 
 def test_older_major(bundle: Path) -> None:
@@ -224,6 +224,7 @@ ARRAYS = {
     "views/embedding.npy": np.eye(3, 2, dtype=np.float16),
     "points/direction.npy": np.array([[0, 0, 127]] * 6, np.int8),
     "points/sigma.npy": np.full((6, 2), 0.01, np.float16),
+    "cells/observers.npy": np.ones((2, 5), np.float32),
     "views/start.npy": np.array([0, 2, 2, 4], np.int32),
     "views/point_id.npy": np.array([0, 5, 1, 2], np.int32),
     "embedding/centroids.npy": np.eye(2, 4, dtype=np.float32),
@@ -268,6 +269,7 @@ def test_arrays_that_fit_are_read(bundle: Path) -> None:
         ("cells/start.npy", np.array([0, 4, 5], np.int32), "ends at 5, expected 6"),
         ("cells/centre.npy", np.zeros((0, 3), np.float32), "expected some"),
         ("cells/radius.npy", np.array([1, -1], np.float32), "holds -1 to 1"),
+        ("cells/observers.npy", np.zeros((2, 4), np.float32), "(2, 5), which is (K,5)"),
         ("views/embedding.npy", np.zeros((3, 7), np.float16), "(3, 2), which is (V,E)"),
         ("views/start.npy", np.array([0, 2, 2, 9], np.int32), "ends at 9, expected 4"),
         ("views/point_id.npy", np.array([0, 6, 1, 2], np.int32), "names 0 to 6, expected 0 to 5"),

@@ -31,7 +31,7 @@ def test_tiles_by_position_lie_together_and_overlap() -> None:
     parts = split_by_position(centre, 100)
     _every_photo_is_of_one_core(parts, 300, 100)
     assert len(parts) == 4 and len(neighbours(parts)) >= 3
-    assert all(len(part.rows) == 100 for part in parts)
+    assert all(len(part.core) == 75 and len(part.rows) == 94 for part in parts)
     extents = [np.ptp(centre[part.core], axis=0).max() for part in parts]
     assert max(extents) < 10  # strips of 7 or 8 by 10, not photos from here and there
 

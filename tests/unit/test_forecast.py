@@ -138,15 +138,43 @@ def test_what_was_never_seen_together_hides(world: tuple[SceneModel, WorldStore]
     assert seen.hidden[seen.ids >= len(model.xyz)].mean() < 0.2
 
 
+def test_nothing_is_seen_through_the_back_of_a_wall(
+    world: tuple[SceneModel, WorldStore],
+) -> None:
+    """Another wall beyond it, seen by the same photos from between the two."""
+    model, _ = world
+    turn = np.diag([-1.0, -1.0, 1.0])  # the same before its mirror image, 10 m in front
+    opposite = [
+        replace(
+            view,
+            cam_from_world=np.block(
+                [
+                    [view.cam_from_world[:3, :3] @ turn, view.cam_from_world[:3, 3:]],
+                    [np.zeros((1, 3)), 1],
+                ]
+            ),
+            point_id=view.point_id + len(model.xyz),
+        )
+        for view in model.views
+    ]
+    xyz = np.concatenate([model.xyz, model.xyz @ turn])
+    observations = Observations([*model.views, *opposite], xyz)
+    outside = look_at(np.array([0.0, 9.0, 0.0]), np.array([0.0, -5.0, 0.0]))
+    seen = observations.seen(CAMERA, outside)
+    far = seen.ids >= len(model.xyz)
+    assert far.sum() > 100 and seen.blocked[far].mean() > 0.5 and not seen.blocked[~far].any()
+    inside = observations.seen(CAMERA, model.views[5].cam_from_world)
+    assert not inside.blocked.any()
+
+
 def test_rates_are_those_of_photos_left_out(observations: Observations) -> None:
     rate = learn_rate(observations)
     view = observations.views[5]
     seen = observations.seen(view.camera, view.cam_from_world)
-    assert rate.of(seen.features).mean() == pytest.approx(0.7, abs=0.08)
+    assert rate.of(seen).mean() == pytest.approx(0.7, abs=0.08)
     assert rate.scatter < 0.2
     assert rate.keypoint_px == 0.5  # made with 0.3 px, below what the solver believes
-    behind = seen.features.copy()
-    behind[:, 1] = 2.0
+    behind = replace(seen, angle_rad=np.full(len(seen.ids), 2.0))
     assert (rate.of(behind) == 0).all()
     with pytest.raises(MappingError, match="8 are needed"):
         learn_rate(Observations(observations.views[:5], observations.xyz))

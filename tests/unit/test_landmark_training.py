@@ -15,6 +15,7 @@ from edge_reloc.errors import ConfigError
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
 from edge_reloc_export.nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
+from edge_reloc_export.training import resumable
 from edge_reloc_export.training.augmentation import random_light, random_warp
 from edge_reloc_export.training.landmarks.labelled import UNCERTAIN, LabelledKeypoints
 from edge_reloc_export.training.landmarks.session import export_recogniser, recognition
@@ -104,6 +105,21 @@ def test_training_goes_on_where_it_was_stopped(
     network = again.run(lambda step, loss: None)
     for ours, theirs in zip(network.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_slow_iterations_are_kept_by_the_clock(
+    data: LabelledKeypoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An iteration of the paper's takes minutes on a CPU, 200 of them hours."""
+    monkeypatch.setattr(resumable, "LONGEST_S", 0.0)
+
+    def killed(step: int, loss: float) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(data, tmp_path / "landmarks.pt").run(killed)
+    assert trainer(data, tmp_path / "landmarks.pt").iteration == 4
 
 
 def test_another_schedule_starts_afresh(data: LabelledKeypoints, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 
 from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import LANDMARK_CAM_FROM_WORLD
-from edge_reloc.bundle.signing import make_key_pair, write_signature
+from edge_reloc.bundle.reader import hash_file
+from edge_reloc.bundle.signing import make_key_pair
 from edge_reloc.errors import BundleError, ConfigError
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.tiles.coarse_retrieval import open_places
 from edge_reloc.tiles.index import TILES_FILE, is_tiled, open_tiles
+from edge_reloc_export import sign
 from edge_reloc_export.tiles.write import photo_places, photo_positions, write_tiles
 
 DEMO = Path(__file__).parents[2] / "edge_reloc" / "demo" / "map"
@@ -200,6 +202,15 @@ def test_not_json_and_no_index(city: Path) -> None:
     refused(city, "not a map of tiles")
 
 
+def test_places_of_no_tile(city: Path) -> None:
+    for wrong in (np.full(192, 7, np.int32), np.arange(192, dtype=np.int32)[::-1] // 100):
+        np.save(city / "places_tile.npy", wrong)
+        digest = hash_file(city / "places_tile.npy")
+        edit(city, lambda v, d=digest: v["files"]["places_tile.npy"].update(sha256=d))
+        with pytest.raises(BundleError, match=r"places_tile\.npy: names a tile that there is not"):
+            open_places(open_tiles(city))
+
+
 def test_damaged_places(city: Path) -> None:
     path = city / "places.npy"
     data = bytearray(path.read_bytes())
@@ -214,7 +225,7 @@ def test_one_signature_covers_a_city(city: Path, tmp_path: Path) -> None:
     public = make_key_pair(tmp_path / "key")
     with pytest.raises(BundleError, match=r"not signed \(tiles\.sig is missing\)"):
         open_tiles(city, require_signed=public)
-    write_signature(city, tmp_path / "key", signed="tiles.json", signature="tiles.sig")
+    assert sign.main(["--map", str(city), "--key", str(tmp_path / "key")]) == 0
     assert open_tiles(city, require_signed=public).name == "two yards"
     edit(city, lambda v: v.update(name="other"))
     with pytest.raises(BundleError, match=r"no signature of this tiles\.json"):

@@ -24,6 +24,7 @@ DEPTH_TOLERANCE = 2e-3  # relative; two views of a plane, nearest pixel 3 mm asi
 GREY_LEVELS = 6.0  # median difference of a warped view: resampling only
 SIFT_PX = 0.5  # median; keypoint noise under a change of view
 SPOT_PX = 0.03  # centroid of a spot 20 px wide, 8-bit grey
+ALTERED_SHARE = 0.02  # pieces are whole, and paint may hit the colour that was there
 POSE_DIGITS = 1e-10  # 12 digits are written
 
 
@@ -179,6 +180,22 @@ def test_the_seed_decides_everything() -> None:
     first, same, other = [[q.texture.tobytes() for q in w.quads] for w in worlds]
     assert first == same
     assert first != other
+
+
+def test_an_altered_yard_is_the_same_but_for_the_share_that_changed() -> None:
+    first, *later = (
+        make_courtyard(WorldConfig(seed=3, texel_m=0.03, shadow_m=0, altered=share))
+        for share in (0, 0.3, 0.3)
+    )
+    changed, total, moved = 0.0, 0.0, 0
+    for before, after, again in zip(first.quads, *(w.quads for w in later), strict=True):
+        assert (after.texture == again.texture).all()
+        moved += not np.array_equal(before.corner, after.corner)
+        area = float(np.linalg.norm(np.cross(before.edge_u, before.edge_v)))
+        changed += area * float((before.texture != after.texture).any(axis=2).mean())
+        total += area
+    assert abs(changed / total - 0.3) < ALTERED_SHARE
+    assert 0 < moved < 0.2 * len(first.quads)  # crates
 
 
 def test_queries_stay_near_the_mapping_views() -> None:

@@ -2,7 +2,8 @@
 
 A photo gives several entries: itself, and random parts of it with random
 keypoints missing, embedded again. A part sees only the points inside it, so
-the heads learn views that no photo shows.
+the heads learn views that no photo shows. Where a network of its own embeds
+photos, they are whole, as published: a part would cost as much as a photo.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_reloc.arrays import F32, I32, I64, Bool
-from edge_reloc.embedding.place import VladAndPlace
+from edge_reloc.bundle import MapBundle
+from edge_reloc.embedding.place import VladAndPlace, open_embedding
 from edge_reloc.embedding.vlad import Vlad
 
+from ...packing.class_tokens import open_tokens
 from ...packing.vocabulary import random_crop
 from ...photos.features import PhotoFeatures
 from ...progress import open_bar
@@ -31,24 +34,35 @@ class Bank:
     start: I64  #: (B+1,)
     point_id: I32
     whole: Bool  #: (B,): the photo itself, the first entry of a view
+    unit: bool = True  #: embeddings are of unit length
 
     def seen(self, entry: int) -> I32:
         """Points that an entry saw."""
         return self.point_id[self.start[entry] : self.start[entry + 1]]
 
 
-def make_bank(
-    model: SceneModel,
-    store: PhotoStore,
-    vocabulary: Vlad | VladAndPlace,
-    *,
-    parts: int,
-    progress: bool = True,
+def make_bank(model: SceneModel, store: PhotoStore, bundle: MapBundle, *, parts: int) -> Bank:
+    """The bank of a packed model; `parts` random parts a photo, where parts can be embedded."""
+    tokens = open_tokens(bundle, store)
+    if tokens is None:
+        return _with_parts(model, store, open_embedding(bundle), parts)
+    seen = [np.unique(view.point_id) for view in model.views]
+    return Bank(
+        embedding=tokens.of_views(store, model.views),
+        view=np.arange(len(seen)),
+        start=np.cumsum([0] + [len(ids) for ids in seen]),
+        point_id=np.concatenate(seen).astype(np.int32),
+        whole=np.ones(len(seen), bool),
+        unit=False,
+    )
+
+
+def _with_parts(
+    model: SceneModel, store: PhotoStore, vocabulary: Vlad | VladAndPlace, parts: int
 ) -> Bank:
-    """The bank of a packed model; `parts` random parts a photo."""
     generator = np.random.default_rng(0)
     embedding, views, seen, whole = [], [], [], []
-    with open_bar(len(model.views), "embeddings", "photo", shown=progress) as bar:
+    with open_bar(len(model.views), "embeddings", "photo") as bar:
         for index, view in enumerate(model.views):
             photo = store.get(view.name)
             descriptor = photo.descriptor.astype(np.float32)

@@ -35,7 +35,8 @@ def cell_shares(bank: Bank, cell_start: I32) -> F32:
     entry = np.repeat(np.arange(len(bank.view)), np.diff(bank.start))
     flat = entry * len(sizes) + cell_of_point[bank.point_id]
     counts = np.bincount(flat, minlength=len(bank.view) * len(sizes))
-    return np.asarray(counts.reshape(len(bank.view), -1) / sizes, np.float32)
+    shares = counts.reshape(len(bank.view), -1) / np.maximum(sizes, 1)  # a cell may be empty
+    return np.asarray(shares, np.float32)
 
 
 def train_cells(
@@ -63,7 +64,8 @@ def train_cells(
     for step in range(config.steps):
         pick = torch.randint(len(rows), (config.batch,))
         noisy = embedding[pick] + torch.randn(config.batch, embedding.shape[1]) * spread
-        noisy = F.normalize(noisy, dim=1)
+        if bank.unit:  # as queries are
+            noisy = F.normalize(noisy, dim=1)
         loss = F.binary_cross_entropy_with_logits(head.layers(noisy), target[pick])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_reloc.command_line.arguments import whole
+from edge_reloc.command_line.arguments import above_zero, whole
 from edge_reloc.methods.visible_structure import CELLS, GENERATIVE
 
 from ...progress import ProgressBar
@@ -22,7 +22,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="which head (default both)",
     )
     add("--samples", type=whole(1, 1 << 20), default=1000, help="generated points (default 1000)")
-    add("--default-head", choices=(CELLS, GENERATIVE), help="head that the map uses by itself")
+    add(
+        "--radius",
+        type=above_zero(1e6),
+        help="of head generative, map units: all points within it are returned (default: chosen "
+        "on held-out photos; 5 m of preset paper)",
+    )
+    add(
+        "--default-head",
+        choices=(CELLS, GENERATIVE),
+        help="head that the map uses by itself (default: the better one on held-out photos, and "
+        "generative where neither is)",
+    )
 
 
 def train(options: argparse.Namespace, work: Path) -> TrainingReport:
@@ -41,9 +52,11 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
                 options.preset,
                 iterations=options.iterations,
                 samples=options.samples,
+                radius=options.radius,
                 progress=progress,
             )
         session.write()
-    if options.default_head is not None:
-        session.write(default_head=options.default_head)
-    return VisibleStructureReport(heads=heads)
+    choice = session.compare() if options.default_head is None else None
+    if (chosen := choice.head if choice else options.default_head) is not None:
+        session.write(default_head=chosen)
+    return VisibleStructureReport(heads=heads, choice=choice, metric=session.model.metric)

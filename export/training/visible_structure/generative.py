@@ -45,34 +45,51 @@ class GenerativeConfig:
     kl_start: int = 0  #: iterations with KL weight 0 at first ("elbo")
     kl_period: int = 1  #: iterations of a cycle in which the weight rises to 1 by half time
     noise: float = 0.25  #: spread added to the embeddings, relative to their own
-    #: noisy embeddings to unit length again, as queries are, and scaled to unit spread
+    #: as published: needs DINOv2's class token, whose own unit the noise has
+    class_token: bool = False
+    whole_photos: bool = False  #: learns from no parts of photos
+    #: of the search, map units, and every point within it is returned, as published; None:
+    #: radius and number of candidates are chosen on held-out photos
+    radius: float | None = None
+    #: noisy embeddings to unit length again, as queries are, and scaled to unit spread, where
+    #: embeddings are of unit length
     unit_noise: bool = True
+    largest_gradient: float = 10.0  #: norm over which gradients are cut
     #: power of the distance to a point's neighbours with which it is drawn, 0 as published;
     #: map points crowd on texture, structure does not
     sparseness: float = 2.0
     seed: int = 0  #: of weights and draws
 
 
+PAPER = GenerativeConfig(
+    name="paper",
+    objective="elbo",
+    iterations=100_000,
+    photos=128,
+    points=50,
+    samples=50,
+    width=512,
+    latent=4,
+    fourier=0,
+    unit_cube=True,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    kl_start=20_000,
+    kl_period=2_000,
+    noise=1.0,
+    class_token=True,
+    whole_photos=True,
+    radius=5.0,
+    unit_noise=False,
+    largest_gradient=math.inf,
+    sparseness=0.0,
+)
+
 PRESETS = {
     "quick": GenerativeConfig(),
-    "paper": GenerativeConfig(
-        name="paper",
-        objective="elbo",
-        iterations=100_000,
-        photos=128,
-        points=50,
-        samples=50,
-        width=512,
-        fourier=0,
-        unit_cube=True,
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        kl_start=20_000,
-        kl_period=2_000,
-        noise=1.0,
-        unit_noise=False,
-        sparseness=0.0,
-    ),
+    "paper": PAPER,
+    # For maps of another embedding: the noise is as large as the embedding's own spread.
+    "paper_vlad": replace(PAPER, name="paper_vlad", class_token=False),
 }
 
 
@@ -99,10 +116,10 @@ class Normalisation:
 
     @classmethod
     def of(cls, xyz: F64, unit_cube: bool) -> Normalisation:
-        """Of points (P,3): into [0,1]^3, or zero mean and unit spread per axis."""
+        """Of points (P,3): their range into [0,1]^3, or zero mean and unit spread per axis."""
         if unit_cube:
             offset = xyz.min(axis=0)
-            scale = np.full(3, max(float((xyz.max(axis=0) - offset).max()), 1e-9))
+            scale = np.maximum(xyz.max(axis=0) - offset, 1e-9)
         else:
             offset = np.median(xyz, axis=0)
             scale = np.maximum(np.median(np.abs(xyz - offset), axis=0) * 1.4826, 1e-9)
@@ -127,7 +144,6 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
 
     warm_up = 0.3
     replayed = True
-    largest_gradient = 10.0
     report_every, checkpoint_every = 50, 250
 
     def __init__(
@@ -140,7 +156,8 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
         device: torch.device | str = "cpu",
     ) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
+        self.config, self.largest_gradient = config, config.largest_gradient
+        self._unit = config.unit_noise and bank.unit
         self.normalisation = Normalisation.of(xyz, config.unit_cube)
         points = torch.from_numpy(xyz.astype(np.float32))
         self._points = ((points - self.normalisation.offset) / self.normalisation.scale).to(device)
@@ -148,7 +165,8 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
         self._start = torch.from_numpy(bank.start).to(device)
         self._point_id = torch.from_numpy(bank.point_id.astype(np.int64)).to(device)
         self._rows = torch.from_numpy(rows).to(device)
-        self._noise = self._embedding[self._rows].std(dim=0) * config.noise
+        own = self._embedding[self._rows].std(dim=0)
+        self._noise = config.noise * (torch.ones_like(own) if config.class_token else own)
         self._cumulative = torch.from_numpy(_draw_weights(bank, xyz, config.sparseness)).to(device)
         size = bank.embedding.shape[1]
         vae = ConditionalVae(
@@ -156,7 +174,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
             width=config.width,
             latent=config.latent,
             fourier=config.fourier,
-            gain=math.sqrt(size) if config.unit_noise else 1.0,
+            gain=math.sqrt(size) if self._unit else 1.0,
         )
         super().__init__(vae, config, digest_of(bank, xyz, rows), checkpoint, device)
         self._kl_weight = torch.zeros((), device=device)
@@ -194,7 +212,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
         index = torch.minimum(torch.maximum(index, first), last)
         embedding = self._embedding[rows]
         embedding = embedding + torch.randn_like(embedding) * self._noise
-        if config.unit_noise:
+        if self._unit:
             embedding = functional.normalize(embedding, dim=1)
         return embedding, self._points[self._point_id[index]]
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[3]
 if __name__ == "__main__":
@@ -28,16 +29,13 @@ if __name__ == "__main__":
 
 from edge_reloc.command_line.program import KNOWN_ERROR, OK
 from edge_reloc.files import write_atomic
+from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc_export.benchmark import localize
 from edge_reloc_export.interruption import long_program
-from edge_reloc_export.training.scene_coordinates.session import (
-    CELLS_FOLDER,
-    METHOD,
-    EncoderChoice,
-    SceneSession,
-)
-from edge_reloc_export.training.scene_coordinates.trainer import SceneConfig, preset
 from edge_reloc_export.work_folder import existing_work_folder
+
+if TYPE_CHECKING:
+    from edge_reloc_export.training.scene_coordinates.presets import SceneConfig
 
 NAME = "ace_style"
 TRAINED = "trained.json"
@@ -58,17 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     bundle = options.work / NAME / "map"
     told = options.work / NAME / TRAINED
-    config = without_partition(preset(options.preset, iterations=options.iterations))
     of_map = {
         "manifest": (options.map / "manifest.json").read_text(),
-        "config": repr(config),
+        "preset": options.preset,
+        "iterations": options.iterations,
     }
     if not told.is_file() or json.loads(told.read_text())["of"] != of_map:
-        seconds = _train(options.map, bundle, config)
+        seconds = _train(options, bundle)
         write_atomic(told, json.dumps({"of": of_map, "training_s": seconds}) + "\n")
         sys.stdout.flush()  # and begin anew: what training took is not the peer's memory
         os.execv(sys.executable, [sys.executable, __file__, *(argv or sys.argv[1:])])
-    arguments = ["--map", bundle, "--scene", options.scene, "--method", METHOD]
+    arguments = ["--map", bundle, "--scene", options.scene, "--method", SCENE_COORDINATES.name]
     arguments += ["--threads", options.threads, "--every", options.every]
     code = localize.main([str(word) for word in [*arguments, "--output", options.output]])
     if code != OK:
@@ -84,23 +82,33 @@ def without_partition(config: SceneConfig) -> SceneConfig:
     """One structural and one semantic label, no fusion of them, no score."""
     return replace(
         config,
-        name=NAME,
-        structural=1,
-        semantic=1,
-        score=False,
+        labels=replace(config.labels, structural=1, semantic=1),
+        loss=replace(config.loss, score=False),
         shape=replace(config.shape, fusion=False),
     )
 
 
-def _train(ours: Path, bundle: Path, config: SceneConfig) -> float:
+def _train(options: argparse.Namespace, bundle: Path) -> float:
     """Seconds that it took, sampling included."""
+    # Here, so that localising alone does not hold PyTorch.
+    from edge_reloc_export.training.scene_coordinates.presets import preset
+    from edge_reloc_export.training.scene_coordinates.session import (
+        CELLS_FOLDER,
+        EncoderChoice,
+        SceneSession,
+    )
+
+    config = without_partition(preset(options.preset, iterations=options.iterations))
     work = bundle.with_name(f"{bundle.name}.work")
-    for source, target in ((ours, bundle), (existing_work_folder(ours, None), work)):
+    leave_out = shutil.ignore_patterns(CELLS_FOLDER, "*.pt", "*.png")
+    for source, target in (
+        (options.map, bundle),
+        (existing_work_folder(options.map, None), work),
+    ):
         shutil.rmtree(target, ignore_errors=True)
-        leave_out = shutil.ignore_patterns(CELLS_FOLDER, "*.pt", "*.png")
         shutil.copytree(source, target, ignore=leave_out)
     started = time.monotonic()
-    session = SceneSession(bundle, work, EncoderChoice())
+    session = SceneSession(bundle, work, EncoderChoice(salient=config.salient))
     session.train(config, depth_maps=None, validate=False, any_grade=True)
     return round(time.monotonic() - started, 1)
 

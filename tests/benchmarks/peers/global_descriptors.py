@@ -47,6 +47,13 @@ class GlobalDescriptors:
             line.embedder.embed(frame, features)
         return np.array(features.embedding)
 
+    def identity(self) -> str:
+        """By which another embedding is known."""
+        manifest = self._bundle.manifest
+        files = sorted(name for name in manifest.files if name.startswith("embedding/"))
+        stamps = [manifest.files[name].sha256 for name in files]
+        return " ".join([str(manifest.features.weights_sha256), *stamps])
+
     def nbytes(self) -> tuple[int, int]:
         """Of what it opens of our map: its networks, and the rest."""
         used = {name for name in self._bundle.used if name.startswith(FOLDERS)}

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         matcher = open_matcher(options.peer, options.threads)
         embedder = GlobalDescriptors(options.map, options.threads)
         photos = mapping_photos(options.scene)
-        folder = options.work / f"{options.peer}_{digest_of(photos)}"
+        folder = options.work / f"{options.peer}_{digest_of(photos, embedder.identity())}"
         if not is_made(folder):
             images = options.scene / "images"
             make_map(folder, images, photos, matcher, embedder, options.threads)
@@ -137,12 +137,12 @@ def localize(
         "match": matched - retrieved,
         "solve": solved - matched,
     }
-    candidates = int(sum((built.point_id[view] >= 0).sum() for view in near))
+    seen = np.concatenate([built.point_id[view] for view in near])
     return {
         "status": Status.OK.value if pose is not None else Status.NO_POSE.value,
         "cam_from_world": None if pose is None else pose.tolist(),
         "covariance": None,
-        "candidates": candidates,
+        "candidates": len(np.unique(seen[seen >= 0])),
         "matches": len(both),
         "stages_ms": {stage: round(1000 * seconds, 3) for stage, seconds in stages.items()},
     }

@@ -20,6 +20,7 @@ from .pair_matchers import LocalFeatures
 LARGEST_ANGLE_RAD = 0.7  # between descriptors: COLMAP's max_distance
 LARGEST_RATIO = 0.8  # of the nearest and the second angle: COLMAP's max_ratio
 HALF_PIXEL = 0.5  # COLMAP counts from the pixel's corner
+LENGTH = 512  # of a descriptor, as COLMAP rounds it to bytes
 FEWEST = 8  # matches of a pair that are worth verifying
 
 
@@ -73,8 +74,7 @@ def mutual_matches(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[
 
 
 def _unit(descriptor: NDArray[np.uint8]) -> NDArray[np.float32]:
-    values = descriptor.astype(np.float32)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return descriptor.astype(np.float32) / LENGTH
 
 
 def _nearest(similarity: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:

@@ -1,0 +1,1 @@
+"""What changed from one map bundle to the next, as one file that a device applies."""

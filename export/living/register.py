@@ -1,0 +1,119 @@
+"""New photos in a map's world: localised by its best method, or left out with a reason."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_reloc.bundle import MapBundle
+from edge_reloc.bundle.manifest import manifest_bytes
+from edge_reloc.bundle.mapping_cameras import fitting_camera
+from edge_reloc.errors import EdgeRelocError
+from edge_reloc.files import write_atomic
+from edge_reloc.geometry.camera import Camera
+from edge_reloc.localizer import Localizer
+from edge_reloc.sources.photo import read_photo
+from edge_reloc.structs import Status
+
+from ..identity import digest_of
+from ..progress import open_bar
+from ..scene.model import View
+from ..scene.posed import empty_view
+from ..world_frame.posed_photos import settings_at_best
+
+log = logging.getLogger(__name__)
+
+CACHE, KEPT_EVERY = "registered.json", 8  # photos between two states that a run goes on from
+
+
+@dataclass(kw_only=True)
+class Registered:
+    """Photos with poses, without points yet, and why others have none."""
+
+    views: list[View] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def register_photos(
+    bundle: MapBundle,
+    paths: Mapping[str, Path],
+    turns: Mapping[str, int],
+    camera: Camera | None,
+    work: Path,
+) -> Registered:
+    """Localise photos with the map's method and its second pass.
+
+    paths: files by the name that a photo gets in the map. turns: quarter turns by name, for
+    features. camera: of all of them; None: the mapping camera that fits. Interrupt it at will:
+    `work` keeps what was found.
+    """
+    cache = _Cache(work / CACHE)
+    found = Registered()
+    localizers: dict[Camera, Localizer] = {}
+    map_digest = digest_of(manifest_bytes(bundle.directory))
+    with ExitStack() as opened, open_bar(len(paths), "localising", "photo") as bar:
+        opened.callback(cache.save)
+        for name, path in paths.items():
+            bar.update()
+            try:
+                height, width = read_photo(path).shape[:2]
+                own = (camera or fitting_camera(bundle, width, height)[0]).scaled_to(width, height)
+                key = digest_of(map_digest, path, own)
+            except EdgeRelocError as error:
+                found.left_out[name] = str(error)
+                continue
+            pose, reason = cache.get(key)
+            if pose is None and reason is None:
+                if own not in localizers:
+                    localizer = Localizer.open(bundle, own, settings_at_best(bundle))
+                    localizers[own] = opened.enter_context(localizer)
+                estimate = localizers[own].localize(path).estimate
+                if estimate.status is Status.OK:
+                    pose = estimate.cam_from_world
+                reason = f"{estimate.status.value}: {estimate.reason or 'no pose'}"
+                cache.put(key, pose, reason)
+            if pose is None:
+                found.left_out[name] = str(reason)
+            else:
+                found.views.append(empty_view(name, own, pose, turns.get(name, 0)))
+    log.info("%d of %d photos localised in the map", len(found.views), len(paths))
+    return found
+
+
+class _Cache:
+    """Poses and refusals by what they depend on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._new = path, 0
+        try:
+            self._entries: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        except (OSError, ValueError):  # none yet, or damaged: localised again
+            self._entries = {}
+
+    def get(self, key: str) -> tuple[np.ndarray | None, str | None]:
+        """Pose (4,4) or None, and the reason; twice None where it was not tried."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None, None
+        pose = entry["cam_from_world"]
+        return None if pose is None else np.array(pose), entry["reason"]
+
+    def put(self, key: str, pose: np.ndarray | None, reason: str) -> None:
+        """Note a result."""
+        values = None if pose is None else pose.tolist()
+        self._entries[key] = {"cam_from_world": values, "reason": reason}
+        self._new += 1
+        if self._new % KEPT_EVERY == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is known."""
+        if self._new:
+            write_atomic(self._path, json.dumps(self._entries) + "\n")
