@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_reloc.bundle.reader import open_bundle
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import KNOWN_ERROR, OK
-from edge_reloc.errors import ConfigError
+from edge_reloc.errors import ConfigError, SourceError
 from edge_reloc.evaluation.chosen import extras_syntax, parse_method, shown_methods, syntax
 from edge_reloc.files import write_atomic
 from edge_reloc.methods import Settings
@@ -217,14 +217,15 @@ def _other_rows(
     for text in options.peer:
         try:
             done = other_systems.localise(steps, folder, text, options, after=after)
-        except StepError as error:
+            if not scene.scored:
+                outcome.to_hand_in.append(_submission(data, done.poses))
+                continue
+            command = done.step.command
+            row = row_of(data, done.system, done.poses, scene, options.every, command=command)
+        except (StepError, SourceError) as error:  # it failed, or wrote something else
             outcome.failures.append(f"{scene.name}: {error}")
             continue
-        if not scene.scored:
-            outcome.to_hand_in.append(_submission(data, done.poses))
-            continue
-        command = done.step.command
-        rows.append(row_of(data, done.system, done.poses, scene, options.every, command=command))
+        rows.append(row)
     for text in options.poses:
         system, _, file = text.partition("=")
         rows.append(row_of(data, system, Path(file), scene, options.every))

@@ -56,8 +56,10 @@ def _answer(line: dict[str, Any]) -> Answer:
     pose, covariance = line["cam_from_world"], line["covariance"]
     trusted = line["status"] == TRUSTED and pose is not None
     return Answer(
-        cam_from_world=np.array(pose) if trusted else None,
-        covariance=np.array(covariance) if trusted and covariance is not None else None,
+        cam_from_world=np.array(pose, float).reshape(4, 4) if trusted else None,
+        covariance=np.array(covariance, float).reshape(6, 6)
+        if trusted and covariance is not None
+        else None,
         candidates=int(line["candidates"]),
         stages_ms=dict(line["stages_ms"]),
     )

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from edge_reloc.bundle.reader import open_bundle
+from edge_reloc.bundle.layout import float16_file
+from edge_reloc.bundle.reader import MapBundle, open_bundle
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.chosen import parse_method
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unfinished = options.output.with_suffix(".part.jsonl")
     with ExitStack() as stack:
         sink = stack.enter_context(closing(JsonlSink(unfinished)))
-        for name, frame in _frames(options.scene / "images", queries):
+        grey = not bundle.manifest.sees_colour
+        for name, frame in _frames(options.scene / "images", queries, grey):
             camera = frame.camera
             assert camera is not None
             if camera not in localizers:
@@ -64,17 +66,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts = {
             "peak_bytes": read_memory().peak_bytes,
             "map_bytes": bundle.nbytes(bundle.used),
-            "network_bytes": bundle.nbytes({f for f in bundle.used if f.endswith(".onnx")}),
+            "network_bytes": bundle.nbytes(bundle.used & of_any_place(bundle)),
         }
     write_atomic(options.output.with_suffix(".facts.json"), json.dumps(facts) + "\n")
     unfinished.replace(options.output)
     return OK
 
 
-def _frames(images: Path, queries: Sequence[tuple[str, Camera]]) -> Iterator[tuple[str, Frame]]:
+def of_any_place(bundle: MapBundle) -> set[str]:
+    """Networks of features and embedding; all others were trained for this map alone."""
+    files = {network.file for network in bundle.manifest.features.networks}
+    if bundle.manifest.embedding is not None and bundle.manifest.embedding.network is not None:
+        files.add(bundle.manifest.embedding.network)
+    return files | {float16_file(name) for name in files}
+
+
+def _frames(
+    images: Path, queries: Sequence[tuple[str, Camera]], grey: bool
+) -> Iterator[tuple[str, Frame]]:
     for index, (name, camera) in enumerate(queries):
-        photo = load_photo(images / name)
-        height, width = photo.image.shape
+        photo = load_photo(images / name, grey)
+        height, width = photo.image.shape[:2]
         yield (
             name,
             Frame(

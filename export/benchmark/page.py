@@ -23,8 +23,9 @@ NOTE = (
     "Medians and shares are over all queries, failures included. Of fewer than "
     f"{FEW_QUERIES} queries, brackets hold where a figure may lie by chance (95 %). covered: share "
     "of the poses whose error lies where their covariance says that 95 % do. Times are medians, "
-    "by the clock. map: what the method opens; of it retrieval: what it opens beyond the points "
-    "and the feature network. mapping: poses given; training: of this method's networks."
+    "by the clock. map: what the method opens; of it networks: those that serve any place; of it "
+    "retrieval: what it opens beyond the points and the feature network. mapping: poses given; "
+    "training: of this method's networks."
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.thresholds import parse_thresholds
 from edge_reloc.methods import variants
@@ -22,10 +23,11 @@ from .steps import Step
 def row_of(
     data: Path, system: str, poses: Path, scene: Scene, every: int, command: str = ""
 ) -> Row:
-    """Of one system on a prepared scene.
+    """Of one system on a prepared scene. Raises SourceError.
 
     FILE.facts.json beside FILE.jsonl, where there is one, has `peak_bytes` of the process,
-    `map_bytes` that it opens, `network_bytes` of these, and `mapping_s` and `training_s`.
+    `map_bytes` that it opens, `network_bytes` of these that are no place's own, and `mapping_s`
+    and `training_s`; null or left out is what nobody knows.
     """
     dataset = replace(read_dataset(data, every=every), name=scene.name)
     thresholds = parse_thresholds(scene.thresholds)
@@ -34,16 +36,23 @@ def row_of(
     measured = poses.with_suffix(".facts.json")
     if not measured.is_file():
         return row
-    took = json.loads(measured.read_text())
-    peak, networks = took["peak_bytes"], took.get("network_bytes")
+    try:
+        told = json.loads(measured.read_text())
+        took = {name: float(value) for name, value in told.items() if value is not None}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SourceError(f"{measured}: not numbers by name ({error!r})") from None
     return replace(
         row,
-        peak_mib=None if peak is None else peak / MIB,
-        map_mb=took["map_bytes"] / 1e6,
-        network_mb=None if networks is None else networks / 1e6,
+        peak_mib=_part(took.get("peak_bytes"), MIB),
+        map_mb=_part(took.get("map_bytes"), 1e6),
+        network_mb=_part(took.get("network_bytes"), 1e6),
         mapping_s=took.get("mapping_s"),
         training_s=took.get("training_s"),
     )
+
+
+def _part(value: float | None, of: float) -> float | None:
+    return None if value is None else value / of
 
 
 def with_retrieval(row: Row, rows: Sequence[Row]) -> Row:

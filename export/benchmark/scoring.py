@@ -47,8 +47,8 @@ class Row:
     #: medians of the stages, and of their sum
     stages_ms: dict[str, float]
     total_ms: float | None
-    #: most memory of the process; what the method opens of the map; what of it are networks, and
-    #: what retrieval alone needs; None where nobody tells
+    #: most memory of the process; what the method opens of the map; what of it are networks
+    #: that serve any place, and what retrieval alone needs; None where nobody tells
     peak_mib: float | None = None
     map_mb: float | None = None
     network_mb: float | None = None

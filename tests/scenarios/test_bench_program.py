@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import edge_reloc
+from edge_reloc.bundle.reader import open_bundle
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.rigid import camera_centre, invert, quat_from_rotation
 from edge_reloc.reference.colmap import read_model
 from edge_reloc_export.bench import main
+from edge_reloc_export.benchmark.localize import of_any_place
 from edge_reloc_export.benchmark.steps import Steps
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
@@ -102,16 +104,25 @@ def test_a_scene_to_a_table_and_again(
     (tmp_path / "peer.py").write_text(PEER)
     command += ["--peer", f"peer:3=python {tmp_path}/peer.py {{scene}} {{output}} {{every}}"]
     command += ["--peer", "absent=no-such-program {scene}"]
+    (tmp_path / "bad.py").write_text("import sys; open(sys.argv[1], 'w').write('{}')")
+    command += ["--peer", f"bad=python {tmp_path}/bad.py {{output}}"]
     for runs in (1, 0):
         assert main(command) == 1
         out, err = capsys.readouterr()
         assert err.count("localise peer:3:") == runs
         assert "- courtyard" in out and "no-such-program: cannot be run" in out
+        assert "bad.jsonl:1: not a line of poses.jsonl" in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
     assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others", "peer:3"}
     peer = rows["peer:3"]
     assert (peer["localised"], peer["map_mb"], peer["network_mb"]) == (0, 5.0, 1.0)
     assert (peer["mapping_s"], peer["total_ms"], peer["retrieval_mb"]) == (7.0, 5.0, None)
+
+
+def test_networks_of_this_place_alone_are_no_others() -> None:
+    bundle = open_bundle(DEMO / "map")
+    [features] = bundle.manifest.features.networks  # not its heads, recogniser or coordinates
+    assert of_any_place(bundle) & set(bundle.manifest.files) == {features.file}
 
 
 def test_what_rests_on_other_data_is_done_again(tmp_path: Path) -> None:

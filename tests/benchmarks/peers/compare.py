@@ -36,7 +36,9 @@ ACE = "ace_style"
 def main(argv: Sequence[str] | None = None) -> int:
     """bench's exit code."""
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="More options: edge-reloc bench --help"
+        description=__doc__.splitlines()[0],
+        epilog="More options: edge-reloc bench --help",
+        allow_abbrev=False,  # --peer is bench's
     )
     known = ", ".join(f"{name}:PHOTOS" for name in PEERS)
     parser.add_argument(

@@ -38,8 +38,10 @@ class GlobalDescriptors:
             engines = Engines(self._bundle, Arena(), threads=self._threads)
             self._lines[camera] = assemble(self._bundle, camera, self._settings, engines)
         line = self._lines[camera]
-        grey = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
-        frame = Frame(image=grey, t_ns=0, camera=camera, quarter_turns=upright_turns)
+        image = image_bgr
+        if not self._bundle.manifest.sees_colour:
+            image = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY)
+        frame = Frame(image=image, t_ns=0, camera=camera, quarter_turns=upright_turns)
         features: Features = line.slots[0]
         with line.workers.frame():
             line.extractor.extract(frame, features)
