@@ -2,7 +2,7 @@
 
 ALIKED (Zhao et al., TIM 2023), DISK (Tyszkiewicz et al., NeurIPS 2020), LightGlue (Lindenberger
 et al., ICCV 2023). As hloc keeps features: descriptors in half precision; keypoints are kept
-in single precision here, which costs hloc up to half a pixel.
+in single precision here; half costs hloc up to half a pixel, beyond the 2048th a whole one.
 """
 
 from __future__ import annotations
