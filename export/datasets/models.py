@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_reloc.errors import ConfigError, SourceError
-from edge_reloc.evaluation.thresholds import parse_thresholds
+from edge_reloc.evaluation.thresholds import thresholds_of
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
@@ -38,7 +38,7 @@ def colmap(folder: Path, options: dict[str, str]) -> Scene:
         raise ConfigError(f"colmap: metric={told}: expected yes or no")
     metric = told == "yes"
     thresholds = options.get("thresholds", FINE if metric else RELATIVE)
-    parse_thresholds(thresholds)
+    thresholds_of(thresholds, metric, str(folder))
     reference = folder / "reference"
     images = need(folder / "images", "the photos are looked for there")
     model = reference if reference.is_dir() else folder

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from edge_reloc.arrays import F64, U8
+from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
@@ -117,9 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--altered", type=float, default=0.0, help="share of the surfaces that changed (default 0)"
     )
-    parser.add_argument("--walk", type=int, default=1, help="another walk (default 1)")
+    parser.add_argument("--walk", type=whole(1), default=1, help="another walk (default 1)")
     parser.add_argument(
-        "--stations", type=int, default=32, help="of the mapping walk, 3 photos each (default 32)"
+        "--stations",
+        type=whole(1, 10_000),
+        default=32,
+        help="of the mapping walk, 3 photos each (default 32)",
     )
     args = parser.parse_args(argv)
     world = make_courtyard(

@@ -33,6 +33,8 @@ from edge_reloc_export.cluster.outcome import TRIES
 sys.path.insert(0, str(Path(__file__).parent))
 from mapping import hashes
 
+EVERY_S = (4.0, 8.0)  # between two kills of workers
+DRIVER_S, DRIVERS = (5.0, 30.0), 5  # that a driver lives, and how many are killed
 WORKER, RAY_TASK = b"edge_reloc_export.cluster.worker", b"ray::run_unit"
 
 
@@ -92,10 +94,6 @@ def kill_workers(driver: subprocess.Popen[bytes], rng: random.Random, killed: li
                 killed.append(pid)
 
 
-EVERY_S = (4.0, 8.0)  # between two kills of workers
-DRIVER_S, DRIVERS = (5.0, 30.0), 5  # that a driver lives, and how many are killed
-
-
 def made(name: str, arguments: Sequence[str], *, kill: str = "", seed: int = 0) -> Row:
     """A map in a folder of its own."""
     rng, killed = random.Random(seed), []
@@ -132,11 +130,7 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="also maps that are not of tiles")
     parser.add_argument("--no-kills", action="store_true")
     options = parser.parse_args(sys.argv[1:split])
-    demo = demo_folder()
-    of_demo = (
-        f"--images {demo}/frames --poses {demo}/truth --metric --features sift --keypoints 512"
-    )
-    photos = sys.argv[split + 1 :] or of_demo.split()
+    photos = sys.argv[split + 1 :] or demo_photos()
     tiled = [*photos, "--tile-photos", options.tile_photos, "--cluster"]
     same = True
     for kind in ["tiles", "plain"] if options.plain else ["tiles"]:

@@ -136,19 +136,20 @@ def hashes(bundle: Path) -> str:
 
 def main() -> int:
     """Map with every tree and print the table."""
-    own, _, rest = " ".join(sys.argv[1:]).partition(" -- ")
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    own, rest = sys.argv[1:split], sys.argv[split + 1 :]
     if sys.argv[1:2] == ["--here"]:
         return run_here(Path(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--trees", type=Path, nargs="+", default=[Path(__file__).parents[2]])
-    options = parser.parse_args(own.split())
+    options = parser.parse_args(own)
     columns: dict[str, dict[str, list[float]]] = {}
     for tree in options.trees:
         tree = tree.resolve()
         with tempfile.TemporaryDirectory() as folder:
             output, report = Path(folder) / "map", Path(folder) / "times.json"
-            arguments = ["--images", str(options.images), "--output", str(output), *rest.split()]
+            arguments = ["--images", str(options.images), "--output", str(output), *rest]
             path = os.pathsep.join(
                 [str(tree), str(tree / "tests/packages"), os.environ.get("PYTHONPATH", "")]
             )

@@ -188,6 +188,7 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
         ("7scenes:/tmp?split=3", "option 'split=3' is not known"),
         ("colmap:/tmp?metric=perhaps", "expected yes or no"),
         ("colmap:/tmp?thresholds=close", "expected for example 5cm/5deg"),
+        ("colmap:/tmp?metric=no&thresholds=5cm/5deg", "threshold '5cm/5deg': /tmp is not metric"),
     ],
 )
 def test_addresses(address: str, words: str) -> None:
