@@ -68,7 +68,7 @@ def make_map(
         np.savez(stream, **arrays)
     facts = {
         "nbytes": sum(array.nbytes for array in arrays.values()),
-        "mapping_s": round(seconds, 1),
+        "mapping_s": round(seconds, 3),
         "cameras": [_camera_facts(one.camera) for one in features],
     }
     write_atomic(folder / FACTS, json.dumps(facts) + "\n")
