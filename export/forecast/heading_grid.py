@@ -16,7 +16,7 @@ from ..scene.model import SceneModel, View
 from ..worlds.trajectories import look
 
 PLACES = 300  # about as many where no step is asked for
-MOST_PLACES = 20_000
+MOST_PLACES, LEAST_DEG = 20_000, 1.0
 NEAREST = 5  # mapping photos whose height and pitch a place takes
 STEPS = (1.0, 2.0, 5.0)
 INNER = (2.0, 98.0)  # per cent of the points: the others lie far out
@@ -64,11 +64,15 @@ def level_of(model: SceneModel) -> Level:
 def make_grid(
     model: SceneModel, *, step: float | None, every_deg: float, height: float | None
 ) -> Grid:
-    """Over the mapped ground. Raises ConfigError for more places than can be asked about.
+    """Over the mapped ground. Raises ConfigError for more than can be asked about.
 
     step: between places; None finds one. height: of all places; None takes that of the nearest
     mapping photos.
     """
+    if every_deg < LEAST_DEG:
+        raise ConfigError(f"--every-deg: found {every_deg:g}, expected {LEAST_DEG:g} or more")
+    if height is not None and not np.isfinite(height):
+        raise ConfigError(f"--height: found {height}, expected a finite number")
     level = level_of(model)
     turn = level.level_from_world
     centre = np.array([camera_centre(view.cam_from_world) for view in model.views]) @ turn.T
@@ -76,12 +80,13 @@ def make_grid(
     low, high = np.minimum(low, centre.min(axis=0)), np.maximum(high, centre.max(axis=0))
     size = high - low
     step = step or _round(float(np.sqrt(max(size[0] * size[1], 1e-12) / PLACES)))
-    counts = np.maximum(np.ceil(size[:2] / step).astype(int), 1)
-    if counts.prod() > MOST_PLACES:
+    wanted = np.maximum(np.ceil(size[:2] / step), 1.0)
+    if wanted.max() > MOST_PLACES or wanted.prod() > MOST_PLACES:
         raise ConfigError(
-            f"--step {step:g}: {counts.prod()} places on {size[0]:.3g} x {size[1]:.3g} map units, "
-            f"expected at most {MOST_PLACES}; take a larger step"
+            f"--step {step:g}: {wanted[0]:.4g} x {wanted[1]:.4g} places, expected at most "
+            f"{MOST_PLACES} in all; take a larger step"
         )
+    counts = wanted.astype(int)
     x, y = (low[k] + (np.arange(counts[k]) + 0.5) * size[k] / counts[k] for k in (0, 1))
     place = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     near = np.argsort(np.linalg.norm(place[:, None] - centre[None, :, :2], axis=2), axis=1)

@@ -229,8 +229,13 @@ def test_headings_are_those_of_a_compass(mapped: tuple[Path, SceneModel]) -> Non
     assert min(heights) <= grid.place[:, 2].min() <= grid.place[:, 2].max() <= max(heights)
     assert np.abs(grid.pitch_rad).max() < 0.1
     assert (make_grid(model, step=1.0, every_deg=90.0, height=2.5).place[:, 2] == 2.5).all()
-    with pytest.raises(ConfigError, match="take a larger step"):
-        make_grid(model, step=0.01, every_deg=90.0, height=None)
+    for step in (0.01, 1e-9, 1e-300):
+        with pytest.raises(ConfigError, match="take a larger step"):
+            make_grid(model, step=step, every_deg=90.0, height=None)
+    with pytest.raises(ConfigError, match="--every-deg: found 1e-09"):
+        make_grid(model, step=1.0, every_deg=1e-9, height=None)
+    with pytest.raises(ConfigError, match="--height: found nan"):
+        make_grid(model, step=1.0, every_deg=90.0, height=float("nan"))
 
 
 def test_a_world_that_lies_on_its_side(mapped: tuple[Path, SceneModel]) -> None:
