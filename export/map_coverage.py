@@ -74,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         bundle.manifest.integrity,
         Gate(),
     )
+    output = options.output or options.map.with_name(options.map.name + ".coverage")
+    output.mkdir(parents=True, exist_ok=True)  # before the long work
     with ProgressBar("places", "place") as progress:
         predictions = forecast(predictor, camera, grid, progress)
     coverage = Coverage(grid=grid, predictions=predictions, world=bundle.manifest.world)
-    output = options.output or options.map.with_name(options.map.name + ".coverage")
-    output.mkdir(parents=True, exist_ok=True)
     write_atomic(output / "coverage.json", json.dumps(as_json(coverage)) + "\n")
     write_atomic(output / "coverage.geojson", json.dumps(as_geojson(coverage)) + "\n")
     draw(output / "coverage.png", coverage, model)
