@@ -29,11 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print JSON")
     group = parser.add_argument_group("as published with PRAM, landmark by landmark")
     add = group.add_argument
-    add(
-        "--published",
-        action="store_true",
-        help="of neighbours seen together one stays",
-    )
+    add("--published", action="store_true", help="of neighbours seen together one stays")
     add("--radius", type=float, default=25.0, help="px that a kept point stands for (default 25)")
     add("--cover", type=float, default=0.8, help="share of a landmark to be seen (default 0.8)")
     return parser
@@ -58,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load_packed(work, bundle)
     if options.published:
         label = _label(bundle, model, work)
-        keep = label > 0 if _pruned(bundle) else points_to_keep(model, label, pruning)
+        already = _pruned(bundle) and pruning == PruningOptions()
+        keep = label > 0 if already else points_to_keep(model, label, pruning)
     else:
         keep = points_that_cover(model, options.keep)
     with extend_bundle(options.map, options.output) as writer:

@@ -30,7 +30,7 @@ class RecogniserShape:
 
 
 SHAPES = {
-    # "No more than 4k keypoints", and all of them (sections 3.1, 3.3).
+    # Up to 4k keypoints, and all of them (sections 3.1, 3.3).
     "paper": RecogniserShape(keypoints=4096),
     "small": RecogniserShape(width=128, layers=3, keypoints=1024, context=128),
 }

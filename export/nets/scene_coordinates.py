@@ -38,7 +38,7 @@ class HeadShape:
 
 SHAPES = {
     "small": HeadShape(),
-    # Six layers of a classifier, eight of ACE's head: 4.2, its width 512 for all of them.
+    # Six layers of a classifier (4.2), eight of ACE's head, whose width of 512 all have.
     "paper": HeadShape(width=512, classifier_width=512, blocks=2, likeliest=True),
 }
 

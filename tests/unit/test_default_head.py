@@ -66,6 +66,9 @@ def trials(
         pytest.param(
             trials(error=0.0099, seed=1), trials(seed=2), "generative", "a tie", id="errors tie"
         ),
+        pytest.param(
+            trials(error=0.01 * (1 - 1e-12)), trials(), "generative", "a tie", id="rounding"
+        ),
         pytest.param(trials(seconds=0.04), trials(), "cells", "as accurate and faster", id="time"),
         pytest.param(
             trials(seconds=0.055), trials(), "generative", "a tie", id="a little time is none"

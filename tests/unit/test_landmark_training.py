@@ -179,17 +179,6 @@ def test_uncertain_keypoints_teach_nothing() -> None:
     torch.testing.assert_close(balanced_loss(logits, label, mask), expected)
 
 
-def test_the_paper_s_network() -> None:
-    shape = SHAPES["paper"]
-    assert (shape.layers, shape.heads, shape.width, shape.context) == (15, 4, 256, None)
-    network = Recogniser(64, 20, replace(shape, keypoints=32))
-    widths = [layer.out_features for layer in network.position if hasattr(layer, "out_features")]
-    assert widths == [32, 64, 128, 256]
-    with torch.no_grad():
-        out = network(torch.zeros(2, 32, 64), torch.zeros(2, 32, 2), torch.ones(2, 32))
-    assert out.shape == (2, 32, 21)
-
-
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="expected one of quick, paper"):
         preset("fast")

@@ -71,6 +71,7 @@ def rooms() -> SceneModel:
 
 
 def test_section_3_1_twenty_neighbours_within_a_variance_of_0_2(rooms: SceneModel) -> None:
+    # The paper's "covariance" of a point with them, read as their mean squared distance.
     assert (NEIGHBOURS, PAPER_VARIANCE) == (20, 0.2)
     away = np.linalg.norm(rooms.xyz[:, None] - rooms.xyz[None], axis=2)
     squared = np.sort(away, axis=1)[:, 1:21] ** 2
@@ -107,6 +108,7 @@ def test_eq_4_the_reference_frame_observes_most(rooms: SceneModel) -> None:
 
 
 def test_eq_5_and_6_pruned_by_25_px_until_four_fifths_are_seen(rooms: SceneModel) -> None:
+    # lambda_o: section 4, which does not say of how wide photos; four fifths: below eq. 6.
     assert (PruningOptions().radius_px, PruningOptions().cover) == (25.0, 0.8)
     # The second photo observes nothing that the first does not; it cannot add, nor take away.
     landmarks = define_landmarks(rooms, PUBLISHED)
@@ -139,7 +141,7 @@ def test_section_4_the_network() -> None:
 
 
 def test_section_3_1_and_3_3_all_of_4k_keypoints() -> None:
-    assert PAPER.shape.keypoints == PAPER.keypoints == 4096
+    assert PAPER.shape.keypoints == PAPER.keypoints == 4096  # "4k"
     taken = with_keypoints(PAPER, 2048)  # all that this map's features have
     assert taken.shape.keypoints == taken.keypoints == 2048
 

@@ -1,6 +1,8 @@
 """`--preset paper` is SS-DVR (Nie et al., IJCAI 2025), number by number.
 
-Where that paper says nothing: ACE (Brachmann et al., CVPR 2023), on which it builds.
+Where that paper says nothing: ACE (Brachmann et al., CVPR 2023), on which it builds. ACE's text
+was not at hand: what is marked "ACE" is as others report it or from memory (which is which:
+docs/scene_coordinates.md), its sections from memory.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ def network(labels: Partition) -> SceneCoordinates:
 
 
 def test_64_structural_and_2_semantic_labels() -> None:
-    """4.2: "64 categories at the structural level and 2 classes at the semantic level"."""
+    """4.2."""
     assert (PAPER.labels.structural, PAPER.labels.semantic) == (64, 2)
 
 
@@ -95,7 +97,7 @@ def test_semantic_labels_are_of_features_as_the_encoder_leaves_them(samples: Cel
 
 
 def test_structural_labels_are_of_all_coordinates(samples: CellSamples) -> None:
-    """3.1: "standard k-means for structural continuity partitioning", of no sample of them."""
+    """3.1, equation 5: k-means of the coordinates, of which no sample is spoken of."""
     assert PAPER.labels.of_cells is None
     known = np.flatnonzero(samples.depth > 0)
     labels, xyz = small_labels(samples), samples.xyz_world(known)
@@ -136,7 +138,7 @@ def test_coordinates_begin_at_the_mean_of_the_likeliest_pair(samples: CellSample
 
 
 def test_the_classifier_has_six_layers(samples: CellSamples) -> None:
-    """4.2: "a 6-layer MLP head as the label classifier", of features, for both labels."""
+    """4.2: of features, for both labels."""
     layers = [m for m in network(small_labels(samples)).classifier if hasattr(m, "in_features")]
     assert len(layers) == 6
     assert all(a.out_features == b.in_features for a, b in pairwise(layers))
@@ -144,7 +146,7 @@ def test_the_classifier_has_six_layers(samples: CellSamples) -> None:
 
 
 def test_the_head_is_ace_s(samples: CellSamples) -> None:
-    """4.2: "Based on the ACE prediction head": 512 wide, eight layers, homogeneous, a score."""
+    """4.2, and ACE: 512 wide, eight layers, homogeneous; 3.2: and a score."""
     net = network(small_labels(samples))
     layers = [m for m in [*net.blocks.modules(), *net.leave.modules()] if hasattr(m, "in_features")]
     assert [m.out_features for m in layers] == [512] * 8
@@ -304,7 +306,7 @@ def test_batches_are_drawn_from_the_whole_buffer(samples: CellSamples) -> None:
 
 
 def test_adamw_from_5e_4_to_5e_3_in_one_cycle(samples: CellSamples, tmp_path: Path) -> None:
-    """ACE, 4; gradients are not cut."""
+    """ACE, 4; neither paper is known to cut gradients."""
     labels, config = small_labels(samples), replace(PAPER, iterations=40)
     trainer = SceneTrainer(Batches(samples, labels, config), labels, config, tmp_path / "a.pt")
     assert isinstance(trainer.optimizer, torch.optim.AdamW)
@@ -343,7 +345,7 @@ def test_copies_are_turned_by_15_degrees_and_scaled_by_two_thirds_to_three_halve
 
 
 def test_cells_below_the_51st_percentile_of_scores_are_dropped() -> None:
-    """4.2: "0.51 percentile of all discriminability scores"."""
+    """4.2, where it is written as a percentile of 0.51, and 4.4."""
     assert PAPER.kept == pytest.approx(1 - 0.51)
 
 

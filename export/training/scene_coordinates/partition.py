@@ -113,8 +113,7 @@ def _usual_features(samples: CellSamples, generator: np.random.Generator) -> tup
 def _means(xyz: F32, structural: I64, looks: I64 | None, centre: F32, semantic: int) -> F32:
     """Centres (L,1,3) of k-means as they are; with looks (N,), means (L,M,3) of each pair.
 
-    "For the category with semantic label k1 and structural label k2, we compute the average
-    of the 3D coordinates" (3.1): of a pair that no cell has, the structural centre.
+    As below eq. 5; of a pair that no cell has, the structural centre.
     """
     if looks is None:
         return centre[:, None]

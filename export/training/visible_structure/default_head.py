@@ -22,6 +22,9 @@ FEWEST = 6  # photos for a median's interval of 95 %: half to the power of five 
 # `cells` has to be so much faster before time decides: a few milliseconds are no reason, and
 # would decide now so and now otherwise.
 FASTER = 1.25
+# And errors have to differ by this share of themselves: where both heads come to one pose, what
+# is left between them is rounding, which may well be on one side.
+SMALLER = 0.01
 
 Interval = tuple[float, float]
 UNKNOWN: Interval = (-np.inf, np.inf)
@@ -71,11 +74,13 @@ def choose_head(trials: Mapping[str, HeadTrials]) -> HeadChoice:
     cells, generative = trials[CELLS], trials[GENERATIVE]
     share = paired_share_interval(cells.right, generative.right)
     both = cells.right & generative.right
+    median = {n: float(np.median(t.error[both])) if both.any() else None for n, t in trials.items()}
     errors = paired_interval(cells.error[both] - generative.error[both])
+    least = SMALLER * (median[GENERATIVE] or 0.0)
     _, slowest = paired_interval(cells.seconds / generative.seconds)
     if share[0] > 0 or share[1] < 0:
         head, reason = _better(share[0] > 0), "more right poses"
-    elif errors[0] > 0 or errors[1] < 0:
+    elif errors[0] > least or errors[1] < -least:
         head, reason = _better(errors[1] < 0), "smaller errors"
     elif slowest < 1 / FASTER:
         head, reason = CELLS, "as accurate and faster"
@@ -86,10 +91,7 @@ def choose_head(trials: Mapping[str, HeadTrials]) -> HeadChoice:
         reason=reason,
         photos=len(both),
         right={name: int(t.right.sum()) for name, t in trials.items()},
-        median_error={
-            name: float(np.median(t.error[both])) if both.any() else None
-            for name, t in trials.items()
-        },
+        median_error=median,
         milliseconds={name: 1e3 * float(np.median(t.seconds)) for name, t in trials.items()},
         share_interval=share,
         error_interval=errors,

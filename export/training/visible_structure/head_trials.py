@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 
 from edge_reloc.arrays import I64
 from edge_reloc.bundle import open_bundle
-from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
@@ -32,41 +32,45 @@ def try_heads(
     The heads take each photo one after the other, so that whatever else the machine does
     slows both.
     """
-    bundle = open_bundle(bundle_dir)
     rows = np.array([n for n in rows if len(model.views[n].point_id)])
     if len(rows) > MOST_PHOTOS:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_PHOTOS).astype(int)]
-    localizers: dict[tuple[Camera, str], Localizer] = {}
-    right = {head: np.zeros(len(rows), bool) for head in heads}
-    error = {head: np.full(len(rows), np.inf) for head in heads}
-    seconds = {head: np.zeros(len(rows)) for head in heads}
-    try:
-        for n, row in enumerate(rows):
-            view = model.views[row]
-            near = right_within(distance_of(model, view))
-            for head in heads if n % 2 else heads[::-1]:
-                key = view.camera, head
-                if key not in localizers:
-                    settings = Settings(
-                        method=VISIBLE_STRUCTURE.name,
-                        head=head,
-                        engine="onnxruntime",
-                        threads=1,
-                        min_p_right=0.0,
-                    )
-                    localizers[key] = Localizer.open(bundle, view.camera, settings)
-                    localizers[key].localize(store.photo(view.name))  # the first takes longer
-                began = time.process_time()
-                found = localizers[key].localize(store.photo(view.name)).cam_from_world
-                seconds[head][n] = time.process_time() - began
-                if found is not None:
-                    off = pose_error(found, view.cam_from_world)
-                    error[head][n] = off.translation
-                    right[head][n] = off.translation <= near and off.rotation_deg <= RIGHT_DEG
-    finally:
-        for localizer in localizers.values():
-            localizer.close()
+    bundle, views = open_bundle(bundle_dir), [model.views[n] for n in rows]
+    right = {head: np.zeros(len(views), bool) for head in heads}
+    error = {head: np.full(len(views), np.inf) for head in heads}
+    seconds = {head: np.zeros(len(views)) for head in heads}
+    # One camera after the other: where each photo has its own, two localizers fit in memory.
+    for camera in dict.fromkeys(view.camera for view in views):
+        with contextlib.ExitStack() as stack:
+            localizers = {
+                head: stack.enter_context(Localizer.open(bundle, camera, _settings(head)))
+                for head in heads
+            }
+            mine = [n for n, view in enumerate(views) if view.camera == camera]
+            for localizer in localizers.values():  # the first frame takes longer
+                localizer.localize(store.photo(views[mine[0]].name))
+            for n in mine:
+                view, photo = views[n], store.photo(views[n].name)
+                near = right_within(distance_of(model, view))
+                for head in heads if n % 2 else heads[::-1]:
+                    began = time.process_time()
+                    found = localizers[head].localize(photo).cam_from_world
+                    seconds[head][n] = time.process_time() - began
+                    if found is not None:
+                        off = pose_error(found, view.cam_from_world)
+                        error[head][n] = off.translation
+                        right[head][n] = off.translation <= near and off.rotation_deg <= RIGHT_DEG
     return {
         head: HeadTrials(right=right[head], error=error[head], seconds=seconds[head])
         for head in heads
     }
+
+
+def _settings(head: str) -> Settings:
+    return Settings(
+        method=VISIBLE_STRUCTURE.name,
+        head=head,
+        engine="onnxruntime",
+        threads=1,
+        min_p_right=0.0,
+    )
