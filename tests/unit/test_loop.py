@@ -25,6 +25,8 @@ from edge_reloc.structs import Frame, Localization, PoseEstimate, Status
 
 CAMERA = Camera(model="pinhole", width=64, height=48, fx=60, fy=60, cx=31.5, cy=23.5)
 STATUSES = list(Status)
+FRAMES = 2 * len(STATUSES)
+LEVEL = 256 // len(STATUSES)  # grey levels of each
 
 
 class ByBrightness:
@@ -35,7 +37,7 @@ class ByBrightness:
 
     def localize(self, frame: Frame) -> Localization:
         self.seen.append(frame.name)
-        status = STATUSES[int(frame.image.mean()) // 40]
+        status = STATUSES[int(frame.image.mean()) // LEVEL]
         ok = status is Status.OK
         estimate = PoseEstimate(
             t_ns=frame.t_ns,
@@ -51,11 +53,11 @@ class ByBrightness:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve photos: every status twice, in the order of `Status`."""
+    """Every status twice, in the order of `Status`."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for index in range(2 * len(STATUSES)):
-        level = 40 * (index % len(STATUSES)) + 20
+    for index in range(FRAMES):
+        level = LEVEL * (index % len(STATUSES)) + LEVEL // 2
         cv2.imwrite(str(folder / f"{index}.png"), np.full((48, 64), level, np.uint8))
     return folder
 
@@ -74,9 +76,9 @@ def test_every_frame_reaches_statistics_and_sinks(photos: Path, tmp_path: Path) 
         watch=lambda frame, result: watched.append(result.status),
     )
     assert watched == STATUSES * 2
-    assert localizer.seen == [f"{i}.png" for i in range(12)]
+    assert localizer.seen == [f"{i}.png" for i in range(FRAMES)]
     summary = statistics.summary(skipped=len(source.skipped))
-    assert summary.frames == 12 and summary.localized == 2 and summary.skipped == 1
+    assert summary.frames == FRAMES and summary.localized == 2 and summary.skipped == 1
     assert summary.statuses == {status.value: 2 for status in Status}
     assert summary.age is None  # photos have no age
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -181,4 +183,4 @@ def test_runs_outside_the_main_thread(photos: Path) -> None:
     thread = threading.Thread(target=run, args=(ByBrightness(), source, statistics))
     thread.start()
     thread.join(600)
-    assert statistics.frames == 12
+    assert statistics.frames == FRAMES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from edge_reloc.errors import MappingError
 from edge_reloc.geometry.rigid import camera_centre, compose, so3_exp
 from edge_reloc_export import map as map_program
+from edge_reloc_export import reconstruct
 from edge_reloc_export.photos.exif import PhotoFacts
 from edge_reloc_export.photos.positions import PositionsError
 from edge_reloc_export.scene.align import align_to_positions, transform_model
@@ -208,17 +210,19 @@ def test_a_scale_that_nothing_checks_is_not_known(tmp_path: Path) -> None:
     assert found.alignment is not None and found.alignment.scale_error is None
 
 
-def test_wrong_positions_end_the_mapping_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_positions_end_the_mapping_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried = []
 
     def refuse(*arguments: Any) -> None:
         tried.append(arguments[-1])
         raise PositionsError("gps.csv: upside down")
 
-    monkeypatch.setattr(map_program, "_without_poses", refuse)
+    monkeypatch.setattr(reconstruct, "without_poses", refuse)
     options = map_program._parser().parse_args(["--images", "photos", "--output", "map"])
     with pytest.raises(PositionsError, match="upside down"):
-        map_program._reconstruct(options, None, [], {})  # type: ignore[arg-type]
+        reconstruct.reconstruct(options, SimpleNamespace(work=tmp_path), [], {})  # type: ignore[arg-type]
     assert len(tried) == 1
 
 

@@ -17,8 +17,15 @@ from edge_reloc.running.demo import DEMO
 
 ROOT = Path(__file__).parents[2]
 NAMES = {*METHODS, *(variant.name for _, variant in variants())}
-#: the same word for something else: how many cells a map has
-OTHERWISE = {("edge_reloc/diagnosis/contents.py", "cells"), ("edge_reloc/inspect.py", "cells")}
+#: the same word for something else: the cells of a map
+OTHERWISE = {
+    ("edge_reloc/diagnosis/contents.py", "cells"),
+    ("edge_reloc/inspect.py", "cells"),
+    ("export/diff.py", "cells"),
+    ("export/living/difference.py", "cells"),
+    ("export/living/updating.py", "cells"),
+    ("export/update.py", "cells"),
+}
 
 
 def literals(path: Path) -> Iterator[str]:

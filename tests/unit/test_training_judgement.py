@@ -114,7 +114,9 @@ def test_a_pose_far_off_is_wrong_and_a_black_photo_has_none(
 
 @pytest.mark.parametrize(("found", "doubted"), [(0.45, True), (0.61, False)])
 def test_other_methods_say_when_they_find_little(found: float, doubted: bool) -> None:
-    recognised = LandmarkReport(landmarks=9, recognised=found, on="photos", seconds=1, losses=[])
+    recognised = LandmarkReport(
+        landmarks=9, recognised=found, precision_at_1=0.5, on="photos", seconds=1, losses=[]
+    )
     head = HeadReport(
         seconds=1.0,
         share=SHARES.tolist(),
