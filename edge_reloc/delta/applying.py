@@ -19,6 +19,8 @@ from .delta_file import DeltaReader, Patch, open_delta
 from .renumbering import RENUMBERED, as_items, new_numbers, renumber
 from .runs import Runs, follow_runs
 
+MEMORY_OF_FILE = 4  # times its size: the old one, what is new, and both put together
+
 
 def apply_delta(
     base: Path, delta: Path, output: Path, *, require_signed: Path | None = None
@@ -99,11 +101,17 @@ class _Updated(BundleWriter):
     def fill(self, base: MapBundle) -> None:
         """All files of the manifest, each compared with its sha256."""
         where, patches = self._reader.path, self._reader.header.patches[1:]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         numbers: I32 | None = None
         for patch in patches:
             entry = self._expected.get(patch.name)
             if entry is None or entry.nbytes != patch.nbytes:
                 raise BundleError(f"{where}: damaged, its patch of '{patch.name}' fits no file")
+            if MEMORY_OF_FILE * patch.nbytes > memory:
+                raise BundleError(
+                    f"{where}: '{patch.name}' would have {patch.nbytes} bytes, which is too much "
+                    f"for the {memory} of this machine's memory; take the whole map"
+                )
             old = base.path(patch.name).read_bytes() if base.has(patch.name) else b""
             head, runs = self._reader.content(patch)
             self.add_bytes(patch.name, _made(old, patch, head, runs, numbers))

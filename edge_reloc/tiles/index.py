@@ -112,8 +112,11 @@ class TiledMap:
 
         Raises BundleError when it is no longer the one that the index names.
         """
-        self.read_manifest(tile)
-        return open_bundle(self.tile_directory(tile), verify=verify)
+        bundle = open_bundle(self.tile_directory(tile))
+        bundle.manifest = self.read_manifest(tile)  # of the very bytes that were compared
+        if verify:
+            bundle.verify()
+        return bundle
 
     def read_manifest(self, tile: Tile) -> Manifest:
         """A tile's manifest; BundleError unless it is the one that the index names."""

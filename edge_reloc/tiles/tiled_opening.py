@@ -30,6 +30,7 @@ def open_tiled(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiled
     plan = plan_tiles(bundle, camera, settings)
     if settings.engine == "auto":
         settings = replace(settings, engine="onnxruntime")
+    places = open_places(tiled)
     arena, checked = Arena(plan.front_arena.nbytes), Checked(tiled)
     first = _first_sound(checked, tiled)
     engines = Engines(first, arena, precision=settings.precision, threads=settings.threads)
@@ -42,7 +43,6 @@ def open_tiled(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiled
         left_out = _fill(slots, pager, len(tiled.tiles))
         if all(slot.tile is None for slot in slots):
             raise _none_sound(tiled)
-        places = open_places(tiled)
         return TiledLocalizer(bundle, slots, pager, places, engines, settings, left_out)
     except BaseException:
         engines.close()
