@@ -70,22 +70,27 @@ def _manifest(base: MapBundle, reader: DeltaReader) -> bytes:
     if header.patches[0].nbytes > MOST_BYTES:
         raise BundleError(f"{where}: damaged, its manifest would be too large")
     head, runs = reader.content(header.patches[0])
-    content = _made(before, header.patches[0], head, runs, None)
+    content = _made(where, before, header.patches[0], head, runs, None)
     if hashlib.sha256(content).hexdigest() != header.updated_sha256:
         raise BundleError(f"{where}: damaged, it makes another manifest than it says")
     return content
 
 
-def _made(base: bytes, patch: Patch, head: bytes, runs: Runs, numbers: I32 | None) -> bytes:
-    """A patched file. Raises BundleError."""
-    if patch.base_head_bytes > len(base):
-        raise BundleError(f"the patch of {patch.name} skips more than its base has")
-    items = as_items(base[patch.base_head_bytes :], patch.item_bytes)
-    if patch.renumbered:
-        if numbers is None or patch.name not in RENUMBERED:
-            raise BundleError(f"the patch of {patch.name} renumbers, and nothing says how")
-        items = renumber(items, numbers)
-    return head + follow_runs(items, runs)
+def _made(
+    where: Path, base: bytes, patch: Patch, head: bytes, runs: Runs, numbers: I32 | None
+) -> bytes:
+    """A patched file. where: the delta. Raises BundleError."""
+    try:
+        if patch.base_head_bytes > len(base):
+            raise BundleError("it skips more than its base has")
+        items = as_items(base[patch.base_head_bytes :], patch.item_bytes)
+        if patch.renumbered:
+            if numbers is None or patch.name not in RENUMBERED:
+                raise BundleError("it renumbers, and nothing says how")
+            items = renumber(items, numbers)
+        return head + follow_runs(items, runs)
+    except BundleError as error:
+        raise BundleError(f"{where}: damaged, its patch of {patch.name}: {error}") from error
 
 
 class _Updated(BundleWriter):
@@ -114,7 +119,7 @@ class _Updated(BundleWriter):
                 )
             old = base.path(patch.name).read_bytes() if base.has(patch.name) else b""
             head, runs = self._reader.content(patch)
-            self.add_bytes(patch.name, _made(old, patch, head, runs, numbers))
+            self.add_bytes(patch.name, _made(where, old, patch, head, runs, numbers))
             self._check(patch.name, f"{where}: damaged")
             if patch.name == layout.XYZ and old:
                 numbers = new_numbers(runs.steps, len(base.array(layout.XYZ)))
