@@ -120,7 +120,8 @@ class _Updated(BundleWriter):
             old = base.path(patch.name).read_bytes() if base.has(patch.name) else b""
             head, runs = self._reader.content(patch)
             self.add_bytes(patch.name, _made(where, old, patch, head, runs, numbers))
-            self._check(patch.name, f"{where}: damaged")
+            here = base.directory / patch.name
+            self._check(patch.name, f"{where} or {here}: damaged, copy them again")
             if patch.name == layout.XYZ and old:
                 numbers = new_numbers(runs.steps, len(base.array(layout.XYZ)))
         for name in self._expected.keys() - {patch.name for patch in patches}:
