@@ -18,7 +18,7 @@ from typing import Annotated, BinaryIO
 
 import numpy as np
 
-from ..bundle.fields import Range, read_fields, read_json
+from ..bundle.fields import Range, is_newer, read_fields, read_json
 from ..bundle.manifest import MOST_BYTES
 from ..bundle.signing import check_signed
 from ..errors import BundleError, ConfigError
@@ -140,12 +140,8 @@ def open_delta(path: Path, stream: BinaryIO, require_signed: Path | None = None)
     except ValueError as error:
         raise BundleError(f"{path}: damaged ({error}); copy the delta again") from error
     version = values.pop("version", None) if isinstance(values, dict) else None
-    known = isinstance(version, list) and [type(part) for part in version] == [int, int]
-    if not known or version[0] != VERSION[0]:
-        raise BundleError(
-            f"{path}: of format {version}, expected {VERSION[0]}.x; upgrade edge_reloc"
-        )
-    header = read_fields(DeltaHeader, values, str(path), lenient=version > list(VERSION))
+    lenient = is_newer(version, VERSION, f"{path}: format of deltas", "make the delta again")
+    header = read_fields(DeltaHeader, values, str(path), lenient=lenient)
     return DeltaReader(path, stream, header)
 
 
