@@ -114,7 +114,7 @@ def is_newer(version: Any, ours: tuple[int, int], what: str, again: str) -> bool
             f"{ours[0]}.{ours[1]}, which this edge_reloc reads; "
             f"{'upgrade edge_reloc' if newer else again}"
         )
-    return version > list(ours)
+    return bool(version > list(ours))
 
 
 def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False) -> T:

@@ -25,6 +25,7 @@ from ..inference.engines import Engines
 from ..localizer import Extracted, Localizer
 from ..methods.assemble import Line
 from ..methods.table import Settings
+from ..pose.plausibility import unless_unlikely
 from ..structs import Features, Frame, PoseEstimate, Status
 from .coarse_retrieval import Places
 from .index import Tile
@@ -212,6 +213,7 @@ class TiledLocalizer(Localizer):
             self._residency.failed(tile)
         if tracker is not None:
             tracker.forget()
+        estimate = unless_unlikely(estimate, self.settings.min_p_right)
         if estimate.cam_from_world is not None:  # a challenger that found less than was there
             estimate = estimate.refused("too few matches for the tile that it was found in")
         return replace(estimate, stages_ms=laps)
