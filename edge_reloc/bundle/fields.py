@@ -98,6 +98,25 @@ def _holds(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
+def is_newer(version: Any, ours: tuple[int, int], what: str, again: str) -> bool:
+    """Whether a file of our major version has a newer minor one, whose new keys do not matter.
+
+    ours: [major, minor] that this edge_reloc writes. what: the file and whose version it is;
+    again: the cure for an older file. Raises BundleError for any other major version.
+    """
+    known = isinstance(version, list) and [type(part) for part in version] == [int, int]
+    if not known or min(version) < 0:
+        raise BundleError(f"{what}: version is {version!r}, expected [major, minor]")
+    if version[0] != ours[0]:
+        newer = version[0] > ours[0]
+        raise BundleError(
+            f"{what} {version[0]}.{version[1]} is {'newer' if newer else 'older'} than "
+            f"{ours[0]}.{ours[1]}, which this edge_reloc reads; "
+            f"{'upgrade edge_reloc' if newer else again}"
+        )
+    return bool(version > list(ours))
+
+
 def read_fields(kind: type[T], values: Any, where: str, *, lenient: bool = False) -> T:
     """A dataclass of what JSON gave for it.
 

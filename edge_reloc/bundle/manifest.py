@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
-from .fields import Range, read_fields, read_json
+from .fields import Range, is_newer, read_fields, read_json
 from .layout import MANIFEST, SIGNATURE, TILES_FILE, TILES_FOLDER
 
 FORMAT = "edge_reloc.map"
@@ -285,7 +285,8 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
         raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
-    lenient = _check_version(values.pop("version", None), where)
+    version = values.pop("version", None)
+    lenient = is_newer(version, VERSION, f"{where}: bundle format", "map the place again")
     values.pop("pixel_convention", None)
     values.pop("limits", None)  # of 1.1 and older; no reader ever used them
     if values.get("embedding") == {}:  # how 1.1 said that there is none
@@ -294,27 +295,6 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     for name in manifest.files:
         check_file_name(name, where)
     return manifest
-
-
-def _check_version(version: Any, where: str) -> bool:
-    """Whether the minor version is newer than ours; BundleError when unreadable."""
-    if (
-        not isinstance(version, list)
-        or len(version) != 2
-        or not all(type(v) is int and v >= 0 for v in version)
-    ):
-        raise BundleError(f"{where}: version is {version!r}, expected [major, minor]")
-    if version[0] > VERSION[0]:
-        raise BundleError(
-            f"{where}: bundle format {version[0]}.{version[1]} is newer than "
-            f"{VERSION[0]}.{VERSION[1]}, the newest this edge_reloc reads; upgrade edge_reloc"
-        )
-    if version[0] < VERSION[0]:
-        raise BundleError(
-            f"{where}: bundle format {version[0]}.{version[1]} is older than "
-            f"{VERSION[0]}.0, the oldest this edge_reloc reads; map the place again"
-        )
-    return version > list(VERSION)
 
 
 def manifest_bytes(directory: Path) -> bytes:

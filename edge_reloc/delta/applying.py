@@ -19,6 +19,8 @@ from .delta_file import DeltaReader, Patch, open_delta
 from .renumbering import RENUMBERED, as_items, new_numbers, renumber
 from .runs import Runs, follow_runs
 
+MEMORY_OF_FILE = 4  # times its size: the old one, what is new, and both put together
+
 
 def apply_delta(
     base: Path, delta: Path, output: Path, *, require_signed: Path | None = None
@@ -68,22 +70,27 @@ def _manifest(base: MapBundle, reader: DeltaReader) -> bytes:
     if header.patches[0].nbytes > MOST_BYTES:
         raise BundleError(f"{where}: damaged, its manifest would be too large")
     head, runs = reader.content(header.patches[0])
-    content = _made(before, header.patches[0], head, runs, None)
+    content = _made(where, before, header.patches[0], head, runs, None)
     if hashlib.sha256(content).hexdigest() != header.updated_sha256:
         raise BundleError(f"{where}: damaged, it makes another manifest than it says")
     return content
 
 
-def _made(base: bytes, patch: Patch, head: bytes, runs: Runs, numbers: I32 | None) -> bytes:
-    """A patched file. Raises BundleError."""
-    if patch.base_head_bytes > len(base):
-        raise BundleError(f"the patch of {patch.name} skips more than its base has")
-    items = as_items(base[patch.base_head_bytes :], patch.item_bytes)
-    if patch.renumbered:
-        if numbers is None or patch.name not in RENUMBERED:
-            raise BundleError(f"the patch of {patch.name} renumbers, and nothing says how")
-        items = renumber(items, numbers)
-    return head + follow_runs(items, runs)
+def _made(
+    where: Path, base: bytes, patch: Patch, head: bytes, runs: Runs, numbers: I32 | None
+) -> bytes:
+    """A patched file. where: the delta. Raises BundleError."""
+    try:
+        if patch.base_head_bytes > len(base):
+            raise BundleError("it skips more than its base has")
+        items = as_items(base[patch.base_head_bytes :], patch.item_bytes)
+        if patch.renumbered:
+            if numbers is None or patch.name not in RENUMBERED:
+                raise BundleError("it renumbers, and nothing says how")
+            items = renumber(items, numbers)
+        return head + follow_runs(items, runs)
+    except BundleError as error:
+        raise BundleError(f"{where}: damaged, its patch of {patch.name}: {error}") from error
 
 
 class _Updated(BundleWriter):
@@ -99,15 +106,22 @@ class _Updated(BundleWriter):
     def fill(self, base: MapBundle) -> None:
         """All files of the manifest, each compared with its sha256."""
         where, patches = self._reader.path, self._reader.header.patches[1:]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         numbers: I32 | None = None
         for patch in patches:
             entry = self._expected.get(patch.name)
             if entry is None or entry.nbytes != patch.nbytes:
                 raise BundleError(f"{where}: damaged, its patch of '{patch.name}' fits no file")
+            if MEMORY_OF_FILE * patch.nbytes > memory:
+                raise BundleError(
+                    f"{where}: '{patch.name}' would have {patch.nbytes} bytes, which is too much "
+                    f"for the {memory} of this machine's memory; take the whole map"
+                )
             old = base.path(patch.name).read_bytes() if base.has(patch.name) else b""
             head, runs = self._reader.content(patch)
-            self.add_bytes(patch.name, _made(old, patch, head, runs, numbers))
-            self._check(patch.name, f"{where}: damaged")
+            self.add_bytes(patch.name, _made(where, old, patch, head, runs, numbers))
+            here = base.directory / patch.name
+            self._check(patch.name, f"{where} or {here}: damaged, copy them again")
             if patch.name == layout.XYZ and old:
                 numbers = new_numbers(runs.steps, len(base.array(layout.XYZ)))
         for name in self._expected.keys() - {patch.name for patch in patches}:

@@ -3,7 +3,7 @@
     edge_reloc.delta\\n   4 bytes: length of the header   header   xz stream
 
 The stream holds, patch after patch, the first bytes of a file, the steps of its runs and the
-items that are new. Read in order, it never needs more memory than the file that is being made.
+items that are new. Read in order, it needs memory for the one file that is being made.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Annotated, BinaryIO
 
 import numpy as np
 
-from ..bundle.fields import Range, read_fields, read_json
+from ..bundle.fields import Range, is_newer, read_fields, read_json
 from ..bundle.manifest import MOST_BYTES
 from ..bundle.signing import check_signed
 from ..errors import BundleError, ConfigError
-from .runs import Runs
+from .runs import SHORTEST_COPY_BYTES, Runs
 
 MAGIC = b"edge_reloc.delta\n"
 VERSION = (1, 0)
@@ -79,8 +79,8 @@ class DeltaReader:
 
     def content(self, patch: Patch) -> tuple[bytes, Runs]:
         """First bytes of a file and the runs of the rest. Raises BundleError."""
-        items = patch.nbytes // patch.item_bytes
-        if patch.head_bytes > patch.nbytes or max(patch.new_items, patch.steps - 1) > items:
+        items, copies = patch.nbytes // patch.item_bytes, patch.nbytes // SHORTEST_COPY_BYTES
+        if patch.head_bytes > patch.nbytes or patch.new_items > items or patch.steps - 1 > copies:
             raise BundleError(f"{self.path}: damaged, its patch of {patch.name} does not add up")
         head = self._read(patch.head_bytes)
         steps = np.frombuffer(self._read(12 * patch.steps), "<i4").reshape(-1, 3)
@@ -140,11 +140,8 @@ def open_delta(path: Path, stream: BinaryIO, require_signed: Path | None = None)
     except ValueError as error:
         raise BundleError(f"{path}: damaged ({error}); copy the delta again") from error
     version = values.pop("version", None) if isinstance(values, dict) else None
-    if not isinstance(version, list) or version[:1] != [VERSION[0]]:
-        raise BundleError(
-            f"{path}: of format {version}, expected {VERSION[0]}.x; upgrade edge_reloc"
-        )
-    header = read_fields(DeltaHeader, values, str(path), lenient=version > list(VERSION))
+    lenient = is_newer(version, VERSION, f"{path}: format of deltas", "make the delta again")
+    header = read_fields(DeltaHeader, values, str(path), lenient=lenient)
     return DeltaReader(path, stream, header)
 
 

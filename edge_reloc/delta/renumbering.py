@@ -29,7 +29,12 @@ def new_numbers(steps: I32, count: int) -> I32:
 
 
 def renumber(items: U8, numbers: I32) -> U8:
-    """Numbers of points (N,4) bytes by their new ones (P,); those that went are left out."""
+    """Numbers of points (N,4) bytes by their new ones (P,); those that went are left out.
+
+    Raises BundleError where they are none.
+    """
+    if items.shape[1] != 4:
+        raise BundleError(f"a list of points has rows of {items.shape[1]} bytes, expected 4")
     ids = np.ascontiguousarray(items).view("<i4").ravel()
     if len(ids) and not (ids.min() >= 0 and ids.max() < len(numbers)):
         raise BundleError(f"a list names points up to {ids.max()}, the base has {len(numbers)}")

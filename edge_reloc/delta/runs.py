@@ -56,7 +56,7 @@ def follow_runs(base: U8, runs: Runs) -> bytes:
         at += skip
         parts += [base[at : at + copy], runs.literal[new : new + take]]
         at, new = at + copy, new + take
-    return b"".join(part.tobytes() for part in parts)
+    return b"".join(part.data for part in parts)
 
 
 def check_steps(steps: I32, count: int, literal: int) -> None:

@@ -70,4 +70,4 @@ def memory_lines(plan: Footprint) -> list[str]:
     return [f"{name:<36} {nbytes / MIB:8.2f} MiB" for name, nbytes in rows]
 
 
-SHOWN = ("tiles", "weights", "activations", "map", "borrowed")
+SHOWN = ("tiles", "weights", "activations", "large files", "map", "borrowed")

@@ -174,7 +174,8 @@ def _tiles_footprint(plan: TilesPlan, others: Rows) -> Footprint:
         *(Row(kind="weights", name=f"heads in slot {n + 1}", nbytes=heads) for n in range(slots)),
         # One more than is there: a tile's networks are tried while frames go on in another.
         Row(kind="activations", name="heads", nbytes=2 * plan.largest("activations")),
-        Row(kind="map", name="large files", nbytes=slots * plan.largest("mapped")),
+        # Not "map": the slots of a further localiser may hold other tiles.
+        Row(kind="large files", name="mapped", nbytes=slots * plan.largest("mapped")),
         Row(kind="map", name=PLACES, nbytes=plan.places),
         Row(kind="borrowed", name="tiles", nbytes=TILE_BYTES * (slots + 1)),
         *_process_rows(front.extractor, front.workers, len(front.slots)),

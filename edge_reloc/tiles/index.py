@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.exchange import recover
-from ..bundle.fields import read_fields, read_json
+from ..bundle.fields import is_newer, read_fields, read_json
 from ..bundle.layout import PLACES, PLACES_TILE, TILES_FILE, TILES_FOLDER, TILES_SIGNATURE
 from ..bundle.manifest import (
     MOST_BYTES,
@@ -112,8 +112,11 @@ class TiledMap:
 
         Raises BundleError when it is no longer the one that the index names.
         """
-        self.read_manifest(tile)
-        return open_bundle(self.tile_directory(tile), verify=verify)
+        bundle = open_bundle(self.tile_directory(tile))
+        bundle.manifest = self.read_manifest(tile)  # of the very bytes that were compared
+        if verify:
+            bundle.verify()
+        return bundle
 
     def read_manifest(self, tile: Tile) -> Manifest:
         """A tile's manifest; BundleError unless it is the one that the index names."""
@@ -218,7 +221,8 @@ def _decode(content: bytes, where: str) -> _Index:
         raise BundleError(f"{where}: not JSON ({error}); the index is damaged") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise BundleError(f'{where}: not an index of tiles (expected "format": "{FORMAT}")')
-    lenient = _check_version(values.pop("version", None), where)
+    version = values.pop("version", None)
+    lenient = is_newer(version, VERSION, f"{where}: format of tiles", "write the map again")
     index = read_fields(_Index, values, where, lenient=lenient)
     names = [tile.name for tile in index.tiles]
     if not names:
@@ -232,24 +236,6 @@ def _decode(content: bytes, where: str) -> _Index:
         if name not in (PLACES, PLACES_TILE):
             raise BundleError(f"{where}: lists '{name}', expected {PLACES} and {PLACES_TILE} alone")
     return index
-
-
-def _check_version(version: Any, where: str) -> bool:
-    """Whether the minor version is newer than ours; BundleError when unreadable."""
-    if (
-        not isinstance(version, list)
-        or len(version) != 2
-        or not all(type(v) is int and v >= 0 for v in version)
-    ):
-        raise BundleError(f"{where}: version is {version!r}, expected [major, minor]")
-    if version[0] != VERSION[0]:
-        newer = version[0] > VERSION[0]
-        raise BundleError(
-            f"{where}: format {version[0]}.{version[1]} of tiles is "
-            f"{'newer' if newer else 'older'} than {VERSION[0]}.{VERSION[1]}, which this "
-            f"edge_reloc reads; {'upgrade edge_reloc' if newer else 'write the map again'}"
-        )
-    return version > list(VERSION)
 
 
 def _check_inside(tiled: TiledMap) -> None:

@@ -1,4 +1,4 @@
-"""Brings tiles into memory beside the frames: one at a time, in a thread that gives way."""
+"""Brings tiles into memory beside the frames: one at a time; hashing them gives way."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Pager:
     ) -> None:
         self._tiled, self._checked, self._slots = checked.tiled, checked, slots
         self._camera, self._settings, self._front = camera, settings, front
-        self._pool = ThreadPoolExecutor(1, "tiles", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(1, "tiles")
+        # Apart: a network's threads inherit the priority of the thread that opens it.
+        self._hashing = ThreadPoolExecutor(1, "tile hashes", initializer=_give_way)
         self._job: Future[Loaded] | None = None
         #: tiles that were brought in, those that failed included
         self.count = 0
@@ -70,7 +72,7 @@ class Pager:
         """The same in the caller's thread. Never raises for what a tile holds."""
         self.count += 1
         try:
-            bundle = self._checked.open(self._tiled.tiles[tile])
+            bundle = self._hashing.submit(self._checked.open, self._tiled.tiles[tile]).result()
             self._slots[slot].load(bundle, self._camera, self._settings, self._front)
         except (EdgeRelocError, OSError) as error:
             self._slots[slot].clear()
@@ -79,8 +81,9 @@ class Pager:
         return Loaded(slot, tile)
 
     def close(self) -> None:
-        """Finish what is under way, and end the thread."""
+        """Finish what is under way, and end the threads."""
         self._pool.shutdown()
+        self._hashing.shutdown()
 
 
 def _give_way() -> None:

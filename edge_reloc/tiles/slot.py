@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle.array_file import ArrayFile, open_array
+from ..bundle.array_file import COPIED_BYTES, ArrayFile, open_array
 from ..bundle.layout import ENGINES
 from ..bundle.reader import MapBundle
 from ..geometry.camera import Camera
@@ -41,13 +41,17 @@ class TileBundle(MapBundle):
             self.checked = self.checked_networks = set(bundle.manifest.files)
 
     def _open_array(self, path: Path) -> ArrayFile:
+        if self._planned:
+            array = np.lib.format.open_memmap(path, mode="r")
+            if array.nbytes > COPIED_BYTES:
+                self.mapped_bytes += array.nbytes
+            else:
+                self._take(path.name, array.shape, array.dtype)
+            return ArrayFile(array, None)
         found = open_array(path, self._take)
-        if self._planned and found.mapped is None:
-            return ArrayFile(np.lib.format.open_memmap(path, mode="r"), None)
         if found.mapped is not None:
             self.mapped_bytes += found.array.nbytes
-            if not self._planned:
-                _bring_in(found.array)
+            _bring_in(found.array)
         return found
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -103,13 +107,12 @@ class Checked:
 
     def open(self, tile: Tile) -> MapBundle:
         """The bundle of a tile, verified. Raises BundleError."""
+        bundle = self.tiled.open_tile(tile)
+        facts = _facts(bundle)  # before they are hashed: what is written meanwhile changes them
         known = self._known.get(tile.name)
-        bundle = self.tiled.open_tile(tile, verify=known is None)
-        facts = _facts(bundle)
         if known is not None and known[0] == facts:
             return known[1]
-        if known is not None:
-            bundle.verify()
+        bundle.verify()
         self._known[tile.name] = (facts, bundle)
         return bundle
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..bundle.layout import PLACES
-from ..errors import ConfigError
+from ..bundle.reader import MapBundle
+from ..errors import BundleError, ConfigError
 from ..geometry.camera import Camera
 from ..inference.planned import PlannedEngines
 from ..memory.arena import Arena
 from ..methods.assemble import assemble
 from ..methods.front import Front, open_front
 from ..methods.table import SCENE_COORDINATES, Settings
-from .index import Tile
+from .index import Tile, TiledMap
 from .slot import TileBundle
 from .tiled_bundle import TiledBundle
 
@@ -62,11 +63,14 @@ def plan_tiles(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiles
     engines = PlannedEngines(first, arena, precision=settings.precision)
     spec = first.manifest.features
     front = open_front(spec, camera, settings, engines, embedding_dim=bundle.embedding_dim)
+    plans = [_plan(bundle, tile, camera, settings, front) for tile in tiled.tiles]
+    if all(plan is None for plan in plans):
+        raise none_sound(tiled)
     return TilesPlan(
         front=front,
         front_arena=arena,
         front_engines=engines,
-        tiles=tuple(_plan(bundle, tile, camera, settings, front) for tile in tiled.tiles),
+        tiles=tuple(plan for plan in plans if plan is not None),
         slots=min(settings.resident_tiles, len(tiled.tiles)),
         places=tiled.files[PLACES].nbytes if PLACES in tiled.files else 0,
     )
@@ -88,11 +92,17 @@ def check_settings(settings: Settings) -> None:
 
 def _plan(
     bundle: TiledBundle, tile: Tile, camera: Camera, settings: Settings, front: Front
-) -> TilePlan:
+) -> TilePlan | None:
+    """Of one tile; None where it is damaged, which is said when it is its turn to be loaded."""
     arena = Arena()
     own = TileBundle(bundle.tiled.open_tile(tile), arena, planned=True)
     engines = PlannedEngines(own, arena, precision=settings.precision)
-    line = assemble(own, camera, settings, engines, front)
+    try:
+        line = assemble(own, camera, settings, engines, front)
+    except Exception:  # of numbers that nobody checked, whatever they lead to
+        if _is_damaged(own):
+            return None
+        raise
     headers = engines.headers.values()
     return TilePlan(
         arena=arena.nbytes,
@@ -100,4 +110,20 @@ def _plan(
         activations=max((header.activation_bytes or 0 for header in headers), default=0),
         mapped=own.mapped_bytes,
         candidates=line.candidates.capacity,
+    )
+
+
+def _is_damaged(bundle: MapBundle) -> bool:
+    try:
+        bundle.verify()
+    except BundleError:
+        return True
+    return False
+
+
+def none_sound(tiled: TiledMap) -> BundleError:
+    """That no tile can be used."""
+    return BundleError(
+        f"{tiled.directory}: none of its {len(tiled.tiles)} tiles can be used; 'edge-reloc inspect "
+        f"--verify {tiled.directory}' says why"
     )

@@ -76,6 +76,7 @@ def _summary(tiled: TiledMap, manifests: list[Manifest]) -> Manifest:
         name=tiled.name,
         world=tiled.world,
         features=first.features,
+        embedding=next((m.embedding for m in manifests if m.sees_colour), None),
         method=first.method,
         methods={
             name: told

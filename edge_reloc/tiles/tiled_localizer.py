@@ -7,6 +7,7 @@ over the poses.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ import numpy as np
 from ..arrays import F32, F64, I32
 from ..bundle.layout import CELL_CENTRE
 from ..bundle.reader import MapBundle
+from ..errors import BundleError
 from ..geometry.rigid import camera_centre, invert
 from ..inference.engines import Engines
 from ..localizer import Extracted, Localizer
 from ..methods.assemble import Line
 from ..methods.table import Settings
+from ..pose.plausibility import unless_unlikely
 from ..structs import Features, Frame, PoseEstimate, Status
 from .coarse_retrieval import Places
 from .index import Tile
@@ -210,6 +213,7 @@ class TiledLocalizer(Localizer):
             self._residency.failed(tile)
         if tracker is not None:
             tracker.forget()
+        estimate = unless_unlikely(estimate, self.settings.min_p_right)
         if estimate.cam_from_world is not None:  # a challenger that found less than was there
             estimate = estimate.refused("too few matches for the tile that it was found in")
         return replace(estimate, stages_ms=laps)
@@ -255,6 +259,7 @@ class TiledLocalizer(Localizer):
                 break
             self._request(page, waits=True)
             if self._slots[page.slot].tile is None:
+                self._work.candidates.n = self._work.matches.n = 0  # they may have lain there
                 continue  # damaged, and left out
             waited = replace(extracted, laps=estimate.stages_ms)
             estimate = self._search(waited, [page.tile], tried)
@@ -287,7 +292,7 @@ class TiledLocalizer(Localizer):
         slot.line.bundle.check_unchanged()
         if slot.line is not self._line:
             for other in self._slots:  # guided matching exchanges buffers with its line
-                if other.line is self._line:
+                if other.tile is not None and other.line is self._line:
                     other.matches = self._work.matches
             self._line = slot.line
             self._work.candidates, self._work.matches = slot.line.candidates, slot.matches
@@ -295,9 +300,10 @@ class TiledLocalizer(Localizer):
     @cached_property
     def overview(self) -> F32:
         """(N,3) where there are points, thinned out, for pictures."""
-        centres = [
-            np.asarray(self._tiled.open_tile(tile).array(CELL_CENTRE)) for tile in self._tiled.tiles
-        ]
+        centres = []
+        for tile in self._tiled.tiles:
+            with contextlib.suppress(BundleError):  # said when it is its turn to be loaded
+                centres.append(np.asarray(self._tiled.open_tile(tile).array(CELL_CENTRE)))
         every = np.concatenate(centres)
         return np.asarray(every[:: 1 + len(every) // MOST_SHOWN])
 

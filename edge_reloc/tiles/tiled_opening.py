@@ -16,7 +16,7 @@ from .coarse_retrieval import open_places
 from .index import TiledMap
 from .pager import Pager
 from .slot import Checked, Slot
-from .slot_plan import plan_tiles
+from .slot_plan import none_sound, plan_tiles
 from .tiled_bundle import TiledBundle
 from .tiled_localizer import TiledLocalizer
 
@@ -30,6 +30,7 @@ def open_tiled(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiled
     plan = plan_tiles(bundle, camera, settings)
     if settings.engine == "auto":
         settings = replace(settings, engine="onnxruntime")
+    places = open_places(tiled)
     arena, checked = Arena(plan.front_arena.nbytes), Checked(tiled)
     first = _first_sound(checked, tiled)
     engines = Engines(first, arena, precision=settings.precision, threads=settings.threads)
@@ -41,8 +42,7 @@ def open_tiled(bundle: TiledBundle, camera: Camera, settings: Settings) -> Tiled
         pager = Pager(checked, slots, camera, settings, front)
         left_out = _fill(slots, pager, len(tiled.tiles))
         if all(slot.tile is None for slot in slots):
-            raise _none_sound(tiled)
-        places = open_places(tiled)
+            raise none_sound(tiled)
         return TiledLocalizer(bundle, slots, pager, places, engines, settings, left_out)
     except BaseException:
         engines.close()
@@ -68,11 +68,4 @@ def _first_sound(checked: Checked, tiled: TiledMap) -> MapBundle:
     for tile in tiled.tiles:
         with contextlib.suppress(BundleError):  # said when it is its turn to be loaded
             return checked.open(tile)
-    raise _none_sound(tiled)
-
-
-def _none_sound(tiled: TiledMap) -> BundleError:
-    return BundleError(
-        f"{tiled.directory}: none of its {len(tiled.tiles)} tiles can be used; 'edge-reloc inspect "
-        f"--verify {tiled.directory}' says why"
-    )
+    raise none_sound(tiled)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import lzma
 import os
 import shutil
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_reloc import __main__ as programs
 from edge_reloc.bundle import extend_bundle, layout, open_bundle
+from edge_reloc.delta import applying
 from edge_reloc.delta.applying import apply_delta
-from edge_reloc.delta.delta_file import signature_file
+from edge_reloc.delta.delta_file import MAGIC, signature_file
 from edge_reloc.delta.delta_writer import make_delta
+from edge_reloc.delta.renumbering import as_items, renumber
 from edge_reloc.delta.runs import find_runs, follow_runs
 from edge_reloc.errors import BundleError, EdgeRelocError
 from edge_reloc.running.demo import DEMO
 
 DROPPED = slice(None, None, 7)  # points that leave
 SMALL_SHARE = 0.02  # of the map, that a delta may have which only leaves points out
-FLIPS = 150  # bytes that are spoilt, one after the other
+FLIPS = 25  # bytes that are spoilt, one after the other, of the header and of the stream each
 
 
 def manifest_digest(bundle: Path) -> str:
@@ -122,7 +129,9 @@ def test_a_spoilt_delta_makes_no_map(base: Path, delta: Path, tmp_path: Path) ->
     spoilt, made = tmp_path / "spoilt", tmp_path / "made"
     rng = np.random.default_rng(0)
     cuts = [good[:n] for n in (0, 10, 60, len(good) // 2, len(good) - 30)]
-    for place in rng.integers(0, len(good), FLIPS).tolist():
+    header = good.index(lzma.compress(b"")[:6])
+    places = [*rng.integers(0, header, FLIPS), *rng.integers(header, len(good), FLIPS)]
+    for place in map(int, places):
         flipped = bytearray(good)
         flipped[place] ^= 1 << int(rng.integers(8))
         cuts.append(bytes(flipped))
@@ -140,6 +149,45 @@ def test_a_spoilt_delta_makes_no_map(base: Path, delta: Path, tmp_path: Path) ->
             shutil.rmtree(made)
     assert refused > 0.9 * len(cuts)
     assert not [name for name in os.listdir(tmp_path) if "writing" in name]
+
+
+def _of_version(header: dict[str, Any]) -> None:
+    header["version"] = [1, "x"]
+
+
+def _of_steps(header: dict[str, Any]) -> None:
+    header["patches"][1].update(item_bytes=1, steps=header["patches"][1]["nbytes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(_of_version, r"expected \[major, minor\]"), (_of_steps, "does not add up")],
+)
+def test_a_header_that_lies_is_refused(
+    change: Callable[[dict[str, Any]], None], words: str, base: Path, delta: Path, tmp_path: Path
+) -> None:
+    content, start = delta.read_bytes(), len(MAGIC) + 4
+    (length,) = struct.unpack("<I", content[len(MAGIC) : start])
+    header = json.loads(content[start : start + length])
+    change(header)
+    text = json.dumps(header).encode()
+    packed = MAGIC + struct.pack("<I", len(text)) + text + content[start + length :]
+    delta.write_bytes(packed)
+    with pytest.raises(BundleError, match=words):
+        apply_delta(base, delta, tmp_path / "made")
+
+
+def test_rows_that_are_no_numbers_of_points() -> None:
+    with pytest.raises(BundleError, match="rows of 3 bytes, expected 4"):
+        renumber(as_items(bytes(6), 3), np.zeros(1, np.int32))
+
+
+def test_no_file_is_made_that_memory_does_not_hold(
+    base: Path, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "MEMORY_OF_FILE", 1 << 40)
+    with pytest.raises(BundleError, match=r"too much for the \d+ of this machine's memory"):
+        apply_delta(base, delta, tmp_path / "made")
 
 
 def test_who_must_be_signed_is_signed(base: Path, updated: Path, tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from edge_reloc.bundle import extend_bundle, open_bundle
 from edge_reloc.bundle.layout import LANDMARK_CAM_FROM_WORLD
 from edge_reloc.bundle.reader import hash_file
 from edge_reloc.bundle.signing import make_key_pair
+from edge_reloc.embedding.spec import EmbeddingSpec
 from edge_reloc.errors import BundleError, ConfigError
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.tiles.coarse_retrieval import open_places
 from edge_reloc.tiles.index import TILES_FILE, is_tiled, open_tiles
+from edge_reloc.tiles.tiled_bundle import open_map
 from edge_reloc_export import sign
 from edge_reloc_export.tiles.write import photo_places, photo_positions, write_tiles
 
@@ -230,3 +232,13 @@ def test_one_signature_covers_a_city(city: Path, tmp_path: Path) -> None:
     edit(city, lambda v: v.update(name="other"))
     with pytest.raises(BundleError, match=r"no signature of this tiles\.json"):
         open_tiles(city, require_signed=public)
+
+
+def test_frames_come_in_colour_where_a_tile_sees_it(tmp_path: Path) -> None:
+    def colour(manifest: Any) -> None:
+        manifest.embedding = EmbeddingSpec(kind="dinov2", dim=384, network="nets/any.onnx")
+
+    tile = moved(tmp_path / "tile", colour)
+    write_tiles(tmp_path / "city", {"grey": DEMO, "colour": tile}, name="two")
+    assert open_map(tmp_path / "city").manifest.sees_colour
+    assert not open_map(DEMO).manifest.sees_colour

@@ -180,12 +180,13 @@ def test_two_frames_in_flight_and_what_is_remembered(city: Path) -> None:
         assert again.localize(frame(6, index=6)).estimate.tracked
 
 
+@pytest.mark.parametrize("place", [-5, 12])  # a number, and the header
 def test_a_damaged_tile_is_said_once_and_left_out(
-    city: Path, caplog: pytest.LogCaptureFixture
+    place: int, city: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = city / "tiles" / "middle" / "points" / "descriptors.npy"
     data = bytearray(path.read_bytes())
-    data[-5] ^= 1
+    data[place] ^= 1
     path.unlink()
     path.write_bytes(data)
     with (
@@ -250,12 +251,13 @@ def test_a_prior_brings_the_right_tile_in(made: Path) -> None:
 
 
 def test_planning_reads_no_tile_whole(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge_reloc.bundle import reader
+    from edge_reloc.bundle import array_file, reader
 
     def never(*args: object) -> None:
         raise AssertionError("an array was looked through")
 
     monkeypatch.setattr(reader, "check_array", never)
+    monkeypatch.setattr(array_file, "_copied", never)
     bundle = open_map(made / "city")
     assert isinstance(bundle, TiledBundle)
     plan = slot_plan.plan_tiles(bundle, CAMERA, Settings(threads=1))
