@@ -132,7 +132,7 @@ def _write(
     points = open_points(bundle)
     descriptor = unit(point_descriptors(only_new, store).astype(np.float32))
     stored = in_steps(descriptor, points.scale) if points.scale != 1.0 else descriptor
-    rows = {layout.XYZ: only_new.xyz, layout.DESCRIPTORS: stored}
+    rows: dict[str, np.ndarray] = {layout.XYZ: only_new.xyz, layout.DESCRIPTORS: stored}
     if bundle.has(layout.DIRECTION):
         rows[layout.DIRECTION] = mean_direction(only_new)
     if bundle.has(layout.SIGMA):

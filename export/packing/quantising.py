@@ -17,7 +17,7 @@ def quantise(descriptor: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
 
 def in_steps(descriptor: NDArray[np.float32], scale: float) -> NDArray[np.int8]:
     """Descriptors (P,D) as int8 at a map's scale; what is larger than any of its own is cut."""
-    return np.clip(np.rint(descriptor / scale), -127, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(descriptor / scale), -127, 127), np.int8)
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

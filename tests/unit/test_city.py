@@ -61,7 +61,7 @@ def test_few_photos_are_one_tile() -> None:
     assert len(split_by_matches(20, pairs, weight, 20)) == 1
 
 
-def _walk(count: int, noise: float) -> SceneModel:
+def _walk(count: int) -> SceneModel:
     """Photos around a block that look inwards; every photo sees the points near its way."""
     rng = np.random.default_rng(3)
     angle = rng.uniform(0, 2 * np.pi, 3000)
@@ -107,7 +107,7 @@ def _similarity(seed: int) -> Similarity:
 @pytest.fixture(scope="module")
 def tiles() -> list[SceneModel]:
     """Five tiles of a round trip, each in a frame and unit of its own."""
-    walk = _walk(60, 0.0)
+    walk = _walk(60)
     return [
         _tile(walk, sorted(row % 60 for row in range(12 * k, 12 * k + 16)), _similarity(k), 0.01)
         for k in range(5)
