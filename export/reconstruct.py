@@ -30,6 +30,7 @@ DATABASE_FAILED = ("SQLite error:", "No registered database factory succeeded")
 def open_photos(
     options: argparse.Namespace, work: Path, names: list[str], facts: dict[str, PhotoFacts]
 ) -> FeatureStore:
+    """The photos' features by the map's own network; MappingError where no photo can be read."""
     from .photos.feature_network import feature_settings
     from .photos.features import FeatureStore
     from .photos.listing import refusal_of
@@ -195,10 +196,12 @@ def at_poses(
 
 
 def turning(options: argparse.Namespace) -> bool:
+    """Whether photos are turned to one heading, which SIFT does not need."""
     return bool(options.turns == "auto" and options.features != "sift")
 
 
 def grade_of(model: SceneModel, names: Sequence[str], pairs: float | None) -> Grade:
+    """What a model of so many photos is worth. pairs: share that agrees, where it is known."""
     from .scene.grade import grade_model
 
     return grade_model(model, len(names), pairs=pairs)

@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace, output: Path) -> None:
     """Refuse before the long work what would be refused after it."""
+    from edge_reloc.bundle import open_bundle
     from edge_reloc.bundle.signing import check_private_key
     from edge_reloc.bundle.writer import check_destination
     from edge_reloc.files import check_writable
@@ -79,6 +80,7 @@ def _check(options: argparse.Namespace, output: Path) -> None:
 
     if options.camera is not None:
         read_camera(options.camera)
+    open_bundle(options.map)
     check_destination(output)
     if options.delta is not None:
         check_writable(options.delta)

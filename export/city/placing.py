@@ -19,6 +19,7 @@ from edge_reloc.reference.colmap import read_model
 
 from ..cluster.executor import Executor
 from ..cluster.units import Unit, finish
+from ..identity import digest_of
 from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
 from ..reconstruct import rough_positions, turn, turning
@@ -121,7 +122,8 @@ def placed_tiles(
         ]
         identity = [[name, store.key(name)] for name in own], [c.path.name for c in of_tile]
         known = None if camera is None else camera.to_dict()
-        ways = [options.features, options.geometry, options.keypoints, known]
+        at = digest_of(None if near is None else [near[row] for row in parts[number].rows])
+        ways = [options.features, options.geometry, options.keypoints, known, at]
         key = key_of(VERSION, edge_reloc.__version__, identity, ways, _acceptance(options))
         models[number] = store.work / TILES / f"placed-{key}.npz"
         told = {name: facts[name] for name in own if name in facts}

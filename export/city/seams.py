@@ -8,7 +8,7 @@ a pose graph of tiles with scale, after Strasdat et al., RSS 2010.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,14 +79,14 @@ def _shared_points(a: SceneModel, b: SceneModel) -> I64:
     return np.asarray(ids, np.int64)
 
 
-def adjust_tiles(seams: Sequence[Seam], count: int) -> dict[int, Similarity]:
+def adjust_tiles(seams: Sequence[Seam], tiles: Iterable[int]) -> dict[int, Similarity]:
     """World from tile, of the tiles that hang together; the world is the best tied one's frame.
 
     Gauss-Newton over all similarities. Residuals are in the frame and unit of one tile of a
     seam, so that no shrinking makes them smaller; Huber's weights for points, and a seam that
     ends far apart, as of places that look alike, counts for less and less (Geman and McClure).
     """
-    world_from, anchor = _spanned(seams, count)
+    world_from, anchor = _spanned(seams, tiles)
     inside = [s for s in seams if s.first in world_from and s.second in world_from]
     order = sorted(world_from)
     row_of = {tile: row for row, tile in enumerate(order)}
@@ -110,14 +110,14 @@ def adjust_tiles(seams: Sequence[Seam], count: int) -> dict[int, Similarity]:
     return world_from
 
 
-def _spanned(seams: Sequence[Seam], count: int) -> tuple[dict[int, Similarity], int]:
+def _spanned(seams: Sequence[Seam], tiles: Iterable[int]) -> tuple[dict[int, Similarity], int]:
     """World from tile along the seams of most points, of the largest set that hangs together.
 
     With the tile whose frame the world is.
     """
     best: dict[int, Similarity] = {}
     anchor = 0
-    left = set(range(count))
+    left = set(tiles)
     while left:
         bonds = {t: sum(len(s.xyz_first) for s in seams if t in (s.first, s.second)) for t in left}
         start = max(sorted(left), key=bonds.__getitem__)
@@ -130,20 +130,11 @@ def _spanned(seams: Sequence[Seam], count: int) -> tuple[dict[int, Similarity], 
             if seam.first in found:
                 found[seam.second] = found[seam.first].after(seam.first_from_second)
             else:
-                found[seam.first] = found[seam.second].after(inverse(seam.first_from_second))
+                found[seam.first] = found[seam.second].after(seam.first_from_second.inverse())
         left -= set(found)
         if len(found) > len(best):
             best, anchor = found, start
     return best, anchor
-
-
-def inverse(similarity: Similarity) -> Similarity:
-    """The way back."""
-    rotation = similarity.rotation.T
-    scale = 1.0 / similarity.scale
-    return Similarity(
-        scale=scale, rotation=rotation, translation=-scale * rotation @ similarity.translation
-    )
 
 
 def _both_ways(seam: Seam) -> list[tuple[int, int, F64, F64, float]]:
@@ -161,7 +152,7 @@ def _terms(
     A small motion (turn w, shift u, growth g) takes a world point p to p + w x p + u + g p.
     """
     point = world_from_b.apply(xyz_b)
-    residual = (inverse(world_from_a).apply(point) - xyz_a) / noise
+    residual = (world_from_a.inverse().apply(point) - xyz_a) / noise
     size = np.linalg.norm(residual, axis=1)
     weight = np.minimum(1.0, 3.0 / np.maximum(size, 1e-12))
     far = WRONG * float(np.linalg.norm(xyz_a.std(axis=0))) / noise

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import DiskError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
 
@@ -88,7 +88,7 @@ def _matches_within(
         pairs = [(row_of.get(first, -1), row_of.get(second, -1)) for first, second in chunk.pairs]
         kept = read_chunk(chunk.path, pairs)
         if kept is None:
-            raise MappingError(f"{chunk.path}: damaged or gone; remove it and map again")
+            raise DiskError(f"{chunk.path}: damaged or gone; remove it and map again")
         found += [match for match in kept if min(match.pair) >= 0]
     return sorted(found, key=lambda match: match.pair), len(found)
 

@@ -49,7 +49,7 @@ def map_city(
 ) -> dict[str, Any]:
     """Write the map of tiles and return its summary.
 
-    Raises MappingError when no two tiles hang together, or no photo can be placed.
+    Raises MappingError when no tile can be placed well.
     """
     place = placed_tiles if options.poses is None else posed_tiles
     placed = place(options, store, names, facts, workers)
@@ -78,10 +78,7 @@ def _in_one_world(
         if a in tiles and b in tiles
     )
     seams = [seam for seam in found if seam is not None]
-    world_from = adjust_tiles(seams, len(parts))
-    world_from = {tile: similarity for tile, similarity in world_from.items() if tile in tiles}
-    if len(world_from) < 1:
-        raise MappingError("no two tiles hang together")
+    world_from = adjust_tiles(seams, tiles)
     for tile in sorted(set(tiles) - set(world_from)):
         log.warning(
             "tile %d is left out: its %d photos share too few points with those of others",
@@ -162,8 +159,8 @@ def _written(
     tiles = {number: preset.applied(model) for number, model in tiles.items()}
     for number, model in tiles.items():
         name = f"tile{number:03d}"
-        folder = _tile_folder(store, model, options.preset)
         grade = grades[number]
+        folder = _tile_folder(store, model, options.preset, name, grade.to_dict())
         units.append(
             Unit(
                 run=map_tile,
@@ -196,12 +193,12 @@ def _written(
     }
 
 
-def _tile_folder(store: FeatureStore, model: SceneModel, preset: str) -> Path:
-    """Of a tile's own, named by the hash of its model and features; holds the model."""
+def _tile_folder(store: FeatureStore, model: SceneModel, *told: object) -> Path:
+    """Of a tile's own, named by the hash of its model, features and what is told; has the model."""
     scratch = store.work / TILES / "model.npz"
     save_model(scratch, model)
     spec = json.dumps(store.spec.to_dict(), sort_keys=True)
-    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch), preset)
+    digest = key_of(VERSION, edge_reloc.__version__, spec, _hash(scratch), told)
     folder = store.work / TILES / digest
     folder.mkdir(exist_ok=True)
     scratch.replace(folder / MODEL_FILE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
 import traceback
 from collections.abc import Callable
@@ -56,6 +58,13 @@ def run_unit(unit: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
         except Exception:  # an error that cannot travel
             error = RuntimeError(f"{type(error).__name__}: {error}")
         return Outcome(error=error, trace=trace)
+
+
+def run_unit_in(folder: str, unit: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
+    """The same with paths that begin in a folder, where this machine has it."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+    return run_unit(unit, arguments)
 
 
 def name_of(unit: Callable[..., Any], arguments: tuple[Any, ...]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from edge_reloc.errors import missing_package
 
-from .outcome import ONE_THREAD, TRIES, Outcome, WorkerError, given_up, run_unit
+from .outcome import ONE_THREAD, TRIES, Outcome, WorkerError, given_up, run_unit_in
 
 R = TypeVar("R")
 
@@ -51,7 +51,7 @@ class RayExecutor:
         self, unit: Callable[..., R], *arguments: Any, cpus: float = 1, gpus: float = 0
     ) -> Future[R]:
         """Run unit(*arguments) on a machine with so much free."""
-        task = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES - 1)(run_unit)
+        task = self._ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=TRIES - 1)(run_unit_in)
         future: Future[R] = Future()
         future.set_running_or_notify_cancel()
 
@@ -68,7 +68,7 @@ class RayExecutor:
             except BaseException as error:
                 future.set_exception(error)
 
-        task.remote(unit, arguments).future().add_done_callback(done)
+        task.remote(os.getcwd(), unit, arguments).future().add_done_callback(done)
         return future
 
     def gather(self, futures: Iterable[Future[R]]) -> Iterator[R]:

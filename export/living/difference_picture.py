@@ -21,7 +21,7 @@ EDGE_SHARE = 2.0  # percentile of the points that the panels leave out on each s
 def draw_difference(
     path: Path, difference: Difference, gravity: tuple[float, float, float] | None, unit: str
 ) -> None:
-    """Write the picture: from above, from the side, and the change of each cell.
+    """Write the picture (PNG): from above, from the side, and the change of each cell.
 
     gravity: down in the world; None: against z. Raises MissingPackageError, DiskError.
     """
@@ -58,7 +58,7 @@ def draw_difference(
     _frame(cells, a, 1, f"cells from above ({unit}); the larger, the more came")
     figure.colorbar(drawn, ax=cells, label="share of the cell's points that went")
     stream = io.BytesIO()
-    figure.savefig(stream, dpi=80, format=path.suffix[1:] or "png")
+    figure.savefig(stream, dpi=80, format="png")
     write_atomic(path, stream.getvalue())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from pathlib import Path
 
 from edge_reloc.bundle import MapBundle
@@ -45,7 +46,8 @@ def add_folder(store: FeatureStore, images: Path) -> str:
     for name, folder in store.others.items():
         if folder.resolve() == images.resolve():
             return name
-    name = f"update{len(store.others) + 1}"
+    names = (f"update{number}" for number in count(len(store.others) + 1))
+    name = next(n for n in names if n not in store.others and not (store.images / n).exists())
     store.others[name] = images.resolve()
     return name
 

@@ -26,7 +26,7 @@ from ..packing.class_tokens import open_tokens
 from ..packing.descriptors import point_descriptors
 from ..packing.observers import cell_observers
 from ..packing.pack import mean_direction, mean_observer, reorder_points
-from ..packing.quantising import unit
+from ..packing.quantising import in_steps, unit
 from ..packing.uncertainty import point_sigma
 from ..photos.features import FeatureStore
 from ..scene.model import SceneModel, View
@@ -131,8 +131,8 @@ def _write(
     only_new = packed.keep_points(new)
     points = open_points(bundle)
     descriptor = unit(point_descriptors(only_new, store).astype(np.float32))
-    stored = np.rint(descriptor / points.scale) if points.scale != 1.0 else descriptor
-    rows = {layout.XYZ: only_new.xyz, layout.DESCRIPTORS: stored}
+    stored = in_steps(descriptor, points.scale) if points.scale != 1.0 else descriptor
+    rows: dict[str, np.ndarray] = {layout.XYZ: only_new.xyz, layout.DESCRIPTORS: stored}
     if bundle.has(layout.DIRECTION):
         rows[layout.DIRECTION] = mean_direction(only_new)
     if bundle.has(layout.SIGMA):

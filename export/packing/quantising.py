@@ -12,7 +12,12 @@ def quantise(descriptor: NDArray[np.float32]) -> tuple[NDArray[np.int8], float]:
     One scale for the map, so that products of descriptors can be taken in whole numbers.
     """
     scale = max(float(np.abs(descriptor).max(initial=0.0)) / 127.0, 1e-6)
-    return np.rint(descriptor / scale).astype(np.int8), scale
+    return in_steps(descriptor, scale), scale
+
+
+def in_steps(descriptor: NDArray[np.float32], scale: float) -> NDArray[np.int8]:
+    """Descriptors (P,D) as int8 at a map's scale; what is larger than any of its own is cut."""
+    return np.asarray(np.clip(np.rint(descriptor / scale), -127, 127), np.int8)
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -251,7 +251,7 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[object, ...]:
         turns = {name: k for name, k in self.turns.items() if k}
-        return _opened, (self.work, self.spec, self.images, turns, self.cache)
+        return _opened, (self.work, self.spec, self.images, turns, self.others, self.cache)
 
     def _extract(self, name: str, turns: int) -> PhotoFeatures:
         try:
@@ -291,9 +291,16 @@ def extract(store: FeatureStore, names: Sequence[str]) -> None:
 
 
 def _opened(
-    work: Path, spec: FeatureSpec, images: Path, turns: dict[str, int], cache: Path
+    work: Path,
+    spec: FeatureSpec,
+    images: Path,
+    turns: dict[str, int],
+    others: dict[str, Path],
+    cache: Path,
 ) -> FeatureStore:
-    return FeatureStore(work, spec, images=images, turns=turns, cache=cache, threads=1)
+    return FeatureStore(
+        work, spec, images=images, turns=turns, others=others, cache=cache, threads=1
+    )
 
 
 def open_store(work: Path) -> FeatureStore:

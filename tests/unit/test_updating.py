@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from functools import partial
 from pathlib import Path
@@ -24,14 +25,18 @@ from changing_world import ChangingWorld
 from edge_reloc import __main__ as programs
 from edge_reloc.bundle import layout, open_bundle
 from edge_reloc.errors import EdgeRelocError
+from edge_reloc.running.demo import DEMO
 from edge_reloc_export import train, update
 from edge_reloc_export.living import refit_cells, updating
 from edge_reloc_export.living.difference import compare_maps
 from edge_reloc_export.living.evidence import Looks, judge
 from edge_reloc_export.living.expectation import hidden
-from edge_reloc_export.living.extended_work import NEXT_MODEL, load_base
+from edge_reloc_export.living.extended_work import NEXT_MODEL, add_folder, check_base, load_base
 from edge_reloc_export.living.last_layer import read_layers
 from edge_reloc_export.packing.packed_model import load_packed
+from edge_reloc_export.packing.quantising import in_steps, quantise
+from edge_reloc_export.photos.features import FeatureStore
+from edge_reloc_export.tiles.write import write_tiles
 from edge_reloc_export.training.visible_structure import session
 from edge_reloc_export.work_folder import work_folder
 
@@ -344,10 +349,40 @@ def test_what_lies_behind_something_is_no_evidence() -> None:
     assert not hidden(xy, depth, np.zeros((0, 2)), np.zeros(0)).any()
 
 
+def test_new_points_of_an_int8_map_are_cut_not_wrapped() -> None:
+    known, scale = quantise(np.array([[0.6, -0.8], [0.8, 0.6]], np.float32))
+    assert np.abs(known).max() == 127
+    assert in_steps(np.array([[1.0, 0.0], [0.0, -1.0]], np.float32), scale).tolist() == [
+        [127, 0],
+        [0, -127],
+    ]
+
+
+def test_a_map_of_tiles_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    city = tmp_path / "city"
+    write_tiles(city, {"yard": DEMO / "map"}, name="city")
+    for output in (city, tmp_path / "new"):
+        assert call(city, tmp_path, output) == 1
+        line = capsys.readouterr().err.strip()
+        assert "a map of tiles, which this does not take" in line and "\n" not in line
+    assert [path.name for path in tmp_path.iterdir()] == ["city"]
+
+
+def test_new_photos_get_a_folder_name_that_no_photo_has(tmp_path: Path) -> None:
+    spec = open_bundle(DEMO / "map").manifest.features
+    (tmp_path / "photos" / "update1").mkdir(parents=True)
+    store = FeatureStore(tmp_path / "work", spec, images=tmp_path / "photos")
+    assert [add_folder(store, tmp_path / name) for name in "aba"] == [
+        "update2",
+        "update3",
+        "update2",
+    ]
+    sent = pickle.loads(pickle.dumps(store))  # as workers get it
+    assert sent.photo("update3/x.jpg") == tmp_path / "b" / "x.jpg"
+
+
 def test_a_map_of_parts_is_updated_part_by_part(tmp_path: Path) -> None:
     from edge_reloc.bundle import World, extend_bundle
-    from edge_reloc.running.demo import DEMO
-    from edge_reloc_export.living.extended_work import check_base
 
     with extend_bundle(DEMO / "map", tmp_path / "map") as writer:
         writer.manifest.world = World(metric=True, parts={"a": (0, 0, 0), "b": (9, 0, 0)})
