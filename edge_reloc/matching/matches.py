@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ..bundle.points import PointMap
 from ..structs import Candidates, Correspondences, Features
 
+LOWEST = -2.0  # no similarity is as low
 ROUNDING = 1e-5  # of a similarity: what rounding may take off one that decides something
 
 
@@ -19,7 +20,8 @@ def decision_threshold(min_similarity: float, max_ratio: float) -> float:
     """
     least = min_similarity
     if max_ratio < 1.0:
-        least = min(least, 1.0 - (1.0 - least) / max_ratio**2)
+        farthest = (1.0 - least) / max(max_ratio**2, 1e-300)  # a square may round to 0
+        least = max(min(least, 1.0 - farthest), LOWEST)
     return least - ROUNDING
 
 

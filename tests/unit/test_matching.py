@@ -7,6 +7,7 @@ import pytest
 
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.matching import nearest
+from edge_reloc.matching.matches import decision_threshold
 from edge_reloc.matching.nearest import NearestMatcher
 from edge_reloc.memory.arena import Arena
 from edge_reloc.memory.threads import Workers
@@ -92,3 +93,8 @@ def test_matches_equal_the_definition(
     assert found == expected
     np.testing.assert_allclose(out.xyz_world[: out.n], points.xyz[out.point_id[: out.n]])
     assert (np.diff(out.weight[: out.n]) <= 0).all()
+
+
+@pytest.mark.parametrize("ratio", [1e-300, 1e-150, 1e-3])
+def test_the_smallest_ratios_decide_everything(ratio: float) -> None:
+    assert -3.0 < decision_threshold(0.65, ratio) < -1.0
