@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _workers(options: argparse.Namespace, photos: int) -> AbstractContextManager[Executor | None]:
     """Who extracts, matches and tries: the executor that was named, or one of this machine."""
-    from .cluster.executor import open_executor
+    from .cluster.choose_executor import open_executor
 
     if options.cluster is not None:
         return open_executor(options.cluster)

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = existing_work_folder(options.map, options.work)
     if is_tiled(options.map):
         from .city.training import train_city
-        from .cluster.executor import open_executor
+        from .cluster.choose_executor import open_executor
 
         with at_work(work, alone=False), open_executor(options.cluster) as workers:
             print("\n".join(train_city(options, work, workers)))

@@ -98,6 +98,23 @@ def _holds(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
+def read_record(content: bytes, where: str, *, format: str, what: str) -> dict[str, Any]:
+    """Keys of a JSON file that says its format, but for that one. Raises BundleError.
+
+    what: it is, for people, such as "a map bundle".
+    """
+    noun = what.split(" ", 1)[1]
+    try:
+        values = read_json(content)
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: not text; the {noun} is damaged") from error
+    except ValueError as error:
+        raise BundleError(f"{where}: not JSON ({error}); the {noun} is damaged") from error
+    if not isinstance(values, dict) or values.pop("format", None) != format:
+        raise BundleError(f'{where}: not {what} (expected "format": "{format}")')
+    return values
+
+
 def is_newer(version: Any, ours: tuple[int, int], what: str, again: str) -> bool:
     """Whether a file of our major version has a newer minor one, whose new keys do not matter.
 

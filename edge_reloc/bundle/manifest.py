@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..embedding.spec import EmbeddingSpec
 from ..errors import BundleError, ConfigError
 from ..features.spec import FeatureSpec
-from .fields import Range, is_newer, read_fields, read_json
+from .fields import Range, is_newer, read_fields, read_record
 from .layout import MANIFEST, SIGNATURE, TILES_FILE, TILES_FOLDER
 
 FORMAT = "edge_reloc.map"
@@ -277,14 +277,7 @@ def check_file_name(name: str, where: str) -> None:
 
 def decode_manifest(content: bytes, where: str) -> Manifest:
     """Manifest of a file's bytes; BundleError says what is wrong with it."""
-    try:
-        values = read_json(content)
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{where}: not text; the bundle is damaged") from error
-    except ValueError as error:
-        raise BundleError(f"{where}: not JSON ({error}); the bundle is damaged") from error
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise BundleError(f'{where}: not a map bundle (expected "format": "{FORMAT}")')
+    values = read_record(content, where, format=FORMAT, what="a map bundle")
     version = values.pop("version", None)
     lenient = is_newer(version, VERSION, f"{where}: bundle format", "map the place again")
     values.pop("pixel_convention", None)

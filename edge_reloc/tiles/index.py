@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.exchange import recover
-from ..bundle.fields import is_newer, read_fields, read_json
+from ..bundle.fields import is_newer, read_fields, read_record
 from ..bundle.layout import PLACES, PLACES_TILE, TILES_FILE, TILES_FOLDER, TILES_SIGNATURE
 from ..bundle.manifest import (
     MOST_BYTES,
@@ -213,14 +213,7 @@ def _index_bytes(directory: Path) -> bytes:
 
 
 def _decode(content: bytes, where: str) -> _Index:
-    try:
-        values = read_json(content)
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{where}: not text; the index is damaged") from error
-    except ValueError as error:
-        raise BundleError(f"{where}: not JSON ({error}); the index is damaged") from error
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-        raise BundleError(f'{where}: not an index of tiles (expected "format": "{FORMAT}")')
+    values = read_record(content, where, format=FORMAT, what="an index of tiles")
     version = values.pop("version", None)
     lenient = is_newer(version, VERSION, f"{where}: format of tiles", "write the map again")
     index = read_fields(_Index, values, where, lenient=lenient)

@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Lock, Thread
-from types import TracebackType
 from typing import Any, TypeVar
 
+from .executor import Executor
 from .outcome import ONE_THREAD, TRIES, Outcome, given_up
 
 R = TypeVar("R")
@@ -30,7 +30,7 @@ class _Task:
     deaths: int = 0
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """`workers` processes, each fed by a thread of its own; a context manager.
 
     A process of its own for every worker, started afresh (nothing is forked), on one thread.
@@ -55,11 +55,6 @@ class LocalExecutor:
         self._queue.put(_Task(unit, arguments, future))
         return future
 
-    def gather(self, futures: Iterable[Future[R]]) -> Iterator[R]:
-        """Results in the order of submission; raises what a unit raised."""
-        for future in futures:
-            yield future.result()
-
     def close(self) -> None:
         """End the workers; units that are not done are given up."""
         with self._lock:
@@ -70,17 +65,6 @@ class LocalExecutor:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
-
-    def __enter__(self) -> LocalExecutor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _serve(self) -> None:
         """Feed one worker after the other; the life of a thread."""

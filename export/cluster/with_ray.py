@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, TypeVar
 
 from edge_reloc.errors import missing_package
 
+from .executor import Executor
 from .outcome import ONE_THREAD, TRIES, Outcome, WorkerError, given_up, run_unit_in
 
 R = TypeVar("R")
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Tasks of a Ray cluster; a context manager.
 
     address: "auto" joins the Ray of this machine or starts one; "HOST:PORT" and
@@ -71,22 +71,6 @@ class RayExecutor:
         task.remote(os.getcwd(), unit, arguments).future().add_done_callback(done)
         return future
 
-    def gather(self, futures: Iterable[Future[R]]) -> Iterator[R]:
-        """Results in the order of submission; raises what a unit raised."""
-        for future in futures:
-            yield future.result()
-
     def close(self) -> None:
         """Leave the cluster, which ends our tasks; one that was started here ends too."""
         self._ray.shutdown()
-
-    def __enter__(self) -> RayExecutor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

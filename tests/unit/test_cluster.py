@@ -14,7 +14,8 @@ import pytest
 import unit_work
 
 from edge_reloc.errors import ConfigError, MappingError
-from edge_reloc_export.cluster.executor import Executor, open_executor
+from edge_reloc_export.cluster.choose_executor import open_executor
+from edge_reloc_export.cluster.executor import Executor
 from edge_reloc_export.cluster.outcome import TRIES, RemoteTrace, WorkerError
 from edge_reloc_export.cluster.units import Unit, finish
 
@@ -117,7 +118,7 @@ def test_workers_die_with_a_driver_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import unit_work\n"
         "from pathlib import Path\n"
-        "from edge_reloc_export.cluster.executor import open_executor\n"
+        "from edge_reloc_export.cluster.choose_executor import open_executor\n"
         f"open_executor('local:1').submit(unit_work.process_of, Path({str(tmp_path / 'mark')!r}))"
         ".result()\n"
     )
