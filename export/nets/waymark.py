@@ -9,7 +9,7 @@ pooling, bilinear enlargement and pixel shuffles: operators that engines fuse.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -142,6 +142,10 @@ class Waymark(nn.Module):
         beside = [levels[0], eighth, enlarge(sixteenth, 2), enlarge(thirty_second, 4)]
         return maps, torch.cat(beside, dim=1)
 
+    def detecting(self) -> tuple[nn.Module, ...]:
+        """The parts that keypoints alone depend on."""
+        return self.detect_half, self.detect_quarter, self.detect_fused, self.detector
+
     def cells(self, image_11HW: Tensor) -> CellMaps:
         """All that the network sees at 1/8, from the finest level to the descriptors."""
         maps, levels = self._maps(image_11HW)
@@ -163,13 +167,28 @@ def load_waymark(weights: Path) -> Waymark:
     weights: `checkpoint.pt` of a training, or a file of only "size" and "network".
     Raises EngineError for a file that is missing, damaged or another network.
     """
-    state = read_weights(weights, "weights", "train one with 'edge-reloc train-features'")
+    return fold(trained_waymark(weights).eval())
+
+
+def trained_waymark(weights: Path) -> Waymark:
+    """The same with its batch norm as it was trained, to be trained further."""
+    state = _read(weights)
     try:
         model = Waymark(state.get("size") or state["config"]["size"])
         model.load_state_dict({k: v.float() for k, v in state["network"].items()})
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         raise EngineError(f"{weights}: not Waymark's weights ({error})") from error
-    return fold(model.eval())
+    return model
+
+
+def holds_waymark(weights: Path) -> bool:
+    """Whether a weights file looks like one of this network's."""
+    state = _read(weights)
+    return isinstance(state, dict) and "network" in state
+
+
+def _read(weights: Path) -> Any:
+    return read_weights(weights, "weights", "train one with 'edge-reloc train-features'")
 
 
 def fold(model: Waymark) -> Waymark:

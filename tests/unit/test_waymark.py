@@ -21,7 +21,7 @@ from edge_reloc.embedding.place import pool
 from edge_reloc.errors import ConfigError, EngineError
 from edge_reloc_export.nets.edgepoint2 import EdgePoint2, Widths
 from edge_reloc_export.nets.local_features import load_local_features, weights_file
-from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark
+from edge_reloc_export.nets.waymark import SIZES, Waymark, fold, load_waymark, trained_waymark
 from edge_reloc_export.onnx.export import export_features
 from edge_reloc_export.training.features.lessons import FLOOR, Lessons, kept_lessons, teach
 from edge_reloc_export.training.features.losses import choose_matches, overlap
@@ -29,6 +29,8 @@ from edge_reloc_export.training.features.photos import LEVELS, Photos, read_phot
 from edge_reloc_export.training.features.teachers import (
     EdgePointDescriptors,
     EdgePointKeypoints,
+    NoDescriptors,
+    Together,
     load_descriptors,
     load_keypoints,
 )
@@ -189,6 +191,53 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
             FeatureTrainer(photos, said, config, tmp_path / "parted", CPU)
 
 
+def test_only_the_detector_learns_where_keypoints_alone_are_asked_for(tmp_path: Path) -> None:
+    """All else stays to the bit."""
+    torch.manual_seed(2)
+    torch.save({"size": "s", "network": Waymark("s").state_dict()}, tmp_path / "start.pt")
+
+    class Bright(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image / 20 - 10
+
+    said = teach(textured(), Bright(), NoDescriptors(), CPU, int, headings=1)
+    config = FeatureConfig(
+        size="s", steps=40, batch=4, view_px=VIEW, matches=20, learn="keypoints", rate=2e-2
+    )
+    start = trained_waymark(tmp_path / "start.pt")
+    trainer = FeatureTrainer(textured(), said, config, tmp_path, CPU, start=start)
+    reports = list(trainer.train(40, 10))
+    assert reports[-1].keypoints < 0.8 * reports[0].keypoints
+    begun = trained_waymark(tmp_path / "start.pt").state_dict()
+    changed = {
+        name.split(".")[0]
+        for name, value in trainer.network.state_dict().items()
+        if not torch.equal(value, begun[name])
+    }
+    assert changed == {"detect_half", "detect_quarter", "detect_fused", "detector"}
+    other = trained_waymark(tmp_path / "start.pt")
+    with torch.no_grad():
+        other.stem[0].weight += 1
+    with pytest.raises(ConfigError, match="belongs to a training on other"):
+        FeatureTrainer(textured(), said, config, tmp_path, CPU, start=other)
+
+
+def test_several_teachers_are_heard_alike(tmp_path: Path) -> None:
+    """By their kind of weights, each at its own padding; the mean of their logits."""
+    torch.manual_seed(0)
+    files = []
+    for name in ("a.pt", "b.pt"):
+        files.append(str(tmp_path / name))
+        torch.save({"size": "s", "network": Waymark("s").state_dict()}, files[-1])
+    image = torch.rand(1, 1, 70, 90) * 255
+    with torch.no_grad():
+        both = load_keypoints(files)
+        assert isinstance(both, Together)
+        alone = [load_keypoints([file])(image)[..., :70, :90] for file in files]
+        torch.testing.assert_close(both(image), 0.5 * (alone[0] + alone[1]))
+        assert both(image).shape == (1, 1, 70, 90)
+
+
 def test_lessons_turn_with_the_photo_and_are_kept(tmp_path: Path) -> None:
     """Keypoints that are asked for in all headings are the same for a photo that was turned."""
     grey = np.random.default_rng(4).uniform(0, 255, (24, 24)).astype(np.float32)
@@ -252,7 +301,7 @@ def test_training_learns(tmp_path: Path, data_dir: Path, weights_dir: Path) -> N
     photos = read_photos([data_dir / "photos"], longest_px=300, shortest_px=112)
     config = FeatureConfig(size="s", steps=60, batch=4, view_px=96, matches=60, harden=10_000)
     weights = weights_dir / "edgepoint2_T32.pth"
-    keypoints, descriptors = load_keypoints(str(weights)), load_descriptors(weights)
+    keypoints, descriptors = load_keypoints([str(weights)]), load_descriptors(weights)
     said = teach(photos, keypoints, descriptors, CPU, int, headings=1)
     trainer = FeatureTrainer(photos, said, config, tmp_path, CPU)
     reports = list(trainer.train(60, 20))
@@ -328,6 +377,25 @@ def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_
     assert written[0] == written[1]  # the teachers were asked once
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "--teacher is missing"),
+        (["--learn", "keypoints"], "needs --start"),
+        (["--learn", "keypoints", "--start", "none.pt", "--keypoints", "a.pt"], "no such weights"),
+    ],
+)
+def test_the_program_says_what_it_needs(tmp_path: Path, options: list[str], said: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((300, 300), np.uint8))
+    command = [sys.executable, "-m", "edge_reloc", "train-features", "--photos", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out"), *options],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0 and said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_shipped_weights_are_small_and_whole() -> None:

@@ -6,15 +6,19 @@ They are asked in training only; none of their weights is in ours.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edge_reloc.errors import ConfigError
 
 from ...nets.edgepoint2 import EdgePoint2, load_edgepoint2
+from ...nets.waymark import Waymark, holds_waymark, load_waymark
 
+LIMITS = (-12.0, 3.0)  # of logits, beyond which one teacher says nothing more
 ALIKED = ("aliked-t16", "aliked-n16", "aliked-n16rot", "aliked-n32")
 
 
@@ -66,16 +70,62 @@ class AlikedKeypoints(nn.Module):
         return torch.logit(heat, eps=1e-6)
 
 
-def load_keypoints(named: str) -> nn.Module:
-    """What to learn keypoints from: one of ALIKED, or a file of EdgePoint2's weights.
+class WaymarkKeypoints(nn.Module):
+    """The keypoint logits of a Waymark that is there."""
+
+    def __init__(self, network: Waymark) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_B1HW: Tensor) -> Tensor:
+        """(B,1,H,W) of grey images in 0..255."""
+        logits: Tensor = self.network(image_B1HW).logits
+        return logits
+
+
+class Together(nn.Module):
+    """Several teachers' keypoints: the mean of their logits. What only one of them finds
+    counts for half, so that each adds what the others are blind to.
+    """
+
+    def __init__(self, teachers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+
+    def forward(self, image_B1HW: Tensor) -> Tensor:
+        """(B,1,H,W) of grey images in 0..255."""
+        height, width = image_B1HW.shape[-2:]
+        said = [teacher(image_B1HW)[..., :height, :width] for teacher in self.teachers]
+        return torch.stack(said).clamp(*LIMITS).mean(0)
+
+
+class NoDescriptors(nn.Module):
+    """Says the same of every place, where descriptors are not learnt."""
+
+    def forward(self, image_B1HW: Tensor) -> Tensor:
+        """(B,1,H/4,W/4) of ones."""
+        return F.avg_pool2d(torch.ones_like(image_B1HW), 4)
+
+
+def load_keypoints(named: Sequence[str]) -> nn.Module:
+    """What to learn keypoints from: names of ALIKED, files of EdgePoint2's or Waymark's weights.
 
     Raises ConfigError without the package, EngineError for a file that is none.
     """
+    teachers = [_keypoints_of(name) for name in named]
+    return (teachers[0] if len(teachers) == 1 else Together(teachers)).eval()
+
+
+def _keypoints_of(named: str) -> nn.Module:
     if named in ALIKED:
-        return AlikedKeypoints(named).eval()
-    return EdgePointKeypoints(load_edgepoint2(Path(named))).eval()
+        return AlikedKeypoints(named)
+    if holds_waymark(Path(named)):
+        return WaymarkKeypoints(load_waymark(Path(named)))
+    return EdgePointKeypoints(load_edgepoint2(Path(named)))
 
 
-def load_descriptors(weights: Path) -> EdgePointDescriptors:
-    """What dense features are to be able to retell, of EdgePoint2's weights."""
+def load_descriptors(weights: Path | None) -> nn.Module:
+    """What dense features are to be able to retell, of EdgePoint2's weights; None: nothing."""
+    if weights is None:
+        return NoDescriptors()
     return EdgePointDescriptors(load_edgepoint2(weights)).eval()

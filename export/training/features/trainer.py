@@ -48,6 +48,7 @@ class FeatureConfig:
     rate: float = 2e-3
     harden: int = 4000  #: steps over which views come to differ as much as they ever will
     seed: int = 0  #: of weights and draws
+    learn: str = "all"  #: or "keypoints": the detector alone, all else stays as it is
 
     def identity(self) -> dict[str, Any]:
         """What may not change in the course of a training: all but its length."""
@@ -73,7 +74,7 @@ class FeatureTrainer:
 
     Keypoints of the lessons are learnt; their descriptors are to be readable from our dense
     features by a 1x1 convolution, which is thrown away after the training. Photos are drawn
-    by their area.
+    by their area. `start`: a trained network to go on from, of the same size.
     """
 
     def __init__(
@@ -83,17 +84,30 @@ class FeatureTrainer:
         config: FeatureConfig,
         folder: Path,
         device: torch.device,
+        *,
+        start: Waymark | None = None,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
-        self._data = digest_of(photos.identity(), *(said.cpu() for said in lessons))
+        self._data = digest_of(
+            photos.identity(),
+            *(said.cpu() for said in lessons),
+            *((start.state_dict(),) if start else ()),
+        )
         self.lessons = lessons.to(device)
         self.photos = photos.to(device)
         layout = torch.channels_last
         torch.manual_seed(config.seed)
-        self.network = Waymark(config.size).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        network = start or Waymark(config.size)
+        self.network = network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         told = lessons.descriptors.shape[1]
         self.retell = nn.Conv2d(self.network.dense_dim, told, 1).to(device)
-        parameters = [*self.network.parameters(), *self.retell.parameters()]
+        if config.learn == "keypoints":
+            for parameter in (*self.network.parameters(), *self.retell.parameters()):
+                parameter.requires_grad_(False)
+            for part in self.network.detecting():
+                part.requires_grad_(True)
+        every_one = (*self.network.parameters(), *self.retell.parameters())
+        parameters = [p for p in every_one if p.requires_grad]
         decays = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -159,11 +173,13 @@ class FeatureTrainer:
         rows = torch.searchsorted(self._area_up_to, draw[0], right=True)  # none without area
         photos = -(-config.batch // PAIRS_A_PHOTO)
         rows = rows[:photos].repeat_interleave(PAIRS_A_PHOTO)[: config.batch]
-        self.network.train()
+        whole = config.learn == "all"
+        self.network.train(whole)  # batch norm belongs to what stays
         losses = self._losses(rows, hardest * (0.2 + 0.8 * draw[1]))
-        total = losses.keypoints + losses.descriptors
-        total = total + RELIABILITY_WEIGHT * losses.reliability + PLACE_WEIGHT * losses.places
-        total = total + DISTILLATION_WEIGHT * losses.distilled
+        total = losses.keypoints
+        if whole:
+            total = total + losses.descriptors + RELIABILITY_WEIGHT * losses.reliability
+            total = total + PLACE_WEIGHT * losses.places + DISTILLATION_WEIGHT * losses.distilled
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)

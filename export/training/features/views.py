@@ -19,6 +19,7 @@ from .photos import LEVELS, Photos
 
 EDGE_PX = 5  # of the photo inside a view: what is found there is the photo's end
 SOFTEST_PX = 4.0  # standard deviation of the strongest blur
+READ_NOISE = 0.04  # of white: the amplifier's standard deviation, at most
 NARROWEST = 0.8  # photo pixels a view pixel, where the photo allows it
 
 
@@ -251,6 +252,10 @@ def photograph(clean: Tensor, generator: torch.Generator, hard: Tensor) -> Tenso
     photons = 0.01 + 0.05 * hard * draw(1, 1, 1) ** 2
     noise = torch.randn(image.shape, generator=generator, device=generator.device)
     image = image * night + noise * photons * torch.sqrt(image.clamp(min=0.01) * night)
+    # The amplifier's noise, as strong in the dark parts, grown together by the camera's smoothing.
+    dark = torch.randn(image.shape, generator=generator, device=generator.device)
+    dark = torch.where(draw(1, 1, 1) < 0.5, dark, 1.5 * F.avg_pool2d(dark, 3, 1, 1))
+    image = image + dark * READ_NOISE * hard * draw(1, 1, 1) ** 2 * night
     image = image / night
     # Eight bits, after the exposure that the camera chose.
     levels = 255.0 * torch.where(night < 1.0, night + 0.2, 1.0)
