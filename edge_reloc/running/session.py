@@ -345,6 +345,7 @@ class Session:
                     silent=silent,
                     stop=stop,
                     advise=self._advised,
+                    before=(lambda: None) if recorder is None else recorder.before_frame,
                 )
         finally:
             status.clear()

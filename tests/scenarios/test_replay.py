@@ -82,8 +82,16 @@ def record(tmp_path: Path) -> Callable[..., tuple[Path, list[dict[str, Any]]]]:
         (["--tracking"], 1.0, RATE_HZ),
         (["--in-flight", "2"], WRONG_FOCAL, RATE_HZ),
         (["--in-flight", "2", "--tracking", "--states"], 1.0, WALK_HZ),
+        (["--tracking", "--states", "--search-every", "2"], 1.0, WALK_HZ),
+        (["--in-flight", "2", "--tracking", "--search-every", "1"], 1.0, RATE_HZ),
     ],
-    ids=["tracking", "calibration check, two in flight", "states, two in flight"],
+    ids=[
+        "tracking",
+        "calibration check, two in flight",
+        "states, two in flight",
+        "states, poses verified",
+        "poses verified, two in flight",
+    ],
 )
 def test_a_replay_gives_the_same_poses_to_the_bit(
     record: Callable[..., tuple[Path, list[dict[str, Any]]]],
@@ -95,7 +103,10 @@ def test_a_replay_gives_the_same_poses_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recording, expected = record(*options, focal=focal, hz=hz)
-    assert all(line["tracked"] for line in expected) is ("--tracking" in options)
+    # Where a pose is to be verified and no close look finds it, the frame is searched for.
+    tracked = [line["tracked"] for line in expected]
+    assert any(tracked) is ("--tracking" in options)
+    assert all(tracked) is any(tracked) or "--search-every" in options
     capsys.readouterr()
     replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
     assert main(replayed) == 0
