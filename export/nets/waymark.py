@@ -84,7 +84,7 @@ class Waymark(nn.Module):
         self.size = size
         w = SIZES[size]
         self.dense_dim = w.fusion
-        self.halve = nn.PixelUnshuffle(2)
+        self.halve: nn.Module = nn.PixelUnshuffle(2)
         self.stem = nn.Sequential(
             nn.Conv2d(4, w.half, 3, padding=1, bias=False), nn.BatchNorm2d(w.half), nn.ReLU()
         )

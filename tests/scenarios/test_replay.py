@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("mcap")
 
 from edge_reloc.geometry.camera import read_camera, write_camera
+from edge_reloc.recording.ring import Ring
 from edge_reloc.run import main
 from edge_reloc.running.demo import demo_folder
-from edge_reloc.sources.recording import RecordingSource
+from edge_reloc.running.replay import Resumption
 
 RATE_HZ = 30  # of photos
 WALK_HZ = 4  # of a video of them, at which a person could have taken them
@@ -114,9 +115,28 @@ def test_a_replay_gives_the_same_poses_to_the_bit(
     told = capsys.readouterr()
     assert "as recorded" in told.out and "may differ" not in told.err
     # What was remembered before the recording is what makes them the same.
-    monkeypatch.setattr(RecordingSource, "_resume", lambda *_: None)
+    monkeypatch.setattr(Resumption, "before", lambda *_: None)
     assert main(replayed) == 0
     assert lines(tmp_path / "b.jsonl") != expected
+
+
+def test_a_replay_goes_on_after_gaps_with_two_frames_in_flight(
+    record: Callable[..., tuple[Path, list[dict[str, Any]]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is remembered before a frame counts when the frames before it are done."""
+    add = Ring.add
+
+    def after_a_gap(ring: Ring, *kept: Any) -> None:
+        ring.resume_here()
+        add(ring, *kept)
+
+    monkeypatch.setattr(Ring, "add", after_a_gap)
+    recording, expected = record("--in-flight", "2", "--tracking", "--states", hz=WALK_HZ)
+    replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
+    assert main(replayed) == 0
+    assert lines(tmp_path / "b.jsonl") == expected
 
 
 def test_a_replay_runs_in_the_map_that_it_was_recorded_in(
