@@ -108,7 +108,7 @@ def test_damaged_memories_raise_what_a_replay_tells() -> None:
     resumption.expect(frames[2], {"machine": {}})  # read before the first one was its turn
     for frame in frames[:2]:
         resumption.before(frame)
-    with pytest.raises(SourceError, match="flight.mcap: what was remembered before"):
+    with pytest.raises(SourceError, match=r"flight\.mcap: what was remembered before"):
         resumption.before(frames[2])
 
 
