@@ -39,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--start", type=Path, help="Waymark's weights to go on from (default: random ones)")
     add(
-        "--learn",
-        choices=("all", "keypoints"),
-        default="all",
-        help="'keypoints': the detector of --start alone, everything else stays (default all)",
+        "--hold",
+        type=Path,
+        help="Waymark's weights whose descriptors, reliability and place embeddings are taken over "
+        "as they are, instead of --teacher: keypoints alone are learnt anew",
     )
     add(
         "--headings",
@@ -71,13 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.view % 32 or options.view < 64:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
-    if options.learn == "all" and not options.teacher:
+    if not (options.teacher or options.hold):
         parser.error("--teacher is missing: EdgePoint2 weights whose descriptors are retold")
-    if options.learn == "keypoints" and not (options.start and options.keypoints):
-        parser.error("--learn keypoints needs --start (the network) and --keypoints (whose)")
+    if options.hold and not options.keypoints:
+        parser.error("--hold needs --keypoints: whose keypoints are learnt beside")
     import torch
 
-    from .nets.waymark import trained_waymark
+    from .nets.waymark import load_waymark, trained_waymark
     from .training.device import training_device
     from .training.features.lessons import kept_lessons
     from .training.features.photos import read_photos
@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     descriptors = load_descriptors(options.teacher)
     keypoints = load_keypoints(options.keypoints or [str(options.teacher)])
     start = trained_waymark(options.start) if options.start else None
+    hold = load_waymark(options.hold) if options.hold else None
     photos = read_photos(options.photos, longest_px=LONGEST_PX, shortest_px=options.view * 7 // 8)
     config = FeatureConfig(
         size=start.size if start else options.size,
@@ -101,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         rate=options.rate,
         view_px=options.view,
         seed=options.seed,
-        learn=options.learn,
     )
     lessons = kept_lessons(
         options.output / "lessons.pt",
@@ -111,7 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         device,
         headings=options.headings,
     )
-    trainer = FeatureTrainer(photos, lessons, config, options.output, device, start=start)
+    trainer = FeatureTrainer(
+        photos, lessons, config, options.output, device, start=start, hold=hold
+    )
     print(
         f"{len(photos)} photos, {len(trainer.held_out)} of them held out; "
         f"step {trainer.step} of {config.steps} on {device}",

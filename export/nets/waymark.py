@@ -143,10 +143,6 @@ class Waymark(nn.Module):
         beside = [levels[0], eighth, enlarge(sixteenth, 2), enlarge(thirty_second, 4)]
         return maps, torch.cat(beside, dim=1)
 
-    def detecting(self) -> tuple[nn.Module, ...]:
-        """The parts that keypoints alone depend on."""
-        return self.detect_half, self.detect_quarter, self.detect_fused, self.detector
-
     def cells(self, image_11HW: Tensor) -> CellMaps:
         """All that the network sees at 1/8, from the finest level to the descriptors."""
         maps, levels = self._maps(image_11HW)

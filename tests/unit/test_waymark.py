@@ -191,35 +191,32 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
             FeatureTrainer(photos, said, config, tmp_path / "parted", CPU)
 
 
-def test_only_the_detector_learns_where_keypoints_alone_are_asked_for(tmp_path: Path) -> None:
-    """All else stays to the bit."""
-    torch.manual_seed(2)
-    torch.save({"size": "s", "network": Waymark("s").state_dict()}, tmp_path / "start.pt")
+def test_descriptors_are_held_while_keypoints_are_learnt(tmp_path: Path) -> None:
+    """Those of another network are taken over; one's own stay nearly as they are."""
 
     class Bright(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return image / 20 - 10
 
+    torch.manual_seed(2)
+    torch.save({"size": "s", "network": Waymark("s").state_dict()}, tmp_path / "start.pt")
+    torch.save({"size": "s", "network": Waymark("s").state_dict()}, tmp_path / "other.pt")
     said = teach(textured(), Bright(), NoDescriptors(), CPU, int, headings=1)
-    config = FeatureConfig(
-        size="s", steps=40, batch=4, view_px=VIEW, matches=20, learn="keypoints", rate=2e-2
-    )
-    start = trained_waymark(tmp_path / "start.pt")
-    trainer = FeatureTrainer(textured(), said, config, tmp_path, CPU, start=start)
-    reports = list(trainer.train(40, 10))
-    assert reports[-1].keypoints < 0.8 * reports[0].keypoints
-    begun = trained_waymark(tmp_path / "start.pt").state_dict()
-    changed = {
-        name.split(".")[0]
-        for name, value in trainer.network.state_dict().items()
-        if not torch.equal(value, begun[name])
-    }
-    assert changed == {"detect_half", "detect_quarter", "detect_fused", "detector"}
-    other = trained_waymark(tmp_path / "start.pt")
-    with torch.no_grad():
-        other.stem[0].weight += 1
+    config = FeatureConfig(size="s", steps=30, batch=4, view_px=VIEW, matches=20, rate=1e-2)
+
+    def trainer(hold: str, start: str = "start.pt") -> FeatureTrainer:
+        begin, held = trained_waymark(tmp_path / start), load_waymark(tmp_path / hold)
+        return FeatureTrainer(
+            textured(), said, config, tmp_path / hold[:-3], CPU, start=begin, hold=held
+        )
+
+    for hold, first, last in (("start.pt", 0.0, 0.3), ("other.pt", 0.5, 0.5)):
+        reports = list(trainer(hold).train(30, 10))
+        assert reports[-1].keypoints < 0.8 * reports[0].keypoints
+        assert first < reports[0].distilled
+        assert reports[-1].distilled < last
     with pytest.raises(ConfigError, match="belongs to a training on other"):
-        FeatureTrainer(textured(), said, config, tmp_path, CPU, start=other)
+        trainer("start.pt", start="other.pt")
 
 
 def test_several_teachers_are_heard_alike(tmp_path: Path) -> None:
@@ -383,8 +380,8 @@ def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_
     ("options", "said"),
     [
         ([], "--teacher is missing"),
-        (["--learn", "keypoints"], "needs --start"),
-        (["--learn", "keypoints", "--start", "none.pt", "--keypoints", "a.pt"], "no such weights"),
+        (["--hold", "none.pt"], "needs --keypoints"),
+        (["--hold", "none.pt", "--keypoints", "a.pt"], "no such weights"),
     ],
 )
 def test_the_program_says_what_it_needs(tmp_path: Path, options: list[str], said: str) -> None:

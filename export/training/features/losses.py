@@ -37,7 +37,7 @@ class Losses(NamedTuple):
     descriptors: Tensor
     reliability: Tensor
     places: Tensor
-    distilled: Tensor
+    distilled: Tensor  #: what is lost of the teacher's descriptors, or `change` of one's own
     accuracy: Tensor  #: share of matches that are nearest neighbours
 
 
@@ -175,6 +175,14 @@ def _distillation_loss(ours: Tensor, theirs: Tensor, within: Tensor) -> Tensor:
     weight = (F.avg_pool2d(within, STRIDE_PX) > 0.99).to(torch.float32).squeeze(1)
     cosine = F.cosine_similarity(ours, theirs, dim=1)
     return (weight * (1.0 - cosine)).sum() / weight.sum().clamp(min=1.0)
+
+
+def change(now: WaymarkMaps, before: WaymarkMaps) -> Tensor:
+    """How far descriptors, their reliability and embeddings of the same images have moved."""
+    turned = 1.0 - F.cosine_similarity(now.descriptors.float(), before.descriptors.float(), dim=1)
+    doubt = (now.reliability.float().sigmoid() - before.reliability.float().sigmoid()).abs()
+    elsewhere = 1.0 - (now.embedding.float() * before.embedding.float()).sum(1)
+    return turned.mean() + doubt.mean() + elsewhere.mean()
 
 
 def _keypoint_loss(logits: Tensor, teacher: Tensor, within: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
 from ..resumable import read_state, write_state
 from .lessons import Lessons
-from .losses import Losses, choose_matches, pair_losses
+from .losses import Losses, change, choose_matches, pair_losses
 from .photos import Photos
 from .views import make_views
 
@@ -30,6 +30,7 @@ HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
 PAIRS_A_PHOTO = 2  # of a batch, so that descriptors learn to tell a photo's places apart
 RELIABILITY_WEIGHT, PLACE_WEIGHT, DISTILLATION_WEIGHT = 0.3, 0.2, 1.0
+HOLD_WEIGHT = 8.0
 WARM_UP = 500  # steps
 COOL_DOWN = 0.2  # of the steps
 
@@ -48,7 +49,6 @@ class FeatureConfig:
     rate: float = 2e-3
     harden: int = 4000  #: steps over which views come to differ as much as they ever will
     seed: int = 0  #: of weights and draws
-    learn: str = "all"  #: or "keypoints": the detector alone, all else stays as it is
 
     def identity(self) -> dict[str, Any]:
         """What may not change in the course of a training: all but its length."""
@@ -74,7 +74,8 @@ class FeatureTrainer:
 
     Keypoints of the lessons are learnt; their descriptors are to be readable from our dense
     features by a 1x1 convolution, which is thrown away after the training. Photos are drawn
-    by their area. `start`: a trained network to go on from, of the same size.
+    by their area. `start`: a trained network to go on from, of the same size. `hold`: one whose
+    descriptors, reliability and embeddings are kept, or learnt, instead of all but keypoints.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class FeatureTrainer:
         device: torch.device,
         *,
         start: Waymark | None = None,
+        hold: Waymark | None = None,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
         self._data = digest_of(
             photos.identity(),
             *(said.cpu() for said in lessons),
-            *((start.state_dict(),) if start else ()),
+            *(of.state_dict() for of in (start, hold) if of),
         )
         self.lessons = lessons.to(device)
         self.photos = photos.to(device)
@@ -101,13 +103,8 @@ class FeatureTrainer:
         self.network = network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         told = lessons.descriptors.shape[1]
         self.retell = nn.Conv2d(self.network.dense_dim, told, 1).to(device)
-        if config.learn == "keypoints":
-            for parameter in (*self.network.parameters(), *self.retell.parameters()):
-                parameter.requires_grad_(False)
-            for part in self.network.detecting():
-                part.requires_grad_(True)
-        every_one = (*self.network.parameters(), *self.retell.parameters())
-        parameters = [p for p in every_one if p.requires_grad]
+        self._before = hold.eval().to(device).to(memory_format=layout) if hold else None  # type: ignore[call-overload]
+        parameters = [*self.network.parameters(), *self.retell.parameters()]
         decays = [p for p in parameters if p.ndim > 1]
         others = [p for p in parameters if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
@@ -173,13 +170,14 @@ class FeatureTrainer:
         rows = torch.searchsorted(self._area_up_to, draw[0], right=True)  # none without area
         photos = -(-config.batch // PAIRS_A_PHOTO)
         rows = rows[:photos].repeat_interleave(PAIRS_A_PHOTO)[: config.batch]
-        whole = config.learn == "all"
-        self.network.train(whole)  # batch norm belongs to what stays
+        self.network.train(self._before is None)  # batch norm belongs to what is held
         losses = self._losses(rows, hardest * (0.2 + 0.8 * draw[1]))
         total = losses.keypoints
-        if whole:
+        if self._before is None:
             total = total + losses.descriptors + RELIABILITY_WEIGHT * losses.reliability
             total = total + PLACE_WEIGHT * losses.places + DISTILLATION_WEIGHT * losses.distilled
+        else:
+            total = total + HOLD_WEIGHT * losses.distilled
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -195,11 +193,15 @@ class FeatureTrainer:
             matches = choose_matches(*views, config.matches, generator)
         images = torch.cat([views[0].image, views[1].image])
         with precision(self.device):
-            maps = self.network(images.contiguous(memory_format=layout))
+            images = images.contiguous(memory_format=layout)
+            maps = self.network(images)
             retold = self.retell(maps.dense).float().chunk(2)
+            with torch.no_grad():
+                before = self._before(images) if self._before else None
         first, second = zip(*(x.float().chunk(2) for x in maps), strict=True)
         both = (WaymarkMaps(*first), WaymarkMaps(*second))
-        return pair_losses(both, retold, views, matches)
+        losses = pair_losses(both, retold, views, matches)
+        return losses._replace(distilled=change(maps, before)) if before else losses
 
     @torch.no_grad()
     def held_out_accuracy(self) -> float:
