@@ -11,7 +11,7 @@ from enum import Enum
 
 import numpy as np
 
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, Bool
 from edge_reloc.bundle.manifest import Integrity
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.geometry.camera import Camera
@@ -60,13 +60,15 @@ class Predictor:
         integrity: Integrity | None,
         gate: Gate,
     ) -> None:
-        self._observations, self._points, self._rate = observations, points, rate
-        self._scale = CAREFUL if integrity is None else integrity.refined
+        self.observations, self._points, self._rate = observations, points, rate
+        self.scale = CAREFUL if integrity is None else integrity.refined
         self._gate = gate
 
-    def predict(self, camera: Camera, cam_from_world: F64) -> Prediction:
-        """What a camera there would get."""
-        seen = self._observations.seen(camera, cam_from_world)
+    def predict(
+        self, camera: Camera, cam_from_world: F64, without: Bool | None = None
+    ) -> Prediction:
+        """What a camera there would get. without (V,): photos that are taken for not mapped."""
+        seen = self.observations.seen(camera, cam_from_world, without)
         rate = self._rate.of(seen)
         matches = float(rate.sum())
         part = image_part(camera, seen.xy_px)
@@ -74,7 +76,7 @@ class Predictor:
         parts = float((1.0 - np.exp(-in_part)).sum())
         angle = _weighted_median(seen.angle_rad, rate)
         covariance = self._covariance(camera, cam_from_world, seen, rate)
-        covariance = covariance * self._rate.inflation * self._scale.variance(angle)
+        covariance = covariance * self._rate.inflation * self.scale.variance(angle)
         rotation, position = np.sqrt([np.trace(covariance[:3, :3]), np.trace(covariance[3:, 3:])])
         rotation_deg = float(np.degrees(rotation))
         return Prediction(
@@ -119,7 +121,7 @@ class Predictor:
 
     @property
     def _mapping_side(self) -> int:
-        camera = self._observations.views[0].camera
+        camera = self.observations.views[0].camera
         return max(camera.width, camera.height)
 
 

@@ -30,10 +30,12 @@ from edge_reloc.settings import Gate
 from edge_reloc_export.forecast.coverage_files import Coverage
 from edge_reloc_export.forecast.coverage_picture import draw
 from edge_reloc_export.forecast.heading_grid import make_grid
+from edge_reloc_export.forecast.left_out_scale import BALL_95, calibrate
 from edge_reloc_export.forecast.match_rate import learn_rate
 from edge_reloc_export.forecast.predict import Expected, Prediction, Predictor, forecast
 from edge_reloc_export.forecast.seen_from import Observations
 from edge_reloc_export.packing.packed_model import load_packed
+from edge_reloc_export.scene.combine import open_any_store
 from edge_reloc_export.scene.model import SceneModel, View
 from edge_reloc_export.work_folder import existing_work_folder
 
@@ -41,7 +43,6 @@ SEED, RESAMPLES = 20, 2000
 YARD_M = ((-5.7, -4.7, 0.4), (5.7, 4.7, 3.0))
 FOUNTAIN_M, PITCH_DEG = 1.2, 40.0
 RIGHT_M, RIGHT_DEG = 0.10, 2.0
-BALL_95 = 1.61  # of the root of the summed variances, where all three axes are alike
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 
 
@@ -60,6 +61,9 @@ def main() -> None:
     parser.add_argument("--map", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument(
+        "--as-poses", action="store_true", help="the covariance scaled as that of poses"
+    )
     parser.add_argument("--output", type=Path, help="JSON of every frame")
     parser.add_argument("--picture", type=Path, help="draw the courtyard's coverage, no frames")
     options = parser.parse_args()
@@ -164,8 +168,13 @@ def _courtyard(count: int) -> Iterator[Case]:
 
 def _queries(options: argparse.Namespace) -> Iterator[Case]:
     bundle = open_bundle(options.map)
-    model = load_packed(existing_work_folder(options.map), bundle)
+    work = existing_work_folder(options.map)
+    model = load_packed(work, bundle)
     predictor = _predictor(bundle, model.views)
+    print("covariance before:", predictor.scale)
+    if not options.as_poses:
+        calibrate(predictor, options.map, model, open_any_store(work))
+        print("covariance measured:", predictor.scale)
     reference = read_model(options.data / "reference")
     of_name = {image.name: image for image in reference.images}
     names = (options.data / "queries.txt").read_text().split()[:: options.every]
