@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .forecast.heading_grid import make_grid
     from .forecast.left_out_scale import calibrate
     from .forecast.match_rate import learn_rate
-    from .forecast.predict import Predictor, forecast
+    from .forecast.predict import Predictor, forecast, refines
     from .forecast.seen_from import Observations
     from .packing.packed_model import load_packed
     from .scene.combine import open_any_store
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         learn_rate(observations),
         bundle.manifest.integrity,
         Gate(),
+        refines=refines(bundle.manifest),
     )
     output = options.output or options.map.with_name(options.map.name + ".coverage")
     output.mkdir(parents=True, exist_ok=True)  # before the long work

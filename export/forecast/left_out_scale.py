@@ -76,10 +76,10 @@ def left_out_scale(
     try:
         with TemporaryDirectory() as folder:
             answers = tried_here(bundle, model, store, left_out, Path(folder))
-            for done, (rows, (_, tries)) in enumerate(zip(left_out, answers, strict=True)):
+            for done, (rows, answer) in enumerate(zip(left_out, answers, strict=True)):
                 without = np.zeros(len(model.views), bool)
                 without[rows] = True
-                for each in tries:
+                for each in answer[int(predictor.refines)]:
                     view = view_of[each.view]
                     told = predictor.predict(view.camera, view.cam_from_world, without)
                     if np.isfinite(told.position):

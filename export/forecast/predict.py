@@ -12,7 +12,7 @@ from enum import Enum
 import numpy as np
 
 from edge_reloc.arrays import F64, Bool
-from edge_reloc.bundle.manifest import Integrity
+from edge_reloc.bundle.manifest import Integrity, Manifest
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.pose.integrity import CAREFUL
@@ -49,6 +49,11 @@ class Prediction:
     angle_deg: float  #: median, between the rays and those of the most similar photos
 
 
+def refines(manifest: Manifest) -> bool:
+    """Whether the map's own method has a second pass, whose errors are others."""
+    return bool(manifest.methods.get(manifest.method, {}).get("second_pass", False))
+
+
 class Predictor:
     """Asks a map about poses."""
 
@@ -59,9 +64,15 @@ class Predictor:
         rate: MatchRate,
         integrity: Integrity | None,
         gate: Gate,
+        *,
+        refines: bool = True,
     ) -> None:
+        """refines: whether frames are matched a second time, see `refines`."""
         self.observations, self._points, self._rate = observations, points, rate
-        self.scale = CAREFUL if integrity is None else integrity.refined
+        self.refines = refines
+        self.scale = CAREFUL
+        if integrity is not None:
+            self.scale = integrity.refined if refines else integrity.first
         self._gate = gate
 
     def predict(

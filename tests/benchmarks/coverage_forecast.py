@@ -32,7 +32,7 @@ from edge_reloc_export.forecast.coverage_picture import draw
 from edge_reloc_export.forecast.heading_grid import make_grid
 from edge_reloc_export.forecast.left_out_scale import BALL_95, calibrate
 from edge_reloc_export.forecast.match_rate import learn_rate
-from edge_reloc_export.forecast.predict import Expected, Prediction, Predictor, forecast
+from edge_reloc_export.forecast.predict import Expected, Prediction, Predictor, forecast, refines
 from edge_reloc_export.forecast.seen_from import Observations
 from edge_reloc_export.packing.packed_model import load_packed
 from edge_reloc_export.scene.combine import open_any_store
@@ -53,6 +53,7 @@ class Case(NamedTuple):
     right: bool
     inliers: int
     error_m: float  #: inf without a pose
+    claimed_m: float  #: standard deviation by the pose's own covariance; inf without a pose
 
 
 def main() -> None:
@@ -71,7 +72,9 @@ def main() -> None:
         return picture(options.picture)
     cases = list(_courtyard(options.courtyard) if options.courtyard else _queries(options))
     if options.output:
-        rows = [[*vars(c.predicted).values(), c.right, c.inliers, c.error_m] for c in cases]
+        rows = [
+            [*vars(c.predicted).values(), c.right, c.inliers, c.error_m, c.claimed_m] for c in cases
+        ]
         options.output.write_text(json.dumps(rows, default=lambda status: status.value))
     tell(cases)
 
@@ -114,9 +117,14 @@ def tell(cases: list[Case]) -> None:
         own = [case for case in cases if case.predicted.status is status]
         share = f"{sum(case.right for case in own)} of {len(own)} right"
         print(f"  predicted {status.value}: {share}")
-    within = error[posed] <= BALL_95 * sigma[posed]
-    print(f"  {within.mean():.0%} of the errors within {BALL_95} predicted sigma (95% expected)")
-    print(f"  medians: error {np.median(error[posed]):.4f}, sigma {np.median(sigma[posed]):.4f}")
+    claimed = np.array([case.claimed_m for case in cases])
+    for whose, its in (("predicted", sigma), ("the poses' own", claimed)):
+        within = int((error[posed] <= BALL_95 * its[posed]).sum())
+        print(
+            f"  {within} of {posed.sum()} errors within {BALL_95} of {whose} sigma (95% expected)"
+        )
+    medians = [float(np.median(values[posed])) for values in (error, sigma, claimed)]
+    print("  medians: error {:.4f}, sigma predicted {:.4f}, of poses {:.4f}".format(*medians))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -189,18 +197,20 @@ def _queries(options: argparse.Namespace) -> Iterator[Case]:
 def _case(
     predictor: Predictor, camera: Camera, truth: np.ndarray, found: edge_reloc.Localization
 ) -> Case:
-    error = (float("inf"), 180.0)
-    if found.cam_from_world is not None:
+    error, claimed = (float("inf"), 180.0), float("inf")
+    if found.cam_from_world is not None and found.covariance is not None:
         error = pose_error(found.cam_from_world, truth)
+        claimed = float(np.sqrt(np.trace(found.covariance[3:, 3:])))
     right = error[0] <= RIGHT_M and error[1] <= RIGHT_DEG
-    return Case(predictor.predict(camera, truth), right, found.inliers, error[0])
+    return Case(predictor.predict(camera, truth), right, found.inliers, error[0], claimed)
 
 
 def _predictor(bundle: MapBundle, views: list[View]) -> Predictor:
     points = open_points(bundle)
     observations = Observations(views, points.xyz)
-    integrity = bundle.manifest.integrity
-    return Predictor(observations, points, learn_rate(observations), integrity, Gate())
+    integrity, again = bundle.manifest.integrity, refines(bundle.manifest)
+    rate = learn_rate(observations)
+    return Predictor(observations, points, rate, integrity, Gate(), refines=again)
 
 
 def _demo() -> tuple[MapBundle, Camera, list[View]]:

@@ -25,14 +25,16 @@ from changing_world import ChangingWorld
 from edge_reloc import __main__ as programs
 from edge_reloc.bundle import layout, open_bundle
 from edge_reloc.errors import EdgeRelocError
+from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.running.demo import DEMO
 from edge_reloc_export import train, update
-from edge_reloc_export.living import refit_cells, updating
+from edge_reloc_export.living import refit_cells, register, updating
 from edge_reloc_export.living.difference import compare_maps
 from edge_reloc_export.living.evidence import Looks, judge
 from edge_reloc_export.living.expectation import hidden
 from edge_reloc_export.living.extended_work import NEXT_MODEL, add_folder, check_base, load_base
 from edge_reloc_export.living.last_layer import read_layers
+from edge_reloc_export.living.register import register_photos
 from edge_reloc_export.nets.landmarks import RecogniserShape
 from edge_reloc_export.packing.packed_model import load_packed
 from edge_reloc_export.packing.quantising import in_steps, quantise
@@ -47,6 +49,7 @@ from edge_reloc_export.work_folder import work_folder
 LEAST_RECALL, LEAST_PRECISION = 0.95, 0.97
 EDGE_M = 0.15
 PER_POINT = (layout.XYZ, layout.DESCRIPTORS, layout.DIRECTION, layout.SIGMA)
+PLACED_M = 0.02  # of photos of which half is unknown, before they are refined
 MERGED_M = 0.004  # of points of two maps that were aligned: what a pixel is at 3 m
 
 
@@ -154,6 +157,24 @@ def test_where_nothing_changed_nothing_goes(
     summary = json.loads(capsys.readouterr().out)
     assert summary["retired"] == 0
     assert summary["seen_again"] > 0.9 * summary["points_before"]
+
+
+def test_photos_that_show_little_of_what_was_are_placed_all_the_same(
+    world: ChangingWorld, tmp_path: Path
+) -> None:
+    """The whole wall is painted anew and the floor stays: what frames are refused for."""
+    textures = [made._texture(seed) for seed in (1, 9)]
+    poses = made.write_photos(tmp_path / "painted", textures, np.linspace(0.0, 1.0, 4))
+    paths = {name: tmp_path / "painted" / name for name in poses}
+    bundle = open_bundle(world.bundle)
+    found = register_photos(bundle, paths, {}, None, tmp_path)
+    assert len(found.views) >= 3  # one of the four has 14 inliers
+    for view in found.views:
+        assert pose_error(view.cam_from_world, poses[view.name]).translation < PLACED_M
+    again = register._of_changed_places(bundle)
+    assert again.method == "exhaustive"
+    assert again.min_coverage is not None
+    assert again.min_coverage < bundle.manifest.features.min_coverage
 
 
 def test_photos_of_another_place_are_refused(
