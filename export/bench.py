@@ -172,13 +172,16 @@ def _run_scene(folder: Path, scene: Scene, options: argparse.Namespace, outcome:
     prepared = prepare(scene, folder / "data")
     steps = Steps(folder)
     trainings = _list(options.train)
-    try:  # all systems need it, if only for the image embedding
-        full = _make_map(steps, folder, scene, options, FULL, trainings, prepared, outcome)
+    methods = [parse_ours(text) for text in _list(options.methods or "")]
+    on_full = not methods or any(asked.preset == FULL for asked in methods)
+    try:  # peers need it in any case, for its image embedding
+        wanted = trainings if on_full else []
+        full = _make_map(steps, folder, scene, options, FULL, wanted, prepared, outcome)
     except StepError as error:
         outcome.failures.append(f"{scene.name}: {error}")
         return
-    texts = _list(options.methods or "") or shown_methods(open_bundle(full.bundle).manifest)
-    methods = [parse_ours(text) for text in texts]
+    if not methods:
+        methods = [parse_ours(text) for text in shown_methods(open_bundle(full.bundle).manifest)]
     rows: list[Row] = []
     for preset in dict.fromkeys(asked.preset for asked in methods):
         on_it = [asked for asked in methods if asked.preset == preset]

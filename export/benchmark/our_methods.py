@@ -83,11 +83,11 @@ def make_map(
 
 def train(steps: Steps, made: OurMap, method: str, preset: str) -> None:
     """Train for a map by a preset of the trainings. Raises StepError."""
-    arguments = ["--map", made.bundle, "--method", method, "--preset", preset]
-    program = *MODULE, "edge_reloc_export.train", *arguments
+    program = *MODULE, "edge_reloc_export.train", "--map", made.bundle, "--method", method
     name = _named(f"train {method}", made.preset)
     after = [made.mapped.number]
-    made.trained[method] = steps.run(name, *program, output=made.bundle, after=after)
+    more = "--preset", preset
+    made.trained[method] = steps.run(name, *program, *more, output=made.bundle, after=after)
 
 
 def to_float16(steps: Steps, made: OurMap) -> Step:
