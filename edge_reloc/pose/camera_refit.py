@@ -121,9 +121,11 @@ def _agreeing(
     """Jacobian and residual (11,2,N) of matches that are off by less, and which they are (N,)."""
     ahead = np.flatnonzero(pose[2, :3] @ world + pose[2, 3] >= MIN_DEPTH)
     rows = np.empty((11, 2, len(ahead)))
-    _linearise(camera, pose, numbers, world[:, ahead], observed[:, ahead], rows)
-    near = np.flatnonzero(np.square(rows[10]).sum(axis=0) < within_px * within_px)
-    return rows[:, :, near], ahead[near]
+    world, observed = world.take(ahead, axis=1), observed.take(ahead, axis=1)
+    _linearise(camera, pose, numbers, world, observed, rows)
+    off = rows[10]
+    near = np.flatnonzero(off[0] * off[0] + off[1] * off[1] < within_px * within_px)
+    return rows.take(near, axis=2), ahead[near]
 
 
 def _linearise(

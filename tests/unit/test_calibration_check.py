@@ -327,7 +327,7 @@ def test_what_is_vouched_for_holds_before_any_frame_has_told(share: float) -> No
 
 
 def test_a_vouched_file_makes_the_first_level_of_the_demo_small() -> None:
-    """11 cm of a file that may be another camera's, 3 cm of one that is known to 0.1 %."""
+    """6 cm of a file that may be another camera's, 2 cm of one that is known to 0.1 %."""
     frame, levels = DEMO / "frames" / "frame_000.jpg", []
     for percent in (None, 0.1):
         settings = {"method": "exhaustive", "camera_error_percent": percent, "threads": 1}
