@@ -57,6 +57,10 @@ class Refit(NamedTuple):
         covariance = np.asarray(np.linalg.inv(self.information / inflation + PRIOR), np.float64)
         return Belief(covariance @ self.weighted / inflation, covariance)
 
+    def shown_in_part(self, share: float) -> Refit:
+        """The same where that share of what a camera is off by shows: more, and less sure."""
+        return Refit(share**2 * self.information, share * self.weighted)
+
 
 class _System(NamedTuple):
     """Normal equations (10,10), (10,) of pose and numbers, and the weights (M,) behind them."""

@@ -24,6 +24,7 @@ from edge_reloc.pose.calibration_check import (
     PULL,
     SEVERAL,
     SHARED,
+    SHOWN,
     CalibrationCheck,
     Evidence,
     refit,
@@ -227,6 +228,19 @@ def test_what_is_found_around_a_pose_of_a_wrong_camera_does_not_clear_it() -> No
     assert refused.status is Status.IMPLAUSIBLE and refused.reason is not None
     said = float(refused.reason.split("say ")[1].split()[0])
     assert abs(said / CAMERA.fx - 1) < 0.03
+
+
+def test_where_too_few_matches_are_no_pose_s_choice_what_was_found_tells_less() -> None:
+    frame, sigma = view(3, depth=NEARLY_FLAT), []
+    matches, estimate = located(CAMERA, frame)
+    few, _ = located(CAMERA, view(1, points=25))
+    for unguided in (None, few):
+        check = CalibrationCheck()
+        assert check.judge(CAMERA, matches, estimate, unguided).status is Status.OK
+        error = check.error(CAMERA, matches, estimate)
+        assert error is not None
+        sigma.append(np.sqrt(error.covariance[5, 5]))
+    assert 2.0 < sigma[1] / sigma[0] < 1.0 / SHOWN + 0.1
 
 
 def test_the_second_pass_leaves_what_no_pose_has_chosen() -> None:
