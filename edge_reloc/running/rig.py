@@ -26,8 +26,11 @@ from ..sinks.of_camera import OfCamera
 from ..structs import Frame, Localization
 from ..tiles.tiled_bundle import open_map
 from .budget import Row, libraries_bytes
+from .flight import on_signal
 from .pipeline import Localizes
-from .session import Session, SessionOptions, on_signal, sink_rows
+from .session import Session
+from .session_memory import sink_rows
+from .session_options import SessionOptions
 from .statistics import RunSummary
 
 log = logging.getLogger(__name__)
@@ -263,6 +266,11 @@ class InTurn:
         """Never raises for what a camera shows."""
         with self._turns.mine():
             return self._localizer.localize(image)
+
+    def verify(self) -> None:
+        """After the others that wait."""
+        with self._turns.mine():
+            self._localizer.verify()
 
 
 class Prefixed:

@@ -145,6 +145,7 @@ def recorded(tmp_path: Path) -> Path:
     ring, told = Ring(5 * IMAGE_BYTES, seconds=60.0), list[str]()
     recorder = recorder_of(tmp_path, ring, told)
     for index in range(5):
+        recorder.before_frame()
         recorder.add(replace(frame(index), **(FULL if index == 1 else {})), estimate(index))
     recorder.request("asked")
     recorder.close()
@@ -351,7 +352,7 @@ def test_a_recording_tells_what_was_running(recorded: Path) -> None:
 
 
 def test_a_signal_asks_for_a_recording(tmp_path: Path) -> None:
-    from edge_reloc.running.session import on_signal
+    from edge_reloc.running.flight import on_signal
 
     told: list[str] = []
     recorder = recorder_of(tmp_path, Ring(4 * IMAGE_BYTES, seconds=60.0), told)
