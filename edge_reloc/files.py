@@ -37,6 +37,8 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
     """
     words = f"larger than the {most_bytes / 1000:.0f} kB that such a file may have"
     too_large = OSError(errno.EFBIG, words, str(path))
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "no file has a name with a NUL in it", str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
     with open(descriptor, "rb") as stream:
         facts = os.fstat(descriptor)

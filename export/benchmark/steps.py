@@ -16,6 +16,8 @@ from pathlib import Path
 from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
 
+from ..kept_files import read_object
+
 DONE = "steps.json"
 TAIL_LINES = 3
 PYTHON = "python"
@@ -47,9 +49,14 @@ class Steps:
         self._log = folder / "log"
         self._log.mkdir(parents=True, exist_ok=True)
         self._done: dict[str, Step] = {}
-        if self._file.is_file():
-            for name, values in json.loads(self._file.read_text()).items():
+        try:
+            kept = read_object(self._file)
+            for name, values in kept.items():
                 self._done[name] = Step(**{**values, "after": tuple(values["after"])})
+        except FileNotFoundError:
+            pass
+        except (TypeError, KeyError) as error:
+            raise StepError(f"{self._file}: damaged ({error!r}); remove it") from None
 
     def run(
         self,
