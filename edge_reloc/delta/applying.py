@@ -14,7 +14,7 @@ from ..bundle.manifest import MOST_BYTES, decode_manifest, manifest_bytes
 from ..bundle.reader import hash_file
 from ..bundle.signing import is_signed
 from ..errors import BundleError
-from ..files import cannot_write
+from ..files import cannot_write, open_file
 from .delta_file import DeltaReader, Patch, open_delta
 from .renumbering import RENUMBERED, as_items, new_numbers, renumber
 from .runs import Runs, follow_runs
@@ -31,7 +31,7 @@ def apply_delta(
     the key, DiskError; then `output` is as it was.
     """
     try:
-        stream = open(delta, "rb")  # noqa: SIM115  what follows may raise OSError of its own
+        stream = open_file(delta)  # alone: what follows may raise OSError of its own
     except OSError as error:
         raise BundleError(f"{delta}: cannot be read ({error.strerror})") from error
     with stream, one_at_a_time(base):

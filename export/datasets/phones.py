@@ -100,9 +100,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def _unpickled(data: bytes) -> Any:
     for code, place, _ in pickletools.genops(data):
-        if code.name.endswith("PUT") and (place or 0) > len(
-            data
-        ):  # its table of memos would be as long
+        if code.name.endswith("PUT") and (place or 0) > len(data):  # a table is made as long
             raise pickle.UnpicklingError(f"it remembers a thing as number {place}")
     return _PlainUnpickler(io.BytesIO(data)).load()
 

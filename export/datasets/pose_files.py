@@ -71,8 +71,9 @@ def numbers(row: Row, first: int, count: int, what: str) -> F64:
 
 
 def whole(text: str, where: str, what: str) -> int:
-    """A whole number of 18 digits at most, as fit 64 bits. Raises SourceError."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+    """A whole number that fits 64 bits. Raises SourceError."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= 19
+    if not plain or int(text) >= 1 << 63:
         raise SourceError(f"{where}: expected {what}, found '{text[:80]}'")
     return int(text)
 

@@ -219,3 +219,10 @@ def test_who_must_be_signed_is_signed(base: Path, updated: Path, tmp_path: Path)
     assert programs.main(["sign", "--delta", str(delta), "--key", str(key)]) == 0
     open_bundle(apply("good"), require_signed=public)
     assert signature_file(delta).stat().st_size == 64
+
+
+@pytest.mark.parametrize("key", [None, "site.key.pub"])
+def test_a_pipe_is_no_delta(base: Path, tmp_path: Path, key: str | None) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BundleError, match="not a file"):
+        apply_delta(base, tmp_path / "pipe", tmp_path / "out", require_signed=key and Path(key))
