@@ -80,6 +80,8 @@ class Localizer:
         #: what runs the networks, for people
         self.engine_name = line.engines.name
         self._work = Work(line.slots[0], line.candidates, line.matches)
+        # A tracked frame that is still to be searched for in the whole map, and its pose.
+        self._unverified: tuple[Extracted, PoseEstimate] | None = None
 
     @classmethod
     def open(
@@ -130,6 +132,7 @@ class Localizer:
         line = self._line
         frame = frame_of(image, line.camera, grey=not self.bundle.manifest.sees_colour)
         with line.workers.frame():
+            self.verify()
             if line.turns is None or frame.quarter_turns is not None:
                 return self._localization(self._localize(frame))
             return self._localization(line.turns.localize(frame, self._localize))
@@ -157,16 +160,14 @@ class Localizer:
         line, work = self._line, self._work
         frame, camera = extracted.frame, extracted.camera
         work.begin(extracted.features, extracted.laps)
+        self._unverified = None
         if work.features.n < line.settings.min_keypoints:
             return self._answer(frame, self._featureless())
         estimate = self._track(frame, camera)
         if estimate is None:
-            if line.embedder is not None:
-                line.embedder.embed(frame, work.features)
-            if line.retriever is not None:
-                line.retriever.retrieve(work.features, work.candidates)
-                work.clock.lap("retrieve")
-            estimate = self._judged(line.registration.register(camera, work), frame, camera)
+            estimate = self._registered(frame, camera)
+        elif line.tracker is not None and line.tracker.verification_due:
+            self._unverified = extracted, estimate
         if line.tracker is not None:
             line.tracker.remember(
                 frame.t_ns,
@@ -175,6 +176,16 @@ class Localizer:
                 inliers=estimate.inliers,
             )
         return self._answer(frame, estimate)
+
+    def _registered(self, frame: Frame, camera: Camera) -> PoseEstimate:
+        """The pose found by a search of the whole map."""
+        line, work = self._line, self._work
+        if line.embedder is not None:
+            line.embedder.embed(frame, work.features)
+        if line.retriever is not None:
+            line.retriever.retrieve(work.features, work.candidates)
+            work.clock.lap("retrieve")
+        return self._judged(line.registration.register(camera, work), frame, camera)
 
     def _track(self, frame: Frame, camera: Camera) -> PoseEstimate | None:
         """The pose found around the predicted one, None where there is none that is likely."""
@@ -189,7 +200,7 @@ class Localizer:
         if expected.is_close(camera):
             near = refiner.near(camera, features, pose, work.matches, inliers=inliers)
             estimate = self._tracked(near, frame, camera)
-        if estimate is None:
+        if estimate is None and not line.tracker.verification_due:  # a search is as dear, and due
             around = refiner.around(camera, features, pose, work.matches)
             estimate = self._tracked(around, frame, camera)
         work.clock.lap("track")
@@ -254,8 +265,8 @@ class Localizer:
             laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
             checked = replace(checked, stages_ms=laps)
         checked = unless_unlikely(checked, line.settings.min_p_right)
-        if line.tracker is not None and checked.cam_from_world is None:
-            line.tracker.forget()
+        if checked.cam_from_world is None:
+            self.search_next()
         return self._protected(checked)
 
     def _protected(self, estimate: PoseEstimate) -> PoseEstimate:
@@ -270,8 +281,7 @@ class Localizer:
     def warm_up(self, image: Frame | U8 | str | Path) -> None:
         """Localise a frame for the first time it takes; tracking begins after it."""
         self.localize(image)
-        if self._line.tracker is not None:
-            self._line.tracker.forget()
+        self.search_next()
 
     def predict(self, t_ns: int, cam_from_world: F64, covariance: F64) -> None:
         """Tell where the frame at a time should be found, as odometry or an IMU knows it.
@@ -288,6 +298,25 @@ class Localizer:
         """Look for the next frame in the whole map, as if no frame had been before it."""
         if self._line.tracker is not None:
             self._line.tracker.forget()
+        self._unverified = None
+
+    def verify(self) -> None:
+        """Where that is due, search the whole map for the frame that was tracked last.
+
+        It takes as long as a frame that is searched for. The next `localize` begins with it;
+        called after a pose was passed on, it delays no pose. Where the search finds another
+        place, or none, the next frame is searched for as well before there is a pose of it.
+        Views of the last frame's features and matches end here.
+        """
+        unverified, self._unverified = self._unverified, None
+        tracker, work = self._line.tracker, self._work
+        if unverified is None or tracker is None:
+            return
+        extracted, tracked = unverified
+        with self.workers.frame():
+            work.begin(extracted.features, {})
+            searched = self._registered(extracted.frame, extracted.camera)
+        tracker.verify(tracked, unless_unlikely(searched, self._line.settings.min_p_right))
 
     def recall(self) -> dict[str, Any]:
         """What it remembers of the frames so far, by the part that does; arrays are shared.
@@ -295,10 +324,12 @@ class Localizer:
         Read between two frames; `resume` of a localiser of the same map, camera and settings
         takes it, and goes on as this one would.
         """
+        self.verify()
         return {name: part.recall() for name, part in self._remembering().items()}
 
     def resume(self, recalled: Mapping[str, Any]) -> None:
         """As after the frames that were recalled. Raises ValueError, TypeError, KeyError."""
+        self._unverified = None
         for name, part in self._remembering().items():
             part.resume(recalled[name])
 

@@ -41,7 +41,7 @@ class FlightRecorder:
         make_folder(folder)
         self._folder, self._ring, self._session = folder, ring, session
         self._recall, self._tell = recall, tell
-        self._recalled = recall()
+        self._recalled: dict[str, Any] = {}
         self._state: State | None = None
         self._by_itself = 0
         self._progress = 0
@@ -52,17 +52,19 @@ class FlightRecorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
+    def before_frame(self) -> None:
+        """The next frame is about to be localised: its answer hangs on what is remembered now."""
+        self._recalled = self._recall()
+
     def add(self, frame: Frame, estimate: PoseEstimate) -> None:
         """Keep a frame that was just localised; LOST makes a recording."""
         self._ring.add(frame, estimate, self._recalled)
-        self._recalled = self._recall()
         if estimate.state is State.LOST and self._state is not State.LOST:
             self.lost()
         self._state = estimate.state
 
     def between_frames(self) -> None:
         """What is remembered may have changed though no frame came."""
-        self._recalled = self._recall()
         self._ring.resume_here()
 
     def request(self, reason: str) -> None:

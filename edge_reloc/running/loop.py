@@ -61,6 +61,7 @@ def run(
     silent: Callable[[], None] = lambda: None,
     stop: threading.Event | None = None,
     advise: Callable[[Frame], Frame] = lambda frame: frame,
+    before: Callable[[Frame], None] = lambda frame: None,
 ) -> None:
     """Localise frames until the source ends, `limit` is reached or Ctrl-C.
 
@@ -68,9 +69,10 @@ def run(
     lag behind by a queue. supervisor: gives estimates their state and withholds poses that are
     not confirmed. changed: called with what is told of a source that is silent; silent: each
     time that no frame came for a while. stop: ends the loop as Ctrl-C does. advise: adds what
-    others know of a frame. Raises what the source or a sink raises (SourceError, SinkError).
+    others know of a frame. before: called with each frame that is about to be localised, when those
+    before it are done. Raises what the source or a sink raises (SourceError, SinkError).
     """
-    outlet = Outlet(source.live, statistics, sinks, watch, supervisor, between)
+    outlet = Outlet(source.live, statistics, sinks, watch, supervisor, between, before)
     with (
         Interruptible(stop) as interruptible,
         outlet.ticking(),
@@ -102,9 +104,11 @@ class Outlet:
         watch: Watch | None,
         supervisor: Supervisor | None,
         between: Between | None,
+        before: Callable[[Frame], None],
     ) -> None:
         self._live, self._statistics, self._sinks = live, statistics, sinks
         self._watch, self._supervisor, self._between = watch, supervisor, between
+        self._before = before
         self._lock = threading.RLock()
         self._tick = 0  # of `rate_hz`, the last one of which a pose was given out
         self._failed: BaseException | None = None
@@ -129,6 +133,7 @@ class Outlet:
         """A frame is about to be localised; of a recording, poses that were due before it."""
         if self._failed is not None:
             raise self._failed
+        self._before(frame)
         if self._supervisor is not None:
             with self._lock:
                 self._supervisor.before(frame.t_ns, frame.odom_from_cam)

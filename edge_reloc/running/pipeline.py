@@ -28,6 +28,9 @@ class Localizes(Protocol):
     def localize(self, image: Frame) -> Localization:
         """Never raises for what a camera shows."""
 
+    def verify(self) -> None:
+        """Search for the last frame once more, where that is due; its pose is out."""
+
 
 def pipeline(localizer: Localizes, before: Before, done: Done) -> OneAtATime | TwoInFlight:
     """As the localiser is made for; a context manager.
@@ -55,6 +58,7 @@ class OneAtATime:
         begin_ns = time.monotonic_ns()
         self._before(frame)
         self._done(frame, self._localizer.localize(frame), begin_ns)
+        self._localizer.verify()
 
     def settle(self) -> None:
         """Nothing is under way."""
@@ -109,3 +113,4 @@ class TwoInFlight:
     def _finish(self, extracted: Extracted, begin_ns: int) -> None:
         self._before(extracted.frame)
         self._done(extracted.frame, self._localizer.locate(extracted), begin_ns)
+        self._localizer.verify()

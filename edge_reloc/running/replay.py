@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import numpy as np
 
 from .. import __version__
 from ..bundle.reader import MapBundle
-from ..errors import ConfigError
+from ..errors import CameraError, ConfigError, SourceError
 from ..localizer import Localizer
 from ..methods import Settings
 from ..recording.channels import FORMAT, VERSION
 from ..settings import settings_from
 from ..sources.recording_file import MapIdentity, RecordedSession, Recording
+from ..structs import Frame
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,34 @@ class Replay:
         changed += [f"{name} set to {value}" for name, value in self.settings.items()]
         if changed:
             log.warning("%s: poses may differ: %s", self.path, ", ".join(changed))
+
+
+class Resumption:
+    """Has a localiser remember what it remembered before frames of a recording.
+
+    When it is a frame's turn and not when the frame is read: those before it may be in work.
+    """
+
+    def __init__(self, path: Path, resume: Callable[[dict[str, Any]], None]) -> None:
+        self._path, self._resume = path, resume
+        self._waiting: deque[tuple[Frame, dict[str, Any]]] = deque()
+
+    def expect(self, frame: Frame, recalled: dict[str, Any]) -> None:
+        """This frame was read, and that was remembered before it."""
+        self._waiting.append((frame, recalled))
+
+    def before(self, frame: Frame) -> None:
+        """It is about to be localised. Raises SourceError for what fits no such localiser."""
+        if not self._waiting or self._waiting[0][0].index != frame.index:
+            return
+        _, recalled = self._waiting.popleft()
+        try:
+            self._resume(recalled)
+        except (ValueError, TypeError, KeyError, ArithmeticError, CameraError) as error:
+            raise SourceError(
+                f"{self._path}: what was remembered before the recording does not fit "
+                f"this map and these settings ({type(error).__name__}: {error})"
+            ) from error
 
 
 def session_message(localizer: Localizer, source: str) -> dict[str, Any]:

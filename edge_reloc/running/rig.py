@@ -264,6 +264,11 @@ class InTurn:
         with self._turns.mine():
             return self._localizer.localize(image)
 
+    def verify(self) -> None:
+        """After the others that wait."""
+        with self._turns.mine():
+            self._localizer.verify()
+
 
 class Prefixed:
     """Lines of a status, each with the name of its camera, and none on a terminal's one line."""

@@ -46,7 +46,7 @@ from .budget import MIB, Footprint, Row, Rows, check_budget, fit_budget
 from .loop import Between, run
 from .picture import RunPicture
 from .pipeline import Localizes
-from .replay import Replay, session_message
+from .replay import Replay, Resumption, session_message
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine, StatusOut
 from .supervisor import Supervisor, metre_of
@@ -152,8 +152,10 @@ class Session:
             self.localizer = open_on(self.bundle, self.camera, settings)
             stack.callback(self.localizer.close)
             self._supervisor = self._open_supervisor()
+            self._resumption: Resumption | None = None
             if options.replay is not None and isinstance(self.source, RecordingSource):
-                self.source.resume = self._resume
+                self._resumption = Resumption(options.replay.path, self._resume)
+                self.source.resume = self._resumption.expect
                 options.replay.check_machine(self.localizer)
             self._picture = None
             if options.picture is not None:
@@ -313,6 +315,12 @@ class Session:
 
         recorder, alive = self._recorder, self.options.alive
 
+        def before(frame: Frame) -> None:
+            if self._resumption is not None:
+                self._resumption.before(frame)
+            if recorder is not None:
+                recorder.before_frame()
+
         def silent() -> None:
             alive()
             if recorder is not None:
@@ -345,6 +353,7 @@ class Session:
                     silent=silent,
                     stop=stop,
                     advise=self._advised,
+                    before=before,
                 )
         finally:
             status.clear()

@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import CameraError, SourceError
+from ..errors import SourceError
 from ..geometry.camera import Camera
 from ..structs import Frame
 from .in_files import InFiles
 from .recording_file import Recording
 
-Resume = Callable[[dict[str, Any]], None]
+Resume = Callable[[Frame, dict[str, Any]], None]
 
 
 class RecordingSource(InFiles):
     """Frames of a file of `edge-reloc run --record`, with their times and cameras.
 
-    camera: instead of the recorded ones. resume: given what the localiser remembered, before
-    the first frame and after each gap; a replay to the bit needs it. Iterating again starts
-    again.
+    camera: instead of the recorded ones. resume: given the first frame and each one after a gap,
+    before it is handed over, with what the localiser remembered then; a replay to the bit needs
+    it. Iterating again starts again.
     """
 
     def __init__(
@@ -48,19 +48,10 @@ class RecordingSource(InFiles):
 
     def _frames(self) -> Iterator[Frame]:
         for recorded in self.recording.frames():
-            if self.resume is not None and recorded.recalled is not None:
-                self._resume(self.resume, recorded.recalled)
             frame = recorded.frame
             if self._camera is not None:
                 height, width = frame.image.shape[:2]
                 frame = replace(frame, camera=self._camera.scaled_to(width, height))
+            if self.resume is not None and recorded.recalled is not None:
+                self.resume(frame, recorded.recalled)
             yield frame
-
-    def _resume(self, resume: Resume, recalled: dict[str, Any]) -> None:
-        try:
-            resume(recalled)
-        except (ValueError, TypeError, KeyError, ArithmeticError, CameraError) as error:
-            raise SourceError(
-                f"{self.recording.path}: what was remembered before the recording does not fit "
-                f"this map and these settings ({type(error).__name__}: {error})"
-            ) from error

@@ -148,6 +148,9 @@ def live_alone(bench: Bench) -> None:
         estimates.append(supervisor.judge(frame, localizer.localize(frame).estimate))
         clock.end()
         ages.append((clock.now_ns() - frame.t_ns) * 1e-6)
+        clock.begin()
+        localizer.verify()
+        clock.end()
     localizer.close()
     tell_ages("live, alone", ages, source.dropped, "by processor time")
     tracked = [age for age, e in zip(ages, estimates, strict=True) if e.tracked]

@@ -14,9 +14,10 @@ import pytest
 pytest.importorskip("mcap")
 
 from edge_reloc.geometry.camera import read_camera, write_camera
+from edge_reloc.recording.ring import Ring
 from edge_reloc.run import main
 from edge_reloc.running.demo import demo_folder
-from edge_reloc.sources.recording import RecordingSource
+from edge_reloc.running.replay import Resumption
 
 RATE_HZ = 30  # of photos
 WALK_HZ = 4  # of a video of them, at which a person could have taken them
@@ -82,8 +83,16 @@ def record(tmp_path: Path) -> Callable[..., tuple[Path, list[dict[str, Any]]]]:
         (["--tracking"], 1.0, RATE_HZ),
         (["--in-flight", "2"], WRONG_FOCAL, RATE_HZ),
         (["--in-flight", "2", "--tracking", "--states"], 1.0, WALK_HZ),
+        (["--tracking", "--states", "--search-every", "2"], 1.0, WALK_HZ),
+        (["--in-flight", "2", "--tracking", "--search-every", "1"], 1.0, RATE_HZ),
     ],
-    ids=["tracking", "calibration check, two in flight", "states, two in flight"],
+    ids=[
+        "tracking",
+        "calibration check, two in flight",
+        "states, two in flight",
+        "states, poses verified",
+        "poses verified, two in flight",
+    ],
 )
 def test_a_replay_gives_the_same_poses_to_the_bit(
     record: Callable[..., tuple[Path, list[dict[str, Any]]]],
@@ -95,7 +104,10 @@ def test_a_replay_gives_the_same_poses_to_the_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recording, expected = record(*options, focal=focal, hz=hz)
-    assert all(line["tracked"] for line in expected) is ("--tracking" in options)
+    # Where a pose is to be verified and no close look finds it, the frame is searched for.
+    tracked = [line["tracked"] for line in expected]
+    assert any(tracked) is ("--tracking" in options)
+    assert all(tracked) is any(tracked) or "--search-every" in options
     capsys.readouterr()
     replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
     assert main(replayed) == 0
@@ -103,9 +115,28 @@ def test_a_replay_gives_the_same_poses_to_the_bit(
     told = capsys.readouterr()
     assert "as recorded" in told.out and "may differ" not in told.err
     # What was remembered before the recording is what makes them the same.
-    monkeypatch.setattr(RecordingSource, "_resume", lambda *_: None)
+    monkeypatch.setattr(Resumption, "before", lambda *_: None)
     assert main(replayed) == 0
     assert lines(tmp_path / "b.jsonl") != expected
+
+
+def test_a_replay_goes_on_after_gaps_with_two_frames_in_flight(
+    record: Callable[..., tuple[Path, list[dict[str, Any]]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is remembered before a frame counts when the frames before it are done."""
+    add = Ring.add
+
+    def after_a_gap(ring: Ring, *kept: Any) -> None:
+        ring.resume_here()
+        add(ring, *kept)
+
+    monkeypatch.setattr(Ring, "add", after_a_gap)
+    recording, expected = record("--in-flight", "2", "--tracking", "--states", hz=WALK_HZ)
+    replayed = ["--replay", str(recording), "--output", str(tmp_path / "b.jsonl")]
+    assert main(replayed) == 0
+    assert lines(tmp_path / "b.jsonl") == expected
 
 
 def test_a_replay_runs_in_the_map_that_it_was_recorded_in(

@@ -48,6 +48,8 @@ class Known:
         estimate = self._estimates[frame.name]
         return Localization(estimate=replace(estimate, t_ns=frame.t_ns, index=frame.index))
 
+    def verify(self) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[tuple[list[Frame], Known]]:

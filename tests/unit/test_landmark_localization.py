@@ -12,7 +12,8 @@ import pytest
 
 from edge_reloc.bundle import MapBundle, extend_bundle, layout, open_bundle
 from edge_reloc.bundle.points import open_points
-from edge_reloc.errors import BundleError, ConfigError
+from edge_reloc.errors import BundleError, ConfigError, StaleViewError
+from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import compose, pose_error, so3_exp
 from edge_reloc.inference.engine import Engine
 from edge_reloc.inference.engines import Engines
@@ -20,7 +21,8 @@ from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.pose.tracking import OLDEST_NS, Tracker
 from edge_reloc.retrieval.landmarks import open_landmarks
-from edge_reloc.structs import Frame, Status
+from edge_reloc.stages import Registration
+from edge_reloc.structs import Frame, Localization, PoseEstimate, Status, Work
 from edge_reloc_export.packing.birch import birch
 from tests.plane_world import CAMERA, SPEC, PlaneWorld, make_plane_world
 
@@ -199,8 +201,8 @@ def test_predictions_from_outside_are_tested_like_any_other(world: PlaneWorld) -
         shown,
         [np.eye(4), turn, None, None, None, None],
         # Never seen before, and tracked at once; a wrong prediction costs a search; then
-        # constant motion, until a search is due.
-        [True, False, True, True, True, False],
+        # constant motion, whether or not a pose is then to be verified.
+        [True, False, True, True, True, True],
         strict=False,
     ):
         if error is not None:
@@ -211,6 +213,79 @@ def test_predictions_from_outside_are_tested_like_any_other(world: PlaneWorld) -
     localizer.search_next()
     assert not localizer.localize(shown[6][0]).estimate.tracked
     localizer.close()
+
+
+def test_a_tracked_pose_that_a_search_contradicts_is_followed_by_a_search(
+    world: PlaneWorld,
+) -> None:
+    with Localizer.open(
+        open_bundle(world.bundle),
+        CAMERA,
+        Settings(method="exhaustive", tracking=True, threads=1, search_every=2),
+    ) as localizer:
+        tracked, shown = list[bool](), list(frames(world))
+
+        def localize() -> Localization:
+            frame, truth = shown[len(tracked)]
+            result = localizer.localize(frame)
+            assert pose_error(result.cam_from_world, truth)[0] < TRANSLATION_TOLERANCE_M
+            tracked.append(result.estimate.tracked)
+            return result
+
+        for _ in range(4):
+            result = localize()
+            assert result.matches.n > 0
+        localizer.verify()
+        with pytest.raises(StaleViewError):
+            _ = result.matches
+        for _ in range(3):
+            localize()
+        line = localizer._line
+        localizer._line = replace(line, registration=Elsewhere(line.registration))
+        localizer.verify()
+        localizer._line = line
+        # What others predict does not count before that is settled.
+        frame, truth = shown[len(tracked)]
+        localizer.predict(frame.t_ns, truth, np.eye(6) * 1e-5)
+        localize()
+        localize()
+        assert tracked == [False, *[True] * 6, False, True]
+
+
+class Elsewhere:
+    """A search that finds another place."""
+
+    def __init__(self, registration: Registration) -> None:
+        self._registration = registration
+
+    def register(self, camera: Camera, work: Work) -> PoseEstimate:
+        found = self._registration.register(camera, work)
+        moved = compose(np.eye(3), [0.5, 0.0, 0.0])
+        return replace(found, cam_from_world=moved @ found.cam_from_world)
+
+
+def test_a_pose_is_verified_when_it_is_due_and_doubted_by_another_place_or_none() -> None:
+    here = PoseEstimate(
+        t_ns=0, status=Status.OK, cam_from_world=np.eye(4), covariance=np.eye(6) * 1e-4
+    )
+    beside = replace(here, cam_from_world=compose(np.eye(3), [0.05, 0.0, 0.0]))
+    away = replace(here, cam_from_world=compose(np.eye(3), [0.0, 0.2, 0.0]))
+    nowhere = PoseEstimate(t_ns=0, status=Status.NO_POSE)
+    tracker, t_ns = Tracker(search_every=2), 0
+    for searched, doubted in ((beside, False), (away, True), (nowhere, True)):
+        for due in (False, False, True):
+            assert tracker.verification_due is due
+            t_ns += FRAME_NS
+            tracker.remember(t_ns, np.eye(4), tracked=True)
+        tracker.verify(here, searched)
+        assert not tracker.verification_due
+        tracker.expect(t_ns + FRAME_NS, np.eye(4), np.eye(6) * 1e-4)
+        again = Tracker(search_every=2)
+        again.resume(tracker.recall())
+        assert (again.predict(t_ns + FRAME_NS) is None) is doubted
+        assert (tracker.predict(t_ns + FRAME_NS) is None) is doubted
+        tracker.remember(t_ns := t_ns + FRAME_NS, np.eye(4))
+        assert tracker.predict(t_ns + FRAME_NS) is not None
 
 
 def test_prediction_repeats_the_motion() -> None:

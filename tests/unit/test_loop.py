@@ -50,6 +50,8 @@ class ByBrightness:
         )
         return Localization(estimate=estimate)
 
+    def verify(self) -> None: ...
+
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:

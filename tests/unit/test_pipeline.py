@@ -11,7 +11,7 @@ import pytest
 
 from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import ConfigError, SinkError
-from edge_reloc.geometry.camera import read_camera
+from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.localizer import Localizer
 from edge_reloc.methods import Settings
 from edge_reloc.running.demo import DEMO
@@ -63,7 +63,11 @@ def demo(in_flight: int, sink: Collector, **more: Any) -> RunStatistics:
     return statistics
 
 
-@pytest.mark.parametrize("tracking", [False, True], ids=["", "tracking"])
+@pytest.mark.parametrize(
+    "tracking",
+    [{}, {"tracking": True}, {"tracking": True, "search_every": 1}],
+    ids=["", "tracking", "tracking, every other pose verified"],
+)
 @pytest.mark.parametrize(
     "method",
     [
@@ -74,17 +78,19 @@ def demo(in_flight: int, sink: Collector, **more: Any) -> RunStatistics:
     ],
     ids=["cells", "exhaustive", "landmarks", "landmark_wise"],
 )
-def test_poses_are_those_of_one_frame_at_a_time(method: dict[str, Any], tracking: bool) -> None:
+def test_poses_are_those_of_one_frame_at_a_time(
+    method: dict[str, Any], tracking: dict[str, Any]
+) -> None:
     one, two = Collector(), Collector()
-    demo(1, one, **method, tracking=tracking)
-    summary = demo(2, two, **method, tracking=tracking).summary()
+    demo(1, one, **method, **tracking)
+    summary = demo(2, two, **method, **tracking).summary()
     assert [p.index for p in two.poses] == list(range(FRAMES))
     for expected, found in zip(one.poses, two.poses, strict=True):
         assert expected.cam_from_world is not None and found.cam_from_world is not None
         np.testing.assert_array_equal(found.cam_from_world, expected.cam_from_world)
         assert list(found.stages_ms) == list(expected.stages_ms)
         # Every frame after the first is where the one before it lets expect.
-        assert ("track" in found.stages_ms) == (tracking and found.index > 0)
+        assert ("track" in found.stages_ms) == (bool(tracking) and found.index > 0)
     assert one.threads == {"MainThread"}
     assert len(two.threads) == 1 and two.threads != one.threads
     assert summary.frames == summary.localized == FRAMES
@@ -110,6 +116,27 @@ def test_a_frame_is_expected_when_those_before_it_are_done() -> None:
             assert ("done", frame.index - 2) in told or frame.index < 2
         flow.settle()
         assert told == [(when, f.index) for f in frames for when in ("before", "done")]
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_the_search_that_verifies_a_pose_begins_when_the_pose_is_out(
+    in_flight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Told(Collector):
+        def write(self, estimate: PoseEstimate) -> None:
+            super().write(estimate)
+            told.append(f"out {estimate.index}")
+
+    def registered(localizer: Localizer, frame: Frame, camera: Camera) -> PoseEstimate:
+        told.append(f"searched {frame.index}")
+        return search(localizer, frame, camera)
+
+    search = Localizer._registered
+    monkeypatch.setattr(Localizer, "_registered", registered)
+    demo(in_flight, Told(), method="exhaustive", tracking=True, search_every=2)
+    assert told == ["searched 0", "out 0", "out 1", "out 2", "out 3", "searched 3", "out 4"]
 
 
 def test_a_sink_that_breaks_ends_the_run() -> None:

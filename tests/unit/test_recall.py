@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_reloc.errors import SourceError
 from edge_reloc.geometry.rigid import compose, so3_exp
 from edge_reloc.messages.channel import encode
 from edge_reloc.pose.quarter_turns import QuarterTurnSearch
 from edge_reloc.reasons import Fault, Reason
+from edge_reloc.running.replay import Resumption
 from edge_reloc.running.supervisor import Supervisor
 from edge_reloc.structs import Frame, PoseEstimate, State, Status
 
@@ -99,6 +102,14 @@ def test_damaged_memories_raise_what_a_replay_tells() -> None:
     for wrong in ({**track, "steps": []}, {**track, "steps": [[[1, [2], 3], []]]}, {}):
         with pytest.raises((ValueError, TypeError, KeyError)):
             supervisor.resume({**recalled, "machine": {**recalled["machine"], "track": wrong}})
+    frames = [Frame(image=IMAGE, t_ns=index, index=index) for index in range(3)]
+    resumption = Resumption(Path("flight.mcap"), supervisor.resume)
+    resumption.expect(frames[0], recalled)
+    resumption.expect(frames[2], {"machine": {}})  # read before the first one was its turn
+    for frame in frames[:2]:
+        resumption.before(frame)
+    with pytest.raises(SourceError, match=r"flight\.mcap: what was remembered before"):
+        resumption.before(frames[2])
 
 
 def test_headings_are_remembered() -> None:

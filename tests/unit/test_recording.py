@@ -145,6 +145,7 @@ def recorded(tmp_path: Path) -> Path:
     ring, told = Ring(5 * IMAGE_BYTES, seconds=60.0), list[str]()
     recorder = recorder_of(tmp_path, ring, told)
     for index in range(5):
+        recorder.before_frame()
         recorder.add(replace(frame(index), **(FULL if index == 1 else {})), estimate(index))
     recorder.request("asked")
     recorder.close()
