@@ -40,6 +40,27 @@ def rigid(rows: Any) -> Array | None:
     return motion if is_rotation and (motion[3] == [0, 0, 0, 1]).all() else None
 
 
+SKEWED = 0.02  # what a rotation in few digits, or of a sensor's own arithmetic, may be off by
+
+
+def motion(value: Any) -> Array | None:
+    """(4,4) of what a sensor tells of its motion; None for what is none, such as nan."""
+    told = finite_numbers(value, (4, 4))
+    if told is None or np.abs(told).max() > FARTHEST or (told[3] != [0, 0, 0, 1]).any():
+        return None
+    rotation = told[:3, :3]
+    turns = np.abs(rotation @ rotation.T - np.eye(3)).max() < SKEWED and np.linalg.det(rotation) > 0
+    return told if turns else None
+
+
+def direction(value: Any) -> Array | None:
+    """(3,) of unit length, of what a sensor tells; None for what points nowhere."""
+    told = finite_numbers(value, (3,))
+    if told is None or not 1e-6 < np.abs(told).max() < 1e6:
+        return None
+    return np.asarray(told / np.linalg.norm(told))
+
+
 def invert(a_from_b: Array) -> Array:
     """`b_from_a` of a rigid `a_from_b`."""
     rotation = a_from_b[:3, :3].T

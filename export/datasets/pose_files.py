@@ -11,13 +11,19 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import FARTHEST, compose, invert, quaternion, rotation_from_quat
+from edge_reloc.geometry.rigid import (
+    FARTHEST,
+    SKEWED,
+    compose,
+    invert,
+    quaternion,
+    rotation_from_quat,
+)
 from edge_reloc.reference.colmap import camera_from_colmap, read_model
 
 from .scene import Shot
 
 MOST_BYTES = 1 << 28
-SKEWED = 0.02  # by which a rotation that was written with few digits may be off
 
 
 class Row(NamedTuple):
