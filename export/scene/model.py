@@ -143,23 +143,27 @@ def _model_of(path: Path, header: dict[str, Any], arrays: dict[str, NDArray[Any]
         raise DamagedError(f"{path}: damaged, a photo has no pose; map again")
     views = [
         View(
-            name=v["name"],
+            name=str(v["name"]),
             camera=Camera.from_dict(v["camera"], str(path)),
             cam_from_world=pose,
             xy_px=arrays["xy_px"][a:b],
             point_id=arrays["point_id"][a:b],
             keypoint=arrays["keypoint"][a:b],
-            quarter_turns=v["quarter_turns"],
+            quarter_turns=int(v["quarter_turns"]),
         )
         for v, pose, a, b in zip(header["views"], poses, offsets[:-1], offsets[1:], strict=True)
     ]
-    alignment = header.get("alignment")
+    alignment, gravity = header.get("alignment"), header["gravity"]
+    down = None if gravity is None else finite_numbers(gravity, (3,))
+    if gravity is not None and down is None:
+        raise DamagedError(f"{path}: damaged, gravity is {gravity}; map again")
+    place = header["georeference"]
     return SceneModel(
         views=views,
         xyz=arrays["xyz"],
-        metric=header["metric"],
-        gravity=None if header["gravity"] is None else np.array(header["gravity"]),
-        georeference=header["georeference"],
-        notes=header["notes"],
+        metric=bool(header["metric"]),
+        gravity=down,
+        georeference=place and {str(name): float(value) for name, value in place.items()},
+        notes=[str(note) for note in header["notes"]],
         alignment=None if alignment is None else AlignmentFacts(**alignment),
     )

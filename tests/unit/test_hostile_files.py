@@ -13,12 +13,13 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_reloc.errors import EdgeRelocError
+from edge_reloc.errors import EdgeRelocError, MappingError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.mount import read_mount
 from edge_reloc.geometry.rigid import quaternion, rigid
@@ -39,6 +40,7 @@ from edge_reloc_export.kept_files import read_arrays, read_object
 from edge_reloc_export.photos.features import _load as load_features
 from edge_reloc_export.scene.matching import read_chunk
 from edge_reloc_export.scene.model import SceneModel, View, load_model, save_model
+from edge_reloc_export.scene.same_photos import check_photos
 from edge_reloc_export.world_frame.april_tags import read_tags
 from edge_reloc_export.world_frame.control_points import read_gcp_list
 
@@ -312,3 +314,21 @@ def test_damaged_caches_count_as_none(tmp_path: Path) -> None:
     matches = {"count": np.array([2, -1]), "rows": np.zeros((1, 2), int), "similarity": np.ones(1)}
     np.savez(path, **matches)
     assert read_chunk(path, [(0, 1), (0, 2)]) is None
+
+
+def test_a_photo_that_is_another_now_is_refused() -> None:
+    """By training and by updates: what it observes is told by rows of its keypoints."""
+
+    class Store:
+        def __init__(self, keypoints: int) -> None:
+            self._keypoints = keypoints
+
+        def get(self, name: str) -> Any:
+            return SimpleNamespace(xy_px=np.zeros((self._keypoints, 2), np.float32))
+
+        def photo(self, name: str) -> Path:
+            return Path(name)
+
+    check_photos(scene(), Store(2))  # type: ignore[arg-type]
+    with pytest.raises(MappingError, match="the photo has changed since"):
+        check_photos(scene(), Store(1))  # type: ignore[arg-type]
