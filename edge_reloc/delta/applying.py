@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..arrays import I32
 from ..bundle import BundleWriter, Manifest, MapBundle, layout, open_bundle
-from ..bundle.exchange import link_or_copy, one_at_a_time
+from ..bundle.exchange import clear_leftovers, link_or_copy, one_at_a_time
 from ..bundle.manifest import MOST_BYTES, decode_manifest, manifest_bytes
 from ..bundle.reader import hash_file
 from ..bundle.signing import is_signed
@@ -35,6 +35,7 @@ def apply_delta(
     except OSError as error:
         raise BundleError(f"{delta}: cannot be read ({error.strerror})") from error
     with stream, one_at_a_time(base):
+        clear_leftovers(output.resolve())  # also where it says below that this was applied before
         reader = open_delta(delta, stream, require_signed)
         bundle = open_bundle(base)
         content = _manifest(bundle, reader)
