@@ -26,8 +26,11 @@ from ..sinks.of_camera import OfCamera
 from ..structs import Frame, Localization
 from ..tiles.tiled_bundle import open_map
 from .budget import Row, libraries_bytes
+from .flight import on_signal
 from .pipeline import Localizes
-from .session import Session, SessionOptions, on_signal, sink_rows
+from .session import Session
+from .session_memory import sink_rows
+from .session_options import SessionOptions
 from .statistics import RunSummary
 
 log = logging.getLogger(__name__)

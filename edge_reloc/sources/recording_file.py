@@ -25,7 +25,9 @@ from ..structs import Frame
 from .photo_size import MAX_PIXELS, size_told
 
 MAGIC = b"\x89MCAP0\r\n"
-MOST_ITEMS = 1 << 19  # of a message's JSON, which parsed takes seventy bytes each; ours have 20,000
+MOST_ITEMS = (
+    1 << 19
+)  # of a message's JSON, seventy bytes each once parsed; a filter's history has 30,000
 CHUNK_BYTES = 1 << 29  # more than one image and what lies with it; ours are about 1 MB
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
+=======
+import json
+from collections.abc import Sequence
+>>>>>>> main
 from dataclasses import replace
 from pathlib import Path
 
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.thresholds import parse_thresholds
-from edge_reloc.methods import variants
 from edge_reloc.methods.table import EXHAUSTIVE
 from edge_reloc.running.budget import MIB
 
@@ -18,7 +22,6 @@ from ..kept_files import read_object
 from ..photos.numbers import finite
 from .answers import read_answers
 from .scoring import Row, score
-from .steps import Step
 
 
 def row_of(
@@ -61,11 +64,3 @@ def with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
     if alone is None or row.map_mb is None:
         return row
     return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))
-
-
-def with_training(row: Row, trained: Mapping[str, Step]) -> Row:
-    """How long the networks of a method were trained."""
-    name = row.system.partition("+")[0].partition(":")[0]
-    method = next((m.name for m, variant in variants() if variant.name == name), None)
-    step = trained.get(method or "")
-    return row if step is None else replace(row, training_s=step.seconds)

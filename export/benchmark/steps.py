@@ -17,6 +17,7 @@ from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
 
 from ..kept_files import read_object
+from .code_version import code_version
 
 DONE = "steps.json"
 TAIL_LINES = 3
@@ -39,6 +40,8 @@ class Step:
     number: str
     #: numbers of the steps, or digests of the data, that it rests on
     after: tuple[str, ...] = ()
+    #: that ran it, as `code_version` tells it
+    code: str = "an earlier version"
 
 
 class Steps:
@@ -49,6 +52,7 @@ class Steps:
         self._log = folder / "log"
         self._log.mkdir(parents=True, exist_ok=True)
         self._done: dict[str, Step] = {}
+        self._asked: set[str] = set()
         try:
             kept = read_object(self._file)
             for name, values in kept.items():
@@ -71,6 +75,7 @@ class Steps:
         another than before, it is run again. Raises StepError with the program's last words,
         which all are in log/NAME.txt.
         """
+        self._asked.add(name)
         words = [str(word) for word in command]
         typed = shlex.join(words)
         before = self._done.get(name)
@@ -91,11 +96,24 @@ class Steps:
             seconds=round(time.monotonic() - begin, 1),
             number=uuid.uuid4().hex,
             after=rests_on,
+            code=code_version(),
         )
         self._done[name] = step
         values = {key: vars(done) for key, done in self._done.items()}
         write_atomic(self._file, json.dumps(values, indent=1) + "\n")
         return step
+
+    def of_other_code(self) -> list[str]:
+        """A line for each other version of this package that did what was asked for here."""
+        by_code: dict[str, list[str]] = {}
+        for name in sorted(self._asked & set(self._done)):
+            by_code.setdefault(self._done[name].code, []).append(name)
+        return [
+            f"{', '.join(names)}: done by {code}, this is {code_version()}; another --output does "
+            f"it anew"
+            for code, names in by_code.items()
+            if code != code_version()
+        ]
 
     def _call(self, command: Sequence[str], out: int) -> int:
         try:
