@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-=======
-import json
 from collections.abc import Sequence
->>>>>>> main
 from dataclasses import replace
 from pathlib import Path
 
