@@ -260,7 +260,7 @@ class Localizer:
         checked = estimate
         if line.calibration_check is not None:
             camera = work.features.camera or line.camera
-            checked = line.calibration_check.judge(camera, work.matches, estimate)
+            checked = line.calibration_check.judge(camera, work.matches, estimate, work.unguided)
             work.clock.lap("calibration")
             laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
             checked = replace(checked, stages_ms=laps)

@@ -339,6 +339,8 @@ class Work:
 
     def __init__(self, features: Features, candidates: Candidates, matches: Correspondences):
         self.features, self.candidates, self.matches = features, candidates, matches
+        #: those that no pose has chosen, where they are others; None where there are none
+        self.unguided: Correspondences | None = None
         self.clock = Clock()
         #: frames so far
         self.number = 0
@@ -347,6 +349,7 @@ class Work:
         """The next frame, of which features were found."""
         self.features, self.clock = features, Clock(laps)
         self.candidates.n = self.matches.n = 0
+        self.unguided = None
         self.number += 1
 
 
