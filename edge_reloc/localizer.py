@@ -220,7 +220,7 @@ class Localizer:
     def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
         """The estimate with what may be believed of it."""
         line, work = self._line, self._work
-        estimate = line.monitor.judge(estimate, work.matches, frame.down)
+        estimate = line.monitor.judge(estimate, work.matches, frame.vertical)
         return line.plausibility.judge(camera, work.features, work.matches, estimate)
 
     def _featureless(self) -> PoseEstimate:

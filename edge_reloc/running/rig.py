@@ -90,7 +90,7 @@ def _camera(path: Path, number: int, values: Any) -> RigCamera:
         if not isinstance(values.get(key, "x"), str) or not values.get(key, "x"):
             raise ConfigError(f"{where}: {key}: found {values[key]!r}, expected text")
     source, calibration = values["source"], values.get("calibration")
-    if (path.parent / source).exists():
+    if os.path.exists(path.parent / source):  # Path.exists raises for a name that is too long
         source = str(path.parent / source)
     given = values.get("body_from_cam")
     return RigCamera(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from edge_reloc.methods.table import EXHAUSTIVE
 from edge_reloc.running.budget import MIB
 
 from ..datasets.scene import Scene
+from ..kept_files import read_object
+from ..photos.numbers import finite
 from .answers import read_answers
 from .scoring import Row, score
 
@@ -34,11 +35,10 @@ def row_of(
     measured = poses.with_suffix(".facts.json")
     if not measured.is_file():
         return row
-    try:
-        told = json.loads(measured.read_text())
-        took = {name: float(value) for name, value in told.items() if value is not None}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SourceError(f"{measured}: not numbers by name ({error!r})") from None
+    told = {name: value for name, value in read_object(measured).items() if value is not None}
+    took = {name: finite(value) for name, value in told.items()}
+    if None in took.values():
+        raise SourceError(f"{measured}: found {told}, expected numbers by name")
     return replace(
         row,
         peak_mib=_part(took.get("peak_bytes"), MIB),

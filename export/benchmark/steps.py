@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
 
+from ..kept_files import read_object
 from .code_version import code_version
 
 DONE = "steps.json"
@@ -52,9 +53,14 @@ class Steps:
         self._log.mkdir(parents=True, exist_ok=True)
         self._done: dict[str, Step] = {}
         self._asked: set[str] = set()
-        if self._file.is_file():
-            for name, values in json.loads(self._file.read_text()).items():
+        try:
+            kept = read_object(self._file)
+            for name, values in kept.items():
                 self._done[name] = Step(**{**values, "after": tuple(values["after"])})
+        except FileNotFoundError:
+            pass
+        except (TypeError, KeyError) as error:
+            raise StepError(f"{self._file}: damaged ({error!r}); remove it") from None
 
     def run(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_reloc.arrays import finite_numbers
 from edge_reloc.bundle import MapBundle
 from edge_reloc.bundle.manifest import manifest_bytes
 from edge_reloc.bundle.mapping_cameras import fitting_camera
@@ -25,6 +26,7 @@ from edge_reloc.sources.photo import read_photo
 from edge_reloc.structs import Status
 
 from ..identity import digest_of
+from ..kept_files import DamagedError, read_object
 from ..progress import open_bar
 from ..scene.model import View
 from ..scene.posed import empty_view
@@ -116,17 +118,16 @@ class _Cache:
     def __init__(self, path: Path) -> None:
         self._path, self._new = path, 0
         try:
-            self._entries: dict[str, dict[str, Any]] = json.loads(path.read_text())
-        except (OSError, ValueError):  # none yet, or damaged: localised again
+            self._entries: dict[str, dict[str, Any]] = read_object(path)
+        except (FileNotFoundError, DamagedError):  # none yet, or damaged: localised again
             self._entries = {}
 
     def get(self, key: str) -> tuple[np.ndarray | None, str | None]:
         """Pose (4,4) or None, and the reason; twice None where it was not tried."""
         entry = self._entries.get(key)
-        if entry is None:
+        if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str):
             return None, None
-        pose = entry["cam_from_world"]
-        return None if pose is None else np.array(pose), entry["reason"]
+        return finite_numbers(entry.get("cam_from_world"), (4, 4)), entry["reason"]
 
     def put(self, key: str, pose: np.ndarray | None, reason: str) -> None:
         """Note a result."""
