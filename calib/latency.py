@@ -8,6 +8,7 @@ the gyro is mounted, is shifted until it agrees best with the gyro's.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.arrays import F64, U8
+from edge_reloc.arrays import F64, U8, finite_numbers
 from edge_reloc.errors import CameraError
+from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.rigid import rotation_angle_rad
 from edge_reloc.structs import Frame
 
 from .turns import nearest_rotation
 
+LOG_BYTES = 1 << 28  # an hour at 1 kHz
 COLUMNS = ("t_ns", "wx", "wy", "wz")
 FEATURES, QUALITY, APART = 150, 0.01, 0.02  # APART: of the image's width
 LEAST_TRACKED = 20
@@ -68,16 +71,20 @@ class TurnRates:
 def read_gyro(path: str | Path) -> tuple[F64, F64]:
     """(N,) seconds and (N,3) rad/s of a CSV with a head line and columns `t_ns,wx,wy,wz`."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
+        text = read_small(path, LOG_BYTES).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as stream:
             rows = list(_rows(csv.DictReader(stream, skipinitialspace=True)))
+        values = finite_numbers(rows)
+        if values is None:
+            raise ValueError("some numbers are not finite")
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
         raise CameraError(
             f"{path}: not a log of a gyro ({error}); expected a head line and columns "
             f"{','.join(COLUMNS)}: monotonic nanoseconds and rad/s"
         ) from None
-    values = np.array(rows, np.float64).reshape(-1, 4)
+    values = values.reshape(-1, 4)
     values = values[np.argsort(values[:, 0], kind="stable")]
     return values[:, 0], values[:, 1:]
 

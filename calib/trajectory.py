@@ -13,10 +13,19 @@ import numpy as np
 
 from edge_reloc.arrays import F64, I64
 from edge_reloc.errors import CameraError
-from edge_reloc.geometry.rigid import compose, invert, rigid, rotation_from_quat
+from edge_reloc.files import read_small
+from edge_reloc.geometry.rigid import (
+    FARTHEST,
+    compose,
+    invert,
+    quaternion,
+    rigid,
+    rotation_from_quat,
+)
 
 from .turns import rotation_vectors, rotations
 
+FILE_BYTES = 1 << 28  # some hours of poses
 MOST_S = 9_000_000_000  # before or after the epoch: as many nanoseconds fit 64 bits
 
 
@@ -54,12 +63,12 @@ def read_trajectory(path: str | Path) -> Trajectory:
     """
     read = _jsonl if Path(path).suffix == ".jsonl" else _tum
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            poses = dict(read(stream, str(path)))
+        lines = read_small(path, FILE_BYTES).decode("utf-8-sig").split("\n")
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise CameraError(f"{path}: no text; expected a .tum or .jsonl file of poses") from None
+    poses = dict(read(lines, str(path)))
     if len(poses) < 2:
         raise CameraError(f"{path}: found {len(poses)} poses, expected at least 2")
     times = np.array(sorted(poses), np.int64)
@@ -74,13 +83,15 @@ def _tum(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
         try:
             t_ns = _nanoseconds(Decimal(parts[0]).scaleb(9))
             values = np.array(parts[1:8], np.float64)
-        except (ValueError, ArithmeticError):
-            values = np.zeros(0)
-        if len(values) != 7 or not np.isfinite(values).all() or not values[3:].any():
+            quat = quaternion(values[[6, 3, 4, 5]])
+            near = bool((np.abs(values[:3]) <= FARTHEST).all())
+        except (ValueError, ArithmeticError, IndexError):
+            quat = None
+        if quat is None or not near:
             raise CameraError(
                 f"{where}: line {number} is '{line.strip()[:60]}', expected t_s x y z qx qy qz qw"
             )
-        yield t_ns, compose(rotation_from_quat(values[[6, 3, 4, 5]]), values[:3])
+        yield t_ns, compose(rotation_from_quat(quat), values[:3])
 
 
 def _nanoseconds(t_ns: Decimal) -> int:
@@ -96,6 +107,8 @@ def _jsonl(lines: Any, where: str) -> Iterator[tuple[int, F64]]:
             continue
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise TypeError
             ours = "cam_from_world" in values
             if ours and values.get("status", "OK") != "OK":
                 continue

@@ -37,6 +37,8 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
     """
     words = f"larger than the {most_bytes / 1000:.0f} kB that such a file may have"
     too_large = OSError(errno.EFBIG, words, str(path))
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "no file has a name with a NUL in it", str(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
     with open(descriptor, "rb") as stream:
         facts = os.fstat(descriptor)
@@ -55,6 +57,15 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
     if pipe and not blocks:
         raise OSError(errno.EPIPE, "nothing was written to this pipe", str(path))
     return b"".join(blocks)
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """A file to read, of any size. Raises OSError, also for a pipe, which would keep us waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return open(descriptor, "rb")
 
 
 def check_writable(path: str | Path) -> None:
@@ -118,11 +129,15 @@ def writing_atomic(path: Path, nbytes: int = 0) -> Iterator[BinaryIO]:
         raise cannot_write(path, error, nbytes) from error
 
 
+def unfinished(name: str) -> str:
+    """What a file is called until it is whole; a writer that is killed leaves that."""
+    return f".{name}.tmp"
+
+
 def _hidden(path: Path) -> Path:
-    """What a file is called until it is whole."""
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return path.with_name(f".{path.name}.tmp")
+    return path.with_name(unfinished(path.name))
 
 
 def _open_alone(path: Path) -> int:

@@ -220,7 +220,7 @@ class Localizer:
     def _judged(self, estimate: PoseEstimate, frame: Frame, camera: Camera) -> PoseEstimate:
         """The estimate with what may be believed of it."""
         line, work = self._line, self._work
-        estimate = line.monitor.judge(estimate, work.matches, frame.down)
+        estimate = line.monitor.judge(estimate, work.matches, frame.vertical)
         return line.plausibility.judge(camera, work.features, work.matches, estimate)
 
     def _featureless(self) -> PoseEstimate:
@@ -260,7 +260,7 @@ class Localizer:
         checked = estimate
         if line.calibration_check is not None:
             camera = work.features.camera or line.camera
-            checked = line.calibration_check.judge(camera, work.matches, estimate)
+            checked = line.calibration_check.judge(camera, work.matches, estimate, work.unguided)
             work.clock.lap("calibration")
             laps = {**estimate.stages_ms, "calibration": work.clock.laps["calibration"]}
             checked = replace(checked, stages_ms=laps)

@@ -28,7 +28,8 @@ from .command_line.program import OK, program
 
 if TYPE_CHECKING:
     from .running.service import ServiceManager
-    from .running.session import Session, SessionOptions
+    from .running.session import Session
+    from .running.session_options import SessionOptions
 
 
 @program

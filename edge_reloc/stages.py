@@ -88,7 +88,8 @@ class Refiner(Protocol):
     """Looks again where a pose says that map points should be.
 
     Both return the answer and the correspondences that it speaks of: those given, or a
-    buffer that was kept here while those take its place.
+    buffer that was kept here while those take its place. `refine` leaves those given as they
+    are.
     """
 
     def refine(

@@ -18,6 +18,7 @@ import numpy as np
 from .arrays import F32, F64, I32, U8
 from .errors import StaleViewError
 from .geometry.camera import Camera
+from .geometry.rigid import direction, motion
 from .memory.arena import Arena
 from .reasons import Fault, Reason
 
@@ -52,6 +53,19 @@ class Frame:
     #: (4,4) camera points to points of a frame that may drift, map units, as an autopilot or an
     #: odometry knows it: with a supervisor it tells where the next frame is looked for
     odom_from_cam: F64 | None = None
+
+    @property
+    def vertical(self) -> F64 | None:
+        """`down` (3,) of unit length; None where it is unknown, or its sensor tells nonsense."""
+        return None if self.down is None else direction(self.down)
+
+    @property
+    def odometry(self) -> F64 | None:
+        """`odom_from_cam` (4,4); None where it is unknown, or its sensor tells nonsense.
+
+        Autopilots say nan where they have lost themselves.
+        """
+        return None if self.odom_from_cam is None else motion(self.odom_from_cam)
 
 
 class Features:
@@ -325,6 +339,8 @@ class Work:
 
     def __init__(self, features: Features, candidates: Candidates, matches: Correspondences):
         self.features, self.candidates, self.matches = features, candidates, matches
+        #: those that no pose has chosen, where they are others; None where there are none
+        self.unguided: Correspondences | None = None
         self.clock = Clock()
         #: frames so far
         self.number = 0
@@ -333,6 +349,7 @@ class Work:
         """The next frame, of which features were found."""
         self.features, self.clock = features, Clock(laps)
         self.candidates.n = self.matches.n = 0
+        self.unguided = None
         self.number += 1
 
 

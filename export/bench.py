@@ -18,23 +18,30 @@ from edge_reloc.bundle.reader import open_bundle
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import KNOWN_ERROR, OK
 from edge_reloc.errors import ConfigError, SourceError
-from edge_reloc.evaluation.chosen import extras_syntax, parse_method, shown_methods, syntax
+from edge_reloc.evaluation.chosen import extras_syntax, shown_methods, syntax
 from edge_reloc.files import write_atomic
-from edge_reloc.methods import Settings
 
 from .benchmark import other_systems
 from .benchmark.answers import read_answers, write_submission
+from .benchmark.our_methods import (
+    OurMap,
+    OurMethod,
+    localise,
+    make_map,
+    parse_ours,
+    to_float16,
+    train,
+)
 from .benchmark.page import to_html, to_markdown
-from .benchmark.rows import row_of, with_retrieval, with_training
+from .benchmark.rows import row_of, with_retrieval
 from .benchmark.scoring import Row
-from .benchmark.steps import Step, StepError, Steps
+from .benchmark.steps import StepError, Steps
 from .datasets.prepare import prepare
 from .datasets.scene import Scene
 from .datasets.table import DATASETS, open_dataset
 from .interruption import long_program
+from .packing.presets import FULL, PRESETS
 from .training.table import TRAININGS
-
-PROGRAM = "python", "-m"
 
 
 @dataclass(kw_only=True)
@@ -44,13 +51,13 @@ class Outcome:
     rows: list[Row] = field(default_factory=list)
     #: what could not be done, and why
     failures: list[str] = field(default_factory=list)
-    #: files for those who keep reference poses back
-    to_hand_in: list[str] = field(default_factory=list)
+    #: files for those who keep reference poses back; what another version of this package did
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
         """Below the table."""
-        return [*self.to_hand_in, *self.failures]
+        return [*self.remarks, *self.failures]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a scene of {', '.join(DATASETS)}, as published; repeatable",
     )
     add("--output", type=Path, required=True, help="folder for all of it, and for going on")
-    add("--methods", help=f"comma-separated: {syntax()}; {extras_syntax()}; default: all that run")
+    add(
+        "--methods",
+        help=f"comma-separated: {syntax()}; {extras_syntax()}; '@' and one of "
+        f"{', '.join(PRESETS)}: on a map of that preset; default: all that run",
+    )
     add(
         "--train",
         default="",
@@ -124,7 +135,7 @@ def _check(options: argparse.Namespace) -> None:
     if unknown:
         raise ConfigError(f"--train: found '{unknown[0]}', expected one of {', '.join(TRAININGS)}")
     for method in _list(options.methods or ""):
-        parse_method(method, Settings())
+        parse_ours(method)
     for text in options.poses:
         system, equals, file = text.partition("=")
         if not (system and equals and file):
@@ -132,6 +143,12 @@ def _check(options: argparse.Namespace) -> None:
         read_answers(Path(file))
     for text in options.peer:
         other_systems.check(text)
+    systems = _list(options.methods or "") or list(shown_methods())
+    systems += [text.partition("=")[0] for text in (*options.peer, *options.poses)]
+    if options.against is not None and options.against not in systems:
+        raise ConfigError(
+            f"--against: found '{options.against}', expected one of {', '.join(systems)}"
+        )
 
 
 def _check_scenes(scenes: Sequence[Scene], options: argparse.Namespace) -> None:
@@ -152,22 +169,56 @@ def _check_scenes(scenes: Sequence[Scene], options: argparse.Namespace) -> None:
 
 def _run_scene(folder: Path, scene: Scene, options: argparse.Namespace, outcome: Outcome) -> None:
     """All methods on one scene; what fails is noted, and the rest goes on."""
-    data, bundle, name = folder / "data", folder / "map", scene.name
-    prepared = prepare(scene, data)
+    prepared = prepare(scene, folder / "data")
     steps = Steps(folder)
-    try:
-        mapped = _map(steps, data, bundle, scene.metric, options, after=[prepared])
+    trainings = _list(options.train)
+    methods = [parse_ours(text) for text in _list(options.methods or "")]
+    on_full = not methods or any(asked.preset == FULL for asked in methods)
+    try:  # peers need it in any case, for its image embedding
+        wanted = trainings if on_full else []
+        full = _make_map(steps, folder, scene, options, FULL, wanted, prepared, outcome)
     except StepError as error:
-        outcome.failures.append(f"{name}: {error}")
+        outcome.failures.append(f"{scene.name}: {error}")
         return
-    trained: dict[str, Step] = {}
-    for training in _list(options.train):
+    if not methods:
+        methods = [parse_ours(text) for text in shown_methods(open_bundle(full.bundle).manifest)]
+    rows: list[Row] = []
+    for preset in dict.fromkeys(asked.preset for asked in methods):
+        on_it = [asked for asked in methods if asked.preset == preset]
+        wanted = [name for name in trainings if name in {asked.training for asked in on_it}]
         try:
-            trained[training] = _train(steps, bundle, training, options, after=[mapped.number])
+            made = full
+            if preset != FULL:
+                made = _make_map(steps, folder, scene, options, preset, wanted, prepared, outcome)
         except StepError as error:
-            outcome.failures.append(f"{name}: {error}")
-    outcome.rows += _our_rows(steps, folder, scene, options, mapped, trained, outcome)
-    outcome.rows += _other_rows(steps, folder, scene, options, [prepared, mapped.number], outcome)
+            outcome.failures.append(f"{scene.name}: {error}")
+            continue
+        rows += _our_rows(steps, folder, scene, options, made, on_it, outcome)
+    place = {asked.text: number for number, asked in enumerate(methods)}
+    outcome.rows += sorted(rows, key=lambda row: place[row.system])
+    after = [prepared, full.mapped.number]
+    outcome.rows += _other_rows(steps, folder, scene, options, after, outcome)
+    outcome.remarks += [f"{scene.name}: {line}" for line in steps.of_other_code()]
+
+
+def _make_map(
+    steps: Steps,
+    folder: Path,
+    scene: Scene,
+    options: argparse.Namespace,
+    preset: str,
+    trainings: Sequence[str],
+    prepared: str,
+    outcome: Outcome,
+) -> OurMap:
+    """Mapped and trained; a training that fails is noted. Raises StepError without a map."""
+    made = make_map(steps, folder, preset, scene.metric, options, after=[prepared])
+    for training in trainings:
+        try:
+            train(steps, made, training, options.preset)
+        except StepError as error:
+            outcome.failures.append(f"{scene.name}: {error}")
+    return made
 
 
 def _our_rows(
@@ -175,33 +226,34 @@ def _our_rows(
     folder: Path,
     scene: Scene,
     options: argparse.Namespace,
-    mapped: Step,
-    trained: dict[str, Step],
+    made: OurMap,
+    methods: Sequence[OurMethod],
     outcome: Outcome,
 ) -> list[Row]:
-    """Every method that can run, localised and scored."""
-    data, bundle = folder / "data", folder / "map"
-    rows: list[Row] = []
-    methods = _list(options.methods or "") or list(shown_methods(open_bundle(bundle).manifest))
-    made = [step.number for step in (mapped, *trained.values())]
-    if any("f16" in method.split("+") for method in methods):
+    """Every method that can run on one map, localised and scored."""
+    data, after = folder / "data", made.made
+    if any("f16" in asked.method.split("+") for asked in methods):
         try:
-            made.append(_float16(steps, bundle, after=made).number)
+            after.append(to_float16(steps, made).number)
         except StepError as error:
             outcome.failures.append(f"{scene.name}: {error}")
-    for method in methods:
-        poses = folder / "poses" / f"{method.replace(':', '_')}.jsonl"
+    rows: dict[str, Row] = {}
+    for asked in methods:
         try:
-            step = _localise(steps, bundle, data, method, poses, options, after=made)
+            poses, step = localise(steps, folder, made, asked, options, after)
         except StepError as error:
             outcome.failures.append(f"{scene.name}: {error}")
             continue
         if not scene.scored:
-            outcome.to_hand_in.append(_submission(data, poses))
+            outcome.remarks.append(_submission(data, poses))
             continue
-        row = row_of(data, method, poses, scene, options.every, command=step.command)
-        rows.append(replace(row, mapping_s=mapped.seconds))
-    return [with_training(with_retrieval(row, rows), trained) for row in rows]
+        row = row_of(data, asked.method, poses, scene, options.every, command=step.command)
+        row = replace(row, mapping_s=made.mapped.seconds)
+        if asked.training in made.trained:
+            row = replace(row, training_s=made.trained[asked.training].seconds)
+        rows[asked.text] = row
+    on_it = list(rows.values())
+    return [replace(with_retrieval(row, on_it), system=text) for text, row in rows.items()]
 
 
 def _other_rows(
@@ -218,7 +270,7 @@ def _other_rows(
         try:
             done = other_systems.localise(steps, folder, text, options, after=after)
             if not scene.scored:
-                outcome.to_hand_in.append(_submission(data, done.poses))
+                outcome.remarks.append(_submission(data, done.poses))
                 continue
             command = done.step.command
             row = row_of(data, done.system, done.poses, scene, options.every, command=command)
@@ -230,53 +282,6 @@ def _other_rows(
         system, _, file = text.partition("=")
         rows.append(row_of(data, system, Path(file), scene, options.every))
     return rows
-
-
-def _map(
-    steps: Steps,
-    data: Path,
-    bundle: Path,
-    metric: bool,
-    options: argparse.Namespace,
-    after: Sequence[str],
-) -> Step:
-    arguments: list[str | Path] = ["--images", data / "images", "--list", data / "mapping.txt"]
-    arguments += ["--poses", data / "reference", "--output", bundle]
-    arguments += ["--metric"] if metric else []
-    arguments += options.map_options.split()
-    return steps.run(
-        "map", *PROGRAM, "edge_reloc_export.map", *arguments, output=bundle, after=after
-    )
-
-
-def _train(
-    steps: Steps, bundle: Path, method: str, options: argparse.Namespace, after: Sequence[str]
-) -> Step:
-    arguments = ["--map", bundle, "--method", method, "--preset", options.preset]
-    module = "edge_reloc_export.train"
-    return steps.run(f"train {method}", *PROGRAM, module, *arguments, output=bundle, after=after)
-
-
-def _float16(steps: Steps, bundle: Path, after: Sequence[str]) -> Step:
-    module = "edge_reloc_export.export_onnx"
-    return steps.run("float16", *PROGRAM, module, "--map", bundle, output=bundle, after=after)
-
-
-def _localise(
-    steps: Steps,
-    bundle: Path,
-    data: Path,
-    method: str,
-    poses: Path,
-    options: argparse.Namespace,
-    after: Sequence[str],
-) -> Step:
-    poses.parent.mkdir(exist_ok=True)
-    arguments: list[str | Path] = ["--map", bundle, "--scene", data, "--method", method]
-    arguments += ["--threads", str(options.threads), "--every", str(options.every)]
-    arguments += ["--output", poses]
-    module = "edge_reloc_export.benchmark.localize"
-    return steps.run(f"localise {method}", *PROGRAM, module, *arguments, output=poses, after=after)
 
 
 def _submission(data: Path, poses: Path) -> str:

@@ -54,13 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .forecast.coverage_files import Coverage, as_geojson, as_json
     from .forecast.coverage_picture import draw
     from .forecast.heading_grid import make_grid
+    from .forecast.left_out_scale import calibrate
     from .forecast.match_rate import learn_rate
-    from .forecast.predict import Predictor, forecast
+    from .forecast.predict import Predictor, forecast, refines
     from .forecast.seen_from import Observations
     from .packing.packed_model import load_packed
+    from .scene.combine import open_any_store
 
-    bundle = open_bundle(options.map)
-    model = load_packed(existing_work_folder(options.map, options.work), bundle)
+    bundle, work = open_bundle(options.map), existing_work_folder(options.map, options.work)
+    model = load_packed(work, bundle)
     if options.calibration is not None:
         camera = read_camera(options.calibration)
     else:
@@ -73,9 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         learn_rate(observations),
         bundle.manifest.integrity,
         Gate(),
+        refines=refines(bundle.manifest),
     )
     output = options.output or options.map.with_name(options.map.name + ".coverage")
     output.mkdir(parents=True, exist_ok=True)  # before the long work
+    measured = bundle.manifest.integrity is not None
+    if measured and not bundle.manifest.world.parts:  # parts are measured one by one
+        with ProgressBar("leaving out", "neighbourhood") as progress:
+            calibrate(predictor, options.map, model, open_any_store(work), progress)
     with ProgressBar("places", "place") as progress:
         predictions = forecast(predictor, camera, grid, progress)
     coverage = Coverage(grid=grid, predictions=predictions, world=bundle.manifest.world)

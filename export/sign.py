@@ -13,6 +13,7 @@ from edge_reloc.bundle.signing import make_key_pair, sign_file, write_signature
 from edge_reloc.command_line.program import OK, program
 from edge_reloc.delta.delta_file import open_delta, signature_file
 from edge_reloc.errors import BundleError
+from edge_reloc.files import open_file
 from edge_reloc.tiles.coarse_retrieval import open_places
 from edge_reloc.tiles.index import is_tiled, open_tiles
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.delta is not None:
         if not options.delta.is_file():
             raise BundleError(f"{options.delta}: no such delta; 'edge-reloc update' writes one")
-        with open(options.delta, "rb") as stream:  # vouch for nothing else
+        with open_file(options.delta) as stream:  # vouch for nothing else
             header = open_delta(options.delta, stream).header
         path = sign_file(options.delta, signature_file(options.delta), options.key)
         signed = "signed" if header.signature else "not signed"

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_reloc.bundle.writer import check_destination
 from edge_reloc.command_line.arguments import whole
 from edge_reloc.command_line.program import OK
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import ConfigError, MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.tiles.index import is_tiled
 
@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         help="quick (minutes on 2 CPU cores, default) or paper (hours on a GPU)",
     )
     add("--iterations", type=whole(1), help="another length of the schedule (not of head cells)")
+    add(
+        "--continue",
+        dest="continued",
+        action="store_true",
+        help="begin with the head that the map has, for a quarter of its iterations: after "
+        "'edge-reloc update' (not of head cells, which an update fits)",
+    )
     add("--device", default="auto", help="cpu, cuda or auto (default)")
     add(
         "--network",
@@ -72,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("edge_reloc_export").setLevel(logging.INFO)
     started = time.perf_counter()
     work = existing_work_folder(options.map, options.work)
+    _check(options)
     if is_tiled(options.map):
         from .city.training import train_city
         from .cluster.choose_executor import open_executor
@@ -89,6 +97,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise MappingError(report.refusal)
     print(f"{options.map}: trained in {time.perf_counter() - started:.1f} s; report in {work}")
     return OK
+
+
+def _check(options: argparse.Namespace) -> None:
+    """ConfigError for what does not go with --continue."""
+    if not options.continued:
+        return
+    if is_tiled(options.map):
+        raise ConfigError(
+            f"--continue: is for one map, and {options.map} is one of tiles; name a tile, e.g. "
+            f"--map {options.map}/tiles/NAME --work FOLDER"
+        )
+    if options.validate:
+        raise ConfigError(
+            "--continue, --validate: the head has learnt the photos that would be left out; train "
+            "without --continue to validate"
+        )
 
 
 if __name__ == "__main__":

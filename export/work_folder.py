@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_reloc.errors import MappingError
@@ -39,6 +39,8 @@ def at_work(folder: Path, *, alone: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # nothing was made: refused inputs leave no folder behind
+            folder.rmdir()
         os.close(descriptor)
 
 

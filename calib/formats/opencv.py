@@ -19,6 +19,7 @@ BEND = (
     *("distortion_coefficients", "distCoeffs", "dist_coeffs", "distortion_coeffs"),
     *("Distortion_Coefficients", "DistortionCoefficients", "D", "D1"),
 )
+MOST_BRACKETS = 4096  # its parser calls itself for each that is open, until the stack ends
 SIZES = (("image_width", "image_Width", "width"), ("image_height", "image_Height", "height"))
 
 
@@ -41,6 +42,8 @@ def camera_of(text: str, where: str) -> Camera:
 
 
 def _camera_of(text: str, where: str) -> Camera:
+    if sum(text.count(sign) for sign in "[{<") > MOST_BRACKETS:
+        raise CameraError(f"{where}: more than {MOST_BRACKETS} lists, expected those of one camera")
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     matrix = numbers(_matrix(storage, MATRIX, where), 9, "camera_matrix", where)
     bend = numbers(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, finite_numbers
 from edge_reloc.errors import CameraError, ConfigError
 from edge_reloc.geometry.camera import Camera
 
@@ -25,7 +23,7 @@ def load_yaml(text: str, where: str) -> Any:
         raise CameraError(f"{where}: YAML with anchors and aliases is not read")
     try:
         return next(iter(yaml.safe_load_all(text)), None)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # what a tag makes of a wrong value raises unrelated classes
         problem = " ".join(str(error).split())[:160]
         raise CameraError(f"{where}: not YAML ({problem})") from None
 
@@ -33,11 +31,9 @@ def load_yaml(text: str, where: str) -> Any:
 def numbers(value: Any, count: int | Sequence[int], what: str, where: str) -> F64:
     """A flat list, or rows, of so many finite numbers; CameraError for anything else."""
     counts = [count] if isinstance(count, int) else list(count)
-    try:
-        flat = np.asarray(value, np.float64).ravel()
-    except (TypeError, ValueError):
-        flat = np.full(1, np.nan)
-    if len(flat) not in counts or not np.isfinite(flat).all():
+    found = finite_numbers(value)
+    flat = None if found is None else found.ravel()
+    if flat is None or len(flat) not in counts:
         expected = " or ".join(str(n) for n in counts)
         raise CameraError(f"{where}: {what} is {str(value)[:80]}, expected {expected} numbers")
     return flat

@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import BundleError
+from ..files import unfinished
 from .array_file import ArrayFile, MappedFile, open_array
 from .exchange import recover
 from .layout import ENGINES, MANIFEST, SIGNATURE
@@ -179,7 +180,8 @@ def unlisted(directory: Path, listed: Container[str]) -> Iterator[Path]:
 
 def _beside_the_map(name: str) -> bool:
     """Whether a file is one that no manifest lists."""
-    return name in (MANIFEST, SIGNATURE) or name.split("/")[0] == ENGINES
+    beside = (MANIFEST, SIGNATURE, unfinished(SIGNATURE))  # the last: of a signer that was killed
+    return name in beside or name.split("/")[0] == ENGINES
 
 
 def _check_listed(directory: Path, name: str, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from ..methods.table import METHODS, Settings
 from ..settings import Rule, default_of, kind_of, read_settings_file, settings_from
 
 if TYPE_CHECKING:
-    from ..running.session import RecorderOptions, SessionOptions
+    from ..running.session_options import RecorderOptions, SessionOptions
     from ..sources.options import CameraOptions
 
 MOST_DIGITS = 20
@@ -308,7 +308,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
     from ..geometry.mount import read_mount
     from ..running.demo import demo_folder
     from ..running.loop import Between
-    from ..running.session import SessionOptions
+    from ..running.session_options import SessionOptions
 
     asked = settings_asked(options)
     rate, predict_ms = getattr(options, "rate", None), getattr(options, "predict_ms", None)
@@ -375,7 +375,7 @@ def session_options(options: argparse.Namespace) -> SessionOptions:
 
 
 def _recorder_options(options: argparse.Namespace) -> RecorderOptions | None:
-    from ..running.session import RecorderOptions
+    from ..running.session_options import RecorderOptions
 
     if getattr(options, "record", None) is None:
         return None

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..arrays import I32
 from ..bundle import BundleWriter, Manifest, MapBundle, layout, open_bundle
-from ..bundle.exchange import link_or_copy, one_at_a_time
+from ..bundle.exchange import clear_leftovers, link_or_copy, one_at_a_time
 from ..bundle.manifest import MOST_BYTES, decode_manifest, manifest_bytes
 from ..bundle.reader import hash_file
 from ..bundle.signing import is_signed
 from ..errors import BundleError
-from ..files import cannot_write
+from ..files import cannot_write, open_file
 from .delta_file import DeltaReader, Patch, open_delta
 from .renumbering import RENUMBERED, as_items, new_numbers, renumber
 from .runs import Runs, follow_runs
@@ -31,10 +31,11 @@ def apply_delta(
     the key, DiskError; then `output` is as it was.
     """
     try:
-        stream = open(delta, "rb")  # noqa: SIM115  what follows may raise OSError of its own
+        stream = open_file(delta)  # alone: what follows may raise OSError of its own
     except OSError as error:
         raise BundleError(f"{delta}: cannot be read ({error.strerror})") from error
     with stream, one_at_a_time(base):
+        clear_leftovers(output.resolve())  # also where it says below that this was applied before
         reader = open_delta(delta, stream, require_signed)
         bundle = open_bundle(base)
         content = _manifest(bundle, reader)

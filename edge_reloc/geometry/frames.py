@@ -36,6 +36,7 @@ MOUNTS: dict[str, F64] = {
     # looks down; the image's top is ahead
     "nadir": compose([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]], np.zeros(3)),
 }
+UPPER = np.triu_indices(6)
 LEAST_COSINE = 1e-3  # of the pitch: straight up or down, roll and yaw are one and the same
 
 
@@ -126,7 +127,7 @@ def rotation_of_angles(roll: float, pitch: float, yaw: float) -> F64:
 
 def upper_triangle(covariance: F64) -> list[float]:
     """21 numbers of a (6,6), row by row from the diagonal on, as MAVLink has them."""
-    return [float(value) for value in covariance[np.triu_indices(6)]]
+    return [float(value) for value in covariance[UPPER]]
 
 
 def _rotation_of_angles(rotation: F64) -> F64:

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 
 from ..errors import DiskError, EngineError
-from ..files import cache_folder, cannot_write
+from ..files import cache_folder, cannot_write, open_file
 from .engine_key import EngineRecord
 
 SECRET = "engines.secret"
@@ -75,7 +75,7 @@ def _read_secret() -> bytes | None:
     path = cache_folder() / SECRET
     cure = "remove it and build the engines again with 'edge-reloc export engine'"
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             state = os.fstat(stream.fileno())
             content = stream.read(SECRET_BYTES + 1)
     except FileNotFoundError:

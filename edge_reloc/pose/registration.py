@@ -24,6 +24,7 @@ class OnePass:
         estimate = self._solver.solve(camera, work.matches)
         work.clock.lap("solve")
         if self.refiner is not None and estimate.cam_from_world is not None:
+            work.unguided = work.matches
             estimate, work.matches = self.refiner.refine(
                 camera, work.features, estimate, work.matches
             )

@@ -66,36 +66,36 @@ class SecondPass:
             seed=seed,
         )
         self._min_coverage = min_coverage
-        self._spare = Correspondences(arena, keypoints)
+        self._spare = [Correspondences(arena, keypoints) for _ in range(2)]
 
     def refine(
         self, camera: Camera, features: Features, first: PoseEstimate, matches: Correspondences
     ) -> tuple[PoseEstimate, Correspondences]:
         """Look around the pose of `first` until no more is found.
 
-        matches: those of `first`. Returns the answer and the correspondences that it speaks
-        of: `matches`, or a buffer that is kept here while `matches` takes its place.
+        matches: those of `first`, which stay as they are. Returns the answer and the
+        correspondences that it speaks of: `matches`, or a buffer that is kept here while
+        `matches` takes its place.
         """
         assert first.cam_from_world is not None
         cam_from_world = first.cam_from_world
         self._guided.forget()
         threshold = self._solver.threshold_px(camera)
-        best = first
-        for _ in range(LOOKS):
+        best, found = first, matches
+        for look in range(LOOKS):
+            room = self._spare[look % 2]
             for radius, narrowing in ((WIDE, NARROWING), (1.0, (1.0, 1.0))):
-                self._guided.match(
-                    camera, cam_from_world, features, radius * threshold, self._spare
-                )
-                again = self._solver.refine(camera, cam_from_world, self._spare, narrowing)
+                self._guided.match(camera, cam_from_world, features, radius * threshold, room)
+                again = self._solver.refine(camera, cam_from_world, room, narrowing)
                 if again.cam_from_world is None:
-                    return again, matches
+                    return again, self._hand_out(found, matches)
                 cam_from_world = again.cam_from_world
             grown = again.inliers > GROWTH * best.inliers
-            best = again
-            matches, self._spare = self._spare, matches
+            best, found = again, room
             if not grown:
                 break
-        return self._judge(camera, features, best, matches), matches
+        best = self._judge(camera, features, best, found)
+        return best, self._hand_out(found, matches)
 
     def near(
         self,
@@ -146,6 +146,11 @@ class SecondPass:
         if first.cam_from_world is None:
             return first, matches
         return self.refine(camera, features, first, matches)
+
+    def _hand_out(self, found: Correspondences, matches: Correspondences) -> Correspondences:
+        """What was found, for which `matches` is kept."""
+        self._spare = [room for room in (matches, *self._spare) if room is not found]
+        return found
 
     def _judge(
         self, camera: Camera, features: Features, best: PoseEstimate, matches: Correspondences

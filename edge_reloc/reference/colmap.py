@@ -19,10 +19,11 @@ from ..arrays import F64, I64
 from ..errors import CameraError, MappingError
 from ..files import read_small, write_atomic
 from ..geometry.camera import Camera
-from ..geometry.rigid import compose, quat_from_rotation, rotation_from_quat
+from ..geometry.rigid import FARTHEST, compose, quat_from_rotation, quaternion, rotation_from_quat
 
 HALF_PX = 0.5
 MODEL_BYTES = 1 << 31  # of each file
+MOST_POINTS = 1 << 62  # ids end below
 
 
 class _Model(NamedTuple):
@@ -158,7 +159,11 @@ def read_model(path: str | Path) -> ColmapModel:
         )
     if not model.images:
         raise MappingError(f"{folder}: the model has no images")
+    named: set[str] = set()
     for image in model.images:
+        if image.name in named:
+            raise MappingError(f"{folder}: two images have the name '{image.name}'")
+        named.add(image.name)
         if image.camera_id not in model.cameras:
             raise MappingError(
                 f"{folder}: image '{image.name}' uses camera {image.camera_id}, "
@@ -245,6 +250,8 @@ def _images_text(path: Path) -> list[ColmapImage]:
         number, line = next(rows, (number + 1, ""))
         try:
             triples = np.array(line.split(), dtype=np.float64).reshape(-1, 3)
+            if not (np.abs(triples) < MOST_POINTS).all():  # nor may one be no number
+                raise ValueError
         except ValueError:
             raise MappingError(
                 f"{path}:{number}: expected the 'X Y POINT3D_ID' triples of '{name}' "
@@ -269,7 +276,7 @@ def _points_text(path: Path) -> dict[int, F64]:
         if not words:
             continue
         try:
-            points[int(words[0])] = np.array([float(w) for w in words[1:4]]).reshape(3)
+            points[int(words[0])] = _place([float(w) for w in words[1:4]])
         except ValueError:
             raise MappingError(
                 f"{path}:{number}: expected 'POINT3D_ID X Y Z ...', found '{line[:60]}'"
@@ -278,10 +285,18 @@ def _points_text(path: Path) -> dict[int, F64]:
 
 
 def _pose(quat_and_translation: F64) -> F64:
-    norm = float(np.linalg.norm(quat_and_translation[:4]))
-    if not (np.all(np.isfinite(quat_and_translation)) and norm > 1e-6):
+    quat = quaternion(quat_and_translation[:4])
+    if quat is None:
         raise ValueError("not a pose")
-    return compose(rotation_from_quat(quat_and_translation[:4]), quat_and_translation[4:])
+    return compose(rotation_from_quat(quat), _place(quat_and_translation[4:]))
+
+
+def _place(xyz: Any) -> F64:
+    """Numbers (3,) that a place can have. Raises ValueError."""
+    place = np.array(xyz, np.float64).reshape(3)
+    if not (np.abs(place) <= FARTHEST).all():
+        raise ValueError(f"a place at {place.tolist()}")
+    return place
 
 
 class _Cursor:
@@ -296,6 +311,9 @@ class _Cursor:
         return values
 
     def array(self, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+        left = len(self.data) - self.at
+        if count * dtype.itemsize > left:
+            raise ValueError(f"{count} entries of {dtype.itemsize} bytes, {left} bytes are left")
         values = np.frombuffer(self.data, dtype, count, self.at)
         self.at += values.nbytes
         return values
@@ -354,7 +372,7 @@ def _image_binary(cursor: _Cursor) -> tuple[int, ColmapImage]:
 
 def _point_binary(cursor: _Cursor) -> tuple[int, F64]:
     (key,) = cursor.take("Q")
-    xyz = np.array(cursor.take("3d"))
+    xyz = _place(cursor.take("3d"))
     cursor.take("3Bd")
     (length,) = cursor.take("Q")
     cursor.array(np.dtype("<u4"), 2 * length)

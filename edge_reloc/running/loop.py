@@ -136,7 +136,7 @@ class Outlet:
         self._before(frame)
         if self._supervisor is not None:
             with self._lock:
-                self._supervisor.before(frame.t_ns, frame.odom_from_cam)
+                self._supervisor.before(frame.t_ns, frame.odometry)
         if self._between is None or self._between.rate_hz is None or self._live:
             return
         period_ns = 1e9 / self._between.rate_hz

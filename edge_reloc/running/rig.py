@@ -26,8 +26,11 @@ from ..sinks.of_camera import OfCamera
 from ..structs import Frame, Localization
 from ..tiles.tiled_bundle import open_map
 from .budget import Row, libraries_bytes
+from .flight import on_signal
 from .pipeline import Localizes
-from .session import Session, SessionOptions, on_signal, sink_rows
+from .session import Session
+from .session_memory import sink_rows
+from .session_options import SessionOptions
 from .statistics import RunSummary
 
 log = logging.getLogger(__name__)
@@ -87,7 +90,7 @@ def _camera(path: Path, number: int, values: Any) -> RigCamera:
         if not isinstance(values.get(key, "x"), str) or not values.get(key, "x"):
             raise ConfigError(f"{where}: {key}: found {values[key]!r}, expected text")
     source, calibration = values["source"], values.get("calibration")
-    if (path.parent / source).exists():
+    if os.path.exists(path.parent / source):  # Path.exists raises for a name that is too long
         source = str(path.parent / source)
     given = values.get("body_from_cam")
     return RigCamera(

@@ -5,27 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import F64
 from ..bundle import MapBundle
-from ..bundle.mapping_cameras import fitting_camera, mapping_cameras, only_camera, unlike_mapping
-from ..errors import ConfigError, one_line
-from ..geometry.camera import Camera, read_camera
-from ..inference.acceleration import choose_acceleration
-from ..localizer import Localizer
+from ..errors import one_line
+from ..geometry.camera import Camera
 from ..memory.process import read_memory
-from ..methods import Settings
 from ..recording.recorder import FlightRecorder
-from ..recording.ring import Ring, notes_bytes, ring_bytes
+from ..recording.ring import Ring
 from ..reference.truth import TruthComparison, TruthSummary, read_truth
 from ..sinks import Sink, open_sink
 from ..sinks.advice import Advice
@@ -33,87 +25,26 @@ from ..sinks.background import BackgroundSinks
 from ..sinks.facts import RunFacts
 from ..sinks.look import take_look
 from ..sinks.of_camera import OfCamera
-from ..sinks.opening import queue_bytes
 from ..sources import Source, open_source
-from ..sources.options import CameraOptions
 from ..sources.recording import RecordingSource
 from ..sources.video import VideoSource
 from ..structs import Frame, Localization
 from ..tiles.any_map import open_on
 from ..tiles.tiled_bundle import open_map
-from ..tiles.tiled_localizer import TiledLocalizer
-from .budget import MIB, Footprint, Row, Rows, check_budget, fit_budget
-from .loop import Between, run
+from .camera_choice import choose_camera
+from .flight import recording
+from .headline import gpu_line, map_and_camera
+from .loop import run
 from .picture import RunPicture
 from .pipeline import Localizes
-from .replay import Replay, Resumption, session_message
+from .replay import Resumption, session_message
+from .session_memory import check_held, frames_bytes, within_budget
+from .session_options import SessionOptions
 from .statistics import RunStatistics, RunSummary
 from .status_line import StatusLine, StatusOut
 from .supervisor import Supervisor, metre_of
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecorderOptions:
-    """What a flight recorder keeps, and where it writes it."""
-
-    folder: Path
-    #: of the stream, as far as `most_bytes` go
-    seconds: float = 20.0
-    #: of pixels
-    most_bytes: int = 256 << 20
-    #: also when the run ends well
-    at_end: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionOptions:
-    """What to run."""
-
-    map: Path
-    #: as `open_source` takes it
-    source: str
-    settings: Settings
-    #: list of photos in the source
-    names: Path | None = None
-    #: camera file, None for the map's only mapping camera
-    calibration: Path | None = None
-    #: addresses, as `open_sink` takes them
-    output: tuple[str, ...] = ()
-    #: (4,4) body from camera; None: as the camera file says
-    mount: F64 | None = None
-    picture: Path | None = None
-    #: folder of a COLMAP model to compare with, by frame name
-    truth: Path | None = None
-    #: frames
-    limit: int | None = None
-    #: host memory of the process
-    budget_bytes: int | None = None
-    #: lower limits to keep the budget
-    fit: bool = False
-    #: planned in the same process beside it
-    beside: Rows = ()
-    #: that the process held before any of that was taken, None to measure it now
-    held_bytes: int | None = None
-    #: file of the public key whose holder must have signed the map
-    require_signed: Path | None = None
-    #: whether a state machine watches over the poses; None: over those of streams and videos
-    states: bool | None = None
-    #: give out the filter's poses instead of the measured ones
-    filtered: bool = False
-    #: poses given out between frames
-    between: Between | None = None
-    #: None: nothing is recorded
-    recorder: RecorderOptions | None = None
-    #: `source` is this recording
-    replay: Replay | None = None
-    #: asked of the camera
-    camera_options: CameraOptions | None = None
-    #: a camera or stream that goes away ends the run, instead of being opened again
-    exit_on_end: bool = False
-    #: called after every frame, and often while there is none
-    alive: Callable[[], None] = lambda: None
 
 
 class Session:
@@ -133,7 +64,7 @@ class Session:
         if options.replay is not None:
             options.replay.check_map(self.bundle)
         with contextlib.ExitStack() as stack:
-            self._calibration, self._camera_note = _calibration(options, self.bundle)
+            self._calibration, self._camera_note = choose_camera(options, self.bundle)
             calibration = self._calibration
             self.source = self._open_source()
             stack.callback(lambda: self.source.close())
@@ -146,9 +77,11 @@ class Session:
             if options.mount is not None:
                 calibration = calibration.mounted(options.mount)
             self.camera = calibration
-            if not self._as_recorded:
+            if not options.as_recorded:
                 self.camera = calibration.scaled_to(self.source.width, self.source.height)
-            settings, self._fitted = self._within_budget()
+            settings, self.footprint, self._fitted = within_budget(
+                options, self.bundle, self.camera, self.source.width, self.source.height
+            )
             self.localizer = open_on(self.bundle, self.camera, settings)
             stack.callback(self.localizer.close)
             self._supervisor = self._open_supervisor()
@@ -171,7 +104,7 @@ class Session:
             self._recorder = self._open_recorder()
             if self._recorder is not None:
                 stack.callback(self._recorder.close)
-            self._check_held()
+            check_held(options.budget_bytes)
             self._stack = stack.pop_all()
         self._statistics = RunStatistics()
         self._status: StatusLine | None = None
@@ -194,42 +127,11 @@ class Session:
             advice=self._advice,
         )
 
-    def _within_budget(self) -> tuple[Settings, str]:
-        """Settings that keep the budget, and what had to be lowered for it."""
-        settings, budget = self.options.settings, self.options.budget_bytes
-        self.footprint: Footprint | None = None
-        if budget is None:
-            return settings, ""
-        if self.options.fit:
-            settings, self.footprint, words = fit_budget(
-                self.bundle, self.camera, settings, budget, self._rows()
-            )
-            return settings, words
-        held = self.options.held_bytes
-        self.footprint = check_budget(
-            self.bundle, self.camera, settings, budget, self._rows(), held
-        )
-        return settings, ""
-
-    def _check_held(self) -> None:
-        """Refuse before the first frame when opening took more than the budget."""
-        budget, held = self.options.budget_bytes, read_memory().rss_bytes
-        if budget is not None and held is not None and held > budget:
-            raise ConfigError(
-                f"--budget {budget / MIB:.0f}MiB: the process holds {held / MIB:.1f} MiB with the "
-                f"map open, more than was planned; name a larger budget"
-            )
-
-    @property
-    def _as_recorded(self) -> bool:
-        """Whether frames bring their cameras with them."""
-        return self.options.replay is not None and self.options.calibration is None
-
     def _open_source(self) -> Source:
         options = self.options
         return open_source(
             options.source,
-            None if self._as_recorded else self._calibration,
+            None if options.as_recorded else self._calibration,
             names=options.names,
             options=options.camera_options,
             exit_on_end=options.exit_on_end,
@@ -241,24 +143,12 @@ class Session:
         self.source.close()
         self.source = self._open_source()
 
-    def _rows(self) -> Rows:
-        """What is planned beside the localiser."""
-        rows = list(sink_rows(self.options.output))
-        recorder = self.options.recorder
-        if recorder is not None:
-            rows.append(Row(kind="recorder", name="frames", nbytes=self._ring_bytes(recorder)))
-            rows.append(Row(kind="recorder", name="notes", nbytes=notes_bytes(recorder.seconds)))
-        return (*rows, *self.options.beside)
-
-    def _ring_bytes(self, recorder: RecorderOptions) -> int:
-        width, height = self.source.width, self.source.height
-        return ring_bytes(width, height, recorder.seconds, recorder.most_bytes)
-
     def _open_recorder(self) -> FlightRecorder | None:
         options = self.options.recorder
         if options is None:
             return None
-        ring = Ring(self._ring_bytes(options), options.seconds)
+        width, height = self.source.width, self.source.height
+        ring = Ring(frames_bytes(options, width, height), options.seconds)
         session = {
             **session_message(self.localizer, _without_password(self.options.source)),
             "states": self._has_states(),
@@ -273,30 +163,14 @@ class Session:
 
     def headline(self) -> str:
         """What is about to run, in three lines, more when a GPU helps or limits were lowered."""
-        manifest, camera = self.bundle.manifest, self.camera
-        content = _content(self.bundle, self.localizer)
-        method = self.localizer.settings.method
-        return (
-            f"map        {one_line(manifest.name)}, {content}, method {method}\n"
-            f"camera     {camera.model} {camera.width}x{camera.height}, "
-            f"focal length {camera.fx:.1f} px, {self._camera_note}\n"
-            f"source     {one_line(self.source.about)}"
-            + (f"\ngpu        {note}" if (note := self._gpu_note()) else "")
-            + "".join(f"\nsee        {one_line(about)}" for about in self._sinks.about())
-            + (f"\nfitted     {self._fitted}" if self._fitted else "")
-        )
-
-    def _gpu_note(self) -> str:
-        """What runs on the GPU, in words; "" for nothing."""
-        gpu, settings = self.localizer.gpu, self.localizer.settings
-        if gpu is None:
-            return ""
-        acceleration = choose_acceleration(self.bundle, settings)
-        parts = [self.localizer.engine_name] if acceleration.engine == "tensorrt" else []
-        if acceleration.matcher == "cuda":
-            parts.append("matching by CUDA")
-        memory = "shared with the processor" if gpu.arena.mapped else f"of {gpu.cuda.info.name}"
-        return f"{' and '.join(parts)}, {gpu.arena.nbytes / 1e6:.1f} MB {memory}"
+        lines = [
+            *map_and_camera(self.localizer, self.camera, self._camera_note),
+            f"source     {one_line(self.source.about)}",
+            *gpu_line(self.localizer),
+            *(f"see        {one_line(about)}" for about in self._sinks.about()),
+            *([f"fitted     {self._fitted}"] if self._fitted else []),
+        ]
+        return "\n".join(lines)
 
     def run(
         self,
@@ -314,6 +188,7 @@ class Session:
         self._status = status
 
         recorder, alive = self._recorder, self.options.alive
+        at_end = self.options.recorder is not None and self.options.recorder.at_end
 
         def before(frame: Frame) -> None:
             if self._resumption is not None:
@@ -339,7 +214,7 @@ class Session:
                 self._sinks.draw(take_look(frame, result))
 
         try:
-            with self._recording():
+            with recording(recorder, at_end=at_end):
                 run(
                     localizer or self.localizer,
                     self.source,
@@ -368,22 +243,6 @@ class Session:
     def _own_sinks(self) -> Sink:
         mount = self.camera.mount
         return self._sinks if mount is None else OfCamera(self._sinks, None, mount)
-
-    @contextlib.contextmanager
-    def _recording(self) -> Iterator[None]:
-        """While frames run: SIGUSR1 asks for a recording, and so does whatever ends it badly."""
-        recorder = self._recorder
-        if recorder is None or self.options.recorder is None:
-            yield
-            return
-        with on_signal(signal.SIGUSR1, lambda: self.record("signal")):
-            try:
-                yield
-            except Exception:
-                self.record("crash")
-                raise
-        if self.options.recorder.at_end:
-            self.record("end")
 
     def record(self, reason: str) -> None:
         """Write what the flight recorder holds, where there is one; reason: in a word."""
@@ -443,55 +302,5 @@ class Session:
             self._picture.write()
 
 
-def _content(bundle: MapBundle, localizer: Localizer) -> str:
-    """What a map holds, in words."""
-    kind = bundle.manifest.features.kind
-    if isinstance(localizer, TiledLocalizer):
-        tiles = localizer.tiles
-        points = sum(tile.points for tile in tiles)
-        here = len(localizer.resident)
-        return f"{len(tiles)} tiles, {here} in memory, {points} points, {kind}"
-    points_here = localizer.points
-    return f"{points_here.n} points, {kind}" if points_here else "held by networks"
-
-
-def sink_rows(outputs: Sequence[str]) -> Rows:
-    """What is planned for poses that wait to be written."""
-    return tuple(Row(kind="sinks", name=f"queue of {o}", nbytes=queue_bytes(o)) for o in outputs)
-
-
-@contextlib.contextmanager
-def on_signal(number: signal.Signals, called: Callable[[], None]) -> Iterator[None]:
-    """While it is open, the signal does that; Python allows it in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, lambda *_: called())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def _without_password(source: str) -> str:
     return re.sub(r"//[^/@]*@", "//", source)
-
-
-def _calibration(options: SessionOptions, bundle: MapBundle) -> tuple[Camera, str]:
-    """The camera, and where it comes from in words."""
-    if options.replay is not None and options.calibration is None:
-        return options.replay.session.camera, "as recorded"
-    if options.calibration is not None:
-        camera = read_camera(options.calibration)
-        doubt = unlike_mapping(bundle, camera)
-        if doubt is not None:
-            log.warning("%s", doubt)
-        return camera, f"from {options.calibration}"
-    if len(mapping_cameras(bundle)) > 1:
-        with contextlib.closing(
-            open_source(options.source, names=options.names, options=options.camera_options)
-        ) as source:
-            camera, name = fitting_camera(bundle, source.width, source.height)
-    else:
-        camera, name = only_camera(bundle)
-    return camera, f"as the mapping camera '{name}' (no --calibration given)"

@@ -76,7 +76,7 @@ class Supervisor:
         return self._machine.state
 
     def before(self, t_ns: int, odom_from_cam: F64 | None = None) -> None:
-        """A frame of this time is about to be localised; odom_from_cam: `Frame`'s."""
+        """A frame of this time is about to be localised; odom_from_cam: `Frame.odometry`."""
         fix = None
         if not self._machine.doubts:
             fix = self._carried(t_ns, odom_from_cam) or self.expected(t_ns)
@@ -95,8 +95,8 @@ class Supervisor:
             estimate = replace(estimate.withheld(), reason=estimate.reason or withheld)
         elif self._filtered:
             estimate = self._at_filter(estimate)
-        if used and frame.odom_from_cam is not None:
-            self._odometry = estimate.t_ns, frame.odom_from_cam
+        if used and (odometry := frame.odometry) is not None:
+            self._odometry = estimate.t_ns, odometry
         self._last = self._told(estimate)
         return self._last
 

@@ -6,8 +6,10 @@ import threading
 from collections import deque
 from dataclasses import replace
 
+import numpy as np
+
 from ..arrays import F64
-from ..geometry.rigid import compose, rotation_between
+from ..geometry.rigid import FARTHEST, compose, rotation_between
 from ..structs import Frame
 
 SAMPLES = 256  # 5 s of 50 Hz
@@ -67,7 +69,9 @@ class Advice:
             self._rotations.add(t_ns, odom_from_body)
 
     def tell_place(self, t_ns: int, xyz: F64) -> None:
-        """(3,) of the body at a time, metres."""
+        """(3,) of the body at a time, metres; what is no place is left out."""
+        if not (np.abs(xyz) <= FARTHEST).all():  # nor is nan, by which PX4 says that it has none
+            return
         with self._lock:
             self._places.add(t_ns, xyz)
 

@@ -82,7 +82,7 @@ def heartbeat() -> dict[str, Any]:
 
 def quality_of(p_right: float | None) -> int:
     """1 to 100, 0 where nobody knows: -1 would say that there is no pose."""
-    return 0 if p_right is None else int(np.clip(round(100.0 * p_right), 1, 100))
+    return 0 if p_right is None else min(max(round(100.0 * p_right), 1), 100)
 
 
 def odometry(

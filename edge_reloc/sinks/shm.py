@@ -8,6 +8,7 @@ import math
 import mmap
 import os
 import re
+import stat
 import struct
 import time
 import zlib
@@ -143,11 +144,13 @@ class ShmSink:
 def _take(path: Path, nbytes: int) -> int:
     """Descriptor of a file of that size, ours alone. Raises OSError, SinkError."""
     with contextlib.suppress(FileNotFoundError):
+        _check_ours(path, path.lstat())
         # Never made shorter: whoever has it mapped would be killed when reading it.
         if path.stat().st_size != nbytes and not _is_written(path):
             path.unlink()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     try:
+        _check_ours(path, os.fstat(descriptor))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Taken now: where memory is full, writing to the map would kill the program.
         os.posix_fallocate(descriptor, 0, nbytes)
@@ -156,10 +159,19 @@ def _take(path: Path, nbytes: int) -> int:
         raise SinkError(
             f"shm:{path.name}: another program is writing it, or it is named twice; name another"
         ) from None
-    except OSError:
+    except (OSError, SinkError):
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _check_ours(path: Path, facts: os.stat_result) -> None:
+    """SinkError for what another user, who may write to this folder, too, has put there.
+
+    Its owner could change poses under their reader.
+    """
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise SinkError(f"shm:{path.name}: {path} is no file of this user's; name another")
 
 
 def _is_written(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ import cv2
 import numpy as np
 
 from ..arrays import U8
+from ..bundle.fields import read_json
 from ..errors import MissingPackageError, SourceError, missing_package, one_line
+from ..files import open_file
 from ..geometry.camera import Camera
 from ..messages.estimate import ESTIMATE
 from ..messages.foxglove import IMAGE
@@ -24,6 +25,9 @@ from ..structs import Frame
 from .photo_size import MAX_PIXELS, size_told
 
 MAGIC = b"\x89MCAP0\r\n"
+MOST_ITEMS = (
+    1 << 19
+)  # of a message's JSON, seventy bytes each once parsed; a filter's history has 30,000
 CHUNK_BYTES = 1 << 29  # more than one image and what lies with it; ours are about 1 MB
 
 
@@ -96,7 +100,7 @@ class Recording:
     def _check_ends(self) -> None:
         """A file that is whole begins and ends with the same eight bytes."""
         try:
-            with open(self.path, "rb") as stream:
+            with open_file(self.path) as stream:
                 begins = stream.read(len(MAGIC))
                 stream.seek(0, 2)
                 stream.seek(max(stream.tell() - len(MAGIC), 0))
@@ -133,12 +137,12 @@ class Recording:
         except ImportError:
             raise missing_package("mcap", "a recording (MCAP)", "recording") from None
         topics: dict[int, str] = {}
-        with open(self.path, "rb") as stream:
+        with open_file(self.path) as stream:
             for record in _records(stream):
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic if record.message_encoding == "json" else ""
                 elif isinstance(record, Message) and topics.get(record.channel_id):
-                    message = json.loads(record.data)
+                    message = read_json(record.data, MOST_ITEMS)
                     if not isinstance(message, dict):
                         raise ValueError(f"{topics[record.channel_id]} holds no objects")
                     yield topics[record.channel_id], message

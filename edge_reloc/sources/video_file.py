@@ -10,6 +10,9 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from ..files import open_file
+
+MOST_BOXES = 1 << 16  # cameras write ten, or one a second; a file of empty ones would take minutes
 BOX_HEAD, LARGE_BOX_HEAD = 8, 16
 MP4_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -21,7 +24,7 @@ def promised_bytes(path: Path) -> int | None:
     Known of MP4 and MOV (boxes), AVI (RIFF) and Matroska (EBML).
     """
     size = os.path.getsize(path)
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(12)
         if head[:4] == b"RIFF":
             return _riff(stream, size)
@@ -35,7 +38,9 @@ def promised_bytes(path: Path) -> int | None:
 def _boxes(stream: BinaryIO, size: int) -> int:
     """End of the last box; one that has no length reaches to the end of the file."""
     at = 0
-    while at + BOX_HEAD <= size:
+    for _ in range(MOST_BOXES):
+        if at + BOX_HEAD > size:
+            return at
         stream.seek(at)
         head = stream.read(LARGE_BOX_HEAD)
         length = int.from_bytes(head[:4], "big")
@@ -44,20 +49,22 @@ def _boxes(stream: BinaryIO, size: int) -> int:
         if length < BOX_HEAD or not head[4:8].isalnum():  # to the end, or not a box
             return size
         at += length
-    return at
+    return size
 
 
 def _riff(stream: BinaryIO, size: int) -> int | None:
     """End of the last RIFF chunk: files over a gigabyte hold several."""
     at = 0
-    while at + BOX_HEAD <= size:
+    for _ in range(MOST_BOXES):
+        if at + BOX_HEAD > size:
+            return at if at - size != 1 else size  # not every writer pads the end
         stream.seek(at)
         head = stream.read(BOX_HEAD)
         length = int.from_bytes(head[4:8], "little")
         if head[:4] != b"RIFF" or length == 0:  # something after, or a writer that never ended
             return at or None
         at += BOX_HEAD + length + length % 2
-    return at if at - size != 1 else size  # not every writer pads the end
+    return size
 
 
 def _matroska(stream: BinaryIO) -> int | None:

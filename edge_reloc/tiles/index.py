@@ -18,10 +18,10 @@ import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..bundle.exchange import recover
-from ..bundle.fields import is_newer, read_fields, read_record
+from ..bundle.fields import Range, is_newer, read_fields, read_record
 from ..bundle.layout import PLACES, PLACES_TILE, TILES_FILE, TILES_FOLDER, TILES_SIGNATURE
 from ..bundle.manifest import (
     MOST_BYTES,
@@ -35,12 +35,14 @@ from ..bundle.manifest import (
 from ..bundle.reader import MapBundle, open_bundle
 from ..bundle.signing import check_signature
 from ..errors import BundleError, ConfigError
+from ..files import unfinished
 from .common_ground import FeatureIdentity, check_fits
 
 FORMAT = "edge_reloc.tiles"
 VERSION = (1, 0)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-Point = tuple[float, float, float]
+Coordinate = Annotated[float, Range(at_least=-1e9, at_most=1e9)]  # as of points in a bundle
+Point = tuple[Coordinate, Coordinate, Coordinate]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,15 +235,18 @@ def _decode(content: bytes, where: str) -> _Index:
 
 def _check_inside(tiled: TiledMap) -> None:
     """BundleError for what is missing in the folder, or lies there and is not listed."""
-    listed = {tile.name for tile in tiled.tiles}
-    try:
-        found = set(os.listdir(tiled.directory / TILES_FOLDER))
-    except OSError:
-        found = set()
-    for name in sorted(found - listed):
-        raise BundleError(
-            f"{tiled.directory / TILES_FOLDER / name}: not listed in {TILES_FILE}; remove it"
-        )
+    tiles = tiled.directory / TILES_FOLDER
+    if tiles.is_symlink():
+        raise BundleError(f"{tiles}: leads out of the map through a symbolic link; copy it whole")
+    signatures = TILES_SIGNATURE, unfinished(TILES_SIGNATURE)
+    known = {TILES_FILE, TILES_FOLDER, *signatures, *tiled.files}
+    for folder, listed in ((tiled.directory, known), (tiles, {t.name for t in tiled.tiles})):
+        try:
+            found = set(os.listdir(folder))
+        except OSError:
+            found = set()
+        for name in sorted(found - listed):
+            raise BundleError(f"{folder / name}: not listed in {TILES_FILE}; remove it")
     for name, entry in tiled.files.items():
         path = tiled.directory / name
         if path.is_symlink() or not path.is_file():

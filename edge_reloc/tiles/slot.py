@@ -123,7 +123,7 @@ def _facts(bundle: MapBundle) -> object:
     for name in bundle.manifest.files:
         if not name.startswith(ENGINES):
             stat = os.stat(bundle.directory / name)
-            found.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+            found.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return tuple(found)
 
 

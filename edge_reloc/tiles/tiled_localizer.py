@@ -16,11 +16,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ..arrays import F32, F64, I32
+from ..arrays import F32, F64, I32, finite_numbers
 from ..bundle.layout import CELL_CENTRE
 from ..bundle.reader import MapBundle
 from ..errors import BundleError
-from ..geometry.rigid import camera_centre, invert
+from ..geometry.rigid import FARTHEST, camera_centre, invert
 from ..inference.engines import Engines
 from ..localizer import Extracted, Localizer
 from ..methods.assemble import Line
@@ -107,8 +107,11 @@ class TiledLocalizer(Localizer):
         """Tell where the camera is about, as GPS or odometry knows it.
 
         position (3,), sigma: world units. While no pose is known, tiles near it are tried first.
+        What is no place, such as nan of a receiver without a fix, tells nothing.
         """
-        self._residency.near(position, sigma)
+        known = finite_numbers(position, (3,))
+        if known is not None and np.abs(known).max() <= FARTHEST and 0 <= sigma <= FARTHEST:
+            self._residency.near(known, sigma)
 
     def predict(self, t_ns: int, cam_from_world: F64, covariance: F64) -> None:
         """As `Localizer.predict`; it also tells which tiles are near."""
@@ -241,14 +244,15 @@ class TiledLocalizer(Localizer):
         world_from_cam = invert(estimate.cam_from_world)
         self._residency.seen(frame.t_ns, world_from_cam[:3, 3])
         self._odometry = None
-        if frame.odom_from_cam is not None:
-            self._odometry = world_from_cam @ invert(frame.odom_from_cam)
+        if (odometry := frame.odometry) is not None:
+            self._odometry = world_from_cam @ invert(odometry)
 
     def _carried(self, frame: Frame) -> F64 | None:
         """Where the camera is by odometry since the last pose, (3,) in the world."""
-        if self._odometry is None or frame.odom_from_cam is None:
+        odometry = frame.odometry
+        if self._odometry is None or odometry is None:
             return None
-        return np.asarray((self._odometry @ frame.odom_from_cam)[:3, 3])
+        return np.asarray((self._odometry @ odometry)[:3, 3])
 
     def _wait(self, extracted: Extracted, estimate: PoseEstimate) -> PoseEstimate:
         """The frame in the tiles that it may show, each brought in for it."""

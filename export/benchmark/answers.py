@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, finite_numbers
 from edge_reloc.errors import SourceError
 from edge_reloc.files import write_atomic
-from edge_reloc.geometry.rigid import quat_from_rotation
+from edge_reloc.geometry.rigid import FARTHEST, quat_from_rotation
 from edge_reloc.structs import Status
 
-from ..datasets.pose_files import quaternion_list, rows
+from ..datasets.pose_files import nearest_rotation, quaternion_list, rows
 
 TRUSTED = Status.OK.value
 
@@ -47,7 +47,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
         try:
             line = json.loads(row.words[0])
             answers[str(line["name"])] = _answer(line)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SourceError(f"{row.where}: not a line of poses.jsonl ({error!r})") from None
     return answers
 
@@ -56,13 +56,27 @@ def _answer(line: dict[str, Any]) -> Answer:
     pose, covariance = line["cam_from_world"], line["covariance"]
     trusted = line["status"] == TRUSTED and pose is not None
     return Answer(
-        cam_from_world=np.array(pose, float).reshape(4, 4) if trusted else None,
-        covariance=np.array(covariance, float).reshape(6, 6)
-        if trusted and covariance is not None
-        else None,
+        cam_from_world=_pose(pose) if trusted else None,
+        covariance=_covariance(covariance) if trusted and covariance is not None else None,
         candidates=int(line["candidates"]),
         stages_ms=dict(line["stages_ms"]),
     )
+
+
+def _pose(told: Any) -> F64:
+    """(4,4), as exact as it was written. Raises ValueError for what is none."""
+    pose = finite_numbers(told, (4, 4))
+    if pose is None or np.abs(pose).max() > FARTHEST or nearest_rotation(pose[:3, :3]) is None:
+        raise ValueError("cam_from_world is no pose")
+    return pose
+
+
+def _covariance(told: Any) -> F64:
+    """(6,6). Raises ValueError for what is none."""
+    covariance = finite_numbers(told, (6, 6))
+    if covariance is None:
+        raise ValueError("covariance is not of six times six numbers")
+    return covariance
 
 
 def answer_of(answers: Mapping[str, Answer], name: str) -> Answer | None:

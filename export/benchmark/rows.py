@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edge_reloc.errors import SourceError
 from edge_reloc.evaluation.dataset import read_dataset
 from edge_reloc.evaluation.thresholds import parse_thresholds
-from edge_reloc.methods import variants
 from edge_reloc.methods.table import EXHAUSTIVE
 from edge_reloc.running.budget import MIB
 
 from ..datasets.scene import Scene
+from ..kept_files import read_object
+from ..photos.numbers import finite
 from .answers import read_answers
 from .scoring import Row, score
-from .steps import Step
 
 
 def row_of(
@@ -36,11 +35,10 @@ def row_of(
     measured = poses.with_suffix(".facts.json")
     if not measured.is_file():
         return row
-    try:
-        told = json.loads(measured.read_text())
-        took = {name: float(value) for name, value in told.items() if value is not None}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SourceError(f"{measured}: not numbers by name ({error!r})") from None
+    told = {name: value for name, value in read_object(measured).items() if value is not None}
+    took = {name: finite(value) for name, value in told.items()}
+    if None in took.values():
+        raise SourceError(f"{measured}: found {told}, expected numbers by name")
     return replace(
         row,
         peak_mib=_part(took.get("peak_bytes"), MIB),
@@ -61,11 +59,3 @@ def with_retrieval(row: Row, rows: Sequence[Row]) -> Row:
     if alone is None or row.map_mb is None:
         return row
     return replace(row, retrieval_mb=max(row.map_mb - alone, 0.0))
-
-
-def with_training(row: Row, trained: Mapping[str, Step]) -> Row:
-    """How long the networks of a method were trained."""
-    name = row.system.partition("+")[0].partition(":")[0]
-    method = next((m.name for m, variant in variants() if variant.name == name), None)
-    step = trained.get(method or "")
-    return row if step is None else replace(row, training_s=step.seconds)

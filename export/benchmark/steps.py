@@ -16,6 +16,9 @@ from pathlib import Path
 from edge_reloc.errors import EdgeRelocError
 from edge_reloc.files import write_atomic
 
+from ..kept_files import read_object
+from .code_version import code_version
+
 DONE = "steps.json"
 TAIL_LINES = 3
 PYTHON = "python"
@@ -37,6 +40,8 @@ class Step:
     number: str
     #: numbers of the steps, or digests of the data, that it rests on
     after: tuple[str, ...] = ()
+    #: that ran it, as `code_version` tells it
+    code: str = "an earlier version"
 
 
 class Steps:
@@ -47,9 +52,15 @@ class Steps:
         self._log = folder / "log"
         self._log.mkdir(parents=True, exist_ok=True)
         self._done: dict[str, Step] = {}
-        if self._file.is_file():
-            for name, values in json.loads(self._file.read_text()).items():
+        self._asked: set[str] = set()
+        try:
+            kept = read_object(self._file)
+            for name, values in kept.items():
                 self._done[name] = Step(**{**values, "after": tuple(values["after"])})
+        except FileNotFoundError:
+            pass
+        except (TypeError, KeyError) as error:
+            raise StepError(f"{self._file}: damaged ({error!r}); remove it") from None
 
     def run(
         self,
@@ -64,6 +75,7 @@ class Steps:
         another than before, it is run again. Raises StepError with the program's last words,
         which all are in log/NAME.txt.
         """
+        self._asked.add(name)
         words = [str(word) for word in command]
         typed = shlex.join(words)
         before = self._done.get(name)
@@ -84,11 +96,24 @@ class Steps:
             seconds=round(time.monotonic() - begin, 1),
             number=uuid.uuid4().hex,
             after=rests_on,
+            code=code_version(),
         )
         self._done[name] = step
         values = {key: vars(done) for key, done in self._done.items()}
         write_atomic(self._file, json.dumps(values, indent=1) + "\n")
         return step
+
+    def of_other_code(self) -> list[str]:
+        """A line for each other version of this package that did what was asked for here."""
+        by_code: dict[str, list[str]] = {}
+        for name in sorted(self._asked & set(self._done)):
+            by_code.setdefault(self._done[name].code, []).append(name)
+        return [
+            f"{', '.join(names)}: done by {code}, this is {code_version()}; another --output does "
+            f"it anew"
+            for code, names in by_code.items()
+            if code != code_version()
+        ]
 
     def _call(self, command: Sequence[str], out: int) -> int:
         try:

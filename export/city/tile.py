@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_reloc.errors import DiskError
+from edge_reloc.errors import DiskError, MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
 
 from ..integrity.measure import measure
+from ..kept_files import read_object
 from ..packing.pack import pack_map
 from ..photos.features import FeatureStore
 from ..photos.listing import PhotoFacts
@@ -106,8 +107,12 @@ def grade_file(model: Path) -> Path:
 
 def read_grade(model: Path) -> Grade:
     """What a placed tile is worth."""
-    told = json.loads(grade_file(model).read_text())
-    return Grade(**{key: told[key] for key in Grade.__dataclass_fields__})
+    path = grade_file(model)
+    try:
+        told = read_object(path)
+        return Grade(**{key: told[key] for key in Grade.__dataclass_fields__})
+    except (FileNotFoundError, KeyError) as error:
+        raise MappingError(f"{path}: missing or damaged ({error}); map again") from None
 
 
 def map_tile(store: FeatureStore, model: Path, name: str, grade: Grade, int8: bool) -> None:

@@ -23,6 +23,7 @@ from edge_reloc.tiles.index import open_tiles
 
 from ..cluster.executor import Executor
 from ..cluster.units import Unit, finish
+from ..kept_files import read_object
 from ..packing.packed_model import load_packed
 from ..tiles.write import write_tiles
 from ..training.table import TRAININGS
@@ -93,18 +94,16 @@ def train_tile(options: argparse.Namespace, source: Path, work: Path, target: Pa
 def _work_folders(work: Path) -> dict[str, Path]:
     listing = work / LISTING
     try:
-        return {name: work / folder for name, folder in json.loads(listing.read_text()).items()}
+        return {name: work / str(folder) for name, folder in read_object(listing).items()}
     except FileNotFoundError:
         raise MappingError(
             f"{listing}: not there: the map's tiles were not mapped together, so train each map "
             f"before its tiles are combined"
         ) from None
-    except ValueError as error:
-        raise MappingError(f"{listing}: damaged ({error}); map again") from error
 
 
 def _line(name: str, report: Path) -> str:
-    told = json.loads(report.read_text())
-    if told["refusal"] is not None:
+    told = read_object(report)
+    if told.get("refusal") is not None:
         log.warning("%s: %s", name, told["refusal"])
-    return f"{name}: {told['summary']}"
+    return f"{name}: {told.get('summary')}"

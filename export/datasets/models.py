@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_reloc.errors import ConfigError, SourceError
+from edge_reloc.arrays import finite_numbers
+from edge_reloc.errors import ConfigError, EdgeRelocError, SourceError
 from edge_reloc.evaluation.thresholds import thresholds_of
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
-from edge_reloc.geometry.rigid import compose, invert
+from edge_reloc.geometry.rigid import FARTHEST, compose, invert
 from edge_reloc.sources.listing import names_in_list
 
 from .pose_files import colmap_camera, model_shots, nearest_rotation
@@ -80,7 +81,9 @@ def _nerf_shots(folder: Path, path: Path) -> list[Shot]:
         shots = [_nerf_shot(folder, values, frame) for frame in values["frames"]]
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except EdgeRelocError:
+        raise
+    except Exception as error:  # lists where an object is expected, and their like
         raise SourceError(f"{path}: not a transforms.json ({error!r})") from None
     return sorted(shots, key=lambda shot: shot.name)
 
@@ -90,10 +93,13 @@ def _nerf_shot(folder: Path, values: dict[str, Any], frame: dict[str, Any]) -> S
     if not Path(name).suffix:
         name += ".png"
     path = folder / name
-    world_from_view = np.array(frame["transform_matrix"], np.float64)
+    rows = frame["transform_matrix"]
+    world_from_view = finite_numbers(rows, (len(rows), 4))
+    if world_from_view is None or len(rows) not in (3, 4):
+        raise ValueError(f"the matrix of {name} is not of 4 times 4 numbers")
     rotation = nearest_rotation(world_from_view[:3, :3])
-    if rotation is None:
-        raise ValueError(f"the matrix of {name} has no rotation")
+    if rotation is None or np.abs(world_from_view).max() > FARTHEST:
+        raise ValueError(f"the matrix of {name} has no rotation, or no place")
     # x right, y up, z back
     world_from_cam = compose(rotation @ OPENXR_FROM_CAMERA, world_from_view[:3, 3])
     camera = _nerf_camera(path, {**values, **frame})

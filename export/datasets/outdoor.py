@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_reloc.errors import SourceError
 
-from .pose_files import Row, from_centre, listed_cameras, model_shots, numbers, rows
+from .pose_files import Row, from_centre, listed_cameras, model_shots, numbers, rows, whole
 from .scene import LONG_TERM, Scene, Shot, centred, need, size_of
 
 HEADER_LINES = 3
@@ -42,7 +42,7 @@ def cambridge(folder: Path, options: dict[str, str]) -> Scene:
                     name=name,
                     path=folder / name,
                     camera=centred(size_of(need(folder / name, "unpack all of it")), focal_px),
-                    cam_from_world=from_centre(values[3:], values[:3]),
+                    cam_from_world=from_centre(row, values[3:], values[:3]),
                 )
             )
         splits.append(shots)
@@ -85,16 +85,16 @@ def _database(folder: Path, images: Path, nvm: Path) -> Iterator[Shot]:
             name=name,
             path=images / name,
             camera=cameras[name],
-            cam_from_world=from_centre(values[:4], values[4:]),
+            cam_from_world=from_centre(row, values[:4], values[4:]),
         )
 
 
 def nvm_cameras(path: Path) -> list[Row]:
     """Lines `name focal qw qx qy qz x y z radial 0` of the first model of an NVM file."""
     lines = rows(path, comment="NVM")
-    if not lines or not lines[0].words[0].isdigit():
-        raise SourceError(f"{path}: not an NVM file; expected the number of cameras")
-    count = int(lines[0].words[0])
+    if not lines:
+        raise SourceError(f"{path}: empty; expected an NVM file")
+    count = whole(lines[0].words[0], lines[0].where, "an NVM file's number of cameras")
     if len(lines) <= count:
         raise SourceError(f"{path}: {len(lines) - 1} cameras, expected {count}")
     return lines[1 : 1 + count]

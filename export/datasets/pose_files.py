@@ -11,13 +11,19 @@ from edge_reloc.arrays import F64
 from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
+from edge_reloc.geometry.rigid import (
+    FARTHEST,
+    SKEWED,
+    compose,
+    invert,
+    quaternion,
+    rotation_from_quat,
+)
 from edge_reloc.reference.colmap import camera_from_colmap, read_model
 
 from .scene import Shot
 
 MOST_BYTES = 1 << 28
-SKEWED = 0.02  # by which a rotation that was written with few digits may be off
 
 
 class Row(NamedTuple):
@@ -70,6 +76,29 @@ def numbers(row: Row, first: int, count: int, what: str) -> F64:
     return values
 
 
+def whole(text: str, where: str, what: str) -> int:
+    """A whole number that fits 64 bits. Raises SourceError."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= 19
+    if not plain or int(text) >= 1 << 63:
+        raise SourceError(f"{where}: expected {what}, found '{text[:80]}'")
+    return int(text)
+
+
+def rotation(row: Row, quat_wxyz: F64) -> F64:
+    """(3,3) of a quaternion of a line. Raises SourceError."""
+    quat = quaternion(quat_wxyz)
+    if quat is None:
+        raise SourceError(f"{row.where}: expected a quaternion, found {quat_wxyz.tolist()}")
+    return rotation_from_quat(quat)
+
+
+def place(row: Row, xyz: F64) -> F64:
+    """Itself (3,). Raises SourceError for what is too far from anywhere."""
+    if np.abs(xyz).max() > FARTHEST:
+        raise SourceError(f"{row.where}: expected a place, found {xyz.tolist()}")
+    return xyz
+
+
 def pose_matrix(path: Path) -> F64 | None:
     """(4,4) or (3,4) numbers of a text file as a rigid (4,4); None where some are not finite.
 
@@ -83,14 +112,16 @@ def pose_matrix(path: Path) -> F64 | None:
         raise SourceError(f"{path}: expected a pose, three or four rows of four numbers")
     if not np.isfinite(values).all():
         return None
-    rotation = nearest_rotation(values[:3, :3])
-    if rotation is None:
-        raise SourceError(f"{path}: the first three columns are no rotation")
-    return compose(rotation, values[:3, 3])
+    turned = nearest_rotation(values[:3, :3])
+    if turned is None or np.abs(values).max() > FARTHEST:
+        raise SourceError(f"{path}: the first three columns are no rotation, or the last no place")
+    return compose(turned, values[:3, 3])
 
 
 def nearest_rotation(matrix: F64) -> F64 | None:
     """The rotation (3,3) that a matrix (3,3) was written for; None where it is none."""
+    if not (np.abs(matrix) < 2).all():  # nor may one be no number
+        return None
     if np.abs(matrix @ matrix.T - np.eye(3)).max() > SKEWED or np.linalg.det(matrix) < 0:
         return None
     left, _, right = np.linalg.svd(matrix)
@@ -115,14 +146,15 @@ def quaternion_list(path: Path) -> dict[str, ListedPose]:
     for row in rows(path):
         values = numbers(row, 1, 7, "name qw qx qy qz tx ty tz")
         focal = float(numbers(row, 8, 1, "a focal length")[0]) if len(row.words) > 8 else None
-        found[row.words[0]] = ListedPose(compose(rotation_from_quat(values[:4]), values[4:]), focal)
+        pose = compose(rotation(row, values[:4]), place(row, values[4:]))
+        found[row.words[0]] = ListedPose(pose, focal)
     return found
 
 
-def from_centre(quat_wxyz: F64, centre: F64) -> F64:
-    """`cam_from_world` of its rotation and of where the camera stands."""
-    rotation = rotation_from_quat(quat_wxyz)
-    return compose(rotation, -rotation @ centre)
+def from_centre(row: Row, quat_wxyz: F64, centre: F64) -> F64:
+    """`cam_from_world` of its rotation and of where the camera stands. Raises SourceError."""
+    turned = rotation(row, quat_wxyz)
+    return compose(turned, -turned @ place(row, centre))
 
 
 def world_from_cam(path: Path) -> F64 | None:

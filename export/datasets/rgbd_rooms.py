@@ -27,7 +27,7 @@ def seven_scenes(folder: Path, options: dict[str, str]) -> Scene:
     for split in ("TrainSplit.txt", "TestSplit.txt"):
         frames = []
         for row in rows(need(folder / split, "a scene of 7-Scenes has TrainSplit.txt")):
-            found = re.search(r"(\d+)$", row.words[0])
+            found = re.search(r"([0-9]{1,6})$", row.words[0])
             if found is None:
                 raise SourceError(f"{row.where}: expected 'sequence1', found '{row.words[0]}'")
             sequence = need(
@@ -45,7 +45,7 @@ def twelve_scenes(folder: Path, options: dict[str, str]) -> Scene:
     name = f"{folder.parent.name}_{folder.name}"
     listed = _listed(name, options)
     split = first_row(need(folder / "split.txt", "a scene of 12-Scenes has split.txt and info.txt"))
-    found = re.search(r"frames=(\d+)", " ".join(split.words))
+    found = re.search(r"frames=([0-9]{1,9})\b", " ".join(split.words))
     if found is None:
         raise SourceError(f"{split.where}: expected 'sequence0 [frames=357] ...'")
     frames = sorted((folder / "data").glob("*.color.jpg"))

@@ -76,6 +76,8 @@ def need(path: Path, what: str) -> Path:
 def size_of(path: Path) -> PhotoSize:
     """Of a photo, by its header. Raises SourceError."""
     try:
+        if not path.is_file():  # a pipe would keep us waiting
+            raise SourceError(f"{path}: not a file")
         with path.open("rb") as stream:
             size = size_told(stream.read(HEAD_BYTES))
     except OSError as error:

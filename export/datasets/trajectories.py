@@ -16,9 +16,9 @@ import numpy as np
 from edge_reloc.arrays import F64
 from edge_reloc.errors import SourceError
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import compose, invert, rotation_from_quat
+from edge_reloc.geometry.rigid import RIGID, compose, invert, rigid
 
-from .pose_files import Row, numbers, rows, word
+from .pose_files import Row, numbers, place, rotation, rows, whole, word
 from .scene import FINE, Scene, Shot, every_block, need, size_of
 
 NEAR_NS = 20_000_000  # a frame and its reference pose
@@ -61,10 +61,10 @@ def _tum_sequence(folder: Path) -> list[Shot]:
     fx, fy, cx, cy, *distortion = TUM_CAMERAS[kinect]
     shots = []
     for row in rows(need(folder / "rgb.txt", "a sequence of TUM RGB-D has it")):
-        place = _nearest(stamps, _of_seconds(row))
-        if place is None:
+        at = _nearest(stamps, _of_seconds(row))
+        if at is None:
             continue
-        values = numbers(truth[place], 1, 7, "time tx ty tz qx qy qz qw")
+        values = numbers(truth[at], 1, 7, "time tx ty tz qx qy qz qw")
         photo = word(row, 1, "time photo")
         path = folder / photo
         size = size_of(need(path, "unpack all of it"))
@@ -78,13 +78,13 @@ def _tum_sequence(folder: Path) -> list[Shot]:
             cy=cy,
             distortion=tuple(distortion),
         )
-        rotation = rotation_from_quat(np.roll(values[3:], 1))
+        turned = rotation(truth[at], np.roll(values[3:], 1))
         shots.append(
             Shot(
                 name=f"{folder.name}/{photo}",
                 path=path,
                 camera=camera,
-                cam_from_world=invert(compose(rotation, values[:3])),
+                cam_from_world=invert(compose(turned, place(truth[at], values[:3]))),
             )
         )
     return shots
@@ -98,12 +98,13 @@ def _euroc_sequence(folder: Path) -> list[Shot]:
     stamps = np.array([_of_nanoseconds(row) for row in truth])
     shots = []
     for row in rows(need(cam0 / "data.csv", "it names the frames"), separator=","):
-        place = _nearest(stamps, _of_nanoseconds(row))
-        if place is None:
+        at = _nearest(stamps, _of_nanoseconds(row))
+        if at is None:
             continue
         photo = word(row, 1, "time,photo")
-        values = numbers(truth[place], 1, 7, "time x y z qw qx qy qz")
-        world_from_body = compose(rotation_from_quat(values[3:]), values[:3])
+        values = numbers(truth[at], 1, 7, "time x y z qw qx qy qz")
+        turned = rotation(truth[at], values[3:])
+        world_from_body = compose(turned, place(truth[at], values[:3]))
         shots.append(
             Shot(
                 name=f"{folder.name}/{photo}",
@@ -121,7 +122,9 @@ def _euroc_camera(path: Path) -> tuple[Camera, F64]:
     width, height = _yaml_list(text, "resolution", 2, path)
     fx, fy, cx, cy = _yaml_list(text, "intrinsics", 4, path)
     distortion = _yaml_list(text, "distortion_coefficients", 4, path)
-    mount = np.array(_yaml_list(text, "data", 16, path)).reshape(4, 4)
+    mount = rigid(np.array(_yaml_list(text, "data", 16, path)).reshape(4, 4))
+    if mount is None:
+        raise SourceError(f"{path}: data: expected {RIGID}")
     camera = Camera(
         model="opencv",
         width=int(width),
@@ -142,7 +145,7 @@ def _yaml_list(text: str, key: str, count: int, path: Path) -> list[float]:
         values = [float(word) for word in inside.replace("\n", " ").split(",")]
     except ValueError:
         values = []
-    if not found or len(values) != count:
+    if not found or len(values) != count or not np.isfinite(values).all():
         raise SourceError(f"{path}: expected {key}: [{count} numbers]")
     return values
 
@@ -151,19 +154,16 @@ def _nearest(stamps: F64, t_ns: int) -> int | None:
     """Row of the reference pose of a time; None where there is none near it."""
     if not len(stamps):
         return None
-    place = int(np.argmin(np.abs(stamps - t_ns)))
-    return place if abs(int(stamps[place]) - t_ns) <= NEAR_NS else None
+    at = int(np.argmin(np.abs(stamps - t_ns)))
+    return at if abs(int(stamps[at]) - t_ns) <= NEAR_NS else None
 
 
 def _of_seconds(row: Row) -> int:
     """Nanoseconds of TUM's times, whose digits a float would not hold."""
-    whole, _, part = row.words[0].partition(".")
-    if not (whole + part).isdecimal():
-        raise SourceError(f"{row.where}: expected a time in seconds, found '{row.words[0]}'")
-    return int(whole or "0") * 1_000_000_000 + int(part.ljust(9, "0")[:9])
+    seconds, _, part = row.words[0].partition(".")
+    digits = (seconds or "0") + part.ljust(9, "0")[:9]
+    return whole(digits if part.isdecimal() or not part else "", row.where, "a time in seconds")
 
 
 def _of_nanoseconds(row: Row) -> int:
-    if not row.words[0].isdecimal():
-        raise SourceError(f"{row.where}: expected a time in nanoseconds, found '{row.words[0]}'")
-    return int(row.words[0])
+    return whole(row.words[0], row.where, "a time in nanoseconds")

@@ -11,8 +11,8 @@ from enum import Enum
 
 import numpy as np
 
-from edge_reloc.arrays import F64
-from edge_reloc.bundle.manifest import Integrity
+from edge_reloc.arrays import F64, Bool
+from edge_reloc.bundle.manifest import Integrity, Manifest
 from edge_reloc.bundle.points import PointMap
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.pose.integrity import CAREFUL
@@ -49,6 +49,11 @@ class Prediction:
     angle_deg: float  #: median, between the rays and those of the most similar photos
 
 
+def refines(manifest: Manifest) -> bool:
+    """Whether the map's own method has a second pass, whose errors are others."""
+    return bool(manifest.methods.get(manifest.method, {}).get("second_pass", False))
+
+
 class Predictor:
     """Asks a map about poses."""
 
@@ -59,14 +64,22 @@ class Predictor:
         rate: MatchRate,
         integrity: Integrity | None,
         gate: Gate,
+        *,
+        refines: bool = True,
     ) -> None:
-        self._observations, self._points, self._rate = observations, points, rate
-        self._scale = CAREFUL if integrity is None else integrity.refined
+        """refines: whether frames are matched a second time, see `refines`."""
+        self.observations, self._points, self._rate = observations, points, rate
+        self.refines = refines
+        self.scale = CAREFUL
+        if integrity is not None:
+            self.scale = integrity.refined if refines else integrity.first
         self._gate = gate
 
-    def predict(self, camera: Camera, cam_from_world: F64) -> Prediction:
-        """What a camera there would get."""
-        seen = self._observations.seen(camera, cam_from_world)
+    def predict(
+        self, camera: Camera, cam_from_world: F64, without: Bool | None = None
+    ) -> Prediction:
+        """What a camera there would get. without (V,): photos that are taken for not mapped."""
+        seen = self.observations.seen(camera, cam_from_world, without)
         rate = self._rate.of(seen)
         matches = float(rate.sum())
         part = image_part(camera, seen.xy_px)
@@ -74,7 +87,7 @@ class Predictor:
         parts = float((1.0 - np.exp(-in_part)).sum())
         angle = _weighted_median(seen.angle_rad, rate)
         covariance = self._covariance(camera, cam_from_world, seen, rate)
-        covariance = covariance * self._rate.inflation * self._scale.variance(angle)
+        covariance = covariance * self._rate.inflation * self.scale.variance(angle)
         rotation, position = np.sqrt([np.trace(covariance[:3, :3]), np.trace(covariance[3:, 3:])])
         rotation_deg = float(np.degrees(rotation))
         return Prediction(
@@ -119,7 +132,7 @@ class Predictor:
 
     @property
     def _mapping_side(self) -> int:
-        camera = self._observations.views[0].camera
+        camera = self.observations.views[0].camera
         return max(camera.width, camera.height)
 
 

@@ -78,6 +78,8 @@ class Try(NamedTuple):
     #: of the position, and its standard deviation by the solver's covariance, map units
     error: float
     claimed: float
+    #: name of the photo
+    view: str = ""
 
 
 class PoseErrors(NamedTuple):
@@ -185,7 +187,7 @@ def left_out_tries(
     folder = store.work / "left_out"
     with open_bar(len(left_out), "leaving out", "neighbourhood", shown=progress) as bar:
         if workers is None:
-            answers = _tried_here(bundle, model, store, left_out, folder)
+            answers = tried_here(bundle, model, store, left_out, folder)
         else:
             packed = store.work / PACKED_MODEL
             arguments = [
@@ -201,9 +203,10 @@ def left_out_tries(
     return found
 
 
-def _tried_here(
+def tried_here(
     bundle: Path, model: SceneModel, store: PhotoStore, left_out: Sequence[I32], folder: Path
 ) -> Iterator[_Answer]:
+    """The tries of each neighbourhood (rows of the views), without and with the second pass."""
     checked: set[str] = set()
     for rows in left_out:
         write_without(model, bundle, rows, folder / "map")
@@ -349,6 +352,7 @@ def _compared(found: _Pose, view: View, model: SceneModel) -> Try:
         evidence,
         error.translation,
         float(np.sqrt(np.trace(covariance[3:, 3:]))),
+        view.name,
     )
 
 

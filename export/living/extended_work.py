@@ -19,7 +19,8 @@ from ..scene.align import transform_model
 from ..scene.model import SceneModel, save_model
 from ..scene.similarity import similarity_of
 
-FOLDERS = ("features", "nets", "tokens")  # of a work folder, that later steps read
+FOLDERS = ("features", "nets", "tokens", "sampled_cells")  # of a work folder, that later steps read
+HEADS = "*.pt"  # checkpoints, which `edge-reloc train --continue` begins with
 NEXT_MODEL = "packed.next.npz"  # of a bundle that is about to take its place
 
 
@@ -28,12 +29,15 @@ def extend_work(base: Path, work: Path) -> FeatureStore:
     store = open_store(base)
     if base.resolve() == work.resolve():
         return store
-    for folder in FOLDERS:
-        for source in sorted((store.cache / folder).glob("*")):
-            target = work / folder / source.name
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(source, target)
+    sources = [path for folder in FOLDERS for path in sorted((store.cache / folder).glob("*"))]
+    for source in sources:
+        target = work / source.parent.name / source.name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(source, target)
+    for source in sorted(base.glob(HEADS)):
+        if not (work / source.name).exists():
+            link_or_copy(source, work / source.name)
     if not (work / "store.json").is_file():
         write_atomic(work / "store.json", (base / "store.json").read_bytes())
     return FeatureStore(

@@ -24,6 +24,7 @@ from edge_reloc.files import write_atomic
 from ..integrity.measure import measure
 from ..photos.features import FeatureStore
 from ..scene.model import SceneModel, View
+from ..scene.same_photos import check_photos
 from ..scene.triangulate import TriangulationOptions
 from .evidence import Verdict
 from .expectation import KnownPoints, known_points
@@ -140,6 +141,7 @@ def merge_map(
 
 
 def _begun(base: Base) -> Update:
+    check_photos(base.model, base.store)  # old photos tell what descriptors of points look like
     cells = len(base.bundle.array(layout.CELL_CENTRE))
     return Update(now=base, origin=np.arange(len(base.model.xyz)), changed=np.zeros(cells, bool))
 

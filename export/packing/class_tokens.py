@@ -31,6 +31,14 @@ log = logging.getLogger(__name__)
 _CAMERA = Camera(model="pinhole", width=16, height=16, fx=1, fy=1, cx=0, cy=0)  # nothing asks it
 
 
+def read_token(path: Path) -> F32:
+    """(E,) of a cache entry. Raises what numpy's reader does, and ValueError."""
+    token = np.asarray(np.load(path, allow_pickle=False), np.float32)
+    if token.ndim != 1 or not np.isfinite(token).all():
+        raise ValueError(f"{token.shape}")
+    return token
+
+
 class ClassTokens:
     """Tokens (E,) by the runtime's own embedder, in colour and with the photo's heading.
 
@@ -59,10 +67,10 @@ class ClassTokens:
         key.update(f"{turns} {self._stamp}".encode())
         path = self._folder / f"{key.hexdigest()}.npy"
         try:
-            return np.asarray(np.load(path, allow_pickle=False), np.float32)
+            return read_token(path)
         except FileNotFoundError:
             pass
-        except (ValueError, OSError, EOFError):
+        except Exception:  # numpy's header parser raises unrelated classes
             log.warning("%s: damaged cache entry, embedded again", path.name)
         token = self._embed(photo, turns)
         stream = io.BytesIO()

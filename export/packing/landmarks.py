@@ -95,7 +95,9 @@ def define_landmarks(
     kept = label > 0
     if options.published:
         kept = points_to_keep(model, label, PruningOptions())
-    return Landmarks(label=label, kept=kept, view=_reference_views(model, label))
+    return Landmarks(
+        label=label, kept=kept, view=reference_views(model, label, int(label.max(initial=0)))
+    )
 
 
 def _labels(
@@ -212,9 +214,10 @@ def automatic_number(model: SceneModel) -> int:
     return int(np.clip(round(PER_VIEW * photos), FEWEST, MOST))
 
 
-def _reference_views(model: SceneModel, label: NDArray[np.int32]) -> NDArray[np.int32]:
+def reference_views(
+    model: SceneModel, label: NDArray[np.int32], landmarks: int
+) -> NDArray[np.int32]:
     """(L,): the view that observed most points of each landmark; of equals the first."""
-    landmarks = int(label.max(initial=0))
     most, best = np.full(landmarks, -1), np.zeros(landmarks, np.int32)
     for index, view in enumerate(model.views):
         seen = np.bincount(label[np.unique(view.point_id)], minlength=landmarks + 1)[1:]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from edge_reloc.structs import Features, Frame
 
 from ..cluster.executor import Executor
 from ..cluster.units import Unit, finish
+from ..kept_files import DamagedError, check, read_arrays, read_object
 from ..progress import open_bar
 
 log = logging.getLogger(__name__)
@@ -307,19 +307,19 @@ def open_store(work: Path) -> FeatureStore:
     """The store that `edge-reloc map` left in a work folder."""
     path = Path(work) / "store.json"
     try:
-        values = json.loads(path.read_text())
+        values = read_object(path)
         return FeatureStore(
             Path(work),
             read_fields(FeatureSpec, values["spec"], str(path)),
             images=Path(values["images"]),
-            turns=values["turns"],
+            turns={str(name): int(turn) for name, turn in values["turns"].items()},
             others={key: Path(path) for key, path in values.get("others", {}).items()},
             cache=Path(values["cache"]) if "cache" in values else None,
         )
     except FileNotFoundError:
         raise MappingError(f"{path}: not a mapping work folder; run 'edge-reloc map'") from None
-    except (ValueError, KeyError) as error:
-        raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MappingError(f"{path}: damaged ({error!r}); remove it and map again") from error
 
 
 def turned(spec: FeatureSpec, turns: Mapping[str, int]) -> FeatureSpec:
@@ -341,19 +341,22 @@ def _save(path: Path, features: PhotoFeatures) -> None:
 
 
 def _load(path: Path) -> PhotoFeatures | None:
-    if not path.is_file():
-        return None
     try:
-        with np.load(path, allow_pickle=False) as data:
-            width, height = (int(v) for v in data["size"])
-            return PhotoFeatures(
-                xy_px=data["xy_px"],
-                score=data["score"],
-                descriptor=data["descriptor"],
-                width=width,
-                height=height,
-                place=data["place"] if "place" in data and data["place"].size else None,
-            )
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile):
+        data = read_arrays(path)
+        check(path, data, {"xy_px": "N2", "score": "N", "descriptor": "ND", "size": "2"})
+        if (place := data.get("place")) is not None and place.size:
+            check(path, data, {"place": "GHW"})
+        width, height = data["size"].tolist()
+    except FileNotFoundError:
+        return None
+    except DamagedError:
         log.warning("%s: damaged cache entry, extracted again", path.name)
         return None
+    return PhotoFeatures(
+        xy_px=data["xy_px"],
+        score=data["score"],
+        descriptor=data["descriptor"],
+        width=int(width),
+        height=int(height),
+        place=place if place is not None and place.size else None,
+    )

@@ -11,12 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_reloc.arrays import F64
+from edge_reloc.arrays import F64, finite_numbers
 from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.rigid import compose
 
+from ..kept_files import read_object
 from ..photos.features import FeatureStore, PhotoFeatures, open_store
 from .model import SceneModel, View
 
@@ -68,8 +69,8 @@ def open_any_store(work: Path) -> PhotoStore:
     listing = work / PARTS_FILE
     if not listing.is_file():
         return open_store(work)
-    parts = json.loads(listing.read_text())
-    return CombinedStore(work, {name: open_store(Path(path)) for name, path in parts.items()})
+    parts = read_object(listing)
+    return CombinedStore(work, {name: open_store(Path(str(path))) for name, path in parts.items()})
 
 
 def part_of_photos(store: PhotoStore, model: SceneModel) -> NDArray[np.intp]:
@@ -155,6 +156,10 @@ def part_gravity(work: Path) -> dict[str, F64 | None] | None:
     if not (work / PARTS_FILE).is_file():
         return None
     if not (work / GRAVITY_FILE).is_file():
-        return dict.fromkeys(json.loads((work / PARTS_FILE).read_text()))
-    downs = json.loads((work / GRAVITY_FILE).read_text())
-    return {name: None if down is None else np.array(down) for name, down in downs.items()}
+        return dict.fromkeys(read_object(work / PARTS_FILE))
+    downs: dict[str, F64 | None] = {}
+    for name, told in read_object(work / GRAVITY_FILE).items():
+        downs[name] = None if told is None else finite_numbers(told, (3,))
+        if told is not None and downs[name] is None:
+            raise MappingError(f"{work / GRAVITY_FILE}: damaged ({name}); map again")
+    return downs

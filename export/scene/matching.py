@@ -8,15 +8,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_reloc.arrays import F32, I32, I64
 from edge_reloc.errors import MappingError
 from edge_reloc.files import write_atomic
 
 from ..cluster.units import Unit, finish
+from ..kept_files import DamagedError, check, read_arrays
 from ..photos.features import FeatureStore
 from ..progress import open_bar
 
@@ -157,11 +159,22 @@ def match_chunk(store: FeatureStore, pairs: Sequence[tuple[str, str]], path: Pat
 def chunk_counts(chunk: Chunk) -> I64:
     """How many matches (K,) each pair of a chunk has that workers have matched."""
     try:
-        with np.load(chunk.path, allow_pickle=False) as data:
-            count = np.asarray(data["count"], np.int64)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise MappingError(f"{chunk.path}: damaged ({error}); remove it and map again") from error
-    return count
+        return np.asarray(_read(chunk.path, len(chunk.pairs))["count"], np.int64)
+    except FileNotFoundError:
+        raise MappingError(f"{chunk.path}: not there; map again") from None
+
+
+def _read(path: Path, pairs: int) -> dict[str, NDArray[Any]]:
+    """Arrays of a chunk of so many pairs. Raises DamagedError, FileNotFoundError."""
+    data = read_arrays(path)
+    lengths = check(path, data, {"count": "C", "rows": "K2", "similarity": "K"})
+    count, rows = data["count"], data["rows"]
+    whole = count.dtype.kind == rows.dtype.kind == "i"
+    if not whole or lengths["C"] != pairs or min(count.min(), rows.min(initial=0)) < 0:
+        raise DamagedError(f"{path}: damaged, not the matches of {pairs} pairs; map again")
+    if count.sum(dtype=np.float64) != lengths["K"]:
+        raise DamagedError(f"{path}: damaged, its counts do not add up; map again")
+    return data
 
 
 def _thresholds(store: FeatureStore) -> dict[str, float]:
@@ -186,14 +199,12 @@ def _save(path: Path, matches: list[PairMatches]) -> None:
 def read_chunk(path: Path, pairs: Sequence[Pair]) -> list[PairMatches] | None:
     """The matches of a chunk's pairs from its file; None where it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            ends = np.cumsum(data["count"])
-            rows = np.split(data["rows"], ends[:-1])
-            similarity = np.split(data["similarity"], ends[:-1])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        data = _read(path, len(pairs))
+    except (DamagedError, FileNotFoundError):
         return None
-    if len(rows) != len(pairs):
-        return None
+    ends = np.cumsum(data["count"])
+    rows = np.split(data["rows"], ends[:-1])
+    similarity = np.split(data["similarity"], ends[:-1])
     return [
         PairMatches(pair=pair, rows=r, similarity=s)
         for pair, r, s in zip(pairs, rows, similarity, strict=True)

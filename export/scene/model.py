@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_reloc.arrays import F32, F64, I32, Bool
-from edge_reloc.errors import MappingError
+from edge_reloc.arrays import F32, F64, I32, Bool, finite_numbers
+from edge_reloc.errors import EdgeRelocError, MappingError
 from edge_reloc.files import write_atomic
 from edge_reloc.geometry.camera import Camera
+
+from ..kept_files import DamagedError, check, read_arrays
 
 
 @dataclass(kw_only=True)
@@ -107,33 +110,60 @@ def save_model(path: Path, model: SceneModel) -> None:
 def load_model(path: Path) -> SceneModel:
     """Inverse of `save_model`; MappingError when it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
-            header = json.loads(str(data["header"]))
-            arrays = {key: data[key] for key in data.files if key != "header"}
+        arrays = read_arrays(path)
+        _check_arrays(path, arrays)
+        return _model_of(path, json.loads(str(arrays["header"])), arrays)
     except FileNotFoundError:
         raise MappingError(f"{path}: no reconstruction here; run 'edge-reloc map' first") from None
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-        raise MappingError(f"{path}: damaged ({error}); remove it and map again") from error
+    except EdgeRelocError:
+        raise
+    except Exception as error:  # a header that is another kind of JSON
+        raise DamagedError(f"{path}: damaged ({error!r}); remove it and map again") from error
+
+
+def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """DamagedError unless every observation is one of a point that there is."""
+    shapes = {"xyz": "P3", "offsets": "V", "xy_px": "K2", "point_id": "K", "keypoint": "K"}
+    lengths = check(path, arrays, shapes)
+    offsets, ids = arrays["offsets"], arrays["point_id"]
+    cut = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == lengths["K"]
+    if not cut or (np.diff(offsets) < 0).any():
+        raise DamagedError(f"{path}: damaged, its offsets do not cut its observations; map again")
+    whole = all(arrays[name].dtype.kind == "i" for name in ("offsets", "point_id", "keypoint"))
+    least = min(ids.min(initial=0), arrays["keypoint"].min(initial=0))
+    if not whole or least < 0 or ids.max(initial=-1) >= lengths["P"]:
+        raise DamagedError(f"{path}: damaged, it observes points that it does not have; map again")
+
+
+def _model_of(path: Path, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> SceneModel:
     offsets = arrays["offsets"]
+    told = [finite_numbers(view["cam_from_world"], (4, 4)) for view in header["views"]]
+    poses = [pose for pose in told if pose is not None]
+    if len(poses) < len(told):
+        raise DamagedError(f"{path}: damaged, a photo has no pose; map again")
     views = [
         View(
-            name=v["name"],
+            name=str(v["name"]),
             camera=Camera.from_dict(v["camera"], str(path)),
-            cam_from_world=np.array(v["cam_from_world"]),
+            cam_from_world=pose,
             xy_px=arrays["xy_px"][a:b],
             point_id=arrays["point_id"][a:b],
             keypoint=arrays["keypoint"][a:b],
-            quarter_turns=v["quarter_turns"],
+            quarter_turns=int(v["quarter_turns"]),
         )
-        for v, a, b in zip(header["views"], offsets[:-1], offsets[1:], strict=True)
+        for v, pose, a, b in zip(header["views"], poses, offsets[:-1], offsets[1:], strict=True)
     ]
-    alignment = header.get("alignment")
+    alignment, gravity = header.get("alignment"), header["gravity"]
+    down = None if gravity is None else finite_numbers(gravity, (3,))
+    if gravity is not None and down is None:
+        raise DamagedError(f"{path}: damaged, gravity is {gravity}; map again")
+    place = header["georeference"]
     return SceneModel(
         views=views,
         xyz=arrays["xyz"],
-        metric=header["metric"],
-        gravity=None if header["gravity"] is None else np.array(header["gravity"]),
-        georeference=header["georeference"],
-        notes=header["notes"],
+        metric=bool(header["metric"]),
+        gravity=down,
+        georeference=place and {str(name): float(value) for name, value in place.items()},
+        notes=[str(note) for note in header["notes"]],
         alignment=None if alignment is None else AlignmentFacts(**alignment),
     )

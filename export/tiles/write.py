@@ -32,14 +32,18 @@ from edge_reloc.bundle.manifest import FileEntry
 from edge_reloc.bundle.reader import hash_file
 from edge_reloc.embedding.spec import VLAD_AND_PLACE
 from edge_reloc.errors import BundleError
-from edge_reloc.files import cannot_write
+from edge_reloc.files import cannot_write, unfinished
+from edge_reloc.geometry.rigid import FARTHEST
 from edge_reloc.methods.table import SCENE_COORDINATES
 from edge_reloc.tiles.common_ground import FeatureIdentity, check_fits
 from edge_reloc.tiles.index import Point, Tile, TiledMap, check_tile_name, open_tiles
 
 PERCENTILES = (1, 99)  # a few points of any reconstruction lie far away
 FEWEST_RAYS = 8
-OWN = {TILES_FILE, TILES_SIGNATURE, TILES_FOLDER, PLACES, PLACES_TILE}
+OWN = {
+    *(TILES_FILE, TILES_SIGNATURE, unfinished(TILES_SIGNATURE)),
+    *(TILES_FOLDER, PLACES, PLACES_TILE),
+}
 
 
 def write_tiles(
@@ -153,7 +157,7 @@ def _tile(name: str, bundle: MapBundle, cameras: F64 | None) -> Tile:
     xyz = np.asarray(bundle.array(XYZ), np.float64)
     if cameras is None:
         cameras = photo_positions(bundle)
-        cameras = cameras[np.isfinite(cameras).all(axis=1)]
+        cameras = cameras[(np.abs(cameras) <= FARTHEST).all(axis=1)]  # nor is nan
     low, high = np.percentile(xyz, PERCENTILES, axis=0)
     of_cameras = (cameras.min(axis=0), cameras.max(axis=0)) if len(cameras) else (low, high)
     content = (bundle.directory / MANIFEST).read_bytes()

@@ -19,6 +19,7 @@ from edge_reloc.files import write_atomic
 
 from ..identity import digest_of
 from ..interruption import Interrupted, Interruption
+from .continued import begin_with
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +100,17 @@ class ResumableTraining(ABC, Generic[Network]):
         data: str,
         checkpoint: Path,
         device: torch.device | str,
+        start: Path | None = None,
     ) -> None:
-        """data: digest of all that is learnt from.
+        """data: digest of all that is learnt from. start: checkpoint of a finished training
+        whose weights this one begins with.
 
         A checkpoint of other data, another schedule, another network or another version of
         this package is not gone on with: the training starts afresh and says so. Raises
         MappingError for a damaged checkpoint.
         """
+        if start is not None:
+            begin_with(network, start, read_state(start, torch.device("cpu")))
         self._identity = digest_of(
             edge_reloc.__version__, schedule, data, repr(network), dict(network.state_dict())
         )

@@ -9,18 +9,15 @@ import numpy as np
 from edge_reloc.arrays import Bool
 from edge_reloc.bundle import BundleWriter, open_bundle
 from edge_reloc.bundle.points import open_points
-from edge_reloc.errors import MappingError
 
 from ..packing.networks import add_network, forget_float16
 from ..packing.packed_model import load_packed
-from ..progress import open_bar
-from ..scene.combine import PhotoStore, open_any_store
-from ..scene.model import SceneModel
+from ..scene.combine import open_any_store
+from ..scene.same_photos import check_photos
 from .device import training_device
 
 HELD_OUT_BLOCKS = 2
 BLOCKS = 12
-SAME_PX = 0.01  # of one keypoint, extracted twice from one photo
 
 
 class TrainingSession:
@@ -40,27 +37,6 @@ class TrainingSession:
         self.store = open_any_store(work)
         check_photos(self.model, self.store)
         self.held_out = held_out_views(len(self.model.views))
-
-
-def check_photos(model: SceneModel, store: PhotoStore) -> None:
-    """MappingError for a photo that is not the one that was mapped.
-
-    What a photo observes is told by the rows of its keypoints, and where it stood by its
-    pose: of another photo of that name both would be learnt wrong.
-    """
-    with open_bar(len(model.views), "photos", "photo") as bar:
-        for view in model.views:
-            xy = store.get(view.name).xy_px
-            same = not len(view.keypoint) or (
-                view.keypoint.max() < len(xy)
-                and np.abs(xy[view.keypoint] - view.xy_px).max() <= SAME_PX
-            )
-            if not same:
-                raise MappingError(
-                    f"{store.photo(view.name)}: its keypoints are not those that the map was made "
-                    f"of, the photo has changed since; put it back, or map again"
-                )
-            bar.update()
 
 
 def replace_network(bundle: BundleWriter, file: str, path: Path) -> None:

@@ -7,6 +7,7 @@ y up, z out of it towards whoever looks at it; its origin is its centre.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ def read_tags(path: Path, size_m: float) -> KnownPlaces:
     posed = set(QUATERNION) <= columns
     places: dict[str, F64] = {}
     for where, row in rows:
-        if not row["id"].strip().isdigit():
+        if not re.fullmatch("[0-9]{1,9}", row["id"].strip()):
             raise PositionsError(f"{where}: id is '{row['id']}', expected the number of a tag")
         name = f"tag {int(row['id'])}"
         centre = centres.get(row["id"])

@@ -119,7 +119,7 @@ class _System:
         self.where = where
         text = header.upper()
         self.local = text == LOCAL
-        epsg = re.fullmatch(r"EPSG:\s*(\d+)", text)
+        epsg = re.fullmatch(r"EPSG:\s*([0-9]{1,6})", text)
         utm = re.search(r"UTM\s*(?:ZONE)?\s*(\d{1,2})\s*([NS])", text)
         proj = re.search(r"\+PROJ=UTM.*\+ZONE=(\d{1,2})(.*\+SOUTH)?", text)
         if (epsg and 32600 < int(epsg[1]) <= 32660) or (epsg and 32700 < int(epsg[1]) <= 32760):

@@ -3,6 +3,8 @@
     git clone https://github.com/PX4/PX4-Autopilot px4
     python tests/autopilots/ekf2.py --px4 px4 --build out/ekf2
 
+Of that, src/modules/ekf2, src/lib, src/include, msg and platforms/*/include suffice.
+
 Builds PX4's EKF2 (its sources as they are, vision as the only aid) into a filter of lines
 (ekf2_bridge.cpp), flies a made trajectory with a noisy IMU of 200 Hz and a camera whose poses go
 through `MavlinkSink`, a UDP socket and pymavlink, 80 ms late and 30 a second, or 250 ms late and 3

@@ -30,10 +30,12 @@ from edge_reloc.settings import Gate
 from edge_reloc_export.forecast.coverage_files import Coverage
 from edge_reloc_export.forecast.coverage_picture import draw
 from edge_reloc_export.forecast.heading_grid import make_grid
+from edge_reloc_export.forecast.left_out_scale import BALL_95, calibrate
 from edge_reloc_export.forecast.match_rate import learn_rate
-from edge_reloc_export.forecast.predict import Expected, Prediction, Predictor, forecast
+from edge_reloc_export.forecast.predict import Expected, Prediction, Predictor, forecast, refines
 from edge_reloc_export.forecast.seen_from import Observations
 from edge_reloc_export.packing.packed_model import load_packed
+from edge_reloc_export.scene.combine import open_any_store
 from edge_reloc_export.scene.model import SceneModel, View
 from edge_reloc_export.work_folder import existing_work_folder
 
@@ -41,7 +43,6 @@ SEED, RESAMPLES = 20, 2000
 YARD_M = ((-5.7, -4.7, 0.4), (5.7, 4.7, 3.0))
 FOUNTAIN_M, PITCH_DEG = 1.2, 40.0
 RIGHT_M, RIGHT_DEG = 0.10, 2.0
-BALL_95 = 1.61  # of the root of the summed variances, where all three axes are alike
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 
 
@@ -52,6 +53,7 @@ class Case(NamedTuple):
     right: bool
     inliers: int
     error_m: float  #: inf without a pose
+    claimed_m: float  #: standard deviation by the pose's own covariance; inf without a pose
 
 
 def main() -> None:
@@ -60,6 +62,9 @@ def main() -> None:
     parser.add_argument("--map", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument(
+        "--as-poses", action="store_true", help="the covariance scaled as that of poses"
+    )
     parser.add_argument("--output", type=Path, help="JSON of every frame")
     parser.add_argument("--picture", type=Path, help="draw the courtyard's coverage, no frames")
     options = parser.parse_args()
@@ -67,7 +72,9 @@ def main() -> None:
         return picture(options.picture)
     cases = list(_courtyard(options.courtyard) if options.courtyard else _queries(options))
     if options.output:
-        rows = [[*vars(c.predicted).values(), c.right, c.inliers, c.error_m] for c in cases]
+        rows = [
+            [*vars(c.predicted).values(), c.right, c.inliers, c.error_m, c.claimed_m] for c in cases
+        ]
         options.output.write_text(json.dumps(rows, default=lambda status: status.value))
     tell(cases)
 
@@ -110,9 +117,14 @@ def tell(cases: list[Case]) -> None:
         own = [case for case in cases if case.predicted.status is status]
         share = f"{sum(case.right for case in own)} of {len(own)} right"
         print(f"  predicted {status.value}: {share}")
-    within = error[posed] <= BALL_95 * sigma[posed]
-    print(f"  {within.mean():.0%} of the errors within {BALL_95} predicted sigma (95% expected)")
-    print(f"  medians: error {np.median(error[posed]):.4f}, sigma {np.median(sigma[posed]):.4f}")
+    claimed = np.array([case.claimed_m for case in cases])
+    for whose, its in (("predicted", sigma), ("the poses' own", claimed)):
+        within = int((error[posed] <= BALL_95 * its[posed]).sum())
+        print(
+            f"  {within} of {posed.sum()} errors within {BALL_95} of {whose} sigma (95% expected)"
+        )
+    medians = [float(np.median(values[posed])) for values in (error, sigma, claimed)]
+    print("  medians: error {:.4f}, sigma predicted {:.4f}, of poses {:.4f}".format(*medians))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
@@ -164,8 +176,13 @@ def _courtyard(count: int) -> Iterator[Case]:
 
 def _queries(options: argparse.Namespace) -> Iterator[Case]:
     bundle = open_bundle(options.map)
-    model = load_packed(existing_work_folder(options.map), bundle)
+    work = existing_work_folder(options.map)
+    model = load_packed(work, bundle)
     predictor = _predictor(bundle, model.views)
+    print("covariance before:", predictor.scale)
+    if not options.as_poses:
+        calibrate(predictor, options.map, model, open_any_store(work))
+        print("covariance measured:", predictor.scale)
     reference = read_model(options.data / "reference")
     of_name = {image.name: image for image in reference.images}
     names = (options.data / "queries.txt").read_text().split()[:: options.every]
@@ -180,18 +197,20 @@ def _queries(options: argparse.Namespace) -> Iterator[Case]:
 def _case(
     predictor: Predictor, camera: Camera, truth: np.ndarray, found: edge_reloc.Localization
 ) -> Case:
-    error = (float("inf"), 180.0)
-    if found.cam_from_world is not None:
+    error, claimed = (float("inf"), 180.0), float("inf")
+    if found.cam_from_world is not None and found.covariance is not None:
         error = pose_error(found.cam_from_world, truth)
+        claimed = float(np.sqrt(np.trace(found.covariance[3:, 3:])))
     right = error[0] <= RIGHT_M and error[1] <= RIGHT_DEG
-    return Case(predictor.predict(camera, truth), right, found.inliers, error[0])
+    return Case(predictor.predict(camera, truth), right, found.inliers, error[0], claimed)
 
 
 def _predictor(bundle: MapBundle, views: list[View]) -> Predictor:
     points = open_points(bundle)
     observations = Observations(views, points.xyz)
-    integrity = bundle.manifest.integrity
-    return Predictor(observations, points, learn_rate(observations), integrity, Gate())
+    integrity, again = bundle.manifest.integrity, refines(bundle.manifest)
+    rate = learn_rate(observations)
+    return Predictor(observations, points, rate, integrity, Gate(), refines=again)
 
 
 def _demo() -> tuple[MapBundle, Camera, list[View]]:

@@ -1,12 +1,14 @@
-"""A place changes by 30 %: its map before the update, after it, and made anew.
+"""A place changes: its map before the update, after it, and made anew.
 
     python tests/benchmarks/living.py --output out/living       (a quarter of an hour on 2 cores)
+    python tests/benchmarks/living.py --output out/eleven --seed 11 --altered 0.3 0.6 0.8
 
 1. render a courtyard and the same one some time later, with exact truth; 2. map the first;
 3. update by photos of the second, and apply the delta; 4. map the second anew, from its photos
 and from all (no head is trained: `image_retrieval` needs none); 5. localise frames of the second
-in all of them, and compare points that were retired with those that are gone. `--again` goes on
-with what is there.
+in all of them, and compare points that were retired with those that are gone. Every share of
+surfaces that changed has a folder of its own, e.g. OUTPUT/30; `--again` goes on with what is
+there.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from edge_reloc_export.worlds.courtyard import make_courtyard
 from edge_reloc_export.worlds.render import render
 from edge_reloc_export.worlds.world import WorldConfig
 
-TEXEL_MM, ALTERED = 6.0, 0.3
+TEXEL_MM = 6.0
 RIGHT_M, RIGHT_DEG = 0.10, 1.0  # of the yard's 12 x 10 m
 WRONG_M, WRONG_DEG = 0.25, 2.0  # a pose called OK that is farther off is wrong
 PATCH_PX = 16  # half of what a descriptor looks at
@@ -55,48 +57,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--stations", type=int, default=20, help="of the second walk (default 20)")
     parser.add_argument("--seed", type=int, default=7, help="another one, another yard (default 7)")
+    parser.add_argument("--altered", type=float, nargs="+", default=[0.3], help="shares (0.3)")
     parser.add_argument("--again", action="store_true", help="keep what is there")
     parser.add_argument("--no-rebuild", action="store_true", help="leave step 4 out")
     options = parser.parse_args(argv)
-    out, report = options.output, {}
+    out: Path = options.output
     if not options.again:
         shutil.rmtree(out, ignore_errors=True)
-    places = _places(out, options.seed, options.stations)
     seconds: dict[str, float] = {}
-    _once(out / "first", seconds, lambda: _mapped(places["first"], out / "first", heads=True))
-    _once(out / "updated", seconds, lambda: _updated(out, places["later"]))
-    if not options.no_rebuild:
-        _once(out / "anew", seconds, lambda: _mapped(places["later"], out / "anew"))
-        _once(out / "all", seconds, lambda: _mapped(_both(out, places), out / "all"))
-    report["seconds"] = seconds
-    maps = [name for name in ("first", "updated", "anew", "all") if (out / name).is_dir()]
-    report["localised"] = {
-        name: {
-            method: _localised(out / name, places["later"], method)
-            for method in METHODS
-            if method == "image_retrieval" or (out / name / "nets" / "cells.onnx").is_file()
-        }
-        for name in maps
+    place, first = out / "place", out / "first"
+    _rendered(place, options.seed, "--frames", "4")
+    _once(first, seconds, lambda: _mapped(place, first, heads=True))
+    report = {
+        f"{100 * share:.0f} %": _changed(out, share, options, seconds) for share in options.altered
     }
-    report["points"] = _points(out, options.seed)
-    report["bytes"] = {name: open_bundle(out / name).nbytes() for name in maps}
-    report["bytes"]["delta"] = (out / "delta").stat().st_size
+    report["processor seconds"] = seconds
     print(json.dumps(report, indent=1))
     (out / "report.json").write_text(json.dumps(report, indent=1))
     return 0
 
 
-def _places(out: Path, seed: int, stations: int) -> dict[str, Path]:
-    """The yard at first and later."""
-    later = ["--altered", str(ALTERED), "--walk", "2", "--frames", "40"]
-    for name, more in (
-        ("place", ["--frames", "4"]),
-        ("place_later", [*later, "--stations", str(stations)]),
-    ):
-        if not (out / name / "queries.txt").is_file():
-            render_it = ["--output", str(out / name), "--texel-mm", str(TEXEL_MM)]
-            assert write.main([*render_it, "--seed", str(seed), *more]) == 0
-    return {"first": out / "place", "later": out / "place_later"}
+def _changed(
+    out: Path, share: float, options: argparse.Namespace, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """One share of the yard changes: the maps of it, and what they are worth."""
+    folder = out / f"{100 * share:.0f}"
+    later = folder / "place"
+    walk = ["--walk", "2", "--frames", "40", "--stations", str(options.stations)]
+    _rendered(later, options.seed, "--altered", str(share), *walk)
+    maps = {"first": out / "first", **{n: folder / n for n in ("updated", "anew", "all")}}
+    _once(maps["updated"], seconds, lambda: _updated(out / "first", folder, later))
+    if not options.no_rebuild:
+        places = {"first": out / "place", "later": later}
+        _once(maps["anew"], seconds, lambda: _mapped(later, maps["anew"]))
+        _once(maps["all"], seconds, lambda: _mapped(_both(folder, places), maps["all"]))
+    maps = {name: path for name, path in maps.items() if path.is_dir()}
+    report: dict[str, Any] = {
+        "localised": {
+            name: {
+                method: _localised(path, later, method)
+                for method in METHODS
+                if method == "image_retrieval" or (path / "nets" / "cells.onnx").is_file()
+            }
+            for name, path in maps.items()
+        },
+        "points": _points(out / "first", folder / "updated", options.seed, share),
+        "bytes": {name: open_bundle(path).nbytes() for name, path in maps.items()},
+    }
+    report["bytes"]["delta"] = (folder / "delta").stat().st_size
+    print(json.dumps({str(share): report}), flush=True)
+    return report
+
+
+def _rendered(place: Path, seed: int, *more: str) -> None:
+    """The yard, at first or later."""
+    if not (place / "queries.txt").is_file():
+        render_it = ["--output", str(place), "--texel-mm", str(TEXEL_MM), "--seed", str(seed)]
+        assert write.main([*render_it, *more]) == 0
 
 
 def _mapped(place: Path, output: Path, *, heads: bool = False) -> None:
@@ -107,23 +124,23 @@ def _mapped(place: Path, output: Path, *, heads: bool = False) -> None:
         assert train.main(["--map", str(output), "--head", "cells"]) == 0
 
 
-def _updated(out: Path, later: Path) -> None:
+def _updated(first: Path, folder: Path, later: Path) -> None:
     photos = ["--images", str(later / "images"), "--list", str(later / "mapping.txt")]
-    maps = ["--map", str(out / "first"), "--output", str(out / "updated")]
-    assert update.main([*maps, *photos, "--delta", str(out / "delta")]) == 0
-    shutil.rmtree(out / "applied", ignore_errors=True)
-    applied = ["--map", str(out / "first"), "--delta", str(out / "delta")]
-    assert apply_main([*applied, "--output", str(out / "applied")]) == 0
-    same = [(out / name / "manifest.json").read_bytes() for name in ("updated", "applied")]
+    maps, delta = ["--map", str(first), "--output", str(folder / "updated")], str(folder / "delta")
+    assert update.main([*maps, *photos, "--delta", delta]) == 0
+    shutil.rmtree(folder / "applied", ignore_errors=True)
+    applied = ["--map", str(first), "--delta", delta, "--output", str(folder / "applied")]
+    assert apply_main(applied) == 0
+    same = [(folder / name / "manifest.json").read_bytes() for name in ("updated", "applied")]
     assert same[0] == same[1]
-    open_bundle(out / "applied", verify=True)
+    open_bundle(folder / "applied", verify=True)
 
 
-def _both(out: Path, places: dict[str, Path]) -> Path:
+def _both(folder: Path, places: dict[str, Path]) -> Path:
     """Photos and truth of both walks in one folder."""
     from edge_reloc.reference.colmap import ColmapModel, write_model_text
 
-    both = out / "place_both"
+    both = folder / "place_both"
     (both / "images").mkdir(parents=True, exist_ok=True)
     images, names, cameras = [], [], {}
     for key, place in places.items():
@@ -168,11 +185,11 @@ def _localised(bundle: Path, place: Path, method: str) -> dict[str, Any]:
     }
 
 
-def _points(out: Path, seed: int) -> dict[str, Any]:
+def _points(first_map: Path, updated_map: Path, seed: int, altered: float) -> dict[str, Any]:
     """Retired points against those that are gone, kept ones against those that are there."""
-    first, updated = open_bundle(out / "first"), open_bundle(out / "updated")
-    model = load_packed(work_folder(out / "first"), first)
-    gone = changed_share(model, seed)
+    first, updated = open_bundle(first_map), open_bundle(updated_map)
+    model = load_packed(work_folder(first_map), first)
+    gone = changed_share(model, seed, altered)
     stays = {row.tobytes() for row in np.asarray(updated.array("points/xyz.npy"))}
     kept = np.array([row.tobytes() in stays for row in model.xyz.astype(np.float32)])
     is_gone, is_there = gone >= GONE_SHARE, gone <= THERE_SHARE
@@ -192,11 +209,11 @@ def _points(out: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def changed_share(model: SceneModel, seed: int) -> np.ndarray:
+def changed_share(model: SceneModel, seed: int, altered: float) -> np.ndarray:
     """(P,): share of the pixels around each point that look otherwise in the altered yard."""
     worlds = [
-        make_courtyard(WorldConfig(seed=seed, texel_m=TEXEL_MM / 1000, altered=share))
-        for share in (0.0, ALTERED)
+        make_courtyard(WorldConfig(seed=seed, texel_m=TEXEL_MM / 1000, altered=part))
+        for part in (0.0, altered)
     ]
     share = np.full(len(model.xyz), np.nan)
     while np.isnan(share).any():  # the photo that sees most of the points that are left
@@ -220,7 +237,7 @@ def _once(output: Path, seconds: dict[str, float], make: Callable[[], None]) -> 
     if not (output / "manifest.json").is_file():
         started = time.process_time()
         make()
-        seconds[output.name] = round(time.process_time() - started, 1)
+        seconds["/".join(output.parts[-2:])] = round(time.process_time() - started, 1)
 
 
 if __name__ == "__main__":

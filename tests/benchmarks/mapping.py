@@ -1,11 +1,14 @@
 """Where the time of mapping goes: every stage's wall clock and processor time.
 
     python tests/benchmarks/mapping.py --images photos/ --trees . ../before -- --features waymark
+    python tests/benchmarks/mapping.py --images out/walk500 --walk 500 --trees ../before .
 
-What stands behind `--` goes to `edge-reloc map`; each tree (a checkout of this project) maps the
-same photos from nothing, one after the other, and the bundles are compared by the hashes of
-their files. Processor time is that of the program and all processes that it started; less than
-the wall clock times the cores is what stands idle.
+`--walk` renders so many photos of a walk through the courtyard into a folder that is not there
+yet; `--first` takes no more than so many of a folder, in the order of their names. What stands
+behind `--` goes to `edge-reloc map`; each tree (a checkout of this project) maps the same photos
+from nothing, one after the other, and the bundles are compared by the hashes of their files.
+Processor time is that of the program and all processes that it started; less than the wall clock
+times the cores is what stands idle.
 """
 
 from __future__ import annotations
@@ -134,6 +137,20 @@ def hashes(bundle: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def render_walk(folder: Path, photos: int) -> None:
+    """Photos of the courtyard, three at each station of a round; whole or not at all."""
+    from edge_reloc_export.worlds.write import main as render
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        stations = ["--stations", str(-(-photos // 3)), "--frames", "4", "--texel-mm", "6"]
+        assert render(["--output", made, *stations]) == 0
+        for surplus in sorted(Path(made, "images").iterdir()):
+            if surplus.name not in {f"map_{k:03d}.jpg" for k in range(photos)}:
+                surplus.unlink()
+        Path(made, "images").rename(folder)
+
+
 def main() -> int:
     """Map with every tree and print the table."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
@@ -142,14 +159,23 @@ def main() -> int:
         return run_here(Path(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--walk", type=int, metavar="N", help="render N photos into --images")
+    parser.add_argument("--first", type=int, metavar="N", help="only the first N photos")
     parser.add_argument("--trees", type=Path, nargs="+", default=[Path(__file__).parents[2]])
     options = parser.parse_args(own)
+    if options.walk is not None and not options.images.is_dir():
+        render_walk(options.images, options.walk)
     columns: dict[str, dict[str, list[float]]] = {}
     for tree in options.trees:
         tree = tree.resolve()
         with tempfile.TemporaryDirectory() as folder:
             output, report = Path(folder) / "map", Path(folder) / "times.json"
-            arguments = ["--images", str(options.images), "--output", str(output), *rest]
+            photos = ["--images", str(options.images.resolve())]
+            if options.first is not None:
+                names = sorted(path.name for path in options.images.iterdir())[: options.first]
+                (Path(folder) / "photos.txt").write_text("\n".join(names) + "\n")
+                photos += ["--list", str(Path(folder) / "photos.txt")]
+            arguments = [*photos, "--output", str(output), *rest]
             path = os.pathsep.join(
                 [str(tree), str(tree / "tests/packages"), os.environ.get("PYTHONPATH", "")]
             )

@@ -74,12 +74,17 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 def _spoil_manifest(random: Random, bundle: Path, manifest: dict[str, Any]) -> str:
     read = [key for key in manifest if key not in ("statistics", "parity", "generator")]
-    places = _places({key: manifest[key] for key in read})[len(read) :]
+    return f"manifest: {spoil_values(random, {key: manifest[key] for key in read})}"
+
+
+def spoil_values(random: Random, values: dict[str, Any]) -> str:
+    """Spoil a JSON tree in place, below its first level; what was done, in words."""
+    places = _places(values)[len(values) :]
     holder, key = random.choice(places)
     how = random.choice(("number", "number", "value", "delete", "swap", "scale"))
     if how == "delete" and isinstance(holder, dict):
         del holder[key]
-        return f"manifest: delete {key}"
+        return f"delete {key}"
     if how == "swap":
         other, its = random.choice(places)
         # By text: one may lie within the other.
@@ -87,17 +92,21 @@ def _spoil_manifest(random: Random, bundle: Path, manifest: dict[str, Any]) -> s
             json.loads(json.dumps(other[its])),
             json.loads(json.dumps(holder[key])),
         )
-        return f"manifest: swap {key} and {its}"
+        return f"swap {key} and {its}"
     before = holder[key]
     if how == "scale" and isinstance(before, (int, float)) and not isinstance(before, bool):
         holder[key] = type(before)(before * random.choice((-1, 2, 10, 1000)))
     else:
         holder[key] = random.choice(ODD_NUMBERS if how == "number" else ODD_VALUES)
-    return f"manifest: {key} {str(before)[:30]} -> {str(holder[key])[:30]}"
+    return f"{key} {str(before)[:30]} -> {str(holder[key])[:30]}"
 
 
 def _spoil_array(random: Random, bundle: Path, manifest: dict[str, Any]) -> str:
-    name = random.choice(_files(bundle, ".npy"))
+    return spoil_array(random, bundle, manifest, random.choice(_files(bundle, ".npy")))
+
+
+def spoil_array(random: Random, bundle: Path, manifest: dict[str, Any], name: str) -> str:
+    """Another array in place of one that `manifest` lists; what was done, in words."""
     try:
         array = np.load(bundle / name)
     except (ValueError, EOFError):  # spoilt before
@@ -130,7 +139,7 @@ def _spoil_array(random: Random, bundle: Path, manifest: dict[str, Any]) -> str:
     np.save(stream, array, allow_pickle=False)
     data = bytearray(stream.getvalue())
     if how == "bytes":
-        data = _other_bytes(random, data)
+        data = other_bytes(random, data)
     _replace(bundle, manifest, name, bytes(data))
     entry = _entry(manifest, name)
     if entry is not None and random.random() < 0.9:
@@ -163,15 +172,16 @@ def _spoil_network(random: Random, bundle: Path, manifest: dict[str, Any]) -> st
     elif how == "cut":
         del data[random.randrange(len(data)) :]
     elif how == "bytes":
-        data = _other_bytes(random, data)
+        data = other_bytes(random, data)
     else:  # layers stand before the weights
         end = min(20_000, len(data))
-        data[:end] = _other_bytes(random, data[:end])
+        data[:end] = other_bytes(random, data[:end])
     _replace(bundle, manifest, name, bytes(data))
     return f"{name}: {how}"
 
 
-def _other_bytes(random: Random, data: bytearray) -> bytearray:
+def other_bytes(random: Random, data: bytearray) -> bytearray:
+    """One to 64 of them are others; in place."""
     for _ in range(random.choice((1, 2, 8, 64))):
         if data:
             data[random.randrange(len(data))] = random.choice(

@@ -1,8 +1,9 @@
-"""Spoilt maps, opened and localised with in processes of their own, under limits.
+"""Spoilt maps, maps of tiles and deltas, used in processes of their own, under limits.
 
 `python tests/fuzz/fuzz_bundles.py --seconds 3600 --seed 7` tries for an hour and exits with 1
 if anything but a pose, a status or an EdgeRelocError of one line came out, if a map hung or
 took memory that was not planned. `--program` gives each map to `edge-reloc run` instead.
+`--kind city` spoils a map of two tiles, `--kind delta` makes deltas that are applied first.
 `--keep DIR --first 123 --count 1` leaves a mutant there.
 """
 
@@ -29,17 +30,21 @@ from typing import Any
 
 import numpy as np
 from bundle_mutations import mutate
+from city_mutations import mutate_city
+from delta_mutations import mutate_delta
 from remembered_networks import remembered
 
 import edge_reloc
 from edge_reloc.bundle.mapping_cameras import only_camera
-from edge_reloc.bundle.reader import open_bundle
-from edge_reloc.errors import EdgeRelocError
+from edge_reloc.delta.applying import apply_delta
+from edge_reloc.errors import ConfigError, EdgeRelocError
 from edge_reloc.geometry.camera import read_camera
-from edge_reloc.localizer import Localizer
 from edge_reloc.memory.process import read_memory
 from edge_reloc.methods import Settings
 from edge_reloc.sources.photo import read_photo
+from edge_reloc.tiles.any_map import open_on
+from edge_reloc.tiles.tiled_bundle import open_map
+from edge_reloc_export.tiles.write import write_tiles
 
 DEMO = Path(edge_reloc.__file__).parent / "demo"
 FRAME = DEMO / "frames" / "frame_010.jpg"
@@ -62,6 +67,8 @@ SETTINGS = (
     {"method": "exhaustive"},
     {},
 )
+KINDS = ("map", "city", "delta")
+DELTA = "delta"
 REFUSED, WRONG = "refused", ("raised", "untrue", "memory", "slow", "hung", "died")
 
 
@@ -86,16 +93,17 @@ def fuzz(
     count: int | None = None,
     seconds: float = 1e9,
     program: bool = False,
+    kind: str = "map",
 ) -> Report:
     """Try maps from number `first` on until there were `count` of them, or time is up.
 
-    program: give them to the program, each in a process of its own.
+    program: give them to the program, each in a process of its own. kind: one of KINDS.
     """
     report, end, number = Report(), time.monotonic() + seconds, first
     last = None if count is None else first + count
     while time.monotonic() < end and (last is None or number < last):
         stop = number + BATCH if last is None else min(number + BATCH, last)
-        for word in _batch(seed, number, stop, end, program):
+        for word in _batch(seed, number, stop, end, program, kind):
             report.outcomes[word["outcome"]] += 1
             number = word["number"] + 1
             if word["outcome"] in WRONG:
@@ -104,14 +112,14 @@ def fuzz(
 
 
 def _batch(
-    seed: int, number: int, stop: int, end: float, program: bool
+    seed: int, number: int, stop: int, end: float, program: bool, kind: str
 ) -> Iterator[dict[str, Any]]:
     """Words of one process; when it hangs or dies, one about that is the last.
 
     A map that was begun is waited for, also beyond the end of the time.
     """
     command = [sys.executable, __file__, "--seed", str(seed), "--first", str(number)]
-    command += ["--count", str(stop - number), "--worker"]
+    command += ["--count", str(stop - number), "--worker", "--kind", kind]
     command += ["--program"] if program else []
     with (
         tempfile.TemporaryDirectory() as scratch,  # a process that is killed leaves its own
@@ -149,22 +157,25 @@ def _batch(
             process.kill()
 
 
-def work(seed: int, first: int, count: int, keep: Path | None, program: bool) -> None:
+def work(
+    seed: int, first: int, count: int, keep: Path | None, program: bool, kind: str = "map"
+) -> None:
     """Try maps in this process, and print a line of JSON about each."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     image = read_photo(FRAME)
     with tempfile.TemporaryDirectory() as work_folder:
         folder = Path(work_folder)
-        pristine = Path(shutil.copytree(DEMO / "map", folder / "pristine"))
+        pristine = _pristine(kind, folder / "pristine")
         with remembered(pristine):
             for settings in SETTINGS:  # what each takes of an honest map
-                _localise(pristine, settings, image)
+                with contextlib.suppress(ConfigError):  # which not every kind has
+                    _localise(pristine, settings, image)
             allowed = _peak() + BEYOND_PLAN_BYTES
             for number in range(first, first + count):
                 random = Random(f"{seed}-{number}")
                 bundle = folder / "map"
                 shutil.copytree(pristine, bundle, copy_function=os.link)
-                done = mutate(random, bundle)
+                done = _spoil(kind, random, bundle)
                 settings = random.choice(SETTINGS)
                 own_camera, began_s, planned = random.random() < 0.2, _cpu_s(), 0
                 _forget_peak()
@@ -188,8 +199,25 @@ def work(seed: int, first: int, count: int, keep: Path | None, program: bool) ->
                 if keep is not None:
                     shutil.copytree(bundle, keep / str(number))
                 shutil.rmtree(bundle)
+                bundle.with_name(DELTA).unlink(missing_ok=True)
                 if outcome == "memory":
                     return  # what it holds now may be of this map
+
+
+def _pristine(kind: str, folder: Path) -> Path:
+    if kind == "city":
+        write_tiles(folder, {"north": DEMO / "map", "south": DEMO / "map"}, name="two yards")
+        return folder
+    return Path(shutil.copytree(DEMO / "map", folder))
+
+
+def _spoil(kind: str, random: Random, bundle: Path) -> str:
+    """In place, or beside a map the delta that would spoil it; what was done, in words."""
+    if kind == "map":
+        return mutate(random, bundle)
+    if kind == "city":
+        return mutate_city(random, bundle)
+    return mutate_delta(random, bundle, bundle.with_name(DELTA))
 
 
 def _outcome(
@@ -232,9 +260,12 @@ def _by_program(bundle: Path, settings: dict[str, Any], own_camera: bool) -> tup
 def _localise(
     bundle: Path, settings: dict[str, Any], image: Any, own_camera: bool = False
 ) -> tuple[str, str, int]:
-    opened = open_bundle(bundle)
+    delta = bundle.with_name(DELTA)
+    if delta.exists():
+        apply_delta(bundle, delta, bundle)
+    opened = open_map(bundle)
     camera = only_camera(opened)[0] if own_camera else read_camera(DEMO / "camera.json")
-    with Localizer.open(opened, camera, Settings(threads=1, **settings)) as localizer:
+    with open_on(opened, camera, Settings(threads=1, **settings)) as localizer:
         result = localizer.localize(image)
         planned = localizer.arena_bytes
     json.dumps(result.estimate.to_json(), allow_nan=False)
@@ -281,11 +312,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first map")
     parser.add_argument("--count", type=int, help="maps to try (default: endless)")
     parser.add_argument("--keep", type=Path, help="folder for the spoilt maps")
+    parser.add_argument("--kind", choices=KINDS, default="map", help="what is spoilt")
     parser.add_argument("--program", action="store_true", help="give them to `edge-reloc run`")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker or options.keep is not None:
-        work(options.seed, options.first, options.count or 1, options.keep, options.program)
+        count = options.count or 1
+        work(options.seed, options.first, count, options.keep, options.program, options.kind)
         return 0
     report = fuzz(
         options.seed,
@@ -293,6 +326,7 @@ def main() -> int:
         count=options.count,
         seconds=options.seconds,
         program=options.program,
+        kind=options.kind,
     )
     print("\n".join(report.wrong))
     print(f"{report.tried} maps: {dict(report.outcomes)}")

@@ -14,6 +14,7 @@ from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.rigid import camera_centre, invert, quat_from_rotation
 from edge_reloc.reference.colmap import read_model
 from edge_reloc_export.bench import main
+from edge_reloc_export.benchmark.code_version import code_version
 from edge_reloc_export.benchmark.localize import of_any_place
 from edge_reloc_export.benchmark.steps import Steps
 
@@ -70,15 +71,19 @@ def test_a_scene_to_a_table_and_again(
         moved.append(f"frame_{index:03d}.jpg {words}")
     others.write_text("\n".join(moved) + "\n")
     command = ["--dataset", f"nerf:{scene}", "--output", str(tmp_path / "out")]
-    command += ["--methods", "exhaustive+2,image_retrieval:5+f16", "--poses", f"others={others}"]
+    command += ["--methods", "exhaustive+2,exhaustive+2@tiny,image_retrieval:5+f16"]
+    command += ["--poses", f"others={others}"]
     command += ["--map-options=--keypoints 512", "--against", "others"]
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert err.count("localise ") == 2 and "| exhaustive+2 |" in out
+    assert err.count("localise ") == 3 and "| exhaustive+2 |" in out
     assert "Against others:" in out and "| exhaustive+2 | +33.3 | " in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
-    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others"}
+    assert list(rows) == ["exhaustive+2", "exhaustive+2@tiny", "image_retrieval:5+f16", "others"]
+    tiny = rows["exhaustive+2@tiny"]  # a quarter of the points, a byte a number
     ours, theirs = rows["exhaustive+2"], rows["others"]
+    assert 4 * (tiny["map_mb"] - tiny["network_mb"]) < ours["map_mb"] - ours["network_mb"]
+    assert tiny["localised"] == 3 and tiny["network_mb"] == ours["network_mb"]
     assert ours["localised"] == ours["queries"] == 3
     assert ours["median"] < 0.02 * ours["scene_size"]
     assert theirs["localised"] == 2 and theirs["queries"] == 3
@@ -95,10 +100,16 @@ def test_a_scene_to_a_table_and_again(
     name = scene.name
     poses = tmp_path / "out" / name / "poses"
     (poses / "image_retrieval_5+f16.jsonl").unlink()
+    done = tmp_path / "out" / name / "steps.json"
+    assert done.read_text().count(code_version()) == 6 and "done by" not in out
+    steps = json.loads(done.read_text())
+    steps["map"]["code"] = "0.1.0+12345678"
+    done.write_text(json.dumps(steps))
     assert main(command) == 0
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
     assert "localise image_retrieval:5+f16:" in err
     assert "localise exhaustive+2" not in err and "map:" not in err
+    assert f"{name}: map: done by 0.1.0+12345678, this is {code_version()}" in out
 
     # Other systems join in, once; one that cannot is a note, and the rest goes on.
     (tmp_path / "peer.py").write_text(PEER)
@@ -113,7 +124,9 @@ def test_a_scene_to_a_table_and_again(
         assert "- courtyard" in out and "no-such-program: cannot be run" in out
         assert "bad.jsonl:1: not a line of poses.jsonl" in out
     rows = {r["system"]: r for r in json.loads((tmp_path / "out/results.json").read_text())["rows"]}
-    assert set(rows) == {"exhaustive+2", "image_retrieval:5+f16", "others", "peer:3"}
+    assert set(rows) == {
+        *("exhaustive+2", "exhaustive+2@tiny", "image_retrieval:5+f16", "others", "peer:3")
+    }
     peer = rows["peer:3"]
     assert (peer["localised"], peer["map_mb"], peer["network_mb"]) == (0, 5.0, 1.0)
     assert (peer["mapping_s"], peer["total_ms"], peer["retrieval_mb"]) == (7.0, 5.0, None)
@@ -145,6 +158,8 @@ def test_what_rests_on_other_data_is_done_again(tmp_path: Path) -> None:
             ["--peer", "hloc=run {photos}"],
             "{scene}, {map}, {work}, {threads}, {every} and {output}",
         ),
+        (["--methods", "exhaustive@small"], "after '@' one of full, standard, tiny is expected"),
+        (["--against", "hlok"], "--against: found 'hlok', expected one of exhaustive, "),
         (["--train", "everything"], "expected one of visible_structure"),
         (["--dataset", "7scenes:/nowhere"], "no such folder; download the data set"),
         (["--dataset", "nerf:{scene}"], "two scenes are named"),

@@ -219,3 +219,21 @@ def test_who_must_be_signed_is_signed(base: Path, updated: Path, tmp_path: Path)
     assert programs.main(["sign", "--delta", str(delta), "--key", str(key)]) == 0
     open_bundle(apply("good"), require_signed=public)
     assert signature_file(delta).stat().st_size == 64
+
+
+@pytest.mark.parametrize("key", [None, "site.key.pub"])
+def test_a_pipe_is_no_delta(base: Path, tmp_path: Path, key: str | None) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BundleError, match="not a file"):
+        apply_delta(base, tmp_path / "pipe", tmp_path / "out", require_signed=key and Path(key))
+
+
+def test_what_a_killed_apply_left_goes_with_the_next(
+    base: Path, updated: Path, delta: Path, tmp_path: Path
+) -> None:
+    """Killed after the exchange: the next one has nothing to do, and clears up all the same."""
+    there = Path(shutil.copytree(updated, tmp_path / "map"))
+    left = Path(shutil.copytree(base, tmp_path / ".map.abcd.writing"))
+    with pytest.raises(BundleError, match="is up to date"):
+        apply_delta(there, delta, there)
+    assert not left.exists()

@@ -223,6 +223,8 @@ def test_the_secret_is_made_once_and_for_its_user_only(cache: Path) -> None:
         (lambda path: path.chmod(0o644), r"others may open it \(mode 0644, expected 0600\)"),
         (lambda path: path.write_bytes(b"short"), "is damaged, expected 32 bytes"),
         (lambda path: path.write_bytes(b"long" * 100), "is damaged, expected 32 bytes"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), r"cannot be read \(not a file\)"),
+        (lambda path: (path.unlink(), path.mkdir()), r"cannot be read \(not a file\)"),
     ],
 )
 def test_a_secret_that_is_none(place: Path, cache: Path, spoil: Any, words: str) -> None:

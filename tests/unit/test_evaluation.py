@@ -81,6 +81,14 @@ def test_queries_without_reference_are_named(tmp_path: Path) -> None:
         read_dataset(folder)
 
 
+@pytest.mark.parametrize("option", ["--plot", "--stanford", "--pit", "--curves"])
+def test_a_plot_that_is_no_picture_is_refused_before_the_work(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--map", "nowhere", "--data", "nowhere", option, str(tmp_path / "a.txt")]) == 1
+    assert "a.txt: expected a picture named .png, or one of " in capsys.readouterr().err
+
+
 def test_demo_scores_as_json_and_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

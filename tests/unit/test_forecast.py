@@ -18,11 +18,13 @@ from edge_reloc.geometry.rigid import camera_centre, error_vector
 from edge_reloc.pose.refine import refine_pose
 from edge_reloc.settings import Gate
 from edge_reloc_export import map_coverage
+from edge_reloc_export.forecast import left_out_scale
 from edge_reloc_export.forecast.coverage_files import Coverage, as_geojson
 from edge_reloc_export.forecast.heading_grid import Grid, level_of, make_grid
 from edge_reloc_export.forecast.match_rate import MatchRate, learn_rate
 from edge_reloc_export.forecast.predict import Expected, Predictor
 from edge_reloc_export.forecast.seen_from import Observations
+from edge_reloc_export.integrity.measure import Try
 from edge_reloc_export.packing.pack import pack_map
 from edge_reloc_export.scene.model import SceneModel
 from tests.mapping_world import CAMERA, WorldStore, look_at, make_world
@@ -200,6 +202,33 @@ def test_the_covariance_is_that_of_poses_solved_there(
     assert predicted.position == pytest.approx(np.linalg.norm(measured[3:]), rel=SIGMA_TOLERANCE)
     rotation = np.degrees(np.linalg.norm(measured[:3]))
     assert predicted.rotation_deg == pytest.approx(rotation, rel=SIGMA_TOLERANCE)
+
+
+def test_sigma_holds_what_errors_of_left_out_photos_are(
+    mapped: tuple[Path, SceneModel], observations: Observations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors four times as large as the points alone explain, as bad light makes them."""
+    found = predictor(mapped, observations, ALWAYS)
+    generator = np.random.default_rng(0)
+
+    def tried(bundle: Path, model: SceneModel, store: object, left_out: list, folder: Path):  # type: ignore[no-untyped-def, type-arg]
+        for rows in left_out:
+            without = np.isin(np.arange(len(model.views)), rows)
+            tries = []
+            view = model.views[rows[0]]
+            told = found.predict(view.camera, view.cam_from_world, without).position
+            for error in 4.0 * told * np.linalg.norm(generator.normal(size=(15, 3)), axis=1):
+                tries.append(Try(1.0, 0.0, True, None, float(error / np.sqrt(3)), 0.0, view.name))
+            yield [], tries
+
+    monkeypatch.setattr(left_out_scale, "tried_here", tried)
+    path, model = mapped
+    assert left_out_scale.calibrate(found, path, model, object())
+    assert 3.0 < np.sqrt(found.scale.factor) < 5.0
+    monkeypatch.setattr(left_out_scale, "FEWEST_ERRORS", 10_000)
+    found.scale = AS_SOLVED
+    assert not left_out_scale.calibrate(found, path, model, object())
+    assert found.scale is AS_SOLVED
 
 
 def test_status_by_place(mapped: tuple[Path, SceneModel], observations: Observations) -> None:

@@ -11,12 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small products: threads only wait for each other
 
-from edge_reloc.errors import ConfigError
+from edge_reloc.errors import ConfigError, MappingError
 from edge_reloc.inference.onnxruntime import open_engine
 from edge_reloc.memory.arena import Arena
 from edge_reloc_export.nets.landmarks import SHAPES, Recogniser, RecogniserShape, balanced_loss
 from edge_reloc_export.training import resumable
 from edge_reloc_export.training.augmentation import random_light, random_warp
+from edge_reloc_export.training.continued import continued_file, take_place
 from edge_reloc_export.training.landmarks.labelled import UNCERTAIN, LabelledKeypoints
 from edge_reloc_export.training.landmarks.session import export_recogniser, recognition
 from edge_reloc_export.training.landmarks.trainer import (
@@ -200,3 +201,50 @@ def test_augmentation_moves_and_darkens_but_not_always_alike() -> None:
     away = [np.linalg.norm(m[:2] / m[2] - centre[:2]) for m in moved]
     assert max(away) > 1.0
     assert max(away) < 15.0  # a tenth of each side at most, and tilt
+
+
+def test_a_continued_training_begins_with_the_head_that_is_there(
+    data: LabelledKeypoints, tmp_path: Path
+) -> None:
+    checkpoint, config = tmp_path / "landmarks.pt", replace(CONFIG, iterations=30)
+    head = trainer(data, checkpoint, config).run(lambda step, loss: None)
+    kept = checkpoint.read_bytes()
+    later = replace(data, label=np.where(data.label == 4, 0, data.label))  # landmark 4 is gone
+    batches = Batches(later, np.arange(PHOTOS - 4), config, any_heading=False)
+
+    def continued(iterations: int) -> RecogniserTrainer:
+        shorter, file = replace(config, iterations=iterations), continued_file(checkpoint)
+        return RecogniserTrainer(batches, DIM, LANDMARKS, shorter, file, start=checkpoint)
+
+    begun = continued(8)
+    for ours, theirs in zip(begun.network.parameters(), head.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        before = recognition(head, later, np.arange(PHOTOS)).of_all
+    after = recognition(begun.run(lambda step, loss: None), later, np.arange(PHOTOS)).of_all
+    assert after > before + 0.05
+    assert checkpoint.read_bytes() == kept  # until the map has the new one
+    take_place(checkpoint)
+    assert checkpoint.read_bytes() != kept and not continued_file(checkpoint).exists()
+    assert continued(8).iteration == 0  # another one goes on from there
+
+
+def test_a_training_goes_on_only_from_a_finished_one_of_its_network(
+    data: LabelledKeypoints, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "landmarks.pt"
+    batches = Batches(data, np.arange(4), CONFIG, any_heading=False)
+
+    def continued(landmarks: int) -> RecogniserTrainer:
+        file = continued_file(checkpoint)
+        return RecogniserTrainer(batches, DIM, landmarks, CONFIG, file, start=checkpoint)
+
+    with pytest.raises(MappingError, match=r"not there.*train without --continue"):
+        continued(LANDMARKS)
+    trainer(data, checkpoint).save()
+    with pytest.raises(MappingError, match="did not end"):
+        continued(LANDMARKS)
+    trainer(data, checkpoint, replace(CONFIG, iterations=1)).run(lambda step, loss: None)
+    continued(LANDMARKS)
+    with pytest.raises(MappingError, match=r"another network.*--network"):
+        continued(LANDMARKS + 1)

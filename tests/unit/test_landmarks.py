@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from edge_reloc.bundle import BundleWriter, Manifest, World, open_bundle
+from edge_reloc.bundle import BundleWriter, Manifest, World, layout, open_bundle
 from edge_reloc.errors import BundleError, ConfigError, MappingError
 from edge_reloc.features import FeatureSpec
 from edge_reloc.geometry.camera import Camera
@@ -23,6 +24,7 @@ from edge_reloc.retrieval.landmarks import (
 )
 from edge_reloc.structs import Candidates, Features
 from edge_reloc_export.packing.birch import birch, grow_leaves, merge_leaves
+from edge_reloc_export.packing.kept_landmarks import kept_landmarks
 from edge_reloc_export.packing.landmarks import (
     LandmarkOptions,
     automatic_number,
@@ -400,3 +402,30 @@ def test_nothing_of_the_map_in_sight() -> None:
 def test_network_of_another_map_is_refused() -> None:
     with pytest.raises(BundleError, match="knows 5 landmarks, the map has 3"):
         LandmarkRetriever(LANDMARKS, FixedRecogniser(np.full((4, 6), 1 / 6)), most=3)
+
+
+def test_after_an_update_landmarks_keep_their_numbers_and_take_in_what_is_near() -> None:
+    points, truth = blobs(4, 3)
+    old = truth + 1
+    gone = old == 3  # retired, all of them
+    near = points[old == 1][:20] + 0.05
+    far = points[old == 2][:30] + [0.0, 0.0, 40.0]  # new, and nowhere near a landmark
+    xyz = np.concatenate([points[~gone], near, far])
+    label = np.concatenate([old[~gone], np.zeros(len(near) + len(far), int)])
+    order = np.argsort(label, kind="stable")
+    start = np.searchsorted(label[order], np.arange(1, 6))
+    ids = order[start[0] :].astype(np.int32)
+    arrays = {layout.LANDMARK_START: start - start[0], layout.LANDMARK_POINT_ID: ids}
+    seen = np.arange(len(xyz))
+    pose = compose(np.eye(3), np.array([0.0, 0.0, 60.0]))
+    view = View(
+        name="a", camera=CAMERA, cam_from_world=pose, xy_px=np.zeros((len(xyz), 2), np.float32),
+        point_id=seen, keypoint=seen.astype(np.int32),
+    )  # fmt: skip
+    model = SceneModel(views=[view], xyz=xyz, metric=True)
+    found = kept_landmarks(SimpleNamespace(array=arrays.get), model, published=False)
+    assert found.count == 4 and not (found.label == 3).any()
+    kept = label > 0
+    np.testing.assert_array_equal(found.label[kept], label[kept])
+    np.testing.assert_array_equal(found.label[len(kept) - 50 : -30], 1)
+    np.testing.assert_array_equal(found.label[-30:], 0)

@@ -352,7 +352,7 @@ def test_a_recording_tells_what_was_running(recorded: Path) -> None:
 
 
 def test_a_signal_asks_for_a_recording(tmp_path: Path) -> None:
-    from edge_reloc.running.session import on_signal
+    from edge_reloc.running.flight import on_signal
 
     told: list[str] = []
     recorder = recorder_of(tmp_path, Ring(4 * IMAGE_BYTES, seconds=60.0), told)

@@ -35,6 +35,7 @@ from edge_reloc_export.nets.scene_coordinates import (
     HeadShape,
     SceneCoordinates,
 )
+from edge_reloc_export.training.scene_coordinates.kept_partition import kept_partition
 from edge_reloc_export.training.scene_coordinates.partition import (
     UNKNOWN,
     LabelConfig,
@@ -443,3 +444,24 @@ def test_photos_can_be_left_out(samples: CellSamples) -> None:
     rest = of_views(samples, keep)
     assert 3 not in rest.view
     assert len(rest.view) == len(samples.view) * (VIEWS - 1) // VIEWS
+
+
+def test_a_continued_training_keeps_places_and_what_they_look_like(
+    samples: CellSamples, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "scene.pt"
+    config = replace(CONFIG, iterations=200)
+    network = trainer(samples, checkpoint, config).run(lambda step, error: None)
+    before = labels_of(samples, config)
+    less = of_views(samples, np.arange(VIEWS) != 2)  # other cells: clusters would be others
+    kept = kept_partition(less, checkpoint, config)
+    same = samples.view != 2
+    np.testing.assert_array_equal(kept.centre, before.centre)
+    np.testing.assert_array_equal(kept.scale, before.scale)
+    np.testing.assert_array_equal(kept.structural, before.structural[same])
+    assert np.mean(kept.semantic == before.semantic[same]) > 0.95
+    file = tmp_path / "scene_continued.pt"
+    batches = Batches(less, kept, config)
+    begun = SceneTrainer(batches, kept, config, file, start=checkpoint)
+    for ours, theirs in zip(begun.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)

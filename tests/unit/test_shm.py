@@ -161,6 +161,28 @@ def test_one_writer_and_no_room(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         open_sink(f"shm:{name}")
 
 
+@pytest.mark.parametrize("what", ["pipe", "folder", "link", "of another"])
+def test_what_others_put_there_is_not_taken(
+    name: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path("/dev/shm", name)
+    (tmp_path / "mine").write_bytes(b"kept")
+    if what == "pipe":  # nobody reads it: opening it would wait for ever
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "link":
+        path.symlink_to(tmp_path / "mine")
+    else:
+        path.write_bytes(bytes(HEAD.size + 64 * SLOT_BYTES))
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(SinkError, match="no file of this user's"):
+        open_sink(f"shm:{name}")
+    assert (tmp_path / "mine").read_bytes() == b"kept"
+    if what == "folder":
+        path.rmdir()
+
+
 @pytest.mark.parametrize(
     ("rest", "words"),
     [

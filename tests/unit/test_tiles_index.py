@@ -242,3 +242,30 @@ def test_frames_come_in_colour_where_a_tile_sees_it(tmp_path: Path) -> None:
     write_tiles(tmp_path / "city", {"grey": DEMO, "colour": tile}, name="two")
     assert open_map(tmp_path / "city").manifest.sees_colour
     assert not open_map(DEMO).manifest.sees_colour
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "notes.txt", ".hidden", "engines"])
+def test_what_lies_beside_the_index_is_listed(city: Path, name: str) -> None:
+    (city / name).write_text("{}")
+    refused(city, name, "not listed")
+
+
+def test_tiles_lie_within_the_map(city: Path, tmp_path: Path) -> None:
+    (city / "tiles").rename(tmp_path / "elsewhere")
+    (city / "tiles").symlink_to(tmp_path / "elsewhere")
+    refused(city, "symbolic link")
+
+
+@pytest.mark.parametrize("bound", [1e300, -1e10])
+def test_bounds_of_tiles_are_places(city: Path, bound: float) -> None:
+    def put(values: dict[str, Any]) -> None:
+        values["tiles"][0]["low"][0] = values["tiles"][0]["high"][0] = bound
+
+    edit(city, put)
+    refused(city, "low")
+
+
+def test_a_signer_that_was_killed_leaves_a_map_that_opens(city: Path) -> None:
+    (city / ".tiles.sig.tmp").write_bytes(b"half")
+    (city / "tiles/north/.manifest.sig.tmp").write_bytes(b"half")
+    assert open_map(city).manifest.name == "two yards"

@@ -25,18 +25,23 @@ from changing_world import ChangingWorld
 from edge_reloc import __main__ as programs
 from edge_reloc.bundle import layout, open_bundle
 from edge_reloc.errors import EdgeRelocError
+from edge_reloc.geometry.rigid import pose_error
 from edge_reloc.running.demo import DEMO
 from edge_reloc_export import train, update
-from edge_reloc_export.living import refit_cells, updating
+from edge_reloc_export.living import refit_cells, register, updating
 from edge_reloc_export.living.difference import compare_maps
 from edge_reloc_export.living.evidence import Looks, judge
 from edge_reloc_export.living.expectation import hidden
 from edge_reloc_export.living.extended_work import NEXT_MODEL, add_folder, check_base, load_base
 from edge_reloc_export.living.last_layer import read_layers
+from edge_reloc_export.living.register import register_photos
+from edge_reloc_export.nets.landmarks import RecogniserShape
 from edge_reloc_export.packing.packed_model import load_packed
 from edge_reloc_export.packing.quantising import in_steps, quantise
 from edge_reloc_export.photos.features import FeatureStore
 from edge_reloc_export.tiles.write import write_tiles
+from edge_reloc_export.training.landmarks import trainer
+from edge_reloc_export.training.landmarks.trainer import RecogniserConfig
 from edge_reloc_export.training.visible_structure import session
 from edge_reloc_export.work_folder import work_folder
 
@@ -44,6 +49,7 @@ from edge_reloc_export.work_folder import work_folder
 LEAST_RECALL, LEAST_PRECISION = 0.95, 0.97
 EDGE_M = 0.15
 PER_POINT = (layout.XYZ, layout.DESCRIPTORS, layout.DIRECTION, layout.SIGMA)
+PLACED_M = 0.02  # of photos of which half is unknown, before they are refined
 MERGED_M = 0.004  # of points of two maps that were aligned: what a pixel is at 3 m
 
 
@@ -151,6 +157,24 @@ def test_where_nothing_changed_nothing_goes(
     summary = json.loads(capsys.readouterr().out)
     assert summary["retired"] == 0
     assert summary["seen_again"] > 0.9 * summary["points_before"]
+
+
+def test_photos_that_show_little_of_what_was_are_placed_all_the_same(
+    world: ChangingWorld, tmp_path: Path
+) -> None:
+    """The whole wall is painted anew and the floor stays: what frames are refused for."""
+    textures = [made._texture(seed) for seed in (1, 9)]
+    poses = made.write_photos(tmp_path / "painted", textures, np.linspace(0.0, 1.0, 4))
+    paths = {name: tmp_path / "painted" / name for name in poses}
+    bundle = open_bundle(world.bundle)
+    found = register_photos(bundle, paths, {}, None, tmp_path)
+    assert len(found.views) >= 3  # one of the four has 14 inliers
+    for view in found.views:
+        assert pose_error(view.cam_from_world, poses[view.name]).translation < PLACED_M
+    again = register._of_changed_places(bundle)
+    assert again.method == "exhaustive"
+    assert again.min_coverage is not None
+    assert again.min_coverage < bundle.manifest.features.min_coverage
 
 
 def test_photos_of_another_place_are_refused(
@@ -264,6 +288,40 @@ def test_rows_of_cells_that_did_not_change_stay_in_the_head(
     same = (np.diff(xyz[0]) == np.diff(xyz[1])[: len(xyz[0]) - 1]) & (found["retired"] == 0)
     rows = (old[-1].weight == new[-1].weight[: len(same)]).all(axis=1)
     assert same.any() and rows[same].all() and not rows[found["retired"] > 0].any()
+
+
+def test_the_recogniser_goes_on_for_the_updated_map_and_a_delta_carries_it(
+    world: ChangingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    place = Path(shutil.copytree(world.bundle, tmp_path / "map"))
+    shutil.copytree(work_folder(world.bundle), tmp_path / "map.work")
+    words = ["--method", "landmarks", "--iterations", "2"]
+    assert train.main(["--map", str(place), *words, "--continue"]) == 1
+    assert "has no landmarks to go on with" in capsys.readouterr().err
+    small = RecogniserShape(width=16, layers=1, heads=2, keypoints=64, context=16)
+    config = RecogniserConfig(shape=small, photos=2, keypoints=32, copies=0)
+    monkeypatch.setitem(trainer.PRESETS, "quick", config)
+    assert train.main(["--map", str(place), *words]) == 0
+    output = tmp_path / "updated"
+    assert call(place, world.later, output) == 0
+    waiting, before = open_bundle(output), layout.LANDMARK_POINT_ID
+    known = set(np.asarray(waiting.array(before)).tolist())
+    old = Path(shutil.copytree(output, tmp_path / "before"))
+    assert train.main(["--map", str(output), *words, "--continue"]) == 0
+    trained = open_bundle(output)
+    start = [np.asarray(b.array(layout.LANDMARK_START)) for b in (open_bundle(place), trained)]
+    assert len(start[0]) == len(start[1])  # the same landmarks, with points that came
+    assert known < set(np.asarray(trained.array(before)).tolist())
+    told = trained.manifest.methods["landmarks"]
+    assert told == open_bundle(place).manifest.methods["landmarks"]
+    network = layout.network_file("landmarks")
+    assert trained.manifest.files[network].sha256 != waiting.manifest.files[network].sha256
+    delta = tmp_path / "head.delta"
+    assert programs.main(["diff", str(old), str(output), "--delta", str(delta)]) == 0
+    words = ["--map", str(old), "--delta", str(delta), "--output", str(tmp_path / "device")]
+    assert programs.main(["apply", *words]) == 0
+    assert digest(tmp_path / "device") == digest(output)
 
 
 def test_two_maps_that_overlap_become_one(

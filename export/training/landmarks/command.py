@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...progress import ProgressBar
+from ..continued import continued_length
 from ..report import TrainingReport
 
 
@@ -32,6 +33,8 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     from .session import LandmarkSession
     from .trainer import PAPER, preset
 
+    if options.continued:
+        return _continue(options, work)
     config = preset(options.preset, iterations=options.iterations, shape=options.network)
     landmarks = LandmarkOptions(
         number=options.landmarks,
@@ -43,3 +46,17 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
         return session.train(
             config, validate=options.validate, labelling=labelling, progress=training
         )
+
+
+def _continue(options: argparse.Namespace, work: Path) -> TrainingReport:
+    """Train the recogniser that the map has for the points that it has by now."""
+    from .session import LandmarkSession
+    from .trainer import preset
+
+    session = LandmarkSession(options.map, work, None, options.device)
+    before = session.before
+    usual = preset(before.preset or options.preset, shape=options.network)
+    length = continued_length(before.iterations, options.iterations, usual.iterations)
+    config = preset(usual.name, iterations=length, shape=options.network)
+    with ProgressBar("labelling", "photo") as labelling, ProgressBar("recogniser") as training:
+        return session.train(config, validate=False, labelling=labelling, progress=training)

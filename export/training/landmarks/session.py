@@ -13,15 +13,18 @@ import torch
 from edge_reloc.arrays import I64
 from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
+from edge_reloc.errors import MappingError
 from edge_reloc.methods.landmarks import ONE_PASS, PAPER_TRIED, PUBLISHED, TrainedLandmarks
 from edge_reloc.methods.table import LANDMARKS
 
 from ...nets.landmarks import ExportedRecogniser, Recogniser
 from ...onnx.export import export_module
+from ...packing.kept_landmarks import kept_landmarks
 from ...packing.landmarks import LandmarkOptions, Landmarks, define_landmarks, write_landmarks
 from ...progress import Progress, silent
 from ...scene.combine import part_gravity
 from ...scene.model import SceneModel
+from ..continued import continued_file, take_place
 from ..plots import plot_recognition
 from ..report import History, TrainingReport, doubt
 from ..session import TrainingSession, replace_network
@@ -57,11 +60,27 @@ class LandmarkSession(TrainingSession):
     """Makes landmarks for one map, trains their recogniser and puts both into it."""
 
     def __init__(
-        self, bundle_dir: Path, work: Path, options: LandmarkOptions, device: str = "auto"
+        self, bundle_dir: Path, work: Path, options: LandmarkOptions | None, device: str = "auto"
     ) -> None:
+        """options: None to go on with the landmarks that the map has."""
         super().__init__(bundle_dir, work, device)
-        self._published = options.published
-        self.landmarks = landmarks_of(self.model, work, options)
+        self._continued = options is None
+        if options is None:
+            self._published = self.before.registration == PUBLISHED
+            self.landmarks = kept_landmarks(self.bundle, self.model, published=self._published)
+        else:
+            self._published = options.published
+            self.landmarks = landmarks_of(self.model, work, options)
+
+    @property
+    def before(self) -> TrainedLandmarks:
+        """What the map has; MappingError for nothing."""
+        trained = LANDMARKS.trained(self.bundle.manifest)
+        if trained is None:
+            raise MappingError(
+                f"{self.bundle_dir}: has no landmarks to go on with; train without --continue"
+            )
+        return trained
 
     def train(
         self,
@@ -95,13 +114,15 @@ class LandmarkSession(TrainingSession):
             config,
             any_heading=self.bundle.manifest.features.turns,
         )
+        checkpoint = self.work / f"landmarks_{config.name}.pt"
         trainer = RecogniserTrainer(
             batches,
             self.points.dim,
             self.landmarks.count,
             config,
-            self.work / f"landmarks_{config.name}.pt",
+            continued_file(checkpoint) if self._continued else checkpoint,
             self.device,
+            checkpoint if self._continued else None,
         )
         network = trainer.run(lambda step, loss: progress(step, config.iterations, loss)).cpu()
         judged = entries[data.whole & held_out] if validate else entries[data.whole]
@@ -115,6 +136,8 @@ class LandmarkSession(TrainingSession):
             losses=trainer.history,
         )
         self._write(network, config)
+        if self._continued:
+            take_place(checkpoint)
         plot_recognition(self.work / "training_landmarks.png", trainer.history)
         return report
 
@@ -124,15 +147,17 @@ class LandmarkSession(TrainingSession):
         with extend_bundle(self.bundle_dir) as bundle:
             write_landmarks(bundle, self.landmarks, self.model.views)
             replace_network(bundle, NETWORK, path)
-            trained = TrainedLandmarks(
-                network=NETWORK,
-                most=PAPER_TRIED,
-                registration=PUBLISHED if self._published else ONE_PASS,
-                second_pass=True,
-                preset=config.name,
-                iterations=config.iterations,
-            )
-            LANDMARKS.record(bundle.manifest, trained)
+            LANDMARKS.record(bundle.manifest, self.before if self._continued else self._new(config))
+
+    def _new(self, config: RecogniserConfig) -> TrainedLandmarks:
+        return TrainedLandmarks(
+            network=NETWORK,
+            most=PAPER_TRIED,
+            registration=PUBLISHED if self._published else ONE_PASS,
+            second_pass=True,
+            preset=config.name,
+            iterations=config.iterations,
+        )
 
 
 def landmarks_of(model: SceneModel, work: Path, options: LandmarkOptions) -> Landmarks:

@@ -179,11 +179,12 @@ class RecogniserTrainer(ResumableTraining[Recogniser]):
         config: RecogniserConfig,
         checkpoint: Path,
         device: torch.device | str = "cpu",
+        start: Path | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self._batches = config, batches
         network = Recogniser(dim, landmarks, config.shape)
-        super().__init__(network, config, batches.identity, checkpoint, device)
+        super().__init__(network, config, batches.identity, checkpoint, device, start)
 
     def next_iteration(self) -> Iteration:
         """Balanced cross entropy of a batch."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edge_reloc.bundle import open_bundle
 from edge_reloc.command_line.arguments import above_zero
+from edge_reloc.errors import MappingError
+from edge_reloc.methods.scene_coordinates import TrainedSceneCoordinates
+from edge_reloc.methods.table import SCENE_COORDINATES
 
 from ...progress import ProgressBar
+from ..continued import continued_length
 from ..report import TrainingReport
 
 
@@ -49,9 +54,15 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     from .presets import preset
     from .session import EncoderChoice, SceneSession
 
-    config = preset(options.preset, iterations=options.iterations, shape=options.network)
-    encoder = EncoderChoice(kind=options.encoder, weights=options.weights, salient=config.salient)
-    session = SceneSession(options.map, work, encoder, options.device)
+    before = _before(options) if options.continued else None
+    name = (before and before.preset) or options.preset
+    iterations = options.iterations
+    if before is not None:
+        iterations = continued_length(before.iterations, iterations, preset(name).iterations)
+    config = preset(name, iterations=iterations, shape=options.network)
+    kind = (before and before.encoder) or options.encoder
+    encoder = EncoderChoice(kind=kind, weights=options.weights, salient=config.salient)
+    session = SceneSession(options.map, work, encoder, options.device, before)
     depth_maps = None
     if options.depth is not None:
         depth_maps = open_depth_maps(
@@ -69,3 +80,13 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
             sampling=sampling,
             progress=training,
         )
+
+
+def _before(options: argparse.Namespace) -> TrainedSceneCoordinates:
+    """What the map has; MappingError for nothing."""
+    trained = SCENE_COORDINATES.trained(open_bundle(options.map).manifest)
+    if trained is None:
+        raise MappingError(
+            f"{options.map}: has no scene coordinates to go on with; train without --continue"
+        )
+    return trained

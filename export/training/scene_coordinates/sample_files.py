@@ -7,13 +7,14 @@ import logging
 import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.arrays import F32
 from edge_reloc.files import write_atomic
+
+from ...kept_files import DamagedError, read_arrays
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +46,16 @@ def read_samples(path: Path, identity: str, copies: int) -> PhotoSamples | None:
 
     identity: what they depend on. A damaged file counts as none.
     """
-    if not path.is_file():
-        return None
     try:
-        with _HEADERS, np.load(path, allow_pickle=False) as data:
-            if str(data["identity"]) != identity or int(data["copies"]) < copies:
-                return None
-            rows = data["copy"] <= copies
-            return PhotoSamples(
-                **{field.name: data[field.name][rows] for field in fields(PhotoSamples)}
-            )
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile):
+        with _HEADERS:
+            data = read_arrays(path)
+        if str(data["identity"]) != identity or int(data["copies"]) < copies:
+            return None
+        rows = data["copy"] <= copies
+        kept = {field.name: data[field.name][rows] for field in fields(PhotoSamples)}
+        return PhotoSamples(**kept)
+    except FileNotFoundError:
+        return None
+    except (DamagedError, ValueError, TypeError, LookupError):
         log.warning("%s: damaged cells of a photo, sampled again", path)
         return None

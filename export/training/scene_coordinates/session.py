@@ -14,6 +14,7 @@ import torch
 
 from edge_reloc.bundle import BundleWriter, extend_bundle
 from edge_reloc.bundle.layout import network_file
+from edge_reloc.errors import MappingError
 from edge_reloc.features import FeatureSpec, NetworkSpec
 from edge_reloc.methods import bundle_networks
 from edge_reloc.methods.judgement import Judgement
@@ -30,9 +31,11 @@ from ...packing.networks import add_network, forget_float16
 from ...photos.feature_network import network_sizes
 from ...progress import Progress, silent
 from ...scene.combine import part_of_photos
+from ..continued import continued_file, take_place
 from ..judge import bar, is_learnt, judge, left_out_views
 from ..report import History, TrainingReport
 from ..session import TrainingSession
+from .kept_partition import kept_partition
 from .partition import partition
 from .photo_cells import PhotoCells
 from .predictions import plot_scene_coordinates, predict_photos
@@ -91,11 +94,24 @@ class SceneSession(TrainingSession):
     """Trains scene coordinates for one map and puts them into it."""
 
     def __init__(
-        self, bundle_dir: Path, work: Path, encoder: EncoderChoice, device: str = "auto"
+        self,
+        bundle_dir: Path,
+        work: Path,
+        encoder: EncoderChoice,
+        device: str = "auto",
+        before: TrainedSceneCoordinates | None = None,
     ) -> None:
+        """before: what the map has, to go on with."""
         super().__init__(bundle_dir, work, device)
+        self.before = before
         self.choice = encoder
         self._weights = weights_file(encoder.kind, encoder.weights)
+        self._stamp = hashlib.sha256(self._weights.read_bytes()).hexdigest()
+        if before is not None and before.features.weights_sha256 != self._stamp:
+            raise MappingError(
+                f"{self._weights}: not the weights of the encoder that {bundle_dir} has; name "
+                f"those with --weights, or train without --continue"
+            )
         network = feature_network(encoder.kind).load(self._weights)
         self.encoder = DenseEncoder(network, salient=encoder.salient).eval()
         views = self.model.views
@@ -136,7 +152,7 @@ class SceneSession(TrainingSession):
             ~left_out,
         )
         sampled = time.perf_counter()
-        kept = config.kept
+        kept = config.kept if self.before is None else self.before.kept
         before, total = 0, config.iterations
         shares: dict[str, float] = {}
         if validate:
@@ -189,6 +205,8 @@ class SceneSession(TrainingSession):
         )
         if refusal is None:
             self._install(trained)
+            if self.before is not None:
+                take_place(self._checkpoint(config, "final"))
         self._picture(network, trainer)
         return report
 
@@ -199,18 +217,24 @@ class SceneSession(TrainingSession):
         role: str,
         report: Callable[[int, float | None], None],
     ) -> tuple[SceneCoordinates, SceneTrainer]:
-        labels = partition(samples, config.labels, part_of_photos(self.store, self.model))
-        checkpoint = self.work / f"{METHOD}_{config.name}_{role}.pt"
+        checkpoint, start = self._checkpoint(config, role), None
+        if self.before is None:
+            labels = partition(samples, config.labels, part_of_photos(self.store, self.model))
+        else:
+            labels = kept_partition(samples, checkpoint, config)
+            checkpoint, start = continued_file(checkpoint), checkpoint
         trainer = SceneTrainer(
-            Batches(samples, labels, config), labels, config, checkpoint, self.device
+            Batches(samples, labels, config), labels, config, checkpoint, self.device, start
         )
         return trainer.run(report), trainer
+
+    def _checkpoint(self, config: SceneConfig, role: str) -> Path:
+        return self.work / f"{METHOD}_{config.name}_{role}.pt"
 
     def _export(
         self, network: SceneCoordinates, config: SceneConfig, kept: float
     ) -> TrainedSceneCoordinates:
         """Networks for all image sizes into the work folder, and what a map must know of them."""
-        stamp = hashlib.sha256(self._weights.read_bytes()).hexdigest()
         specs = []
         encoder = self.encoder.cpu()
         for width, height in self.sizes:
@@ -226,7 +250,7 @@ class SceneSession(TrainingSession):
             keypoints=max(keep for keep, _ in specs),
             turns=self.bundle.manifest.features.turns,
             networks=tuple(spec for _, spec in specs),
-            weights_sha256=stamp,
+            weights_sha256=self._stamp,
         )
         return TrainedSceneCoordinates(
             features=features,
@@ -235,7 +259,7 @@ class SceneSession(TrainingSession):
             encoder=self.choice.kind,
             kept=kept,
             preset=config.name,
-            iterations=config.iterations,
+            iterations=config.iterations if self.before is None else self.before.iterations,
         )
 
     def _alone(self, trained: TrainedSceneCoordinates) -> Path:

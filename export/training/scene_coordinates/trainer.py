@@ -74,6 +74,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates]):
         config: SceneConfig,
         checkpoint: Path,
         device: torch.device | str = "cpu",
+        start: Path | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self._batches = config, batches
@@ -87,7 +88,7 @@ class SceneTrainer(ResumableTraining[SceneCoordinates]):
             labels.semantics,
             config.shape,
         )
-        super().__init__(network, config, batches.identity, checkpoint, device)
+        super().__init__(network, config, batches.identity, checkpoint, device, start)
 
     def next_iteration(self) -> Iteration:
         """The total loss (eq. 17) of a batch."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_reloc.command_line.arguments import above_zero, whole
+from edge_reloc.errors import ConfigError
 from edge_reloc.methods.visible_structure import CELLS, GENERATIVE
 
 from ...progress import ProgressBar
 from ..report import TrainingReport
+
+if TYPE_CHECKING:
+    from .session import VisibleStructureReport, VisibleStructureSession
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +46,8 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     from .session import VisibleStructureReport, VisibleStructureSession
 
     session = VisibleStructureSession(options.map, work, options.device)
+    if options.continued:
+        return _continue(options, session)
     heads = {}
     if options.head != GENERATIVE:
         with ProgressBar(CELLS) as progress:
@@ -60,3 +67,19 @@ def train(options: argparse.Namespace, work: Path) -> TrainingReport:
     if (chosen := choice.head if choice else options.default_head) is not None:
         session.write(default_head=chosen)
     return VisibleStructureReport(heads=heads, choice=choice, metric=session.model.metric)
+
+
+def _continue(
+    options: argparse.Namespace, session: VisibleStructureSession
+) -> VisibleStructureReport:
+    """Train the generative head that the map has for the points that it has by now."""
+    from .session import VisibleStructureReport
+
+    if options.head == CELLS:
+        raise ConfigError(
+            f"--continue: an update fits head {CELLS} itself; train it anew, which takes less than "
+            f"a minute, or continue --head {GENERATIVE}"
+        )
+    with ProgressBar(GENERATIVE) as progress:
+        report = session.continue_generative(options.iterations, progress)
+    return VisibleStructureReport(heads={GENERATIVE: report}, metric=session.model.metric)

@@ -154,6 +154,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
         config: GenerativeConfig,
         checkpoint: Path,
         device: torch.device | str = "cpu",
+        start: Path | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.largest_gradient = config, config.largest_gradient
@@ -176,7 +177,7 @@ class GenerativeTrainer(ResumableTraining[ConditionalVae]):
             fourier=config.fourier,
             gain=math.sqrt(size) if self._unit else 1.0,
         )
-        super().__init__(vae, config, digest_of(bank, xyz, rows), checkpoint, device)
+        super().__init__(vae, config, digest_of(bank, xyz, rows), checkpoint, device, start)
         self._kl_weight = torch.zeros((), device=device)
         self._negative_elbo = self._elbo
         if self.device.type == "cuda":

@@ -17,7 +17,7 @@ from torch import nn
 from edge_reloc.arrays import F64, I64
 from edge_reloc.bundle import extend_bundle
 from edge_reloc.bundle.layout import network_file
-from edge_reloc.errors import ConfigError, EdgeRelocError
+from edge_reloc.errors import ConfigError, EdgeRelocError, MappingError
 from edge_reloc.methods.table import VISIBLE_STRUCTURE
 from edge_reloc.methods.visible_structure import (
     CELLS,
@@ -30,6 +30,7 @@ from ...integrity.leave_out import write_without
 from ...nets.visible_structure import CellsHead, ConditionalVae, FoldedDecoder
 from ...onnx.export import export_module
 from ...progress import Progress
+from ..continued import continued_file, continued_length, take_place
 from ..plots import plot_heads
 from ..report import History, TrainingReport, doubt
 from ..session import TrainingSession, replace_network
@@ -114,6 +115,7 @@ class VisibleStructureSession(TrainingSession):
         self.heads: dict[str, TrainedHead] = {}
         self.networks: dict[str, Path] = {}
         trained = VISIBLE_STRUCTURE.trained(self.bundle.manifest)
+        self._heads_before = trained.heads if trained else {}
         #: the map's default head, where it was one of two
         self.default_before = trained.head if trained and len(trained.heads) > 1 else None
         #: of heads that have not learnt the held-out photos
@@ -203,6 +205,37 @@ class VisibleStructureSession(TrainingSession):
         )
         report = self._report(GENERATIVE, curve, losses, started)
         return replace(report, held_out=GENERATIVE in self.tuned)
+
+    def continue_generative(self, iterations: int | None, progress: Progress) -> HeadReport:
+        """Train the head that the map has on, for the points that it has by now, and write it.
+
+        Radius and number of candidates stay. MappingError where the map has no such head.
+        """
+        started = time.perf_counter()
+        before = self._heads_before.get(GENERATIVE)
+        if before is None or before.samples is None:
+            raise MappingError(
+                f"{self.bundle_dir}: has no head {GENERATIVE} to go on with; train without "
+                f"--continue"
+            )
+        usual = preset(before.preset or "quick")
+        length = continued_length(before.iterations, iterations, usual.iterations)
+        config = replace(preset(usual.name, iterations=length), radius=None)
+        checkpoint = self.work / f"{GENERATIVE}_{config.name}_final.pt"
+        rows = self.all_rows[self.bank.whole] if config.whole_photos else self.all_rows
+        going_on = continued_file(checkpoint)
+        trainer = GenerativeTrainer(
+            self.bank, self.model.xyz, rows, config, going_on, self.device, checkpoint
+        )
+        vae = trainer.run(lambda step, loss: progress(step, length, loss)).cpu()
+        decoder = folded(vae, trainer.normalisation, before.samples)
+        curve, _ = self.radius_curve(decoder)
+        self.networks[network_file(GENERATIVE)] = self._export(GENERATIVE, decoder, "points")
+        self.heads[GENERATIVE] = before
+        self.write()
+        take_place(checkpoint)
+        report = self._report(GENERATIVE, curve, trainer.history, started)
+        return replace(report, held_out=False)
 
     def _config(
         self, preset_name: str, iterations: int | None, radius: float | None
