@@ -14,8 +14,6 @@ from edge_reloc.geometry.camera import Camera
 from . import colmap, kalibr, opencv, ros
 from .text import load_yaml
 
-FILE_BYTES = 1 << 17  # cameras have a few thousand; YAML is read at 100 kB a second
-
 WRITERS: dict[str, Callable[[Camera, str], str]] = {
     "ros": ros.text_of,
     "kalibr": kalibr.text_of,
@@ -85,7 +83,7 @@ def split_target(target: str) -> tuple[str, Path]:
 
 def _text_of(path: str | Path) -> str:
     try:
-        return read_small(path, FILE_BYTES).decode("utf-8-sig")
+        return read_small(path).decode("utf-8-sig")
     except OSError as error:
         raise CameraError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

@@ -5,6 +5,7 @@ Pixels as ours: the centre of the top-left pixel is (0, 0).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -19,7 +20,9 @@ BEND = (
     *("distortion_coefficients", "distCoeffs", "dist_coeffs", "distortion_coeffs"),
     *("Distortion_Coefficients", "DistortionCoefficients", "D", "D1"),
 )
-MOST_BRACKETS = 4096  # its parser calls itself for each that is open, until the stack ends
+#: what opens a list or an object in its formats; a minus before a number does not
+OPENERS = re.compile(r"[\[{<:]|-(?![\d.])")
+MOST_OPENERS = 4096  # its parser calls itself for each that is open, until the stack ends
 SIZES = (("image_width", "image_Width", "width"), ("image_height", "image_Height", "height"))
 
 
@@ -42,8 +45,10 @@ def camera_of(text: str, where: str) -> Camera:
 
 
 def _camera_of(text: str, where: str) -> Camera:
-    if sum(text.count(sign) for sign in "[{<") > MOST_BRACKETS:
-        raise CameraError(f"{where}: more than {MOST_BRACKETS} lists, expected those of one camera")
+    if len(OPENERS.findall(text)) > MOST_OPENERS:
+        raise CameraError(
+            f"{where}: more than {MOST_OPENERS} lists and objects, expected those of one camera"
+        )
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     matrix = numbers(_matrix(storage, MATRIX, where), 9, "camera_matrix", where)
     bend = numbers(

@@ -9,6 +9,8 @@ from edge_reloc.arrays import F64, finite_numbers
 from edge_reloc.errors import CameraError, ConfigError
 from edge_reloc.geometry.camera import Camera
 
+LONGEST_YAML = 1 << 17  # characters: cameras have a few thousand, PyYAML reads 100,000 a second
+
 
 def load_yaml(text: str, where: str) -> Any:
     """The first document. Raises CameraError, and ConfigError where PyYAML is missing."""
@@ -19,6 +21,11 @@ def load_yaml(text: str, where: str) -> Any:
             f"{where}: YAML is read by PyYAML, which is not installed: "
             f"pip install 'edge-reloc[calibration]'"
         ) from None
+    if len(text) > LONGEST_YAML:
+        raise CameraError(
+            f"{where}: {len(text)} characters of YAML, expected {LONGEST_YAML} at most; leave in it "
+            f"what describes cameras alone"
+        )
     if "&" in text and "*" in text:  # aliases can make a small file a huge value
         raise CameraError(f"{where}: YAML with anchors and aliases is not read")
     try:

@@ -11,6 +11,15 @@ from numpy.typing import ArrayLike
 from ..arrays import Array as Array  # also for those who take it from here
 from ..arrays import finite_numbers
 
+FARTHEST = 1e9  # map units that anything is from an origin, as in map bundles
+ORTHOGONAL = 1e-6  # what a rotation may be off by, written with as many digits
+SKEWED = 0.02  # what a rotation in few digits, or of a sensor's own arithmetic, may be off by
+RIGID = (
+    f"four rows of four numbers: a rotation (to {ORTHOGONAL:g}), a translation, and 0 0 0 1 as "
+    f"the last row"
+)
+LENGTHS = 1e-6, 1e6  # of a quaternion or a direction before it is made a unit one
+
 
 def compose(rotation: ArrayLike, translation: ArrayLike) -> Array:
     """4x4 `a_from_b` of a (3,3) rotation and a (3,) translation in metres."""
@@ -20,43 +29,43 @@ def compose(rotation: ArrayLike, translation: ArrayLike) -> Array:
     return a_from_b
 
 
-FARTHEST = 1e9  # map units that anything is from an origin, as in map bundles
-ORTHOGONAL = 1e-6  # what a rotation may be off by, written with as many digits
-RIGID = (
-    f"four rows of four numbers: a rotation (to {ORTHOGONAL:g}), a translation, and 0 0 0 1 as "
-    f"the last row"
-)
-
-
 def rigid(rows: Any) -> Array | None:
     """4x4 of what should be a rigid transform written as RIGID says; None if it is none."""
-    motion = finite_numbers(rows, (4, 4))
-    if motion is None or np.abs(motion).max() > FARTHEST:
-        return None
-    rotation = motion[:3, :3]
-    is_rotation = (
-        np.abs(rotation @ rotation.T - np.eye(3)).max() < ORTHOGONAL and np.linalg.det(rotation) > 0
-    )
-    return motion if is_rotation and (motion[3] == [0, 0, 0, 1]).all() else None
-
-
-SKEWED = 0.02  # what a rotation in few digits, or of a sensor's own arithmetic, may be off by
+    return _rigid(rows, ORTHOGONAL)
 
 
 def motion(value: Any) -> Array | None:
     """(4,4) of what a sensor tells of its motion; None for what is none, such as nan."""
+    return _rigid(value, SKEWED)
+
+
+def _rigid(value: Any, off: float) -> Array | None:
+    """(4,4) whose rotation is off by less than `off`; None for anything else."""
     told = finite_numbers(value, (4, 4))
     if told is None or np.abs(told).max() > FARTHEST or (told[3] != [0, 0, 0, 1]).any():
         return None
     rotation = told[:3, :3]
-    turns = np.abs(rotation @ rotation.T - np.eye(3)).max() < SKEWED and np.linalg.det(rotation) > 0
+    turns = np.abs(rotation @ rotation.T - np.eye(3)).max() < off and np.linalg.det(rotation) > 0
     return told if turns else None
 
 
 def direction(value: Any) -> Array | None:
     """(3,) of unit length, of what a sensor tells; None for what points nowhere."""
-    told = finite_numbers(value, (3,))
-    if told is None or not 1e-6 < np.abs(told).max() < 1e6:
+    return _unit(value, 3)
+
+
+def quaternion(values: ArrayLike) -> Array | None:
+    """(4,) of unit length, of four numbers that a file gives for a rotation; None for none."""
+    return _unit(values, 4)
+
+
+def _unit(value: Any, count: int) -> Array | None:
+    """(count,) of unit length; None for other shapes and for lengths that no rounding explains.
+
+    Such a vector has no direction left, or its square is beyond what a float holds.
+    """
+    told = finite_numbers(value, (count,))
+    if told is None or not LENGTHS[0] < np.abs(told).max() < LENGTHS[1]:
         return None
     return np.asarray(told / np.linalg.norm(told))
 
@@ -128,18 +137,6 @@ def rotation_from_quat(quat_wxyz: ArrayLike) -> Array:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def quaternion(values: ArrayLike) -> Array | None:
-    """(4,) of unit length, of four numbers that a file gives for a rotation; None for none.
-
-    Lengths that no rounding explains are taken for damage: such a quaternion has no direction
-    left, or its square is beyond what a float holds.
-    """
-    q = finite_numbers(values, (4,))
-    if q is None or not 1e-6 < np.abs(q).max() < 1e6:
-        return None
-    return np.asarray(q / np.linalg.norm(q))
 
 
 def quat_from_rotation(rotation: Array) -> Array:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_reloc.arrays import F64, finite_numbers
 from edge_reloc.errors import SourceError
 from edge_reloc.files import write_atomic
-from edge_reloc.geometry.rigid import FARTHEST, quat_from_rotation
+from edge_reloc.geometry.rigid import quat_from_rotation
 from edge_reloc.structs import Status
 
-from ..datasets.pose_files import nearest_rotation, quaternion_list, rows
+from ..datasets.pose_files import nearest_pose, quaternion_list, rows
 
 TRUSTED = Status.OK.value
 
@@ -66,7 +64,7 @@ def _answer(line: dict[str, Any]) -> Answer:
 def _pose(told: Any) -> F64:
     """(4,4), as exact as it was written. Raises ValueError for what is none."""
     pose = finite_numbers(told, (4, 4))
-    if pose is None or np.abs(pose).max() > FARTHEST or nearest_rotation(pose[:3, :3]) is None:
+    if pose is None or nearest_pose(pose) is None:
         raise ValueError("cam_from_world is no pose")
     return pose
 

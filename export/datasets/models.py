@@ -10,18 +10,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_reloc.arrays import finite_numbers
 from edge_reloc.errors import ConfigError, EdgeRelocError, SourceError
 from edge_reloc.evaluation.thresholds import thresholds_of
 from edge_reloc.files import read_small
 from edge_reloc.geometry.camera import Camera
 from edge_reloc.geometry.frames import OPENXR_FROM_CAMERA
-from edge_reloc.geometry.rigid import FARTHEST, compose, invert
+from edge_reloc.geometry.rigid import compose, invert
 from edge_reloc.sources.listing import names_in_list
 
-from .pose_files import colmap_camera, model_shots, nearest_rotation
+from .pose_files import colmap_camera, model_shots, nearest_pose
 from .scene import FINE, RELATIVE, Scene, Shot, need, size_of
 
 EVERY = 8  # photo is held out where no list says which, as is usual for NeRF
@@ -97,11 +95,11 @@ def _nerf_shot(folder: Path, values: dict[str, Any], frame: dict[str, Any]) -> S
     world_from_view = finite_numbers(rows, (len(rows), 4))
     if world_from_view is None or len(rows) not in (3, 4):
         raise ValueError(f"the matrix of {name} is not of 4 times 4 numbers")
-    rotation = nearest_rotation(world_from_view[:3, :3])
-    if rotation is None or np.abs(world_from_view).max() > FARTHEST:
+    pose = nearest_pose(world_from_view)
+    if pose is None:
         raise ValueError(f"the matrix of {name} has no rotation, or no place")
     # x right, y up, z back
-    world_from_cam = compose(rotation @ OPENXR_FROM_CAMERA, world_from_view[:3, 3])
+    world_from_cam = compose(pose[:3, :3] @ OPENXR_FROM_CAMERA, pose[:3, 3])
     camera = _nerf_camera(path, {**values, **frame})
     return Shot(name=name, path=path, camera=camera, cam_from_world=invert(world_from_cam))
 

@@ -112,10 +112,18 @@ def pose_matrix(path: Path) -> F64 | None:
         raise SourceError(f"{path}: expected a pose, three or four rows of four numbers")
     if not np.isfinite(values).all():
         return None
-    turned = nearest_rotation(values[:3, :3])
-    if turned is None or np.abs(values).max() > FARTHEST:
+    pose = nearest_pose(values)
+    if pose is None:
         raise SourceError(f"{path}: the first three columns are no rotation, or the last no place")
-    return compose(turned, values[:3, 3])
+    return pose
+
+
+def nearest_pose(matrix: F64) -> F64 | None:
+    """The rigid (4,4) that a matrix (4,4) or (3,4) was written for; None where it is none."""
+    turned = nearest_rotation(matrix[:3, :3])
+    if turned is None or not (np.abs(matrix) <= FARTHEST).all():
+        return None
+    return compose(turned, matrix[:3, 3])
 
 
 def nearest_rotation(matrix: F64) -> F64 | None:

@@ -16,9 +16,9 @@ import numpy as np
 from edge_reloc.arrays import F64
 from edge_reloc.errors import SourceError
 from edge_reloc.geometry.camera import Camera
-from edge_reloc.geometry.rigid import RIGID, compose, invert, rigid
+from edge_reloc.geometry.rigid import compose, invert
 
-from .pose_files import Row, numbers, place, rotation, rows, whole, word
+from .pose_files import Row, nearest_pose, numbers, place, rotation, rows, whole, word
 from .scene import FINE, Scene, Shot, every_block, need, size_of
 
 NEAR_NS = 20_000_000  # a frame and its reference pose
@@ -122,9 +122,9 @@ def _euroc_camera(path: Path) -> tuple[Camera, F64]:
     width, height = _yaml_list(text, "resolution", 2, path)
     fx, fy, cx, cy = _yaml_list(text, "intrinsics", 4, path)
     distortion = _yaml_list(text, "distortion_coefficients", 4, path)
-    mount = rigid(np.array(_yaml_list(text, "data", 16, path)).reshape(4, 4))
+    mount = nearest_pose(np.array(_yaml_list(text, "data", 16, path)).reshape(4, 4))
     if mount is None:
-        raise SourceError(f"{path}: data: expected {RIGID}")
+        raise SourceError(f"{path}: data: expected a pose, four rows of four numbers")
     camera = Camera(
         model="opencv",
         width=int(width),
