@@ -23,8 +23,8 @@ def load_yaml(text: str, where: str) -> Any:
         ) from None
     if len(text) > LONGEST_YAML:
         raise CameraError(
-            f"{where}: {len(text)} characters of YAML, expected {LONGEST_YAML} at most; leave in it "
-            f"what describes cameras alone"
+            f"{where}: {len(text)} characters of YAML, expected {LONGEST_YAML} at most; keep only "
+            f"the cameras in it"
         )
     if "&" in text and "*" in text:  # aliases can make a small file a huge value
         raise CameraError(f"{where}: YAML with anchors and aliases is not read")
