@@ -37,9 +37,7 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
     """
     words = f"larger than the {most_bytes / 1000:.0f} kB that such a file may have"
     too_large = OSError(errno.EFBIG, words, str(path))
-    if "\0" in os.fspath(path):
-        raise OSError(errno.EINVAL, "no file has a name with a NUL in it", str(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would keep us waiting
+    descriptor = _open_at_once(path)
     with open(descriptor, "rb") as stream:
         facts = os.fstat(descriptor)
         if facts.st_size > most_bytes:
@@ -61,11 +59,18 @@ def read_small(path: str | Path, most_bytes: int = SMALL_BYTES) -> bytes:
 
 def open_file(path: str | Path) -> BinaryIO:
     """A file to read, of any size. Raises OSError, also for a pipe, which would keep us waiting."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = _open_at_once(path)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a file", str(path))
     return open(descriptor, "rb")
+
+
+def _open_at_once(path: str | Path) -> int:
+    """Descriptor to read from; without O_NONBLOCK a pipe would keep us waiting. Raises OSError."""
+    if "\0" in os.fspath(path):  # of which Python makes a ValueError
+        raise OSError(errno.EINVAL, "no file has a name with a NUL in it", str(path))
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def check_writable(path: str | Path) -> None:

@@ -35,7 +35,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path}: damaged ({error}); remove it and start again") from error
     if not isinstance(values, dict):
-        raise DamagedError(f"{path}: damaged, expected an object; remove it and start again")
+        raise DamagedError(f"{path}: damaged, expected a JSON object; remove it and start again")
     return values
 
 

@@ -25,6 +25,7 @@ def at_work(folder: Path, *, alone: bool = True) -> Iterator[None]:
     """
     import fcntl
 
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -39,8 +40,9 @@ def at_work(folder: Path, *, alone: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # nothing was made: refused inputs leave no folder behind
-            folder.rmdir()
+        if made:
+            with suppress(OSError):  # not empty, as it should be: only refused inputs leave it so
+                folder.rmdir()
         os.close(descriptor)
 
 

@@ -50,10 +50,18 @@ class Range:
 
 
 def read_json(content: bytes, most_items: int = MOST_ITEMS) -> Any:
+    """As `parse_json`. Raises ValueError also for text that no file can hold."""
+    values = parse_json(content, most_items)
+    if b"\\u" in content and not _can_be_written(values):
+        raise ValueError("half of a character, which no text can hold")
+    return values
+
+
+def parse_json(content: bytes, most_items: int = MOST_ITEMS) -> Any:
     """What a text of somebody else's says, within bounds of memory and time.
 
     Raises ValueError, UnicodeDecodeError among it, for what is not JSON, has more items or
-    deeper ones than any of our files, says a thing twice, or holds text that no file can.
+    deeper ones than any of our files, or says a thing twice.
     """
     items = sum(content.count(sign) for sign in (b",", b"[", b"{"))
     if items > most_items:
@@ -70,8 +78,6 @@ def read_json(content: bytes, most_items: int = MOST_ITEMS) -> Any:
         level = [value for several in held for value in several]
     else:
         raise ValueError(f"nested deeper than {MOST_DEPTH} times")
-    if b"\\u" in content and not _can_be_written(values):
-        raise ValueError("half of a character, which no text can hold")
     return values
 
 

@@ -295,7 +295,7 @@ def _place(xyz: Any) -> F64:
     """Numbers (3,) that a place can have. Raises ValueError."""
     place = np.array(xyz, np.float64).reshape(3)
     if not (np.abs(place) <= FARTHEST).all():
-        raise ValueError(f"a place at {place.tolist()}")
+        raise ValueError(f"a position of {place.tolist()}, expected numbers up to {FARTHEST:g}")
     return place
 
 

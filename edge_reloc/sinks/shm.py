@@ -166,12 +166,15 @@ def _take(path: Path, nbytes: int) -> int:
 
 
 def _check_ours(path: Path, facts: os.stat_result) -> None:
-    """SinkError for what another user, who may write to this folder, too, has put there.
+    """SinkError for a file of another user, and for a pipe or a link in its place.
 
-    Its owner could change poses under their reader.
+    Every user may write to this folder, and the owner of a file could change poses in it.
     """
     if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
-        raise SinkError(f"shm:{path.name}: {path} is no file of this user's; name another")
+        raise SinkError(
+            f"shm:{path.name}: {path} belongs to another user, or is not a plain file; remove it "
+            f"or give another name"
+        )
 
 
 def _is_written(path: Path) -> bool:

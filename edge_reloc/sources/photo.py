@@ -71,12 +71,12 @@ def load_photo(path: str | Path, grey: bool = True, check_size: CheckSize | None
     return Photo(image=np.asarray(image, dtype=np.uint8), upright_turns=upright_turns(data))
 
 
-def read_photo_file(path: str | Path) -> bytes:
+def read_photo_file(path: str | Path, check_size: CheckSize | None = None) -> bytes:
     """The bytes of a photo's file, whose header tells a size that is read here.
 
-    Raises SourceError as `load_photo`, but for damaged pixels.
+    check_size: as of `load_photo`. Raises SourceError as that, but for damaged pixels.
     """
-    data, size = _read(path, None)
+    data, size = _read(path, check_size)
     if size is None:
         raise SourceError(_unreadable(path, data))
     return data

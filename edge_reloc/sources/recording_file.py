@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..arrays import U8
-from ..bundle.fields import read_json
+from ..bundle.fields import parse_json
 from ..errors import MissingPackageError, SourceError, missing_package, one_line
 from ..files import open_file
 from ..geometry.camera import Camera
@@ -25,9 +25,8 @@ from ..structs import Frame
 from .photo_size import MAX_PIXELS, size_told
 
 MAGIC = b"\x89MCAP0\r\n"
-MOST_ITEMS = (
-    1 << 19
-)  # of a message's JSON, seventy bytes each once parsed; a filter's history has 30,000
+#: of a message's JSON, seventy bytes each once parsed; a filter's history has 30,000
+MOST_ITEMS = 1 << 19
 CHUNK_BYTES = 1 << 29  # more than one image and what lies with it; ours are about 1 MB
 
 
@@ -142,7 +141,8 @@ class Recording:
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic if record.message_encoding == "json" else ""
                 elif isinstance(record, Message) and topics.get(record.channel_id):
-                    message = read_json(record.data, MOST_ITEMS)
+                    # Names of files may hold bytes that are no text: Python's half characters.
+                    message = parse_json(record.data, MOST_ITEMS)
                     if not isinstance(message, dict):
                         raise ValueError(f"{topics[record.channel_id]} holds no objects")
                     yield topics[record.channel_id], message

@@ -36,12 +36,13 @@ from ..bundle.reader import MapBundle, open_bundle
 from ..bundle.signing import check_signature
 from ..errors import BundleError, ConfigError
 from ..files import unfinished
+from ..geometry.rigid import FARTHEST
 from .common_ground import FeatureIdentity, check_fits
 
 FORMAT = "edge_reloc.tiles"
 VERSION = (1, 0)
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-Coordinate = Annotated[float, Range(at_least=-1e9, at_most=1e9)]  # as of points in a bundle
+Coordinate = Annotated[float, Range(at_least=-FARTHEST, at_most=FARTHEST)]
 Point = tuple[Coordinate, Coordinate, Coordinate]
 
 

@@ -65,7 +65,7 @@ def _pose(told: Any) -> F64:
     """(4,4), as exact as it was written. Raises ValueError for what is none."""
     pose = finite_numbers(told, (4, 4))
     if pose is None or nearest_pose(pose) is None:
-        raise ValueError("cam_from_world is no pose")
+        raise ValueError("cam_from_world is not a pose")
     return pose
 
 
@@ -73,7 +73,7 @@ def _covariance(told: Any) -> F64:
     """(6,6). Raises ValueError for what is none."""
     covariance = finite_numbers(told, (6, 6))
     if covariance is None:
-        raise ValueError("covariance is not of six times six numbers")
+        raise ValueError("covariance is not six rows of six numbers")
     return covariance
 
 

@@ -94,10 +94,10 @@ def _nerf_shot(folder: Path, values: dict[str, Any], frame: dict[str, Any]) -> S
     rows = frame["transform_matrix"]
     world_from_view = finite_numbers(rows, (len(rows), 4))
     if world_from_view is None or len(rows) not in (3, 4):
-        raise ValueError(f"the matrix of {name} is not of 4 times 4 numbers")
+        raise ValueError(f"the matrix of {name} is not four rows of four numbers")
     pose = nearest_pose(world_from_view)
     if pose is None:
-        raise ValueError(f"the matrix of {name} has no rotation, or no place")
+        raise ValueError(f"the matrix of {name} is not a rotation and a position")
     # x right, y up, z back
     world_from_cam = compose(pose[:3, :3] @ OPENXR_FROM_CAMERA, pose[:3, 3])
     camera = _nerf_camera(path, {**values, **frame})

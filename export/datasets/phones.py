@@ -101,7 +101,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _unpickled(data: bytes) -> Any:
     for code, place, _ in pickletools.genops(data):
         if code.name.endswith("PUT") and (place or 0) > len(data):  # a table is made as long
-            raise pickle.UnpicklingError(f"it remembers a thing as number {place}")
+            raise pickle.UnpicklingError(f"an entry with number {place} in {len(data)} bytes")
     return _PlainUnpickler(io.BytesIO(data)).load()
 
 

@@ -93,9 +93,11 @@ def rotation(row: Row, quat_wxyz: F64) -> F64:
 
 
 def place(row: Row, xyz: F64) -> F64:
-    """Itself (3,). Raises SourceError for what is too far from anywhere."""
+    """`xyz` (3,) itself. Raises SourceError where it is farther than anything can be."""
     if np.abs(xyz).max() > FARTHEST:
-        raise SourceError(f"{row.where}: expected a place, found {xyz.tolist()}")
+        raise SourceError(
+            f"{row.where}: expected a position up to {FARTHEST:g}, found {xyz.tolist()}"
+        )
     return xyz
 
 
@@ -114,7 +116,7 @@ def pose_matrix(path: Path) -> F64 | None:
         return None
     pose = nearest_pose(values)
     if pose is None:
-        raise SourceError(f"{path}: the first three columns are no rotation, or the last no place")
+        raise SourceError(f"{path}: expected the columns of a rotation, and a position")
     return pose
 
 

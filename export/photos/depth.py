@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -11,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_reloc.arrays import F32, F64, Array, Bool
-from edge_reloc.errors import MappingError
+from edge_reloc.errors import MappingError, SourceError
 from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import compose, rotation_angle_rad, so3_exp, transform
+from edge_reloc.sources.photo import read_photo_file
+from edge_reloc.sources.photo_size import PhotoSize
 
 from ..identity import digest_of
 from ..scene.model import SceneModel, View
@@ -73,15 +74,23 @@ class RegisteredDepthMaps:
         path = self._file(view)
         if not path.is_file():
             return None
-        image = cv2.imread(os.fsencode(path), cv2.IMREAD_UNCHANGED)
+        camera = self._camera or view.camera
+
+        def check(size: PhotoSize) -> None:  # before a pixel is decoded
+            if size != (camera.width, camera.height):
+                raise SourceError(
+                    f"{path}: {size} pixels, its camera has {camera.width}x{camera.height}"
+                )
+
+        try:
+            data = np.frombuffer(read_photo_file(path, check), np.uint8)
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        except SourceError as error:
+            raise MappingError(str(error)) from None
+        except cv2.error:  # what its decoder does not refuse, OpenCV's own checks do
+            image = None
         if image is None or image.ndim != 2:
             raise MappingError(f"{path}: not a depth map; expected a 16-bit PNG of one channel")
-        camera = self._camera or view.camera
-        if image.shape != (camera.height, camera.width):
-            raise MappingError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, its camera has "
-                f"{camera.width}x{camera.height}"
-            )
         return np.asarray(image, np.float32) * np.float32(self._unit)
 
     def _of_photo(self, view: View) -> F32:

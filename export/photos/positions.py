@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +51,15 @@ class GpsPosition:
 
 
 def read_positions(path: Path, key: str = "name") -> dict[str, F64]:
-    """Positions (3,) in metres of a csv with name, x, y, z; key: another column of names."""
-    out = {}
+    """Positions (3,) in metres of a csv with name, x, y, z; key: another column of names.
+
+    Rows with empty cells have no position and are left out. Raises PositionsError.
+    """
+    out: dict[str, F64] = {}
     for where, row in read_rows(path, {key, "x", "y", "z"}):
         values = [read_number(row[axis], where, axis) for axis in "xyz"]
         if None not in values:
+            check_new(row[key], out, where)
             out[row[key]] = np.array(values, np.float64)
     return out
 
@@ -64,9 +68,10 @@ def read_gps(path: Path, key: str = "name") -> dict[str, GpsPosition]:
     """Positions of a csv with name, lat, lon and, if known, alt; key: another column of names.
 
     Rows with empty cells have no position and are left out, and so are those
-    at latitude 0, longitude 0: what receivers write before their first fix.
+    at latitude 0, longitude 0: what receivers write before their first fix. Raises
+    PositionsError.
     """
-    out = {}
+    out: dict[str, GpsPosition] = {}
     for where, row in read_rows(path, {key, "latitude_deg", "longitude_deg"}):
         latitude = read_number(row["latitude_deg"], where, "lat")
         longitude = read_number(row["longitude_deg"], where, "lon")
@@ -77,12 +82,19 @@ def read_gps(path: Path, key: str = "name") -> dict[str, GpsPosition]:
             continue
         if abs(latitude) > 90 or abs(longitude) > 360:
             raise PositionsError(f"{where}: lat {latitude}, lon {longitude} is no place on Earth")
+        check_new(row[key], out, where)
         out[row[key]] = GpsPosition(
             latitude_deg=latitude,
             longitude_deg=longitude,
             altitude_m=read_number(row.get("altitude_m") or "", where, "alt"),
         )
     return out
+
+
+def check_new(name: str, known: Container[str], where: str) -> None:
+    """PositionsError for a second position of one name: nobody knows which of both is meant."""
+    if name in known:
+        raise PositionsError(f"{where}: a second position of '{name}'; remove one of them")
 
 
 def gps_from_exif(facts: Iterable[PhotoFacts]) -> dict[str, GpsPosition]:

@@ -128,7 +128,7 @@ def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     offsets, ids = arrays["offsets"], arrays["point_id"]
     cut = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == lengths["K"]
     if not cut or (np.diff(offsets) < 0).any():
-        raise DamagedError(f"{path}: damaged, its offsets do not cut its observations; map again")
+        raise DamagedError(f"{path}: damaged, its offsets do not fit its observations; map again")
     whole = all(arrays[name].dtype.kind == "i" for name in ("offsets", "point_id", "keypoint"))
     least = min(ids.min(initial=0), arrays["keypoint"].min(initial=0))
     if not whole or least < 0 or ids.max(initial=-1) >= lengths["P"]:
@@ -163,7 +163,9 @@ def _model_of(path: Path, header: dict[str, Any], arrays: dict[str, NDArray[Any]
         xyz=arrays["xyz"],
         metric=bool(header["metric"]),
         gravity=down,
-        georeference=place and {str(name): float(value) for name, value in place.items()},
+        georeference=None
+        if place is None
+        else {str(name): float(value) for name, value in place.items()},
         notes=[str(note) for note in header["notes"]],
         alignment=None if alignment is None else AlignmentFacts(**alignment),
     )

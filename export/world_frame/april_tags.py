@@ -23,6 +23,7 @@ from edge_reloc.sources.photo import read_photo
 
 from ..photos.positions import (
     PositionsError,
+    check_new,
     local_positions,
     read_gps,
     read_number,
@@ -156,6 +157,7 @@ def read_tags(path: Path, size_m: float) -> KnownPlaces:
         centres = read_positions(path, "id")
     posed = set(QUATERNION) <= columns
     places: dict[str, F64] = {}
+    named: set[str] = set()  # 7 and 07 are one tag
     for where, row in rows:
         if not re.fullmatch("[0-9]{1,9}", row["id"].strip()):
             raise PositionsError(f"{where}: id is '{row['id']}', expected the number of a tag")
@@ -163,6 +165,8 @@ def read_tags(path: Path, size_m: float) -> KnownPlaces:
         centre = centres.get(row["id"])
         if centre is None:  # an empty cell
             continue
+        check_new(name, named, where)
+        named.add(name)
         if not posed:
             places[name] = centre
             continue

@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 from fuzz_bundles import REFUSED, fuzz
 
-SEED, SECONDS = 20, 12
+SEED, SECONDS = 20, 8
 FEWEST = 3  # maps, on a machine that does much else
 COUNT = 8  # of maps of tiles and of deltas each
 

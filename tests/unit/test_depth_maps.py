@@ -105,8 +105,17 @@ def test_wrong_depth_maps_are_one_line(scene: tuple[SceneModel, Path], tmp_path:
         open_depth_maps(tmp_path / "nowhere", model, None, 0.001)
     with pytest.raises(MappingError, match="no depth map of any photo"):
         open_depth_maps(tmp_path, model, None, 0.001)
-    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((10, 10), np.uint16))
-    with pytest.raises(MappingError, match="10x10 pixels, its camera has 320x240"):
+    for size, words in (
+        ((20, 20), "20x20 pixels, its camera has 320x240"),
+        ((240, 320, 3), "not a depth map; expected a 16-bit PNG of one channel"),
+    ):
+        cv2.imwrite(str(tmp_path / "1.png"), np.zeros(size, np.uint16))
+        with pytest.raises(MappingError, match=words):
+            open_depth_maps(tmp_path, model, None, 0.001).at(model.views[1], np.zeros((1, 2)))
+    huge = bytearray((tmp_path / "1.png").read_bytes())
+    huge[16:24] = (1 << 15).to_bytes(4, "big") * 2  # by its header, before anything is decoded
+    (tmp_path / "1.png").write_bytes(huge)
+    with pytest.raises(MappingError, match="32768x32768 pixels by its header"):
         open_depth_maps(tmp_path, model, None, 0.001).at(model.views[1], np.zeros((1, 2)))
     with pytest.raises(MappingError, match="are --depth-camera and --depth-unit right"):
         open_depth_maps(folder, model, folder / "camera.json", 1000.0)

@@ -5,21 +5,20 @@ Whatever bundles hold is fuzzed (tests/fuzz); here are the other files that prog
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_reloc.errors import EdgeRelocError, MappingError
+from edge_reloc import files
+from edge_reloc.errors import EdgeRelocError
 from edge_reloc.geometry.camera import read_camera
 from edge_reloc.geometry.mount import read_mount
 from edge_reloc.geometry.rigid import quaternion, rigid
@@ -35,12 +34,9 @@ from edge_reloc_export.benchmark.steps import Steps
 from edge_reloc_export.datasets.models import nerf
 from edge_reloc_export.datasets.phones import indoor6
 from edge_reloc_export.datasets.pose_files import quaternion_list
-from edge_reloc_export.datasets.trajectories import euroc, tum_rgbd
+from edge_reloc_export.datasets.trajectories import _euroc_camera, euroc, tum_rgbd
 from edge_reloc_export.kept_files import read_arrays, read_object
-from edge_reloc_export.photos.features import _load as load_features
-from edge_reloc_export.scene.matching import read_chunk
-from edge_reloc_export.scene.model import SceneModel, View, load_model, save_model
-from edge_reloc_export.scene.same_photos import check_photos
+from edge_reloc_export.scene.model import load_model
 from edge_reloc_export.world_frame.april_tags import read_tags
 from edge_reloc_export.world_frame.control_points import read_gcp_list
 
@@ -73,6 +69,9 @@ def refused(read: Read, path: Path) -> None:
         (read_cameras, "a.yaml", "[" * 100_000),
         (read_cameras, "a.yaml", OPENCV + "[" * 100_000),  # its parser ran out of stack
         (read_cameras, "a.yaml", OPENCV + "{a: " * 30_000),
+        (read_cameras, "a.yaml", OPENCV + "- " * 100_000),
+        (read_cameras, "a.yaml", OPENCV + "-" * 100_000),
+        (read_cameras, "a.yaml", OPENCV + "a: " * 100_000),
         (read_cameras, "a.xml", '<?xml version="1.0"?>\n<opencv_storage>' + "<a>" * 40_000),
         (
             read_transforms,
@@ -90,6 +89,7 @@ def refused(read: Read, path: Path) -> None:
         (read_trajectory, "a.jsonl", '["cam_from_world"]\n'),
         (read_gcp_list, "a.txt", f"EPSG:{LONG}\n1 2 3 4 5 a\n"),
         (lambda p: read_tags(p, 1.0), "a.csv", "id,x,y,z\n²,1,2,3\n"),
+        (lambda p: read_tags(p, 1.0), "a.csv", "id,x,y,z\n7,1,2,3\n07,1,2,3\n"),
         (quaternion_list, "a.txt", "a 0 0 0 0 0 0 0\n"),
         (quaternion_list, "a.txt", "a 1 0 0 0 1e300 0 0\n"),
         (read_answers, "a.jsonl", "[" * 100_000),
@@ -111,6 +111,20 @@ def test_numbers_and_nesting_beyond_all_bounds(
     refused(read, tmp_path / name)
 
 
+def test_a_camera_file_with_all_corners_that_it_was_made_of_is_read(tmp_path: Path) -> None:
+    """As OpenCV's calibration sample writes them: half a megabyte for 200 photos."""
+    path = tmp_path / "a.yaml"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    storage.write("image_width", 64)
+    storage.write("image_height", 48)
+    storage.write("camera_matrix", np.diag([50.0, 50.0, 1.0]))
+    storage.write("distortion_coefficients", np.zeros(5))
+    storage.write("image_points", np.linspace(-1, 1, 200 * 54 * 2).reshape(200, 54, 2) / 3)
+    storage.release()
+    assert path.stat().st_size > 400_000
+    assert read_cameras(path)["camera"].fx == 50
+
+
 @pytest.mark.parametrize(
     "read",
     [
@@ -126,7 +140,10 @@ def test_numbers_and_nesting_beyond_all_bounds(
     ],
 )
 @pytest.mark.parametrize("what", ["pipe", "folder", "endless"])
-def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path, read: Read, what: str) -> None:
+def test_what_is_no_file_keeps_nobody_waiting(
+    tmp_path: Path, read: Read, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE_S", 0.05)
     path = tmp_path / "it.tum"
     if what == "pipe":
         os.mkfifo(path)
@@ -219,10 +236,29 @@ def test_times_that_no_clock_shows(tmp_path: Path, stamp: str) -> None:
     refused(lambda path: tum_rgbd(path, {}), folder)
 
 
-def test_a_sensor_without_a_size(tmp_path: Path) -> None:
+SENSOR = (
+    "resolution: [64, 48]\nintrinsics: [50, 50, 31.5, 23.5]\n"
+    "distortion_coefficients: [0, 0, 0, 0]\n"
+    "data: [0.0149, -0.9999, 0.0041, 0.1, 0.9996, 0.0150, 0.0257, 0, -0.0258, 0.0038, 0.9997, 0,"
+    " 0, 0, 0, 1]\n"
+)
+
+
+def test_a_sensor_with_a_mount_in_few_digits_is_read(tmp_path: Path) -> None:
+    (tmp_path / "sensor.yaml").write_text(SENSOR)
+    camera, mount = _euroc_camera(tmp_path / "sensor.yaml")
+    assert camera.width == 64 and rigid(mount) is not None and mount[0, 3] == 0.1
+
+
+@pytest.mark.parametrize(("one", "other"), [("64,", "nan,"), ("0.9999", "0.5"), ("0.1", "1e30")])
+def test_a_sensor_without_a_size_or_a_mount(tmp_path: Path, one: str, other: str) -> None:
     cam0 = tmp_path / "mav0/cam0"
     cam0.mkdir(parents=True)
-    (cam0 / "sensor.yaml").write_text("resolution: [nan, 48]\n")
+    truth = tmp_path / "mav0/state_groundtruth_estimate0"
+    truth.mkdir()
+    (truth / "data.csv").write_text("1,0,0,0,1,0,0,0\n")
+    (cam0 / "data.csv").write_text("1,a.png\n")
+    (cam0 / "sensor.yaml").write_text(SENSOR.replace(one, other, 1))
     refused(lambda path: euroc(path, {}), tmp_path)
 
 
@@ -250,85 +286,3 @@ def test_a_video_of_empty_boxes_takes_no_minutes(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\0\0\0\x08free" * (MOST_BOXES + 5))
     assert promised_bytes(path) == path.stat().st_size
-
-
-# What work folders keep
-
-
-def scene() -> SceneModel:
-    from edge_reloc.geometry.camera import Camera
-
-    camera = Camera(model="pinhole", width=64, height=48, fx=50, fy=50, cx=31.5, cy=23.5)
-    view = View(
-        name="a.jpg",
-        camera=camera,
-        cam_from_world=np.eye(4),
-        xy_px=np.zeros((2, 2), np.float32),
-        point_id=np.array([0, 1], np.int32),
-        keypoint=np.array([0, 1], np.int32),
-    )
-    return SceneModel(views=[view], xyz=np.zeros((2, 3)), metric=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "array"),
-    [
-        ("point_id", np.array([0, 2], np.int32)),
-        ("point_id", np.array([-1, 0], np.int32)),
-        ("point_id", np.array([0.0, 1.0])),
-        ("offsets", np.array([0, 9])),
-        ("offsets", np.array([2, 0, 2])),
-        ("xyz", np.full((2, 3), np.nan)),
-        ("xyz", np.zeros((2, 2))),
-        ("xy_px", np.zeros((3, 2))),
-        ("header", np.array("[]")),
-        ("header", np.array("{}")),
-        ("header", np.array("[" * 100_000)),
-        ("header", np.array([{}], object)),
-    ],
-)
-def test_kept_models_are_checked(tmp_path: Path, name: str, array: np.ndarray) -> None:
-    path = tmp_path / "model.npz"
-    save_model(path, scene())
-    assert len(load_model(path).views) == 1
-    with np.load(path) as data:
-        arrays = {**data, name: array}
-    np.savez(path, **arrays)
-    refused(load_model, path)
-
-
-def test_kept_arrays_are_no_larger_than_their_file(tmp_path: Path) -> None:
-    stream = io.BytesIO()
-    np.save(stream, np.zeros(1 << 20))
-    path = tmp_path / "a.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("xyz.npy", stream.getvalue())
-    refused(read_arrays, path)
-
-
-def test_damaged_caches_count_as_none(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    features = {"xy_px": np.zeros((3, 2)), "score": np.zeros(2), "descriptor": np.zeros((3, 8))}
-    np.savez(path, **features, size=np.array([64, 48]))
-    assert load_features(path) is None
-    matches = {"count": np.array([2, -1]), "rows": np.zeros((1, 2), int), "similarity": np.ones(1)}
-    np.savez(path, **matches)
-    assert read_chunk(path, [(0, 1), (0, 2)]) is None
-
-
-def test_a_photo_that_is_another_now_is_refused() -> None:
-    """By training and by updates: what it observes is told by rows of its keypoints."""
-
-    class Store:
-        def __init__(self, keypoints: int) -> None:
-            self._keypoints = keypoints
-
-        def get(self, name: str) -> Any:
-            return SimpleNamespace(xy_px=np.zeros((self._keypoints, 2), np.float32))
-
-        def photo(self, name: str) -> Path:
-            return Path(name)
-
-    check_photos(scene(), Store(2))  # type: ignore[arg-type]
-    with pytest.raises(MappingError, match="the photo has changed since"):
-        check_photos(scene(), Store(1))  # type: ignore[arg-type]

@@ -209,6 +209,9 @@ def test_position_files_are_read(tmp_path: Path) -> None:
     assert read_gps(tmp_path / "g.csv") == {
         "a.jpg": GpsPosition(latitude_deg=48.5, longitude_deg=-11.0, altitude_m=None)
     }
+    (tmp_path / "g.csv").write_text("name,lat,lon\na.jpg,48.5,11\na.jpg,,\na.jpg,48.5,12\n")
+    with pytest.raises(MappingError, match=r"g.csv:4: a second position of 'a.jpg'"):
+        read_gps(tmp_path / "g.csv")
     facts = PhotoFacts(name="a", width=9, height=9, latitude_deg=1.0, longitude_deg=2.0)
     assert list(gps_from_exif([facts, PhotoFacts(name="b", width=9, height=9)])) == ["a"]
 
@@ -220,8 +223,9 @@ def test_position_files_are_read(tmp_path: Path) -> None:
         ("name,x,y,z\na,1,2,3\nb,1,2\n", "p.csv:3: 3 cells, expected 4"),
         ("name,x,y,z\na,1,two,3\n", "p.csv:2: y is 'two', expected a number"),
         ("", "p.csv:1: no column"),
+        ("name,x,y,z\na,1,2,3\na,1,2,4\n", "p.csv:3: a second position of 'a'; remove one"),
     ],
-    ids=["column", "cells", "number", "empty"],
+    ids=["column", "cells", "number", "empty", "twice"],
 )
 def test_malformed_positions_name_the_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "p.csv").write_text(text)

@@ -30,7 +30,7 @@ from edge_reloc.recording.channels import CHANNELS, FORMAT, VERSION
 from edge_reloc.recording.recorder import FlightRecorder
 from edge_reloc.recording.ring import Ring
 from edge_reloc.sources import open_source
-from edge_reloc.sources.recording_file import Recording
+from edge_reloc.sources.recording_file import MOST_ITEMS, Recording
 from edge_reloc.structs import Frame, PoseEstimate, Status
 
 CAMERA = Camera(
@@ -40,6 +40,7 @@ IMAGE_BYTES = 64 * 48
 PERIOD_NS = 33_333_333
 #: what a frame may have, none of it as it is when nobody says so
 FULL = {
+    "name": "\udcff.jpg",  # of a file whose name holds a byte that is no text
     "received_ns": PERIOD_NS + 5,
     "quarter_turns": 3,
     "upright_turns": 1,
@@ -291,6 +292,8 @@ def damaged(good: Path, path: Path) -> Iterator[tuple[str, Path]]:
     start = ("/edge_reloc/session", json.dumps({**session(), "reason": "x"}).encode())
     yield "holds no objects", hostile(path, ("/edge_reloc/session", b"[1]"))
     yield "damaged recording", hostile(path, ("/edge_reloc/session", b"[" * 100_000))
+    many = b'{"format":[0' + b",0" * MOST_ITEMS + b"]}"  # would be 70 bytes each
+    yield f"expected {MOST_ITEMS} at most", hostile(path, ("/edge_reloc/session", many))
     yield "no 'format'", hostile(path, ("/edge_reloc/session", b"{}"))
     newer = {**session(), "version": VERSION + 1}
     yield "newer than", hostile(path, ("/edge_reloc/session", json.dumps(newer).encode()))

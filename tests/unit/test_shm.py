@@ -176,7 +176,7 @@ def test_what_others_put_there_is_not_taken(
     else:
         path.write_bytes(bytes(HEAD.size + 64 * SLOT_BYTES))
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(SinkError, match="no file of this user's"):
+    with pytest.raises(SinkError, match="belongs to another user, or is not a plain file"):
         open_sink(f"shm:{name}")
     assert (tmp_path / "mine").read_bytes() == b"kept"
     if what == "folder":
