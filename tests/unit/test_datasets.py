@@ -129,7 +129,7 @@ def remove(path: str) -> Callable[[Path], None]:
         (
             seven_scenes,
             spoil("chess/seq-01/frame-000000.pose.txt", "2 0 0 0\n0 2 0 0\n0 0 2 0\n0 0 0 1\n"),
-            "no rotation",
+            "the columns of a rotation",
         ),
         (
             seven_scenes,
