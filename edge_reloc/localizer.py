@@ -153,7 +153,13 @@ class Localizer:
         return Extracted(frame=frame, camera=camera, features=features, laps=clock.laps)
 
     def locate(self, extracted: Extracted) -> Localization:
-        """The second half. It may run beside the first half of the next frame."""
+        """The second half. It may run beside the first half of the next frame.
+
+        Where the frame before it was due for `verify` and nobody called that, it is too late:
+        its features may be gone. This frame is searched for instead.
+        """
+        if self._unverified is not None:
+            self.search_next()
         return self._localization(self._locate(extracted))
 
     def _locate(self, extracted: Extracted) -> PoseEstimate:
@@ -306,7 +312,8 @@ class Localizer:
         It takes as long as a frame that is searched for. The next `localize` begins with it;
         called after a pose was passed on, it delays no pose. Where the search finds another
         place, or none, the next frame is searched for as well before there is a pose of it.
-        Views of the last frame's features and matches end here.
+        In a map of tiles "the whole map" is the tile that the pose is from. Views of the last
+        frame's features and matches end here.
         """
         unverified, self._unverified = self._unverified, None
         tracker, work = self._line.tracker, self._work

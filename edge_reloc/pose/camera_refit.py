@@ -74,42 +74,25 @@ class _System(NamedTuple):
 def refit(
     camera: Camera, cam_from_world: F64, xy_px: F64, xyz_world: F64, inlier_px: float
 ) -> Refit | None:
-    """Fit pose and camera to matches xy_px (M,2), xyz_world (M,3); None when degenerate.
+    """What matches xy_px (M,2), xyz_world (M,3) say of the camera; None when degenerate.
 
-    Gauss-Newton from the pose that the file's camera suits, on matches that agree with the fit
-    at hand, wide then close: those that agree with the file are not all that there are. The
-    weights are narrow, since only matches that are right agree exactly, once the camera is
-    mended. inlier_px: error up to which a match agrees. How much is known of the numbers is
-    said at the file, as in a score test (Rao, 1948): of a flat wall noise alone leads to
-    numbers at which they look certain.
+    cam_from_world (4,4): the pose that the file's camera suits. inlier_px: error up to which a
+    match agrees. How much is known of the numbers is said at the file, as in a score test (Rao,
+    1948): of a flat wall noise alone leads to numbers at which they look certain.
     """
     world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
-    pose: F64 = cam_from_world
-    numbers: F64 = np.zeros(4)
     try:
-        for number, wide in enumerate(NARROWING):
-            rows, near = _agreeing(camera, pose, numbers, world, observed, wide * inlier_px)
-            if len(near) < FEWEST:
-                return None
-            at = _weigh(rows, NARROW)
-            prior = at.variance * PRIOR
-            at.normal[6:, 6:] += prior
-            at.gradient[6:] += prior @ numbers
-            step = -np.linalg.solve(at.normal, at.gradient)
-            if not np.isfinite(step).all():
-                return None
-            last = number == len(NARROWING) - 1
-            if last or (wide == 1.0 and -at.gradient @ step < at.variance):
-                break  # within its own uncertainty
-            pose = compose(so3_exp(step[:3]), step[3:6]) @ pose
-            numbers = numbers + step[6:]
-        at = _weigh(rows, WIDE)
-        numbers = numbers - np.linalg.solve(at.normal, at.gradient)[6:]
-        noise = 2 * at.variance * float(at.weight @ at.weight)
-        inflation = cluster_inflation(camera, observed[:, near], rows[10] * at.weight, noise)
-        at_file = np.zeros(4), world[:, near], observed[:, near]
-        if not _linearise(camera, cam_from_world, *at_file, rows):
+        found = _fit(camera, cam_from_world, world, observed, inlier_px)
+        if found is None:
             return None
+        numbers, at, rows, near = found
+        world, observed = world[:, near], observed[:, near]
+        noise = 2 * at.variance * float(at.weight @ at.weight)
+        inflation = cluster_inflation(camera, observed, rows[10] * at.weight, noise)
+        xyz = _in_camera(cam_from_world, world)
+        if (xyz[2] < MIN_DEPTH).any():
+            return None
+        _linearise(camera, xyz, np.zeros(4), observed, rows)
         weighed = (rows[:10] * at.weight).reshape(10, -1)
         normal = weighed @ rows[:10].reshape(10, -1).T
         by_pose = np.linalg.solve(normal[:6, :6], normal[:6, 6:])
@@ -119,26 +102,56 @@ def refit(
     return Refit(information, information @ numbers)
 
 
+def _fit(
+    camera: Camera, pose: F64, world: F64, observed: F64, inlier_px: float
+) -> tuple[F64, _System, F64, NDArray[np.intp]] | None:
+    """Pose and numbers fitted to world (3,M), observed (2,M): Gauss-Newton from the file's.
+
+    On matches that agree with the fit at hand, wide then close: those that agree with the file
+    are not all that there are. The weights are narrow, since only matches that are right agree
+    exactly, once the camera is mended. Returns the numbers (4,), wide weights where it ends,
+    its rows (11,2,N) and which matches they are of (N,); None where too few agree.
+    """
+    numbers: F64 = np.zeros(4)
+    for number, wide in enumerate(NARROWING):
+        rows, near = _agreeing(camera, pose, numbers, world, observed, wide * inlier_px)
+        if len(near) < FEWEST:
+            return None
+        at = _weigh(rows, NARROW)
+        prior = at.variance * PRIOR
+        at.normal[6:, 6:] += prior
+        at.gradient[6:] += prior @ numbers
+        step = -np.linalg.solve(at.normal, at.gradient)
+        if not np.isfinite(step).all():
+            return None
+        last = number == len(NARROWING) - 1
+        if last or (wide == 1.0 and -at.gradient @ step < at.variance):
+            break  # within its own uncertainty
+        pose = compose(so3_exp(step[:3]), step[3:6]) @ pose
+        numbers = numbers + step[6:]
+    at = _weigh(rows, WIDE)
+    return numbers - np.linalg.solve(at.normal, at.gradient)[6:], at, rows, near
+
+
 def _agreeing(
     camera: Camera, pose: F64, numbers: F64, world: F64, observed: F64, within_px: float
 ) -> tuple[F64, NDArray[np.intp]]:
     """Jacobian and residual (11,2,N) of matches that are off by less, and which they are (N,)."""
-    ahead = np.flatnonzero(pose[2, :3] @ world + pose[2, 3] >= MIN_DEPTH)
+    xyz = _in_camera(pose, world)
+    ahead = np.flatnonzero(xyz[2] >= MIN_DEPTH)
     rows = np.empty((11, 2, len(ahead)))
-    world, observed = world.take(ahead, axis=1), observed.take(ahead, axis=1)
-    _linearise(camera, pose, numbers, world, observed, rows)
+    _linearise(camera, xyz.take(ahead, axis=1), numbers, observed.take(ahead, axis=1), rows)
     off = rows[10]
     near = np.flatnonzero(off[0] * off[0] + off[1] * off[1] < within_px * within_px)
     return rows.take(near, axis=2), ahead[near]
 
 
-def _linearise(
-    camera: Camera, pose: F64, numbers: F64, world: F64, observed: F64, rows: F64
-) -> bool:
-    """Fill rows (11,2,M) with Jacobian and residual; False when points lie behind."""
-    xyz = pose[:3, :3] @ world + pose[:3, 3:]
-    if (xyz[2] < MIN_DEPTH).any():
-        return False
+def _in_camera(pose: F64, world: F64) -> F64:
+    return np.asarray(pose[:3, :3] @ world + pose[:3, 3:])
+
+
+def _linearise(camera: Camera, xyz: F64, numbers: F64, observed: F64, rows: F64) -> None:
+    """Fill rows (11,2,M) with Jacobian and residual of points xyz (3,M) ahead of the camera."""
     focal = np.array([[camera.fx], [camera.fy]])
     centre = np.array([[camera.cx], [camera.cy]])
     away = project(camera, xyz, rows[:6]) - centre
@@ -152,7 +165,6 @@ def _linearise(
     rows[7, 0], rows[8, 1] = camera.fx, camera.fy
     rows[9] = factor * away * radius2
     rows[10] = rows[6] + centre + focal * numbers[1:3, None] - observed
-    return True
 
 
 def _weigh(rows: F64, narrowness: float) -> _System:
@@ -171,10 +183,11 @@ def _weigh(rows: F64, narrowness: float) -> _System:
 
 def pose_by_number(camera: Camera, pose: F64, xy_px: F64, xyz_world: F64) -> F64 | None:
     """How a pose that fits its inliers moves with the numbers of its camera (6,4)."""
-    world, observed = np.ascontiguousarray(xyz_world.T), np.ascontiguousarray(xy_px.T)
-    rows = np.empty((11, 2, len(xy_px)))
-    if not _linearise(camera, pose, np.zeros(4), world, observed, rows):
+    xyz = _in_camera(pose, np.ascontiguousarray(xyz_world.T))
+    if (xyz[2] < MIN_DEPTH).any():
         return None
+    rows = np.empty((11, 2, len(xy_px)))
+    _linearise(camera, xyz, np.zeros(4), np.ascontiguousarray(xy_px.T), rows)
     normal = _weigh(rows, WIDE).normal
     try:
         return np.asarray(-np.linalg.solve(normal[:6, :6], normal[:6, 6:]))

@@ -103,15 +103,15 @@ class Resumption:
 
     def __init__(self, path: Path, resume: Callable[[dict[str, Any]], None]) -> None:
         self._path, self._resume = path, resume
-        self._waiting: deque[tuple[Frame, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()  # by index of the frame
 
     def expect(self, frame: Frame, recalled: dict[str, Any]) -> None:
         """This frame was read, and that was remembered before it."""
-        self._waiting.append((frame, recalled))
+        self._waiting.append((frame.index, recalled))
 
     def before(self, frame: Frame) -> None:
         """It is about to be localised. Raises SourceError for what fits no such localiser."""
-        if not self._waiting or self._waiting[0][0].index != frame.index:
+        if not self._waiting or self._waiting[0][0] != frame.index:
             return
         _, recalled = self._waiting.popleft()
         try:

@@ -214,8 +214,7 @@ class TiledLocalizer(Localizer):
             if estimate.status is Status.NO_FEATURES:  # nor would they be enough elsewhere
                 return replace(estimate, stages_ms=laps)
             self._residency.failed(tile)
-        if tracker is not None:
-            tracker.forget()
+        self.search_next()  # nor is a pose verified that no tile was believed
         estimate = unless_unlikely(estimate, self.settings.min_p_right)
         if estimate.cam_from_world is not None:  # a challenger that found less than was there
             estimate = estimate.refused("too few matches for the tile that it was found in")

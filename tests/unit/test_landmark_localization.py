@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +251,22 @@ def test_a_tracked_pose_that_a_search_contradicts_is_followed_by_a_search(
         localize()
         localize()
         assert tracked == [False, *[True] * 6, False, True]
+
+
+def test_where_nobody_verifies_the_frame_after_a_pose_that_was_due_is_searched_for(
+    world: PlaneWorld,
+) -> None:
+    with Localizer.open(
+        open_bundle(world.bundle),
+        CAMERA,
+        Settings(method="exhaustive", tracking=True, threads=1, search_every=2),
+    ) as localizer:
+        found = [
+            localizer.locate(localizer.extract(frame)).estimate
+            for frame, _ in itertools.islice(frames(world), 6)
+        ]
+    assert all(estimate.status is Status.OK for estimate in found)
+    assert [estimate.tracked for estimate in found] == [False, True, True, True, False, True]
 
 
 class Elsewhere:

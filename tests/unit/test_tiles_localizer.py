@@ -17,14 +17,14 @@ from tiled_yard import PARTS, tiled_yard
 import edge_reloc
 from edge_reloc.bundle import open_bundle
 from edge_reloc.errors import BundleError, ConfigError, StaleViewError
-from edge_reloc.geometry.camera import read_camera
+from edge_reloc.geometry.camera import Camera, read_camera
 from edge_reloc.geometry.rigid import camera_centre
 from edge_reloc.methods import Settings
 from edge_reloc.running import budget as budget_module
 from edge_reloc.running.budget import check_budget, fit_budget, plan_footprint
 from edge_reloc.running.pipeline import pipeline
 from edge_reloc.running.supervisor import Supervisor
-from edge_reloc.structs import Frame, Localization, State, Status
+from edge_reloc.structs import Frame, Localization, PoseEstimate, State, Status
 from edge_reloc.tiles import slot_plan
 from edge_reloc.tiles.tiled_bundle import TiledBundle, open_map
 from edge_reloc.tiles.tiled_localizer import TiledLocalizer
@@ -178,6 +178,30 @@ def test_two_frames_in_flight_and_what_is_remembered(city: Path) -> None:
     with opened(city, resident_tiles=3, tracking=True) as again:
         again.resume(recalled)
         assert again.localize(frame(6, index=6)).estimate.tracked
+
+
+def test_a_tracked_pose_is_verified_in_its_tile_and_one_of_no_tile_never(
+    city: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[int] = []
+    search = TiledLocalizer._registered
+
+    def registered(localizer: TiledLocalizer, shown: Frame, camera: Camera) -> PoseEstimate:
+        searched.append(shown.index)
+        return search(localizer, shown, camera)
+
+    monkeypatch.setattr(TiledLocalizer, "_registered", registered)
+    with opened(city, resident_tiles=3, tracking=True, search_every=1) as localizer:
+        for index in range(1, 4):
+            assert localizer.localize(frame(index, index=index)).ok
+            localizer.verify()
+        assert searched == [1, 3]  # the second and third are tracked, the third is due
+        assert localizer.localize(frame(4, index=4)).estimate.tracked
+        monkeypatch.setattr(localizer, "_believes", lambda *_: False)
+        assert not localizer.localize(frame(5, index=5)).ok
+        before = list(searched)
+        localizer.verify()
+        assert searched == before
 
 
 @pytest.mark.parametrize("place", [-5, 12])  # a number, and the header
