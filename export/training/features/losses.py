@@ -37,7 +37,7 @@ class Losses(NamedTuple):
     descriptors: Tensor
     reliability: Tensor
     places: Tensor
-    distilled: Tensor  #: what is lost of the teacher's descriptors, or `change` of one's own
+    distilled: Tensor  #: lost of the teacher's descriptors, or the `drift` from what is held
     accuracy: Tensor  #: share of matches that are nearest neighbours
 
 
@@ -177,7 +177,7 @@ def _distillation_loss(ours: Tensor, theirs: Tensor, within: Tensor) -> Tensor:
     return (weight * (1.0 - cosine)).sum() / weight.sum().clamp(min=1.0)
 
 
-def change(now: WaymarkMaps, before: WaymarkMaps) -> Tensor:
+def drift(now: WaymarkMaps, before: WaymarkMaps) -> Tensor:
     """How far descriptors, their reliability and embeddings of the same images have moved."""
     turned = 1.0 - F.cosine_similarity(now.descriptors.float(), before.descriptors.float(), dim=1)
     doubt = (now.reliability.float().sigmoid() - before.reliability.float().sigmoid()).abs()

@@ -83,9 +83,10 @@ class WaymarkKeypoints(nn.Module):
         return logits
 
 
-class Together(nn.Module):
-    """Several teachers' keypoints: the mean of their logits. What only one of them finds
-    counts for half, so that each adds what the others are blind to.
+class MeanKeypoints(nn.Module):
+    """Several teachers' keypoints: the mean of their logits.
+
+    What only one of two finds counts for half, so each adds what the other is blind to.
     """
 
     def __init__(self, teachers: Sequence[nn.Module]) -> None:
@@ -113,7 +114,7 @@ def load_keypoints(named: Sequence[str]) -> nn.Module:
     Raises ConfigError without the package, EngineError for a file that is none.
     """
     teachers = [_keypoints_of(name) for name in named]
-    return (teachers[0] if len(teachers) == 1 else Together(teachers)).eval()
+    return (teachers[0] if len(teachers) == 1 else MeanKeypoints(teachers)).eval()
 
 
 def _keypoints_of(named: str) -> nn.Module:

@@ -22,7 +22,7 @@ from ...nets.waymark import Waymark, WaymarkMaps
 from ..device import precision
 from ..resumable import read_state, write_state
 from .lessons import Lessons
-from .losses import Losses, change, choose_matches, pair_losses
+from .losses import Losses, choose_matches, drift, pair_losses
 from .photos import Photos
 from .views import make_views
 
@@ -30,7 +30,7 @@ HELD_OUT = 24  # photos, evenly spread, for the accuracy that is reported
 CHECK_HARD = 0.7
 PAIRS_A_PHOTO = 2  # of a batch, so that descriptors learn to tell a photo's places apart
 RELIABILITY_WEIGHT, PLACE_WEIGHT, DISTILLATION_WEIGHT = 0.3, 0.2, 1.0
-HOLD_WEIGHT = 8.0
+HOLD_WEIGHT = 8.0  # of the drift from a network that is held
 WARM_UP = 500  # steps
 COOL_DOWN = 0.2  # of the steps
 
@@ -74,8 +74,10 @@ class FeatureTrainer:
 
     Keypoints of the lessons are learnt; their descriptors are to be readable from our dense
     features by a 1x1 convolution, which is thrown away after the training. Photos are drawn
-    by their area. `start`: a trained network to go on from, of the same size. `hold`: one whose
-    descriptors, reliability and embeddings are kept, or learnt, instead of all but keypoints.
+    by their area. `start`: a trained network to go on from, of the same size. `hold`: a network
+    whose descriptors, reliability and embeddings ours is held to, in place of the losses that
+    teach them; keypoints are learnt as ever. Batch norm keeps its statistics then, so `start`
+    must have some.
     """
 
     def __init__(
@@ -201,7 +203,7 @@ class FeatureTrainer:
         first, second = zip(*(x.float().chunk(2) for x in maps), strict=True)
         both = (WaymarkMaps(*first), WaymarkMaps(*second))
         losses = pair_losses(both, retold, views, matches)
-        return losses._replace(distilled=change(maps, before)) if before else losses
+        return losses._replace(distilled=drift(maps, before)) if before else losses
 
     @torch.no_grad()
     def held_out_accuracy(self) -> float:
