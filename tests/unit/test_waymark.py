@@ -39,7 +39,7 @@ from edge_reloc_export.training.features.views import apply, make_views, pixel_g
 
 PARAMETERS, GFLOP = 1_000_000, 2.5  # of size m at 640x480; a multiplication and an addition: 2
 VIEW = 64
-LEARNT = 0.06  # right nearest neighbours among some 200; chance is 0.005
+LEARNT = 1.3  # right nearest neighbours, times those of a network that learnt nothing
 
 
 def textured(count: int = 30) -> Photos:
@@ -294,17 +294,18 @@ def test_means_of_a_report_are_of_the_steps_since_the_last(tmp_path: Path) -> No
 
 @pytest.mark.data
 def test_training_learns(tmp_path: Path, data_dir: Path, weights_dir: Path) -> None:
-    """A few steps on few photos: far from good, and far from chance."""
+    """A few steps on few photos: far from good, and better than random weights."""
     photos = read_photos([data_dir / "photos"], longest_px=300, shortest_px=112)
     config = FeatureConfig(size="s", steps=60, batch=4, view_px=96, matches=60, harden=10_000)
     weights = weights_dir / "edgepoint2_T32.pth"
     keypoints, descriptors = load_keypoints([str(weights)]), load_descriptors(weights)
     said = teach(photos, keypoints, descriptors, CPU, int, headings=1)
     trainer = FeatureTrainer(photos, said, config, tmp_path, CPU)
+    untrained = trainer.held_out_accuracy()
     reports = list(trainer.train(60, 20))
     assert reports[-1].keypoints < 0.7 * reports[0].keypoints
     assert reports[-1].descriptors < reports[0].descriptors
-    assert reports[-1].held_out_accuracy > LEARNT
+    assert reports[-1].held_out_accuracy > LEARNT * untrained
 
 
 def test_queries_are_never_trained_on(tmp_path: Path) -> None:
