@@ -39,7 +39,7 @@ def test_the_first_head_is_written_before_the_second_is_trained(
     command.add_options(parser)
     options = parser.parse_args([])
     options.map, options.device = tmp_path / "map", "cpu"
-    options.preset, options.iterations = "quick", None
+    options.preset, options.iterations, options.continued = "quick", None, False
     with pytest.raises(KeyboardInterrupt):
         command.train(options, tmp_path)
     assert Session.written == [["cells"]]
