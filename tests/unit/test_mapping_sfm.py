@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def bare(count: int, keypoints: int) -> tuple[WorldStore, list[str]]:
             width=640,
             height=480,
         )
-    return WorldStore(Path("nowhere"), photos, 64), list(photos)
+    return WorldStore(Path(mkdtemp()), photos, 64), list(photos)
 
 
 @pytest.mark.parametrize(
