@@ -88,9 +88,9 @@ def register_photos(
                         localizer = Localizer.open(bundle, own, settings)
                         localizers[own, way] = opened.enter_context(localizer)
                     estimate = localizers[own, way].localize(path).estimate
-                    reason = f"{estimate.status.value}: {estimate.reason or 'no pose'}"
+                    reason = f"{estimate.status.value}: {estimate.reason}"
                     if estimate.status is Status.OK:
-                        pose = estimate.cam_from_world
+                        pose, reason = estimate.cam_from_world, estimate.status.value
                         break
                 cache.put(key, pose, str(reason))
             if pose is None:

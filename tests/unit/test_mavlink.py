@@ -41,7 +41,7 @@ from edge_reloc.sinks import open_sink
 from edge_reloc.sinks.advice import Advice
 from edge_reloc.sinks.facts import RunFacts
 from edge_reloc.sinks.mavlink import MavlinkSink
-from edge_reloc.sinks.mavlink_clock import AutopilotClock
+from edge_reloc.sinks.mavlink_clock import LONGEST_NS, AutopilotClock
 from edge_reloc.sinks.mavlink_link import SerialLink, TcpLink
 from edge_reloc.sinks.mavlink_pace import PX4, Pace
 from edge_reloc.structs import Frame, PoseEstimate, State, Status
@@ -346,8 +346,9 @@ def test_attitude_and_motion_reach_frames(autopilot: Autopilot, opened: Open) ->
     question = autopilot.next("TIMESYNC")
     autopilot.say("timesync", tc1=time.monotonic_ns() + ahead_ns, ts1=question.ts1)
     assert soon(lambda: sink.clock.known or None)
+    assert abs(sink.clock.ours(ahead_ns)) <= LONGEST_NS // 2  # half the way there and back
     taken_ns = time.monotonic_ns()
-    boot_ms = (taken_ns + ahead_ns) // 1_000_000
+    boot_ms = (taken_ns - sink.clock.ours(0)) // 1_000_000
     rates = {"rollspeed": 0.0, "pitchspeed": 0.0, "yawspeed": 0.0}
     velocity = {"vx": 0.0, "vy": 0.0, "vz": 0.0}
     autopilot.say("local_position_ned", time_boot_ms=boot_ms, x=1.0, y=2.0, z=-3.0, **velocity)

@@ -17,8 +17,8 @@ from edge_reloc.errors import ConfigError
 
 from ...nets.edgepoint2 import EdgePoint2, load_edgepoint2
 from ...nets.waymark import Waymark, holds_waymark, load_waymark
+from .lessons import CEILING, FLOOR
 
-LIMITS = (-12.0, 3.0)  # of logits, beyond which one teacher says nothing more
 ALIKED = ("aliked-t16", "aliked-n16", "aliked-n16rot", "aliked-n32")
 
 
@@ -97,7 +97,7 @@ class MeanKeypoints(nn.Module):
         """(B,1,H,W) of grey images in 0..255."""
         height, width = image_B1HW.shape[-2:]
         said = [teacher(image_B1HW)[..., :height, :width] for teacher in self.teachers]
-        return torch.stack(said).clamp(*LIMITS).mean(0)
+        return torch.stack(said).clamp(FLOOR, CEILING).mean(0)
 
 
 class NoDescriptors(nn.Module):
